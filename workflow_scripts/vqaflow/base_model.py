@@ -1,0 +1,107 @@
+"""Loading a base model, its processor and, on top, a PEFT adapter: the one path for 7B and tiny bases alike."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoProcessor, BitsAndBytesConfig, Qwen2_5_VLForConditionalGeneration
+
+from vqaflow.config import ModelConfig
+from vqaflow.errors import UserError
+from vqaflow.vision import use_window_attention
+
+DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
+# Matched as a prefix of the module's full name: "visual" alone would match nothing.
+UNQUANTIZED_MODULES = ["model.visual", "lm_head"]
+
+
+@dataclass
+class Base:
+    """A loaded base: `model` is Qwen2_5_VLForConditionalGeneration, maybe wrapped by PEFT."""
+
+    model: Any
+    processor: Any
+    device: torch.device
+    dtype: torch.dtype
+    quantization: str
+
+    @property
+    def qwen(self) -> Any:
+        """The bare Qwen2_5_VLForConditionalGeneration under any PEFT wrapper."""
+        return self.model.get_base_model() if hasattr(self.model, "peft_config") else self.model
+
+    @property
+    def language_model(self) -> Any:
+        """The decoder (embeddings to last hidden states), with the adapter's layers in place."""
+        return self.qwen.model.language_model
+
+    @property
+    def visual(self) -> Any:
+        """The frozen vision tower."""
+        return self.qwen.model.visual
+
+    def letter_rows(self, letter_ids: list[int]) -> torch.Tensor:
+        """The four rows (4, H) of the language-model head that forced choice needs, float32, on the device."""
+        return self.qwen.lm_head.weight[letter_ids].detach().float().to(self.device)
+
+
+def best_device() -> torch.device:
+    """The GPU that this process was given, or the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def compute_dtype(model: ModelConfig, device: torch.device) -> torch.dtype:
+    """`model.compute_dtype` with auto resolved; refuses bfloat16 where the card only emulates it."""
+    if model.compute_dtype == "auto":
+        return torch.float16 if device.type == "cuda" else torch.float32
+    dtype = DTYPES[model.compute_dtype]
+    if dtype is torch.bfloat16 and device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0):
+        name = torch.cuda.get_device_name(device)
+        raise UserError(
+            f"config model.compute_dtype: {name} has no bfloat16 units (compute capability below 8.0). Use float16."
+        )
+    return dtype
+
+
+def quantization(model: ModelConfig, device: torch.device) -> str:
+    """`model.quantization` with auto resolved: nf4 on a GPU, none without."""
+    if model.quantization == "auto":
+        return "nf4" if device.type == "cuda" else "none"
+    return model.quantization
+
+
+def load_base(model: ModelConfig, device: torch.device | None = None) -> Base:
+    """Load base and processor from a folder or, by name, the hub; everything frozen, in evaluation mode."""
+    device = device or best_device()
+    dtype, quantized = compute_dtype(model, device), quantization(model, device)
+    options: dict[str, Any] = {"revision": model.revision} if model.revision else {}
+    if Path(model.base).is_dir():
+        options["local_files_only"] = True
+    if quantized == "nf4":
+        options["quantization_config"] = nf4_config(dtype)
+    try:
+        processor = AutoProcessor.from_pretrained(model.base, revision=model.revision)
+        network = Qwen2_5_VLForConditionalGeneration.from_pretrained(
+            model.base, dtype=dtype, attn_implementation="sdpa", device_map={"": str(device)}, **options
+        )
+    except OSError as error:
+        raise UserError(
+            f"config model.base: cannot load {model.base!r} ({str(error).splitlines()[0]}). Give a folder with a Qwen2.5-VL "
+            "checkpoint, or a hub name on a machine that reaches the hub."
+        ) from error
+    network.requires_grad_(False)
+    network.eval()
+    use_window_attention(network.model.visual)
+    return Base(network, processor, device, dtype, quantized)
+
+
+def nf4_config(dtype: torch.dtype) -> BitsAndBytesConfig:
+    """NF4 with double quantisation for the language model's linears; tower and head stay as they are."""
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+        llm_int8_skip_modules=UNQUANTIZED_MODULES,
+    )

@@ -1,0 +1,156 @@
+"""Typed, frozen views of config.yaml's sections; the schema has already checked what Snakemake passes on."""
+
+import dataclasses
+import difflib
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from vqaflow.errors import UserError
+
+T = TypeVar("T")
+LETTERS = ("a", "b", "c", "d")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """`model`: the base model and the one resolution policy for training and scoring."""
+
+    base: str
+    revision: str | None
+    quantization: str
+    compute_dtype: str
+    min_pixels: int
+    max_pixels: int
+
+
+@dataclass(frozen=True)
+class PromptConfig:
+    """`prompt`: what the model reads; `templates` has one entry a question type."""
+
+    normal_form: str
+    system: str
+    choice_format: str
+    templates: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class LoraConfig:
+    """`train.lora`: the adapter's shape."""
+
+    r: int
+    alpha: int
+    dropout: float
+    targets: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """`train.augment`: what is varied in training rows, never in validation rows."""
+
+    shuffle_choices: bool
+    paraphrase: bool
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """`train`: how one adapter is trained."""
+
+    objective: str
+    choice_orders: int
+    epochs: float
+    learning_rate: float
+    weight_decay: float
+    warmup_ratio: float
+    batch_size: int
+    accumulation: int
+    max_grad_norm: float
+    label_smoothing: float
+    seed: int
+    lora: LoraConfig
+    gradient_checkpointing: str | bool
+    compile: bool
+    cache_vision: str
+    validate_every: float
+    checkpoint_minutes: float
+    keep: str
+    early_stopping: int
+    max_minutes: float
+    trackers: tuple[str, ...]
+    augment: AugmentConfig
+
+
+@dataclass(frozen=True)
+class ViewConfig:
+    """One entry of `views`: a rendering of the image. Pixels of None are the model's."""
+
+    flip: bool = False
+    min_pixels: int | None = None
+    max_pixels: int | None = None
+    when: str | None = None
+    enabled: bool = True
+
+
+@dataclass(frozen=True)
+class DemoConfig:
+    """`data.demo`: the size and seed of the demo's tables."""
+
+    train_rows: int
+    test_rows: int
+    seed: int
+    shuffle_answers: bool
+
+
+@dataclass(frozen=True)
+class ColumnsConfig:
+    """`data.columns`: the user's names for the columns of the competition's schema."""
+
+    id: str = "id"
+    image: str = "path"
+    question: str = "question"
+    choices: tuple[str, str, str, str] = field(default=LETTERS)
+    answer: str = "answer"
+
+
+def section(kind: type[T], values: Mapping[str, Any]) -> T:
+    """Build the frozen section `kind` (nested ones too) from a plain mapping.
+
+    Raises UserError on an unknown key (naming the nearest known one) and on a missing one.
+    """
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    hints = typing.get_type_hints(kind)
+    for key in values:
+        if key not in fields:
+            nearest = difflib.get_close_matches(key, fields, n=1)
+            hint = f"did you mean {nearest[0]!r}?" if nearest else f"known keys: {', '.join(fields)}."
+            raise UserError(f"{kind.__name__}: unknown key {key!r}; {hint}")
+    missing = [n for n, f in fields.items() if n not in values and f.default is dataclasses.MISSING]
+    if missing:
+        raise UserError(f"{kind.__name__}: missing key(s) {', '.join(missing)}; add them to the configuration.")
+    return kind(**{name: _value(hints[name], value) for name, value in values.items()})
+
+
+def _value(hint: Any, value: Any) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return section(hint, value)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def load_config(*paths: Path | str) -> dict[str, Any]:
+    """Read YAML files, later ones overriding earlier ones key by key (as Snakemake's --configfile does)."""
+    merged: dict[str, Any] = {}
+    for path in paths:
+        _merge(merged, yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {})
+    return merged
+
+
+def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
+    for key, value in values.items():
+        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = value

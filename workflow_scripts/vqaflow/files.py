@@ -1,0 +1,88 @@
+"""Files that are never half-written, and digests of files and values."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def atomic_path(target: Path | str) -> Iterator[Path]:
+    """Yield a temporary path beside `target`; on success it takes the target's name, on an error it is removed.
+
+    What stood under the target's name stays until the new file is whole and on the disk.
+    """
+    target = Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=target.suffix)
+    os.close(handle)
+    partial = Path(name)
+    try:
+        yield partial
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.chmod(0o666 & ~current_umask())
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(target: Path | str) -> Iterator[Path]:
+    """Like `atomic_path` for a folder: an older folder under the target's name is replaced as a whole."""
+    target = Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    partial.chmod(0o777 & ~current_umask())
+    try:
+        yield partial
+        if target.exists():
+            old = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.old."))
+            os.rename(target, old / target.name)
+            os.rename(partial, target)
+            shutil.rmtree(old)
+        else:
+            os.rename(partial, target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def current_umask() -> int:
+    """The process's file-mode mask (mkstemp ignores it, and outputs should be as readable as any other file)."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_text(target: Path | str, text: str) -> None:
+    """Write UTF-8 text with LF line ends, atomically."""
+    with atomic_path(target) as partial:
+        partial.write_bytes(text.encode("utf-8"))
+
+
+def write_json(target: Path | str, value: object) -> None:
+    """Write `value` as indented JSON with sorted keys, atomically; NaN and infinities are refused."""
+    write_text(target, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def file_digest(path: Path | str) -> str:
+    """sha256 of a file's bytes, in hexadecimal."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def folder_digest(folder: Path | str, names: list[str] | None = None) -> str:
+    """sha256 over the names and bytes of a folder's files (all of them, sorted, or just `names`)."""
+    folder = Path(folder)
+    paths = [folder / n for n in names] if names else sorted(p for p in folder.rglob("*") if p.is_file())
+    return value_digest([[str(p.relative_to(folder)), file_digest(p)] for p in paths])
+
+
+def value_digest(value: object) -> str:
+    """sha256 of a plain value (numbers, strings, lists, dicts), independent of the order of dict keys."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
