@@ -1,0 +1,197 @@
+"""score_choices scores the right rows, whatever the batches, and goes on where it was killed."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import scoring_world
+from vqaflow import score_choices as stage_module
+from vqaflow.errors import UserError
+from vqaflow.score_choices import LOGITS, margins_of, score_choices, scores_frame
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> scoring_world.World:
+    """One base, adapter and table for the module; tests write their outputs elsewhere."""
+    return scoring_world.World(tmp_path_factory.mktemp("world"))
+
+
+def scored(world: scoring_world.World, out: Path, **changes) -> pd.DataFrame:
+    """The scores that the stage writes."""
+    score_choices(**world.arguments(out=out / "scores.parquet", work=out / "work", **changes))
+    return pd.read_parquet(out / "scores.parquet")
+
+
+@pytest.fixture(scope="module")
+def original(world, tmp_path_factory) -> pd.DataFrame:
+    """The original view's scores of all rows in the four cyclic orders."""
+    return scored(world, tmp_path_factory.mktemp("original"))
+
+
+def test_scores_follow_the_contract(world, original) -> None:
+    """The ensemble reads these columns, in the table's order, each row in each order."""
+    assert list(original.columns) == ["id", "order", *LOGITS]
+    assert original["id"].tolist() == world.table["id"].repeat(4).tolist()
+    assert original["order"].tolist() == ["abcd", "bcda", "cdab", "dabc"] * len(world.table)
+    assert original[LOGITS].dtypes.eq(np.float32).all()
+    assert np.isfinite(original[LOGITS].to_numpy()).all()
+
+
+def test_batch_size_changes_nothing(world, original, tmp_path) -> None:
+    """hardware.score_batch_tokens is a hint: a small card must give the same submission."""
+    single = scored(world, tmp_path, batch_tokens=1)
+    np.testing.assert_allclose(single[LOGITS], original[LOGITS], atol=1e-4)
+
+
+def test_row_order_changes_nothing(world, original, tmp_path) -> None:
+    """A shuffled CSV gives each row the same bits."""
+    table = world.table
+    try:
+        world.table = table.sample(frac=1, random_state=3)
+        shuffled = (
+            scored(world, tmp_path).set_index(["id", "order"]).loc[pd.MultiIndex.from_frame(original[["id", "order"]])]
+        )
+    finally:
+        world.table = table
+    assert np.array_equal(shuffled[LOGITS], original[LOGITS])
+
+
+def test_permuting_choices_permutes_scores(world, tmp_path) -> None:
+    """Over all 24 orders it makes no difference which letter a choice had: logits go with the choice."""
+    table = world.table
+    try:
+        world.table = table.head(3)
+        straight = scored(world, tmp_path / "straight", orders="all")
+        world.table = table.head(3).rename(columns=dict(zip("abcd", "cadb", strict=True)))
+        permuted = scored(world, tmp_path / "permuted", orders="all")
+    finally:
+        world.table = table
+    mean = straight.groupby("id")[LOGITS].mean().to_numpy()
+    theirs = permuted.groupby("id")[[f"logit_{x}" for x in "cadb"]].mean().to_numpy()
+    np.testing.assert_allclose(theirs, mean, atol=1e-4)
+    assert np.ptp(mean, axis=1).min() > 1e-3, "equal logits could not show a permutation"
+
+
+def test_oof_scores_only_its_fold(world, tmp_path) -> None:
+    """A row scored by an adapter that saw it would make OOF a lie."""
+    scores = scored(world, tmp_path, folds=world.folder / "folds.parquet", fold=1)
+    assert set(scores["id"]) == set(world.folds.loc[world.folds["fold"] == 1, "id"])
+
+
+def test_flip_leaves_unsafe_and_unusable_rows_out(world, original, tmp_path) -> None:
+    """Mirroring must not turn left into right; a quarantined row has no picture to score."""
+    table = world.table
+    try:
+        world.table = table.assign(flip_unsafe=[i == 2 for i in range(10)], usable=[i != 5 for i in range(10)])
+        flipped = scored(world, tmp_path, views={"flip": True}, view="hflip")
+    finally:
+        world.table = table
+    assert set(table["id"]) - set(flipped["id"]) == {"row_2", "row_5"}
+    same = original[original["id"].isin(flipped["id"])]
+    assert np.abs(flipped[LOGITS].to_numpy() - same[LOGITS].to_numpy()).max() > 1e-3
+
+
+def test_when_scores_only_small_margins(world, original, tmp_path) -> None:
+    """The fine view costs many tokens: only the rows that need it get it."""
+    original.to_parquet(tmp_path / "original.parquet")
+    margins = margins_of(original)
+    limit = float(margins.median())
+    fine = {"min_pixels": 150 * 150, "max_pixels": 200 * 200, "when": f"margin < {limit:.9f}"}
+    scores = scored(world, tmp_path, views=fine, view="fine", margins_from=tmp_path / "original.parquet")
+    assert set(scores["id"]) == set(margins.index[margins < limit])
+    same = original[original["id"].isin(scores["id"])]
+    assert np.abs(scores[LOGITS].to_numpy() - same[LOGITS].to_numpy()).max() > 1e-3, "more pixels must be seen"
+
+
+def test_no_row_gives_an_empty_typed_table(world, original, tmp_path) -> None:
+    """A view that no row wants is still an artifact that the ensemble can read."""
+    original.to_parquet(tmp_path / "original.parquet")
+    views = {"when": "margin < 0"}
+    none = scored(world, tmp_path, views=views, view="fine", margins_from=tmp_path / "original.parquet")
+    assert none.empty and none.dtypes.equals(original.dtypes)
+
+
+@pytest.mark.parametrize("when", ["margin <", "margin > 0.3", "entropy < 1", "margin < x"])
+def test_an_unreadable_condition_is_named(world, tmp_path, when: str) -> None:
+    """A typo in `when` must not select everything or nothing."""
+    with pytest.raises(UserError, match=r"views\.fine\.when"):
+        scored(world, tmp_path, views={"when": when}, view="fine", margins_from=tmp_path / "x")
+
+
+def test_margin_is_the_gap_of_pooled_probabilities() -> None:
+    """Geometric mean over orders, softmax, best less second best; computed by hand here."""
+    probabilities = np.array(
+        [[[0.7, 0.1, 0.1, 0.1], [0.1, 0.7, 0.1, 0.1]], [[0.4, 0.3, 0.2, 0.1], [0.4, 0.3, 0.2, 0.1]]]
+    )
+    scores = scores_frame(["x", "y"], ["abcd", "bcda"], np.log(probabilities) + 3)
+    margins = margins_of(scores)
+    assert margins["x"] == pytest.approx(0, abs=1e-6) and margins["y"] == pytest.approx(0.1, abs=1e-6)
+
+
+def test_killed_job_resumes_at_the_last_finished_shard(world, original, tmp_path, monkeypatch) -> None:
+    """Hours of a GPU must not be lost, and the bits must be those of an undisturbed run."""
+    from vqaflow.scoring import Scorer
+
+    monkeypatch.setattr(stage_module, "SHARD_ROWS", 4)
+    undisturbed = scored(world, tmp_path / "whole")
+    real, sizes = Scorer.score, []
+
+    def dies_in_the_third_shard(self, items, *rest):
+        sizes.append(len(items))
+        if len(sizes) == 5:  # two probes, two shards
+            raise KeyboardInterrupt
+        return real(self, items, *rest)
+
+    monkeypatch.setattr(Scorer, "score", dies_in_the_third_shard)
+    with pytest.raises(KeyboardInterrupt):
+        scored(world, tmp_path / "killed")
+    assert not (tmp_path / "killed" / "scores.parquet").exists()
+    assert len(list((tmp_path / "killed" / "work").glob("*.parquet"))) == 2
+    sizes[:] = [0] * 10
+    resumed = scored(world, tmp_path / "killed")
+    assert sizes[10:] == [4, 4, 2], "two probes, then only the shard that was not finished"
+    pd.testing.assert_frame_equal(resumed, undisturbed, check_exact=True)
+    assert not (tmp_path / "killed" / "work").exists()
+
+
+def test_a_stale_shard_is_never_reused(world, tmp_path, monkeypatch) -> None:
+    """After a change of the prompt, shards of the older prompt in the work folder are other scores."""
+    from vqaflow.scoring import Scorer
+
+    arguments = world.arguments(out=tmp_path / "a.parquet", work=tmp_path / "work")
+    monkeypatch.setattr(stage_module.shutil, "rmtree", lambda *a, **k: None)
+    score_choices(**arguments)
+    changed = arguments | {"prompt": arguments["prompt"] | {"system": "Other."}, "out": tmp_path / "b.parquet"}
+    calls, real = [], Scorer.score
+    monkeypatch.setattr(
+        Scorer, "score", lambda self, items, *rest: calls.append(len(items)) or real(self, items, *rest)
+    )
+    score_choices(**changed)
+    assert calls == [4, 4, 10]
+    assert not pd.read_parquet(tmp_path / "a.parquet").equals(pd.read_parquet(tmp_path / "b.parquet"))
+
+
+def test_an_adapter_that_changes_nothing_stops_the_job(world, tmp_path) -> None:
+    """An adapter whose weights never trained, or never loaded, would score as the bare base in silence."""
+    idle = scoring_world.save_adapter(tmp_path / "idle", size=0)
+    with pytest.raises(UserError, match="changes no logit"):
+        scored(world, tmp_path, adapter=idle)
+    assert not (tmp_path / "scores.parquet").exists()
+
+
+def test_a_non_finite_logit_names_the_row(world, tmp_path, monkeypatch) -> None:
+    """NaN must not become a probability; the message leads to the row."""
+    from vqaflow import scoring
+
+    real = scoring.letter_logits
+
+    def poisoned(states_BKH, rows_4H):
+        logits = real(states_BKH, rows_4H)
+        logits[-1, 0, 2] = float("nan")
+        return logits
+
+    monkeypatch.setattr(scoring, "letter_logits", poisoned)
+    with pytest.raises(UserError, match=r"row 'row_\d'.*compute_dtype"):
+        scored(world, tmp_path)

@@ -1,0 +1,208 @@
+"""Rule score_choices: one view of one fold's rows (OOF) or of the test rows, scored by that fold's adapter.
+
+`python -m vqaflow.score_choices --help` runs it by hand.
+"""
+
+import argparse
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from vqaflow.config import LETTERS, ModelConfig, PromptConfig, ViewConfig, load_config, section
+from vqaflow.errors import UserError
+from vqaflow.files import atomic_path, value_digest
+from vqaflow.orders import scoring_orders
+from vqaflow.progress import ProgressBar, log, stage
+
+LOGITS = [f"logit_{letter}" for letter in LETTERS]
+WHEN = re.compile(r"\s*margin\s*<\s*(\d+(?:\.\d*)?|\.\d+)\s*")
+ROW_KEYS = ["id", "question", *LETTERS, "qtype", "sha256", "width", "height"]
+# Rows of one shard: what a killed job loses at most, and enough to fill batches of similar rows.
+SHARD_ROWS = 512
+PROBE_ROWS = 4
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is scored how; everything that the scores depend on but the rows and the adapter's weights."""
+
+    model: ModelConfig
+    prompt: PromptConfig
+    view: ViewConfig
+    orders: tuple[str, ...]
+
+
+def score_choices(
+    *,
+    table: Path,
+    folds: Path | None,
+    fold: int,
+    view: str,
+    views: Mapping[str, Any],
+    adapter: Path,
+    model: Mapping[str, Any],
+    prompt: Mapping[str, Any],
+    orders: str | int,
+    margins_from: Path | None,
+    out: Path,
+    work: Path,
+    store: Mapping[str, Any],
+    batch_tokens: int,
+) -> None:
+    """Score the rows of `table` that belong to `fold` (all usable ones without `folds`) in one view.
+
+    `views` is that view's section of the config; `margins_from` are the original view's scores, which a view with a
+    `when` needs. Finished shards of rows wait in `work`, so that a killed job goes on where it stopped.
+    """
+    task = Task(
+        section(ModelConfig, model),
+        section(PromptConfig, prompt),
+        section(ViewConfig, views),
+        tuple(scoring_orders(orders)),
+    )
+    rows = select_rows(pd.read_parquet(table), folds, fold, view, task.view, margins_from)
+    log.info("%s, fold %s: %d rows in %d choice orders", view, fold, len(rows), len(task.orders))
+    scores = empty_scores() if rows.empty else _score(rows, task, adapter, work, batch_tokens)
+    with atomic_path(out) as partial:
+        scores.to_parquet(partial, index=False)
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def select_rows(
+    table: pd.DataFrame, folds: Path | None, fold: int, name: str, view: ViewConfig, margins_from: Path | None
+) -> pd.DataFrame:
+    """The rows that a view scores, in the table's order."""
+    rows = table[table["usable"]]
+    if folds is not None:
+        assigned = pd.read_parquet(folds)
+        mine = set(assigned.loc[assigned["fold"] == fold, "id"])
+        if missing := mine - set(table["id"]):
+            raise UserError(
+                f"{folds}: id {min(missing)!r} is not in the table. Make the folds again (rule make_folds)."
+            )
+        rows = rows[rows["id"].isin(mine)]
+    if view.flip:
+        rows = rows[~rows["flip_unsafe"]]
+    if view.when is None:
+        return rows
+    limit = margin_limit(name, view.when)
+    if margins_from is None:
+        raise UserError(f"config views.{name}.when: it needs the original view's scores. Keep the view `original`.")
+    margins = margins_of(pd.read_parquet(margins_from))
+    return rows[rows["id"].map(margins) < limit]
+
+
+def margin_limit(name: str, when: str) -> float:
+    """The number x of a view's condition ``margin < x``."""
+    match = WHEN.fullmatch(when)
+    if match is None:
+        raise UserError(f"config views.{name}.when: {when!r} is no condition. Write `margin < x` with x from 0 to 1.")
+    return float(match[1])
+
+
+def margins_of(scores: pd.DataFrame) -> pd.Series:
+    """Each id's margin: the best probability less the second best, pooled over orders by their geometric mean."""
+    logits_NC = scores[LOGITS].to_numpy(np.float64)
+    log_probabilities = pd.DataFrame(logits_NC - np.logaddexp.reduce(logits_NC, axis=1, keepdims=True))
+    pooled_NC = log_probabilities.groupby(scores["id"].to_numpy()).mean()
+    weights_NC = np.exp(pooled_NC.to_numpy() - pooled_NC.to_numpy().max(1, keepdims=True))
+    best_NC = np.sort(weights_NC / weights_NC.sum(1, keepdims=True), axis=1)
+    return pd.Series(best_NC[:, -1] - best_NC[:, -2], index=pooled_NC.index)
+
+
+def empty_scores() -> pd.DataFrame:
+    """A table of scores without rows, its columns typed."""
+    return scores_frame([], (), np.empty((0, 0, 4), np.float32))
+
+
+def scores_frame(ids: Sequence[str], orders: Sequence[str], logits_RK4: np.ndarray) -> pd.DataFrame:
+    """One row an (id, order) with the logits of the original letters."""
+    frame = pd.DataFrame(
+        {
+            "id": pd.Series(np.repeat(np.array(ids, dtype=object), len(orders)), dtype="str"),
+            "order": pd.Series(list(orders) * len(ids), dtype="str"),
+        }
+    )
+    frame[LOGITS] = logits_RK4.reshape(-1, 4).astype(np.float32)
+    return frame
+
+
+def _score(rows: pd.DataFrame, task: Task, adapter: Path, work: Path, batch_tokens: int) -> pd.DataFrame:
+    """Score `rows` shard by shard; the result stands in the order of `rows`."""
+    from vqaflow.adapters import merge_adapter, read_adapter  # torch takes seconds: not for empty selections
+    from vqaflow.base_model import load_base
+    from vqaflow.encoding import RowEncoder
+    from vqaflow.scoring import Scorer
+
+    weights = read_adapter(adapter)
+    base = load_base(task.model)
+    scorer = Scorer(base, RowEncoder(base.processor, task.model, task.prompt), task.view, task.orders, batch_tokens)
+    items = scorer.prepare(rows.to_dict("records"))
+    before = scorer.score(items[:PROBE_ROWS])
+    merge_adapter(base, weights)
+    if np.array_equal(before, scorer.score(items[:PROBE_ROWS])):
+        raise UserError(f"{adapter}: the adapter changes no logit. It was not trained or not saved; train it again.")
+
+    context = asdict(task) | {"adapter": weights.digest, "base": [str(base.dtype), base.quantization]}
+    began, done, parts = monotonic(), 0, []
+    with ProgressBar(len(items), f"score {work.name}") as bar:
+        for start in range(0, len(items), SHARD_ROWS):
+            shard = items[start : start + SHARD_ROWS]
+            content = [[str(item.row[key]) for key in ROW_KEYS] for item in shard]
+            file = work / f"{value_digest([context, content])}.parquet"
+            if file.exists():
+                bar.advance(len(shard))
+            else:
+                logits_RK4 = scorer.score(shard, lambda n: bar.advance(n))
+                with atomic_path(file) as partial:
+                    scores_frame([item.row["id"] for item in shard], task.orders, logits_RK4).to_parquet(partial)
+                done += len(shard)
+            parts.append(pd.read_parquet(file))
+    log.info("%d rows scored, %.1f rows/s", done, done / (monotonic() - began))
+    place = {row_id: i for i, row_id in enumerate(rows["id"])}
+    scores = pd.concat(parts, ignore_index=True)
+    return scores.iloc[scores["id"].map(place).argsort(kind="stable")].reset_index(drop=True)
+
+
+def main() -> None:
+    """Run the stage by hand."""
+    parser = argparse.ArgumentParser(prog="python -m vqaflow.score_choices", description=__doc__)
+    parser.add_argument("--config", nargs="+", type=Path, default=[Path("config.yaml")], help="later files override")
+    parser.add_argument("--split", choices=["oof", "test"], required=True)
+    parser.add_argument("--fold", type=int, required=True)
+    parser.add_argument("--view", default="original")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="the folder of tables and adapters")
+    arguments = parser.parse_args()
+    config, split, results = load_config(*arguments.config), arguments.split, arguments.results
+    if arguments.view not in config["views"]:
+        parser.error(f"--view {arguments.view}: the config has {', '.join(config['views'])}")
+    views = config["views"][arguments.view]
+    scores = results / "scores" / split / f"fold{arguments.fold}"
+    with stage(None):
+        score_choices(
+            table=results / "tables" / ("train.parquet" if split == "oof" else "test.parquet"),
+            folds=results / "folds.parquet" if split == "oof" else None,
+            fold=arguments.fold,
+            view=arguments.view,
+            views=views,
+            adapter=results / "adapters" / f"fold{arguments.fold}",
+            model=config["model"],
+            prompt=config["prompt"],
+            orders=config["orders"],
+            margins_from=scores / "original.parquet" if views.get("when") else None,
+            out=scores / f"{arguments.view}.parquet",
+            work=results / "work" / "scores" / split / f"fold{arguments.fold}" / arguments.view,
+            store={"path": config["hardware"]["store"], "gb": config["hardware"]["store_gb"]},
+            batch_tokens=config["hardware"]["score_batch_tokens"],
+        )
+
+
+if __name__ == "__main__":
+    main()
