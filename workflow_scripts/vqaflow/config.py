@@ -83,6 +83,11 @@ class TrainConfig:
     trackers: tuple[str, ...]
     augment: AugmentConfig
 
+    def __post_init__(self) -> None:
+        """YAML reads an unquoted ``off`` as false."""
+        if self.cache_vision is False:
+            object.__setattr__(self, "cache_vision", "off")
+
 
 @dataclass(frozen=True)
 class ViewConfig:
@@ -114,6 +119,17 @@ class ColumnsConfig:
     question: str = "question"
     choices: tuple[str, str, str, str] = field(default=LETTERS)
     answer: str = "answer"
+
+
+@dataclass(frozen=True)
+class EnsembleConfig:
+    """`ensemble`: from scores to probabilities; `recipe` says whether the two poolings are chosen on OOF or kept."""
+
+    recipe: str
+    order_pooling: str
+    pooling: str
+    calibration: str
+    seed: int
 
 
 def section(kind: type[T], values: Mapping[str, Any]) -> T:

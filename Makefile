@@ -1,0 +1,41 @@
+# make demo: the whole workflow on a small real data set. make test: the whole test suite. Both build .venv first.
+PYTHON ?= python3
+BIN := .venv/bin
+
+# A killed run leaves Snakemake's lock behind; the lock of `demo`, which dies with its holder, tells that it is stale.
+.PHONY: demo test lint lock clean
+
+demo: .venv/ready
+	@exec 9> .venv/demo.lock; flock --nonblock 9 || { echo "make demo is already running here" >&2; exit 1; }; \
+	export PATH="$(CURDIR)/$(BIN):$$PATH"; \
+	if [ -n "$$(ls -A .snakemake/locks 2>/dev/null)" ]; then snakemake --unlock --quiet; fi; \
+	snakemake --cores 1
+
+test: .venv/ready lint
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakemake --lint
+
+# A half-made environment has no .venv/ready and is made anew.
+.venv/ready: requirements.lock pyproject.toml
+	rm -rf .venv
+	$(PYTHON) -c 'import sys; sys.exit("vqaflow needs Python 3.11 or newer: make PYTHON=python3.12") if sys.version_info < (3, 11) else 0'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch .venv/ready
+
+# Resolve requirements.in anew into pinned, hashed requirements without any index's address.
+lock:
+	$(PYTHON) -m venv .lock-venv
+	.lock-venv/bin/python -m pip install --quiet uv
+	.lock-venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-annotate --no-header requirements.in --output-file requirements.lock
+	rm -rf .lock-venv
+
+clean:
+	rm -rf results/* .snakemake

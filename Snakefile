@@ -1,0 +1,42 @@
+"""vqaflow: from a table of images, questions and four choices to a validated submission. `snakemake help` lists targets."""
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: "config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/prepare_demo.smk"
+include: "rules/data.smk"
+include: "rules/train_adapter.smk"
+include: "rules/score_choices.smk"
+include: "rules/ensemble.smk"
+include: "rules/submission.smk"
+
+
+report: "docs/captions/workflow.rst"
+
+
+localrules:
+    all,
+    help,
+
+
+rule all:
+    default_target: True
+    input:
+        "results/submission.validated.json",
+        "results/evaluation/metrics.json",
+        "results/eda/summary.json",
+
+
+rule help:
+    message:
+        "{HELP}"
+
+
+onsuccess:
+    tell_result()

@@ -1,0 +1,63 @@
+"""Helpers of all rules: the checked configuration, what is scored, and the digest of each rule's code."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(workflow.basedir) / "workflow_scripts"))
+
+from vqaflow.code_digest import code_digest
+from vqaflow.config_check import check_config
+from vqaflow.errors import UserError
+
+try:
+    check_config(config, Path(workflow.basedir) / "schemas" / "config.schema.yaml")
+except UserError as error:
+    raise WorkflowError(str(error)) from None
+
+HELP = """Targets:
+  snakemake                                        everything that is stale, to results/submission.validated.json
+  snakemake results/tables/train.parquet           check the tables and the images
+  snakemake results/eda/summary.json               figures of what the data look like
+  snakemake results/folds.parquet                  leak-free folds
+  snakemake results/adapters/fold0                 one fold's adapter
+  snakemake results/scores/test/fold0/hflip.parquet  one fold's scores of one view
+  snakemake results/evaluation/metrics.json        accuracy with its interval, and why
+  snakemake results/submission.csv                 the file to hand in
+  snakemake --report results/report.html           everything in one page, after a run"""
+FOLDS = range(config["folds"]["n"])
+VIEWS = [name for name, view in config["views"].items() if view.get("enabled", True)]
+
+
+wildcard_constraints:
+    fold=r"\d+",
+    split="oof|test",
+    view="|".join(VIEWS),
+
+
+def code_of(rule_name):
+    """The digest of a rule's script and of all that it imports from the package."""
+    return code_digest(Path(workflow.basedir) / "workflow_scripts" / f"{rule_name}.py")
+
+
+def table_of(wildcards):
+    """The table whose rows a split scores."""
+    return f"results/tables/{'train' if wildcards.split == 'oof' else 'test'}.parquet"
+
+
+def folds_of(wildcards):
+    """OOF scores need the folds; test rows belong to none."""
+    return ["results/folds.parquet"] if wildcards.split == "oof" else []
+
+
+def margins_of(wildcards):
+    """The original view's scores, for a view that is scored only where they are close."""
+    if config["views"][wildcards.view].get("when"):
+        return [f"results/scores/{wildcards.split}/fold{wildcards.fold}/original.parquet"]
+    return []
+
+
+def tell_result():
+    """Say what came out, below Snakemake's own last lines."""
+    from vqaflow.closing_line import closing_line  # its statistics need not load for a dry run
+
+    print(closing_line(Path("results")))

@@ -1,0 +1,79 @@
+"""From raw CSVs to checked tables, figures of what they hold, and leak-free folds.
+
+In:  data.train_csv, data.test_csv, data.sample_submission and the images under data.image_root
+Out: results/tables/{train,test}.parquet, results/tables/problems.csv, results/eda/, results/folds.parquet
+"""
+
+
+rule validate_tables:
+    input:
+        train_csv=lookup(dpath="data/train_csv", within=config),
+        test_csv=lookup(dpath="data/test_csv", within=config),
+        sample_submission=lookup(dpath="data/sample_submission", within=config),
+    output:
+        train="results/tables/train.parquet",
+        test="results/tables/test.parquet",
+        problems="results/tables/problems.csv",
+    log:
+        "results/logs/validate_tables.log",
+    conda:
+        "../envs/vqaflow.yaml"
+    params:
+        image_root=lookup(dpath="data/image_root", within=config),
+        columns=lookup(dpath="data/columns", within=config),
+        on_bad_row=lookup(dpath="data/on_bad_row", within=config),
+        max_image_pixels=lookup(dpath="data/max_image_pixels", within=config),
+        normal_form=lookup(dpath="prompt/normal_form", within=config),
+        code=code_of("validate_tables"),
+    message:
+        "Checking every row and image"
+    script:
+        "../workflow_scripts/validate_tables.py"
+
+
+rule make_folds:
+    input:
+        train="results/tables/train.parquet",
+        test="results/tables/test.parquet",
+    output:
+        folds="results/folds.parquet",
+        report="results/folds.report.json",
+    log:
+        "results/logs/make_folds.log",
+    conda:
+        "../envs/vqaflow.yaml"
+    params:
+        folds=lookup(dpath="folds", within=config),
+        code=code_of("make_folds"),
+    message:
+        "Splitting the training rows into leak-free folds"
+    script:
+        "../workflow_scripts/make_folds.py"
+
+
+rule explore_data:
+    input:
+        train="results/tables/train.parquet",
+        test="results/tables/test.parquet",
+        folds="results/folds.parquet",
+    output:
+        summary="results/eda/summary.json",
+        figures=report(
+            directory("results/eda/figures"),
+            patterns=["{figure}.png"],
+            caption="../docs/captions/eda.rst",
+            category="1 Data",
+            labels={"figure": "{figure}"},
+        ),
+    log:
+        "results/logs/explore_data.log",
+    conda:
+        "../envs/vqaflow.yaml"
+    params:
+        min_pixels=lookup(dpath="model/min_pixels", within=config),
+        max_pixels=lookup(dpath="model/max_pixels", within=config),
+        code=code_of("explore_data"),
+    message:
+        "Drawing what the data look like"
+    script:
+        "../workflow_scripts/explore_data.py"

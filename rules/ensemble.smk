@@ -1,0 +1,70 @@
+"""From scores to probabilities, and how good they are.
+
+In:  results/scores/, the tables, the folds
+Out: results/ensemble/{oof,test}.parquet, recipe.json; results/evaluation/: metrics.json, figures, mistakes.html
+"""
+
+
+rule ensemble_probabilities:
+    input:
+        scores=expand(
+            "results/scores/{split}/fold{fold}/{view}.parquet",
+            split=["oof", "test"],
+            fold=FOLDS,
+            view=VIEWS,
+        ),
+        train="results/tables/train.parquet",
+        test="results/tables/test.parquet",
+        folds="results/folds.parquet",
+    output:
+        oof="results/ensemble/oof.parquet",
+        test="results/ensemble/test.parquet",
+        recipe="results/ensemble/recipe.json",
+    log:
+        "results/logs/ensemble_probabilities.log",
+    conda:
+        "../envs/vqaflow.yaml"
+    params:
+        ensemble=lookup(dpath="ensemble", within=config),
+        code=code_of("ensemble_probabilities"),
+    message:
+        "Pooling the scores into probabilities"
+    script:
+        "../workflow_scripts/ensemble_probabilities.py"
+
+
+rule evaluate_oof:
+    input:
+        oof="results/ensemble/oof.parquet",
+        test="results/ensemble/test.parquet",
+        recipe="results/ensemble/recipe.json",
+        scores=rules.ensemble_probabilities.input.scores,
+        train_table="results/tables/train.parquet",
+        test_table="results/tables/test.parquet",
+        folds="results/folds.parquet",
+        adapters=expand("results/adapters/fold{fold}", fold=FOLDS),
+    output:
+        metrics="results/evaluation/metrics.json",
+        figures=report(
+            directory("results/evaluation/figures"),
+            patterns=["{figure}.png"],
+            caption="../docs/captions/evaluation.rst",
+            category="3 Evaluation",
+            labels={"figure": "{figure}"},
+        ),
+        mistakes=report(
+            "results/evaluation/mistakes.html",
+            caption="../docs/captions/mistakes.rst",
+            category="4 Mistakes",
+            labels={"page": "mistakes"},
+        ),
+    log:
+        "results/logs/evaluate_oof.log",
+    conda:
+        "../envs/vqaflow.yaml"
+    params:
+        code=code_of("evaluate_oof"),
+    message:
+        "Measuring accuracy on rows that no adapter has seen"
+    script:
+        "../workflow_scripts/evaluate_oof.py"

@@ -1,0 +1,36 @@
+"""Logits of the four choices, a file a split, fold and view.
+
+In:  an adapter, the table of the split (and the folds: OOF rows are scored by the adapter that has not seen them)
+Out: results/scores/{oof,test}/fold{fold}/{view}.parquet
+
+Finished shards wait in results/work/scores, which Snakemake never deletes: a killed job goes on after the last one.
+"""
+
+
+rule score_choices:
+    input:
+        adapter="results/adapters/fold{fold}",
+        table=table_of,
+        folds=folds_of,
+        margins=margins_of,
+    output:
+        scores="results/scores/{split}/fold{fold}/{view}.parquet",
+    log:
+        "results/logs/score_choices/{split}.fold{fold}.{view}.log",
+    benchmark:
+        "results/benchmarks/score_choices/{split}.fold{fold}.{view}.tsv"
+    conda:
+        "../envs/vqaflow.yaml"
+    threads: 2
+    resources:
+        gpu=1,
+    params:
+        model=lookup(dpath="model", within=config),
+        prompt=lookup(dpath="prompt", within=config),
+        view=lookup(dpath="views/{view}", within=config),
+        orders=lookup(dpath="orders", within=config),
+        code=code_of("score_choices"),
+    message:
+        "Scoring {wildcards.split} rows, fold {wildcards.fold}, view {wildcards.view}"
+    script:
+        "../workflow_scripts/score_choices.py"

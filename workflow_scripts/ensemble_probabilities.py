@@ -1,0 +1,18 @@
+"""Rule ensemble_probabilities: pooled, calibrated probabilities for OOF and test rows."""
+
+from pathlib import Path
+
+from vqaflow.ensemble_probabilities import ensemble_probabilities
+from vqaflow.progress import stage
+
+with stage(snakemake.log[0]):
+    ensemble_probabilities(
+        scores=[Path(p) for p in snakemake.input.scores],
+        train=Path(snakemake.input.train),
+        test=Path(snakemake.input.test),
+        folds=Path(snakemake.input.folds),
+        ensemble=snakemake.params.ensemble,
+        oof_out=Path(snakemake.output.oof),
+        test_out=Path(snakemake.output.test),
+        recipe_out=Path(snakemake.output.recipe),
+    )

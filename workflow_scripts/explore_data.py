@@ -1,0 +1,16 @@
+"""Rule explore_data: figures and a summary of the tables."""
+
+from pathlib import Path
+
+from vqaflow.explore_data import explore_data
+from vqaflow.progress import stage
+
+with stage(snakemake.log[0]):
+    explore_data(
+        train=Path(snakemake.input.train),
+        test=Path(snakemake.input.test),
+        folds=Path(snakemake.input.folds),
+        min_pixels=snakemake.params.min_pixels,
+        max_pixels=snakemake.params.max_pixels,
+        out_dir=Path(snakemake.output.summary).parent,
+    )

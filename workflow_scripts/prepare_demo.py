@@ -1,0 +1,9 @@
+"""Rule prepare_demo: the demo's tables and images."""
+
+from pathlib import Path
+
+from vqaflow.prepare_demo import prepare_demo
+from vqaflow.progress import stage
+
+with stage(snakemake.log[0]):
+    prepare_demo(demo=snakemake.params.demo, out=Path(snakemake.output.train).parent)

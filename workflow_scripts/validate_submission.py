@@ -1,0 +1,15 @@
+"""Rule validate_submission: proof that the submission is whole, and the accuracy that it rests on."""
+
+from pathlib import Path
+
+from vqaflow.progress import stage
+from vqaflow.validate_submission import validate_submission
+
+with stage(snakemake.log[0]):
+    validate_submission(
+        submission=Path(snakemake.input.submission),
+        sample_submission=Path(snakemake.input.sample_submission),
+        test_table=Path(snakemake.input.test_table),
+        metrics=Path(snakemake.input.metrics),
+        out=Path(snakemake.output.validated),
+    )
