@@ -1,0 +1,136 @@
+"""How sure a number is: intervals for an accuracy, paired tests of two systems, and measures of calibration.
+
+Shapes: N rows, C choices. `right_N` is boolean, `probabilities_NC` sums to 1 over C, `answers_N` holds 0 to C-1.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+from scipy.stats import binom, norm
+
+CONFIDENCE = 0.95
+BOOTSTRAP_DRAWS = 2000
+RELIABILITY_BINS = 15
+Interval = tuple[float, float]
+
+
+def wilson(right: int, n: int, confidence: float = CONFIDENCE) -> Interval:
+    """Wilson's score interval of a share `right`/`n` (E. B. Wilson 1927); of no rows it is (0, 1)."""
+    assert 0 <= right <= n, f"{right} of {n}"
+    if n == 0:
+        return 0.0, 1.0
+    z = float(norm.ppf((1 + confidence) / 2))
+    share = right / n
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    # at the ends one bound is the end itself, which rounding would miss
+    return (0.0 if right == 0 else centre - half), (1.0 if right == n else centre + half)
+
+
+def leaderboard_half_width(accuracy: float, n: int, confidence: float = CONFIDENCE) -> float:
+    """How far a leaderboard of `n` rows scatters around a true `accuracy`: z · sqrt(p (1 - p) / n)."""
+    return float(norm.ppf((1 + confidence) / 2)) * math.sqrt(accuracy * (1 - accuracy) / n)
+
+
+def bootstrap_interval(values_N: np.ndarray, groups_N: np.ndarray, seed: int = 0) -> Interval:
+    """95 % percentile interval of the mean of `values_N`; whole groups are drawn, since their rows are not independent.
+
+    Give the difference of two systems' `right_N` for a paired interval.
+    """
+    if len(values_N) == 0:
+        return math.nan, math.nan
+    _, group_N = np.unique(groups_N, return_inverse=True)
+    sizes_G = np.bincount(group_N)
+    sums_G = np.bincount(group_N, weights=np.asarray(values_N, np.float64))
+    rng = np.random.default_rng(seed)
+    means = np.empty(BOOTSTRAP_DRAWS)
+    for draw in range(BOOTSTRAP_DRAWS):
+        drawn = rng.integers(0, len(sizes_G), len(sizes_G))
+        means[draw] = sums_G[drawn].sum() / sizes_G[drawn].sum()
+    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(low), float(high)
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """Exact two-sided p-value of McNemar's test from the two counts of rows that just one system gets right."""
+    n = only_first + only_second
+    return min(1.0, 2 * float(binom.cdf(min(only_first, only_second), n, 0.5))) if n else 1.0
+
+
+def accuracy_summary(right_N: np.ndarray, groups_N: np.ndarray | None = None, seed: int = 0) -> dict[str, Any]:
+    """Accuracy with n and its Wilson interval, and with `groups_N` its bootstrap interval too."""
+    n, right = len(right_N), int(np.sum(right_N))
+    summary: dict[str, Any] = {"n": n, "right": right, "accuracy": right / n if n else None, "wilson": wilson(right, n)}
+    if groups_N is not None:
+        summary["bootstrap"] = bootstrap_interval(right_N, groups_N, seed) if n else None
+    return summary
+
+
+def paired_summary(first_N: np.ndarray, second_N: np.ndarray, groups_N: np.ndarray, seed: int = 0) -> dict[str, Any]:
+    """Second system against first on the same rows: the gain, its bootstrap interval, and McNemar's exact test."""
+    only_first, only_second = int(np.sum(first_N & ~second_N)), int(np.sum(second_N & ~first_N))
+    difference_N = second_N.astype(np.float64) - first_N
+    return {
+        "n": len(first_N),
+        "gain": float(difference_N.mean()) if len(first_N) else None,
+        "bootstrap": bootstrap_interval(difference_N, groups_N, seed) if len(first_N) else None,
+        "only_first_right": only_first,
+        "only_second_right": only_second,
+        "mcnemar_p": mcnemar(only_first, only_second),
+    }
+
+
+def reliability(probabilities_NC: np.ndarray, answers_N: np.ndarray, bins: int = RELIABILITY_BINS) -> dict[str, Any]:
+    """Rows by the probability of their best choice in equal bins: count, mean confidence and accuracy of each."""
+    confidence_N = probabilities_NC.max(1)
+    right_N = probabilities_NC.argmax(1) == answers_N
+    bin_N = np.minimum((confidence_N * bins).astype(int), bins - 1)
+    count_B = np.bincount(bin_N, minlength=bins)
+    filled = count_B > 0
+    confidence_B = np.bincount(bin_N, weights=confidence_N, minlength=bins)[filled] / count_B[filled]
+    accuracy_B = np.bincount(bin_N, weights=right_N, minlength=bins)[filled] / count_B[filled]
+    return {"n": count_B[filled].tolist(), "confidence": confidence_B.tolist(), "accuracy": accuracy_B.tolist()}
+
+
+def expected_calibration_error(probabilities_NC: np.ndarray, answers_N: np.ndarray) -> float:
+    """ECE: mean gap between confidence and accuracy over the bins of `reliability`, weighted by their rows."""
+    bins = reliability(probabilities_NC, answers_N)
+    gaps = np.abs(np.subtract(bins["confidence"], bins["accuracy"]))
+    return float(np.average(gaps, weights=bins["n"]))
+
+
+def brier(probabilities_NC: np.ndarray, answers_N: np.ndarray) -> float:
+    """Brier score over all choices: mean squared distance to the right choice's unit vector, from 0 to 2."""
+    target_NC = np.eye(probabilities_NC.shape[1])[answers_N]
+    return float(((probabilities_NC - target_NC) ** 2).sum(1).mean())
+
+
+def negative_log_likelihood(probabilities_NC: np.ndarray, answers_N: np.ndarray) -> float:
+    """Mean of -log of the right choice's probability, in nats; a probability of 0 counts as the smallest float."""
+    right_N = probabilities_NC[np.arange(len(answers_N)), answers_N]
+    return float(-np.log(np.maximum(right_N, np.finfo(np.float64).tiny)).mean())
+
+
+def calibration_summary(probabilities_NC: np.ndarray, answers_N: np.ndarray) -> dict[str, Any]:
+    """ECE, Brier score, negative log-likelihood and the bins of the reliability figure."""
+    return {
+        "ece": expected_calibration_error(probabilities_NC, answers_N),
+        "brier": brier(probabilities_NC, answers_N),
+        "nll": negative_log_likelihood(probabilities_NC, answers_N),
+        "reliability": reliability(probabilities_NC, answers_N),
+    }
+
+
+def recall_by_letter(predicted_N: np.ndarray, answers_N: np.ndarray, letters: int = 4) -> list[float | None]:
+    """For each answer letter (or position) the share of its rows that are predicted right; None without rows."""
+    return [
+        float(np.mean(predicted_N[answers_N == letter] == letter)) if np.any(answers_N == letter) else None
+        for letter in range(letters)
+    ]
+
+
+def recall_spread(recalls: list[float | None]) -> float | None:
+    """RStd of Zheng et al. (arXiv 2309.03882): the standard deviation of the recalls; 0 is no position bias."""
+    known = [recall for recall in recalls if recall is not None]
+    return float(np.std(known)) if len(known) == len(recalls) else None
