@@ -1,0 +1,61 @@
+"""Rule write_submission: the most probable letter for each id of the sample submission, in its order and columns.
+
+`python -m vqaflow.write_submission --help` runs it by hand.
+"""
+
+import argparse
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from vqaflow.config import LETTERS, load_config
+from vqaflow.ensemble_probabilities import PROBABILITIES
+from vqaflow.errors import UserError
+from vqaflow.files import write_text
+from vqaflow.progress import log, stage
+from vqaflow.score_files import some
+from vqaflow.submission_files import read_sample
+
+
+def write_submission(*, test: Path, sample_submission: Path, out: Path) -> None:
+    """Write the submission from the test ensemble `test`: UTF-8 without BOM, LF, no index.
+
+    Raises UserError that names the ids which are only in one of the two files.
+    """
+    sample, ensemble = read_sample(sample_submission), pl.read_parquet(test)
+    best_N = ensemble.select(PROBABILITIES).to_numpy().argmax(1)
+    answers = dict(zip(ensemble["id"], np.array(LETTERS)[best_N].tolist(), strict=True))
+    for ids, where, other in (
+        ([i for i in sample.ids if i not in answers], test, sample_submission),
+        (sorted(answers.keys() - set(sample.ids)), sample_submission, test),
+    ):
+        if ids:
+            raise UserError(
+                f"{where}: ids {some(ids)} are missing, while {other} has them. "
+                "Give the sample submission and the test table of the same competition."
+            )
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(sample.columns)
+    writer.writerows((row_id, answers[row_id]) for row_id in sample.ids)
+    write_text(out, text.getvalue())
+    log.info("%d answers in %s", len(sample.ids), out)
+
+
+def main() -> None:
+    """Run the stage by hand."""
+    parser = argparse.ArgumentParser(prog="python -m vqaflow.write_submission", description=__doc__)
+    parser.add_argument("--config", nargs="+", type=Path, default=[Path("config.yaml")], help="later files override")
+    parser.add_argument("--test", type=Path, default=Path("results/ensemble/test.parquet"), help="the test ensemble")
+    parser.add_argument("--out", type=Path, default=Path("results/submission.csv"), help="default: %(default)s")
+    arguments = parser.parse_args()
+    sample = Path(load_config(*arguments.config)["data"]["sample_submission"])
+    with stage(None):
+        write_submission(test=arguments.test, sample_submission=sample, out=arguments.out)
+
+
+if __name__ == "__main__":
+    main()
