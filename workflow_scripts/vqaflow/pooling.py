@@ -209,7 +209,8 @@ POOLS = {  # simplest first: of equally good ones the first is kept
 def pool_folds(folds: Iterable[np.ndarray], pool: Pool) -> np.ndarray:
     """The mean over folds of their probabilities (N, C), geometric if the pool works in logs; folds may be a stream."""
     total, count = 0.0, 0
-    for count, probabilities_NC in enumerate(folds, start=1):
+    for probabilities_NC in folds:
         total = total + (safe_log(probabilities_NC) if pool.log_folds else probabilities_NC)
+        count += 1
     assert count, "no fold"
     return np.exp(log_softmax(total / count)) if pool.log_folds else _normalise(total / count)
