@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-import tiny_qwen
 import yaml
 
+import tiny_qwen
 from vqaflow.config import ModelConfig, PromptConfig, ViewConfig, section
 
 ROOT = Path(__file__).parents[1]
@@ -33,7 +33,13 @@ def model_config(**changes: Any) -> ModelConfig:
 
 def make_rows(folder: Path, count: int = 5) -> list[dict[str, Any]]:
     """`count` rows with random pictures in `folder`; questions and choices differ in length, language and script."""
-    questions = ["What colour is it?", "사진에 보이는 동물은 무엇인가요?", "Q", "무슨 글자가 적혀 있나요?\n(둘째 줄)", "how many?"]
+    questions = [
+        "What colour is it?",
+        "사진에 보이는 동물은 무엇인가요?",
+        "Q",
+        "무슨 글자가 적혀 있나요?\n(둘째 줄)",
+        "how many?",
+    ]
     rows = []
     for i in range(count):
         width, height = SIZES[i % len(SIZES)]

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-import rows
-import tiny_qwen
 import torch
 from transformers import AutoProcessor
 
+import rows
+import tiny_qwen
 from vqaflow.branches import answer_states, letter_logits, pack
 from vqaflow.config import LETTERS
 from vqaflow.encoding import RowEncoder

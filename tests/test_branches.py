@@ -1,12 +1,11 @@
 """Choice orders that share a prefix compute what passes of their own would, padded and batched in any way."""
 
-from pathlib import Path
 
 import pytest
-import rows
-import tiny_qwen
 import torch
 
+import rows
+import tiny_qwen
 from vqaflow.branches import answer_states, letter_logits, pack
 from vqaflow.encoding import RowEncoder, mrope_positions
 from vqaflow.orders import all_orders

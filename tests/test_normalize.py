@@ -1,10 +1,10 @@
 """Text that training and scoring see alike, and that cannot forge the model's special tokens."""
 
 import pytest
-import tiny_qwen
 from hypothesis import given
 from hypothesis import strategies as st
 
+import tiny_qwen
 from vqaflow.normalize import merged_by_normalizing, normalize, normalize_choices
 
 FORMS = st.sampled_from(["NFC", "NFKC"])

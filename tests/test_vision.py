@@ -1,9 +1,9 @@
 """The tower with grouped windows gives the bits of the library's loop."""
 
 import pytest
-import tiny_qwen
 import torch
 
+import tiny_qwen
 from vqaflow.vision import image_features, segment_groups, use_window_attention
 
 GRIDS = [[(1, 8, 8)], [(1, 4, 10), (1, 6, 6), (1, 10, 4)], [(1, 2, 2), (1, 14, 6)]]

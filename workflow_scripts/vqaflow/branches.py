@@ -19,8 +19,9 @@ from vqaflow.encoding import EncodedRow
 class Batch:
     """B rows with K branches each, padded on the right to T tokens.
 
-    ids_BT and positions_3BT are int64; image_BT marks the image tokens; mask_B1TT says which key a query attends to (None:
-    plain causal, when K is 1); ends_BK is the index of each branch's last token, whose hidden state predicts the answer.
+    ids_BT and positions_3BT are int64; image_BT marks the image tokens; mask_B1TT says which key a query attends to
+    (None: plain causal, when K is 1); ends_BK is the index of each branch's last token, whose hidden state predicts the
+    answer.
     """
 
     row_ids: list[str]

@@ -1,7 +1,7 @@
 """What a stage's code is, as far as its results depend on it: a digest of a file and of all it imports from here.
 
-Taken from the syntax tree without docstrings, so that comments, layout and documentation change nothing, while any other
-edit in any module that the stage reaches does.
+Taken from the syntax tree without docstrings, so that comments, layout and documentation change nothing, while any
+other edit in any module that the stage reaches does.
 """
 
 import ast

@@ -1,5 +1,6 @@
 """The one kind of error that a user is meant to read."""
 
+
 class UserError(ValueError):
     """Something the user can put right: says what is wrong, where, and what to do.
 

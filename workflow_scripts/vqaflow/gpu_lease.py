@@ -22,8 +22,8 @@ _held: list[object] = []  # open files; their locks live as long as the process
 def lease_gpu(folder: Path | None = None, devices: list[str] | None = None) -> str | None:
     """Wait for a free device, hold it for the rest of this process, and show it alone to CUDA; None without a GPU.
 
-    `devices` are those to choose from (by default what a scheduler or user put into CUDA_VISIBLE_DEVICES, else all of the
-    machine); lock files lie in `folder`, by default one a user in the system's temporary folder.
+    `devices` are those to choose from (by default what a scheduler or user put into CUDA_VISIBLE_DEVICES, else all of
+    the machine); lock files lie in `folder`, by default one a user in the system's temporary folder.
     """
     if "SLURM_JOB_ID" in os.environ and VISIBLE in os.environ:
         return os.environ[VISIBLE]  # the scheduler's own exclusive assignment, numbered anew in each job

@@ -73,7 +73,9 @@ def letter_token_ids(tokenizer: Any, rendered: RenderedRow) -> list[int]:
     for letter in LETTERS:
         with_letter = tokenizer(prompt + letter, add_special_tokens=False)["input_ids"]
         if with_letter[:-1] != prompt_ids:
-            raise UserError(f"model.base: its tokenizer has no single token for the answer {letter!r} after the prompt.")
+            raise UserError(
+                f"model.base: its tokenizer has no single token for the answer {letter!r} after the prompt."
+            )
         ids.append(with_letter[-1])
     if len(set(ids)) != len(LETTERS):
         raise UserError(f"model.base: its tokenizer maps two answers to one token ({dict(zip(LETTERS, ids))}).")

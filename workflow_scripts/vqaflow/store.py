@@ -1,8 +1,9 @@
 """A content-addressed store of finished artifacts: what was computed once from equal inputs is copied, not computed.
 
 An entry lies under the digest of everything that it depends on: the bytes of its inputs, its parameters and its code.
-`python -m vqaflow.store --help` lists, checks and prunes it. Entries are copies, never links, so that nothing done to an
-output can reach them, and each is checked against its own digests before use: a damaged one is removed and computed again.
+`python -m vqaflow.store --help` lists, checks and prunes it. Entries are copies, never links, so that nothing done to
+an output can reach them, and each is checked against its own digests before use: a damaged one is removed and computed
+again.
 """
 
 import argparse
@@ -41,9 +42,10 @@ class Store:
 def cached(store: Store, parts: Mapping[str, Any], out: Path, compute: Callable[[Path], None]) -> bool:
     """Put the artifact that `parts` determine at `out`: from the store, or by `compute` (and then into the store).
 
-    `parts` are plain values that hold the digests of all inputs, the parameters and the code; `compute` writes a file or a
-    folder to the path that it is given, which becomes `out` as a whole. Says whether the store had it. A store that cannot
-    be read or written (full disk, lost rights) costs time, never the result.
+    `parts` are plain values that hold the digests of all inputs, the parameters and the code; `compute` writes a file
+    or a folder to the path that it is given, which becomes `out` as a whole. Says whether the store had it. A store
+    that
+    cannot be read or written (full disk, lost rights) costs time, never the result.
     """
     key = value_digest(parts)
     if fetch(store, key, out):

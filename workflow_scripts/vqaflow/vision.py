@@ -32,8 +32,8 @@ def window_attention(
 ) -> tuple[torch.Tensor, None]:
     """Attention within segments: query, key, value (1, heads, N, D) to (1, N, heads, D), one call a segment length.
 
-    `segments` maps the number of segments to index tensors (count, length), one a length; windows refine images, so that
-    equal numbers of them are the same segments.
+    `segments` maps the number of segments to index tensors (count, length), one a length; windows refine images, so
+    that equal numbers of them are the same segments.
     """
     out = torch.empty_like(query[0].transpose(0, 1))
     for index in segments[len(cu_seq_lens_q) - 1]:
@@ -74,7 +74,8 @@ def segment_groups(cumulative: torch.Tensor) -> list[torch.Tensor]:
     """Token indices of the segments between `cumulative` boundaries, as one (count, length) tensor a length."""
     starts, lengths = cumulative[:-1].long(), cumulative.diff().long()
     return [
-        starts[lengths == length][:, None] + torch.arange(int(length)) for length in lengths.unique(sorted=True).tolist()
+        starts[lengths == length][:, None] + torch.arange(int(length))
+        for length in lengths.unique(sorted=True).tolist()
     ]
 
 

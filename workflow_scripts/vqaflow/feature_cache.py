@@ -1,0 +1,107 @@
+"""Features of images from the frozen tower, each image's computed once for all epochs, orders and, on disk, jobs.
+
+A feature's key is the image's content, its resolution and mirroring, and the tower's weights and precision.
+"""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from vqaflow.base_model import Base
+from vqaflow.config import ViewConfig
+from vqaflow.encoding import EncodedRow, RowEncoder
+from vqaflow.errors import UserError
+from vqaflow.files import atomic_path, value_digest
+from vqaflow.progress import ProgressBar
+from vqaflow.vision import image_features
+
+PATCHES_A_CALL = 16384
+READERS = 2
+
+
+class FeatureCache:
+    """Features by image, kept nowhere (`off`), in the host's memory, or on disk in `folder` (and, once read, in
+    memory)."""
+
+    def __init__(self, base: Base, encoder: RowEncoder, view: ViewConfig, mode: str, folder: Path) -> None:
+        self.base, self.encoder, self.view, self.mode = base, encoder, view, mode
+        self.kept: dict[str, torch.Tensor] = {}
+        settings = [encoder.pixel_limits(view), view.flip, str(base.dtype), tower_digest(base.visual)]
+        self.folder = folder / value_digest(settings)[:16]
+
+    def of(self, items: Sequence[tuple[Mapping[str, Any], EncodedRow]]) -> list[torch.Tensor]:
+        """Features (visual tokens, H) on the device for each row and its encoding."""
+        missing = {row["sha256"]: (row, encoded) for row, encoded in items if row["sha256"] not in self.kept}
+        made = self._compute(list(missing.values()))
+        if self.mode != "off":
+            self.kept |= {key: value.cpu() for key, value in made.items()}
+        return [
+            (made.get(row["sha256"], self.kept.get(row["sha256"]))).to(self.base.device, non_blocking=True)
+            for row, _ in items
+        ]
+
+    def fill(self, items: Sequence[tuple[Mapping[str, Any], EncodedRow]]) -> None:
+        """Compute all features beforehand, so that the tower is not needed again."""
+        unique = list({row["sha256"]: (row, encoded) for row, encoded in items}.values())
+        with ProgressBar(len(unique), "vision features", "image") as bar:
+            for start in range(0, len(unique), 32):
+                self.of(unique[start : start + 32])
+                bar.advance(len(unique[start : start + 32]))
+
+    def _compute(self, items: list[tuple[Mapping[str, Any], EncodedRow]]) -> dict[str, torch.Tensor]:
+        found = {row["sha256"]: self._read(row["sha256"]) for row, _ in items} if self.mode == "disk" else {}
+        found = {key: value for key, value in found.items() if value is not None}
+        todo = [(row, encoded) for row, encoded in items if row["sha256"] not in found]
+        with ThreadPoolExecutor(READERS) as pool:
+            pixels = list(pool.map(lambda item: self.encoder.pixels(item[0]["image_file"], self.view), todo))
+        for group in _groups([len(p) for p in pixels], PATCHES_A_CALL):
+            made = image_features(self.base.visual, [pixels[i] for i in group], [todo[i][1].grid for i in group])
+            for i, features in zip(group, made, strict=True):
+                row = todo[i][0]
+                if not features.isfinite().all():
+                    raise UserError(
+                        f"row {row['id']!r} ({row['image_file']}): the vision tower's features are not finite in "
+                        f"{str(self.base.dtype).removeprefix('torch.')}. Set model.compute_dtype to float32 or bfloat16."
+                    )
+                found[row["sha256"]] = features
+                if self.mode == "disk":
+                    self._write(row["sha256"], features)
+        return found
+
+    def _read(self, sha256: str) -> torch.Tensor | None:
+        file = self.folder / f"{sha256}.safetensors"
+        try:
+            return load_file(file)["features"] if file.is_file() else None
+        except (SafetensorError, KeyError, OSError):
+            return None  # a damaged file is made anew
+
+    def _write(self, sha256: str, features: torch.Tensor) -> None:
+        with atomic_path(self.folder / f"{sha256}.safetensors") as partial:
+            save_file({"features": features.cpu().contiguous()}, partial)
+
+
+def _groups(sizes: list[int], limit: int) -> list[list[int]]:
+    """Indices in order, cut into groups whose sizes add up to at most `limit` (or single ones)."""
+    groups: list[list[int]] = []
+    total = limit
+    for i, size in enumerate(sizes):
+        if total + size > limit:
+            groups.append([])
+            total = 0
+        groups[-1].append(i)
+        total += size
+    return groups
+
+
+def tower_digest(visual: Any) -> str:
+    """Digest of the tower's shape and of a sample of its weights, cheap enough for every job."""
+    sums = [
+        [name, list(w.shape), float(w.flatten()[:: max(1, w.numel() // 64)].double().sum())]
+        for name, w in visual.named_parameters()
+    ]
+    return value_digest(sums)

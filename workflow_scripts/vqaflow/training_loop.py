@@ -1,0 +1,271 @@
+"""The training loop of one adapter: deterministic batches, one optimiser, validation by the scorer's own accuracy."""
+
+import math
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vqaflow.augment import augment_row
+from vqaflow.base_model import Base
+from vqaflow.branches import answer_states, pack
+from vqaflow.checkpoints import StopRequest, load_checkpoint, save_checkpoint
+from vqaflow.config import TrainConfig
+from vqaflow.encoding import RowEncoder
+from vqaflow.errors import UserError
+from vqaflow.feature_cache import FeatureCache
+from vqaflow.lora import trainable
+from vqaflow.objective import answer_loss
+from vqaflow.orders import IDENTITY, position_of, training_orders
+from vqaflow.progress import ProgressBar, log
+
+Row = Mapping[str, Any]
+VALIDATION_ROWS = 64  # rows in one validation pass
+BUCKET_STEPS = 8  # steps whose rows are sorted by length together: little padding, and still a random order
+
+
+@dataclass
+class Progress:
+    """Where a run stands; all of it is in a checkpoint."""
+
+    step: int = 0
+    micro_rows: int = 0
+    loss_sum: float = 0.0
+    right: int = 0
+    answers: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    best_accuracy: float = -1.0
+    best_weights: dict[str, torch.Tensor] | None = None
+    without_gain: int = 0
+
+
+class Trainer:
+    """Trains the adapter on `base` with `rows`, and measures it on `validation`."""
+
+    def __init__(
+        self,
+        base: Base,
+        encoder: RowEncoder,
+        features: FeatureCache,
+        rows: Sequence[Row],
+        validation: Sequence[Row],
+        config: TrainConfig,
+        on_validation: Callable[[dict[str, float]], None] = lambda record: None,
+    ) -> None:
+        self.base, self.encoder, self.features, self.config = base, encoder, features, config
+        self.rows, self.validation, self.on_validation = list(rows), list(validation), on_validation
+        self.letter_rows_4H = base.letter_rows(encoder.letter_ids)
+        self.head_VH = None if config.objective == "choice" else base.qwen.lm_head.weight
+        self.step_rows = config.batch_size * config.accumulation
+        self.steps_an_epoch = math.ceil(len(self.rows) / self.step_rows)
+        self.steps = math.ceil(config.epochs * self.steps_an_epoch)
+        self.optimizer = torch.optim.AdamW(
+            trainable(base), lr=config.learning_rate, weight_decay=config.weight_decay, foreach=True
+        )
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
+        self.scaler = torch.amp.GradScaler(base.device.type, enabled=base.dtype is torch.float16)
+        self.progress = Progress(micro_rows=config.batch_size)
+
+    def _rate(self, step: int) -> float:
+        """Share of the peak learning rate: linear warm-up, then a cosine down to zero."""
+        warmup = self.config.warmup_ratio * self.steps
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1.0, self.steps - warmup)))
+
+    def run(self, work: Path, key: str, stop: StopRequest) -> None:
+        """Train to the end, from the last checkpoint under `work` that `key` made.
+
+        Raises UserError when train.max_minutes are over, SystemExit on a signal; both after a checkpoint.
+        """
+        self._restore(work, key)
+        began = saved = time.monotonic()
+        validate_each = max(1, round(self.config.validate_every * self.steps_an_epoch))
+        with ProgressBar(self.steps, f"train {work.name}", "step", self.progress.step) as bar:
+            while self.progress.step < self.steps and not self._stopped_early():
+                self._step(self._rows_of_step(self.progress.step))
+                state = self.progress
+                bar.advance(1, loss=state.loss_sum / state.answers, accuracy=state.right / state.answers)
+                if state.step % validate_each == 0 or state.step == self.steps:
+                    self._validate(bar)
+                now = time.monotonic()
+                late = self.config.max_minutes and now - began > 60 * self.config.max_minutes
+                if stop.signal or late or now - saved > 60 * self.config.checkpoint_minutes:
+                    save_checkpoint(work, key, self._state())
+                    saved = now
+                if stop.signal:
+                    log.info("stopped by signal %d after step %d; run again to go on", stop.signal, state.step)
+                    raise SystemExit(128 + stop.signal)
+                if late and state.step < self.steps:
+                    raise UserError(
+                        f"train.max_minutes: {self.config.max_minutes} minutes are over at step {state.step} of "
+                        f"{self.steps}. A checkpoint is saved; run the same command again to go on."
+                    )
+        if self.config.keep == "best" and self.progress.best_weights is not None:
+            self._load_weights(self.progress.best_weights)
+
+    def _stopped_early(self) -> bool:
+        return 0 < self.config.early_stopping <= self.progress.without_gain
+
+    def _rows_of_step(self, step: int) -> list[tuple[Row, list[str]]]:
+        """The rows of a step and the choice orders that each is shown in, from the seed alone."""
+        epoch, at = divmod(step, self.steps_an_epoch)
+        if getattr(self, "_epoch", None) != epoch:
+            self._epoch, self._batches = epoch, list(self._epoch_batches(epoch))
+        return self._batches[at]
+
+    def _epoch_batches(self, epoch: int) -> Iterator[list[tuple[Row, list[str]]]]:
+        rng = random.Random(f"{self.config.seed}/{epoch}")
+        drawn = []
+        for row in rng.sample(self.rows, len(self.rows)):
+            row = augment_row(row, self.config.augment, self.config.seed, epoch)
+            fixed = self.config.choice_orders == 1 and not self.config.augment.shuffle_choices
+            drawn.append((row, [IDENTITY] if fixed else training_orders(self.config.choice_orders, rng)))
+        span = self.step_rows * BUCKET_STEPS
+        batches = []
+        for start in range(0, len(drawn), span):
+            near = sorted(drawn[start : start + span], key=lambda item: self._length(item[0]))
+            batches += [near[i : i + self.step_rows] for i in range(0, len(near), self.step_rows)]
+        rng.shuffle(batches)
+        return iter(batches)
+
+    def _length(self, row: Row) -> tuple[int, int]:
+        return row["width"] * row["height"], len(row["question"]) + sum(len(row[letter]) for letter in IDENTITY)
+
+    def _step(self, drawn: list[tuple[Row, list[str]]]) -> None:
+        """One optimiser step over `drawn`, cut into passes that fit; too little memory halves the passes."""
+        while True:
+            try:
+                loss, right = self._accumulate(drawn)
+                break
+            except torch.cuda.OutOfMemoryError:
+                if self.progress.micro_rows == 1:
+                    raise UserError(
+                        "train.batch_size: one row does not fit into the GPU's memory. Lower model.max_pixels or "
+                        "train.choice_orders, or set train.gradient_checkpointing to true."
+                    ) from None
+                self.progress.micro_rows //= 2
+                torch.cuda.empty_cache()
+                log.warning("out of memory: passes of %d rows from now on, steps unchanged", self.progress.micro_rows)
+        self.scaler.unscale_(self.optimizer)
+        torch.nn.utils.clip_grad_norm_(trainable(self.base), self.config.max_grad_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.schedule.step()
+        state = self.progress
+        if state.step % self.steps_an_epoch == 0:
+            state.loss_sum, state.right, state.answers = 0.0, 0, 0
+        count = sum(len(orders) for _, orders in drawn)
+        state.loss_sum, state.right, state.answers = state.loss_sum + loss, state.right + right, state.answers + count
+        state.step += 1
+
+    def _accumulate(self, drawn: list[tuple[Row, list[str]]]) -> tuple[float, int]:
+        """Gradients of the mean loss over all rows and orders of a step; returns the summed loss and right answers."""
+        self.optimizer.zero_grad(set_to_none=True)
+        self.base.model.train()
+        count = sum(len(orders) for _, orders in drawn)
+        loss_sum, right = 0.0, 0
+        for start in range(0, len(drawn), self.progress.micro_rows):
+            part = drawn[start : start + self.progress.micro_rows]
+            target_BK = torch.tensor([[position_of(row["answer"], o) for o in orders] for row, orders in part])
+            target_BK = target_BK.to(self.base.device)
+            loss, logits_BK4 = answer_loss(
+                self.config.objective,
+                self._states([row for row, _ in part], [orders for _, orders in part]),
+                target_BK,
+                self.encoder.letter_ids,
+                self.letter_rows_4H,
+                self.head_VH,
+                self.config.label_smoothing,
+            )
+            if not loss.isfinite():
+                self._name_the_row(part, logits_BK4)
+            self.scaler.scale(loss / count).backward()
+            loss_sum += loss.item()
+            right += int((logits_BK4.argmax(-1) == target_BK).sum())
+        return loss_sum, right
+
+    def _states(self, rows: Sequence[Row], orders: Sequence[list[str]]) -> torch.Tensor:
+        encoded = [self.encoder.encode(row, o, self.features.view) for row, o in zip(rows, orders, strict=True)]
+        batch = pack(encoded, self.encoder.image_token, pad_token=0).to(self.base.device)
+        features = self.features.of(list(zip(rows, encoded, strict=True)))
+        dtype = self.base.dtype
+        with torch.autocast(self.base.device.type, dtype=dtype, enabled=dtype is not torch.float32):
+            return answer_states(self.base.language_model, batch, features)
+
+    def _name_the_row(self, part: list[tuple[Row, list[str]]], logits_BK4: torch.Tensor) -> None:
+        finite = logits_BK4.isfinite().flatten(1).all(1).tolist()
+        ids = [row["id"] for (row, _), good in zip(part, finite, strict=True) if not good] or [r["id"] for r, _ in part]
+        raise UserError(
+            f"row {ids[0]!r}: the loss is not a finite number at step {self.progress.step} in "
+            f"{str(self.base.dtype).removeprefix('torch.')}. Lower train.learning_rate, or set model.compute_dtype to "
+            "bfloat16 (compute capability 8.0 and above) or float32."
+        )
+
+    @torch.no_grad()
+    def validation_accuracy(self) -> float:
+        """Share of the validation rows that the choice scorer gets right in the identity order."""
+        self.base.model.eval()
+        right = 0
+        ordered = sorted(self.validation, key=self._length)
+        for start in range(0, len(ordered), VALIDATION_ROWS):
+            part = ordered[start : start + VALIDATION_ROWS]
+            states_BKH = self._states(part, [[IDENTITY]] * len(part))
+            chosen = (states_BKH[:, 0].float() @ self.letter_rows_4H.T).argmax(-1).tolist()
+            right += sum(IDENTITY[i] == row["answer"] for i, row in zip(chosen, part, strict=True))
+        return right / len(ordered)
+
+    def _validate(self, bar: ProgressBar) -> None:
+        state = self.progress
+        record = {
+            "step": state.step,
+            "epoch": state.step / self.steps_an_epoch,
+            "loss": state.loss_sum / state.answers,
+            "accuracy": state.right / state.answers,
+            "learning_rate": self.schedule.get_last_lr()[0],
+        }
+        if self.validation:
+            record["val_accuracy"] = accuracy = self.validation_accuracy()
+            state.without_gain += 1
+            if accuracy > state.best_accuracy:
+                state.best_accuracy, state.without_gain = accuracy, 0
+                if self.config.keep == "best":
+                    state.best_weights = self._weights()
+        state.history.append(record)
+        log.info("  ".join(f"{name} {value:.4g}" for name, value in record.items()))
+        bar.log_state()
+        self.on_validation(record)
+
+    def _weights(self) -> dict[str, torch.Tensor]:
+        named = self.base.model.named_parameters()
+        return {name: weight.detach().cpu().clone() for name, weight in named if weight.requires_grad}
+
+    def _load_weights(self, weights: dict[str, torch.Tensor]) -> None:
+        with torch.no_grad():
+            for name, weight in self.base.model.named_parameters():
+                if weight.requires_grad:
+                    weight.copy_(weights[name])
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "progress": vars(self.progress),
+            "weights": self._weights(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+
+    def _restore(self, work: Path, key: str) -> None:
+        state = load_checkpoint(work, key)
+        if state is None:
+            return
+        self.progress = Progress(**state["progress"])
+        self._load_weights(state["weights"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.scaler.load_state_dict(state["scaler"])
+        log.info("going on from step %d of %d", self.progress.step, self.steps)
