@@ -95,7 +95,7 @@ def model(seed: int = 0, dtype: torch.dtype = torch.float32) -> Qwen2_5_VLForCon
     config._attn_implementation = "sdpa"
     network = Qwen2_5_VLForConditionalGeneration(config).to(dtype).eval()
     with torch.no_grad():  # the default initialisation leaves attention nearly uniform: errors in masks would not show
-        for name, weight in network.named_parameters():
+        for weight in network.parameters():
             if weight.ndim > 1:
                 weight.mul_(12)
     return network

@@ -87,8 +87,8 @@ def load_base(model: ModelConfig, device: torch.device | None = None) -> Base:
         )
     except OSError as error:
         raise UserError(
-            f"config model.base: cannot load {model.base!r} ({str(error).splitlines()[0]}). Give a folder with a Qwen2.5-VL "
-            "checkpoint, or a hub name on a machine that reaches the hub."
+            f"config model.base: cannot load {model.base!r} ({str(error).splitlines()[0]}). Give a folder with a "
+            "Qwen2.5-VL checkpoint, or a hub name on a machine that reaches the hub."
         ) from error
     network.requires_grad_(False)
     network.eval()

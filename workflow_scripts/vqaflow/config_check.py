@@ -63,8 +63,8 @@ def _cross_checks(config: Mapping[str, Any]) -> Iterator[str]:
     for kind, template in config["prompt"]["templates"].items():
         if template.count("{question}") != 1 or template.count("\n{choices}") != 1 or template.count("{choices}") != 1:
             yield (
-                f"prompt.templates.{kind}: needs {{question}} once and, at the start of a line, {{choices}} once, since all "
-                "choice orders share what stands before the choices."
+                f"prompt.templates.{kind}: needs {{question}} once and, at the start of a line, {{choices}} once, "
+                "since all choice orders share what stands before the choices."
             )
         elif template.index("{question}") > template.index("{choices}"):
             yield f"prompt.templates.{kind}: {{question}} must stand before {{choices}}. Swap them."
@@ -78,4 +78,4 @@ def _cross_checks(config: Mapping[str, Any]) -> Iterator[str]:
         smallest = view.get("min_pixels") or model["min_pixels"]
         largest = view.get("max_pixels") or model["max_pixels"]
         if smallest > largest:
-            yield f"views.{name}: min_pixels {smallest} is above max_pixels {largest}. Raise max_pixels or lower min_pixels."
+            yield f"views.{name}: min_pixels {smallest} is above max_pixels {largest}. Raise max_pixels."

@@ -66,7 +66,7 @@ class FeatureCache:
                 if not features.isfinite().all():
                     raise UserError(
                         f"row {row['id']!r} ({row['image_file']}): the vision tower's features are not finite in "
-                        f"{str(self.base.dtype).removeprefix('torch.')}. Set model.compute_dtype to float32 or bfloat16."
+                        f"{str(self.base.dtype).removeprefix('torch.')}. Set model.compute_dtype to float32."
                     )
                 found[row["sha256"]] = features
                 if self.mode == "disk":

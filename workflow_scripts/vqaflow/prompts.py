@@ -78,5 +78,7 @@ def letter_token_ids(tokenizer: Any, rendered: RenderedRow) -> list[int]:
             )
         ids.append(with_letter[-1])
     if len(set(ids)) != len(LETTERS):
-        raise UserError(f"model.base: its tokenizer maps two answers to one token ({dict(zip(LETTERS, ids))}).")
+        raise UserError(
+            f"model.base: its tokenizer maps two answers to one token ({dict(zip(LETTERS, ids, strict=True))})."
+        )
     return ids
