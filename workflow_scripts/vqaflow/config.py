@@ -132,6 +132,21 @@ class EnsembleConfig:
     seed: int
 
 
+@dataclass(frozen=True)
+class HpoConfig:
+    """`hpo`: the search over keys of `train`; `space` is read by `search_space`."""
+
+    enabled: bool
+    trials: int
+    workers: int
+    max_minutes: float
+    seed: int
+    folds: tuple[int, ...]
+    subset: float
+    pruner: str
+    space: Mapping[str, Any]
+
+
 def section(kind: type[T], values: Mapping[str, Any]) -> T:
     """Build the frozen section `kind` (nested ones too) from a plain mapping.
 
@@ -170,3 +185,28 @@ def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
             _merge(into[key], value)
         else:
             into[key] = value
+
+
+def replace_keys(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of the section `values` with `changes` in place; dotted keys reach into sections of it.
+
+    Raises UserError for a key that `values` lack.
+    """
+    merged = {key: dict(value) if isinstance(value, Mapping) else value for key, value in values.items()}
+    for key, value in changes.items():
+        *parents, last = key.split(".")
+        target: Any = merged
+        for parent in parents:
+            target = target.get(parent) if isinstance(target, Mapping) else None
+        if not isinstance(target, dict) or last not in target:
+            raise UserError(f"{key}: there is no such key to replace. Known are {', '.join(leaf_keys(values))}.")
+        target[last] = value
+    return merged
+
+
+def leaf_keys(values: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """The dotted keys of all values of a section that are no sections themselves."""
+    keys: list[str] = []
+    for key, value in values.items():
+        keys += leaf_keys(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [f"{prefix}{key}"]
+    return keys

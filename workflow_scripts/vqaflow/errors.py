@@ -7,3 +7,11 @@ class UserError(ValueError):
     Raise it with one message of the form ``WHERE: WHAT. CURE.``; `progress.stage` prints that message
     alone, without a traceback, and ends with exit status 1.
     """
+
+
+class NotFinite(UserError):
+    """Training left the range of its numbers: the settings are too bold for the precision."""
+
+
+class OutOfMemory(UserError):
+    """One row alone does not fit into memory with these settings."""

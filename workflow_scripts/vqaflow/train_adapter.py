@@ -19,7 +19,16 @@ import yaml
 from vqaflow.base_model import Base, load_base
 from vqaflow.checkpoints import stop_on_signals
 from vqaflow.code_digest import module_digest
-from vqaflow.config import LETTERS, ModelConfig, PromptConfig, TrainConfig, ViewConfig, load_config, section
+from vqaflow.config import (
+    LETTERS,
+    ModelConfig,
+    PromptConfig,
+    TrainConfig,
+    ViewConfig,
+    load_config,
+    replace_keys,
+    section,
+)
 from vqaflow.encoding import RowEncoder
 from vqaflow.errors import UserError
 from vqaflow.feature_cache import FeatureCache
@@ -75,15 +84,7 @@ def train_adapter(
 
 def with_best(train: Mapping[str, Any], best: Path | None) -> dict[str, Any]:
     """`train` with the parameters of a search in place."""
-    merged = {key: dict(value) if isinstance(value, Mapping) else value for key, value in train.items()}
-    found = yaml.safe_load(best.read_text(encoding="utf-8"))["parameters"] if best else {}
-    for key, value in found.items():
-        *parents, last = key.split(".")
-        target = merged
-        for parent in parents:
-            target = target[parent]
-        target[last] = value
-    return merged
+    return replace_keys(train, yaml.safe_load(best.read_text(encoding="utf-8"))["parameters"] if best else {})
 
 
 def split_rows(table: Path, folds: Path, fold: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -16,7 +16,7 @@ from vqaflow.branches import answer_states, pack
 from vqaflow.checkpoints import StopRequest, load_checkpoint, save_checkpoint
 from vqaflow.config import TrainConfig
 from vqaflow.encoding import RowEncoder
-from vqaflow.errors import UserError
+from vqaflow.errors import NotFinite, OutOfMemory, UserError
 from vqaflow.feature_cache import FeatureCache
 from vqaflow.lora import trainable
 from vqaflow.objective import answer_loss
@@ -144,7 +144,7 @@ class Trainer:
                 break
             except torch.cuda.OutOfMemoryError:
                 if self.progress.micro_rows == 1:
-                    raise UserError(
+                    raise OutOfMemory(
                         "train.batch_size: one row does not fit into the GPU's memory. Lower model.max_pixels or "
                         "train.choice_orders, or set train.gradient_checkpointing to true."
                     ) from None
@@ -200,7 +200,7 @@ class Trainer:
     def _name_the_row(self, part: list[tuple[Row, list[str]]], logits_BK4: torch.Tensor) -> None:
         finite = logits_BK4.isfinite().flatten(1).all(1).tolist()
         ids = [row["id"] for (row, _), good in zip(part, finite, strict=True) if not good] or [r["id"] for r, _ in part]
-        raise UserError(
+        raise NotFinite(
             f"row {ids[0]!r}: the loss is not a finite number at step {self.progress.step} in "
             f"{str(self.base.dtype).removeprefix('torch.')}. Lower train.learning_rate, or set model.compute_dtype to "
             "bfloat16 (compute capability 8.0 and above) or float32."
