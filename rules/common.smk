@@ -39,6 +39,11 @@ def code_of(rule_name):
     return code_digest(Path(workflow.basedir) / "workflow_scripts" / f"{rule_name}.py")
 
 
+def image_root_of(wildcards):
+    """The folder of the images, which is the user's and no output of ours."""
+    return lookup(dpath="data/image_root", within=config)
+
+
 def table_of(wildcards):
     """The table whose rows a split scores."""
     return f"results/tables/{'train' if wildcards.split == 'oof' else 'test'}.parquet"

@@ -19,7 +19,7 @@ rule validate_tables:
     conda:
         "../envs/vqaflow.yaml"
     params:
-        image_root=lookup(dpath="data/image_root", within=config),
+        image_root=image_root_of,
         columns=lookup(dpath="data/columns", within=config),
         on_bad_row=lookup(dpath="data/on_bad_row", within=config),
         max_image_pixels=lookup(dpath="data/max_image_pixels", within=config),

@@ -42,7 +42,7 @@ rule evaluate_oof:
         train_table="results/tables/train.parquet",
         test_table="results/tables/test.parquet",
         folds="results/folds.parquet",
-        adapters=expand("results/adapters/fold{fold}", fold=FOLDS),
+        histories=expand("results/adapters/fold{fold}/log.csv", fold=FOLDS),
     output:
         metrics="results/evaluation/metrics.json",
         figures=report(

@@ -9,7 +9,9 @@ Finished shards wait in results/work/scores, which Snakemake never deletes: a ki
 
 rule score_choices:
     input:
-        adapter="results/adapters/fold{fold}",
+        weights="results/adapters/fold{fold}/adapter_model.safetensors",
+        settings="results/adapters/fold{fold}/adapter_config.json",
+        run="results/adapters/fold{fold}/run.json",
         table=table_of,
         folds=folds_of,
         margins=margins_of,
@@ -24,6 +26,9 @@ rule score_choices:
     threads: 2
     resources:
         gpu=1,
+        store=lookup(dpath="hardware/store", within=config),
+        store_gb=lookup(dpath="hardware/store_gb", within=config),
+        batch_tokens=lookup(dpath="hardware/score_batch_tokens", within=config),
     params:
         model=lookup(dpath="model", within=config),
         prompt=lookup(dpath="prompt", within=config),

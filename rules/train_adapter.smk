@@ -12,12 +12,17 @@ rule train_adapter:
         table="results/tables/train.parquet",
         folds="results/folds.parquet",
     output:
-        adapter=report(
-            directory("results/adapters/fold{fold}"),
-            patterns=["{figure}.png"],
+        # The folder by its name, and in it the files that others depend on: only files have checksums.
+        adapter=directory("results/adapters/fold{fold}"),
+        weights="results/adapters/fold{fold}/adapter_model.safetensors",
+        settings="results/adapters/fold{fold}/adapter_config.json",
+        run="results/adapters/fold{fold}/run.json",
+        history="results/adapters/fold{fold}/log.csv",
+        curve=report(
+            "results/adapters/fold{fold}/curve.png",
             caption="../docs/captions/training.rst",
             category="2 Training",
-            labels={"fold": "{fold}", "figure": "{figure}"},
+            labels={"fold": "{fold}", "figure": "training curve"},
         ),
     log:
         "results/logs/train_adapter/fold{fold}.log",
@@ -28,6 +33,8 @@ rule train_adapter:
     threads: 2
     resources:
         gpu=1,
+        store=lookup(dpath="hardware/store", within=config),
+        store_gb=lookup(dpath="hardware/store_gb", within=config),
     params:
         model=lookup(dpath="model", within=config),
         prompt=lookup(dpath="prompt", within=config),

@@ -14,6 +14,6 @@ with stage(snakemake.log[0]):
         test_table=Path(snakemake.input.test_table),
         folds=Path(snakemake.input.folds),
         recipe=Path(snakemake.input.recipe),
-        adapters=[Path(p) for p in snakemake.input.adapters],
+        adapters=[Path(p).parent for p in snakemake.input.histories],
         out_dir=Path(snakemake.output.metrics).parent,
     )

@@ -9,20 +9,20 @@ with stage(snakemake.log[0]):
     lease_gpu()
     from vqaflow.score_choices import score_choices  # imports torch, which must see the leased GPU only
 
-    at, hardware = snakemake.wildcards, snakemake.config["hardware"]
+    at, hardware = snakemake.wildcards, snakemake.resources
     score_choices(
         table=Path(snakemake.input.table),
         folds=Path(snakemake.input.folds) if snakemake.input.get("folds") else None,
         fold=int(at.fold),
         view=at.view,
         views=snakemake.params.view,
-        adapter=Path(snakemake.input.adapter),
+        adapter=Path(snakemake.input.weights).parent,
         model=snakemake.params.model,
         prompt=snakemake.params.prompt,
         orders=snakemake.params.orders,
         margins_from=Path(snakemake.input.margins) if snakemake.input.get("margins") else None,
         out=Path(snakemake.output.scores),
         work=Path(f"results/work/scores/{at.split}/fold{at.fold}/{at.view}"),
-        store={"path": hardware["store"], "gb": hardware["store_gb"]},
-        batch_tokens=hardware["score_batch_tokens"],
+        store={"path": hardware.store, "gb": hardware.store_gb},
+        batch_tokens=hardware.batch_tokens,
     )

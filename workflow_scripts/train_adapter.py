@@ -9,7 +9,6 @@ with stage(snakemake.log[0]):
     lease_gpu()
     from vqaflow.train_adapter import train_adapter  # imports torch, which must see the leased GPU only
 
-    hardware = snakemake.config["hardware"]
     train_adapter(
         table=Path(snakemake.input.table),
         folds=Path(snakemake.input.folds),
@@ -20,5 +19,5 @@ with stage(snakemake.log[0]):
         best=Path(snakemake.input.best) if snakemake.input.get("best") else None,
         out=Path(snakemake.output.adapter),
         work=Path(f"results/work/train/fold{snakemake.wildcards.fold}"),
-        store={"path": hardware["store"], "gb": hardware["store_gb"]},
+        store={"path": snakemake.resources.store, "gb": snakemake.resources.store_gb},
     )
