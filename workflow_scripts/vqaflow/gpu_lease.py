@@ -7,64 +7,95 @@ before torch is imported, since CUDA reads CUDA_VISIBLE_DEVICES once.
 import fcntl
 import getpass
 import os
+import re
 import subprocess
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from vqaflow.progress import log
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+NO_DEVICES = {"", "-1", "NoDevFiles"}
 SECONDS_BETWEEN_TRIES = 1.0
-_held: list[object] = []  # open files; their locks live as long as the process
 
 
-def lease_gpu(folder: Path | None = None, devices: list[str] | None = None) -> str | None:
+@dataclass(frozen=True)
+class Device:
+    """A GPU: what CUDA_VISIBLE_DEVICES calls it here, and a name that every job of the machine knows it by."""
+
+    visible_as: str
+    identity: str
+
+
+_held: dict[Device, IO[str]] = {}  # the locks live as long as these open files
+
+
+def lease_gpu(folder: Path | None = None, devices: list[Device] | None = None) -> Device | None:
     """Wait for a free device, hold it for the rest of this process, and show it alone to CUDA; None without a GPU.
 
-    `devices` are those to choose from (by default what a scheduler or user put into CUDA_VISIBLE_DEVICES, else all of
-    the machine); lock files lie in `folder`, by default one a user in the system's temporary folder.
+    `devices` are those to choose from, by default `visible_devices()`; lock files lie in `folder`, by default one a
+    user in the system's temporary folder. A process that holds a device already keeps it.
     """
-    if "SLURM_JOB_ID" in os.environ and VISIBLE in os.environ:
-        return os.environ[VISIBLE]  # the scheduler's own exclusive assignment, numbered anew in each job
+    if _held:
+        return next(iter(_held))
     devices = visible_devices() if devices is None else devices
     if not devices:
         return None
     folder = folder or Path(tempfile.gettempdir()) / f"vqaflow-gpus-{getpass.getuser()}"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     said = False
-    while True:
-        for device in devices:
-            if _try_lock(folder / f"{device.replace('/', '_')}.lock"):
-                os.environ[VISIBLE] = device
-                log.info("GPU %s is this job's alone", device)
-                return device
+    while not any(_take(device, folder) for device in devices):
         if not said:
-            log.info("waiting for one of the GPUs %s", ", ".join(devices))
+            log.info("waiting for one of the GPUs %s", ", ".join(device.visible_as for device in devices))
             said = True
         time.sleep(SECONDS_BETWEEN_TRIES)
+    (device,) = _held
+    os.environ[VISIBLE] = device.visible_as
+    log.info("GPU %s is this job's alone", device.visible_as)
+    return device
 
 
-def _try_lock(path: Path) -> bool:
-    file = path.open("a")
+def _take(device: Device, folder: Path) -> bool:
+    file = (folder / f"{re.sub(r'[^A-Za-z0-9-]', '_', device.identity)}.lock").open("a")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.close()
         return False
-    _held.append(file)
+    _held[device] = file
     return True
 
 
-def visible_devices() -> list[str]:
-    """The devices that this process may use: CUDA_VISIBLE_DEVICES if set (also to nothing), else the driver's list."""
+def visible_devices() -> list[Device]:
+    """What a scheduler or user put into CUDA_VISIBLE_DEVICES (nothing, if it is empty), else all that the driver has.
+
+    Schedulers number a job's devices anew, so that every job may have a "0": the driver's UUID tells them apart, and
+    the scheduler's job where the driver cannot be asked.
+    """
+    uuids = driver_uuids()
     assigned = os.environ.get(VISIBLE)
-    if assigned is not None:
-        return [device.strip() for device in assigned.split(",") if device.strip() not in ("", "-1", "NoDevFiles")]
+    if assigned is None:
+        return [Device(uuid, uuid) for uuid in uuids.values()]
+    unknown = f"{os.environ.get('SLURM_JOB_ID', '')}-"
+    tokens = [token.strip() for token in assigned.split(",")]
+    return [
+        Device(token, token if not token.isdigit() else uuids.get(token, unknown + token))
+        for token in tokens
+        if token not in NO_DEVICES
+    ]
+
+
+def driver_uuids() -> dict[str, str]:
+    """UUIDs of the GPUs by the driver's index; empty on a machine without."""
+    command = ["nvidia-smi", "--query-gpu=index,uuid", "--format=csv,noheader"]
     try:
-        listed = subprocess.run(
-            ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"], capture_output=True, text=True, timeout=60
-        )
+        listed = subprocess.run(command, capture_output=True, text=True, timeout=60)
     except (FileNotFoundError, subprocess.TimeoutExpired):
-        return []
-    return listed.stdout.split() if listed.returncode == 0 else []
+        return {}
+    if listed.returncode != 0:
+        return {}
+    rows = (line.split(", ") for line in listed.stdout.splitlines())
+    return {index.strip(): uuid.strip() for index, uuid in rows}
