@@ -5,14 +5,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow_scripts"))
 
+from vqaflow.base_files import base_digest
 from vqaflow.code_digest import code_digest
+from vqaflow.config import ModelConfig, section
 from vqaflow.config_check import check_config
 from vqaflow.errors import UserError
 
 try:
     check_config(config, Path(workflow.basedir) / "schemas" / "config.schema.yaml")
 except UserError as error:
-    raise WorkflowError(str(error)) from None
+    raise SystemExit(f"error: {error}") from None
 
 HELP = """Targets:
   snakemake                                        everything that is stale, to results/submission.validated.json
@@ -25,6 +27,7 @@ HELP = """Targets:
   snakemake results/submission.csv                 the file to hand in
   snakemake --report results/report.html           everything in one page, after a run"""
 FOLDS = range(config["folds"]["n"])
+BASE = base_digest(section(ModelConfig, config["model"]))
 VIEWS = [name for name, view in config["views"].items() if view.get("enabled", True)]
 
 

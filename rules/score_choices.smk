@@ -30,6 +30,7 @@ rule score_choices:
         store_gb=lookup(dpath="hardware/store_gb", within=config),
         batch_tokens=lookup(dpath="hardware/score_batch_tokens", within=config),
     params:
+        base=BASE,
         model=lookup(dpath="model", within=config),
         prompt=lookup(dpath="prompt", within=config),
         view=lookup(dpath="views/{view}", within=config),

@@ -36,6 +36,7 @@ rule train_adapter:
         store=lookup(dpath="hardware/store", within=config),
         store_gb=lookup(dpath="hardware/store_gb", within=config),
     params:
+        base=BASE,
         model=lookup(dpath="model", within=config),
         prompt=lookup(dpath="prompt", within=config),
         train=lookup(dpath="train", within=config),

@@ -1,23 +1,26 @@
 """What a stage's code is, as far as its results depend on it: a digest of a file and of all it imports from here.
 
 Taken from the syntax tree without docstrings, so that comments, layout and documentation change nothing, while any
-other edit in any module that the stage reaches does.
+other edit in any module that the stage reaches does. The same code has the same digest in every version of Python.
 """
 
 import ast
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-from vqaflow.files import file_digest, value_digest
+from vqaflow.files import value_digest
 
 PACKAGE = Path(__file__).parent
 NAME = PACKAGE.name
+# Fields of syntax nodes that say nothing beside the others, or not in every version of Python.
+SILENT = {"ctx", "kind", "type_comment", "type_ignores"}
 
 
 def code_digest(file: Path | str) -> str:
-    """Digest of `file` (a script or a module) and, transitively, of the package's modules and data that it uses."""
-    reached = sorted(reachable(Path(file)))
-    return value_digest([[path.name, _own_digest(path)] for path in reached])
+    """Digest of `file` (a script or a module) and, transitively, of the package's modules that it imports."""
+    return value_digest([[path.name, _own_digest(path)] for path in sorted(reachable(Path(file)))])
 
 
 def module_digest(name: str) -> str:
@@ -26,54 +29,57 @@ def module_digest(name: str) -> str:
 
 
 def reachable(file: Path) -> set[Path]:
-    """`file` and every file of the package that it imports or names, directly or not."""
+    """`file` and every module of the package that it imports, directly or not; imports in functions count."""
     found: set[Path] = set()
     waiting = [file]
     while waiting:
         path = waiting.pop()
         if path not in found:
             found.add(path)
-            waiting.extend(_mentions(path))
+            waiting.extend(_imports(path))
     return found
 
 
 @cache
 def _tree(path: Path) -> ast.Module:
-    tree = ast.parse(path.read_bytes(), filename=str(path))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            if node.body and isinstance(node.body[0], ast.Expr) and isinstance(node.body[0].value, ast.Constant):
-                node.body[0].value.value = ""
-    return tree
+    return ast.parse(path.read_bytes(), filename=str(path))
 
 
 @cache
 def _own_digest(path: Path) -> str:
-    return value_digest(ast.dump(_tree(path))) if path.suffix == ".py" else file_digest(path)
+    return value_digest(_meaning(_tree(path)))
+
+
+def _meaning(node: Any) -> Any:
+    """A syntax tree as plain values, without docstrings and without what is empty."""
+    if isinstance(node, list):
+        return [_meaning(item) for item in node]
+    if not isinstance(node, ast.AST):
+        return ascii(node)
+    fields = {name: value for name, value in ast.iter_fields(node) if name not in SILENT and value not in (None, [])}
+    if isinstance(node, ast.Constant):
+        fields["value"] = node.value  # None is a value here
+    elif isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        if node.body and ast.get_docstring(node, clean=False) is not None:
+            fields["body"] = node.body[1:] or [ast.Pass()]
+    return [type(node).__name__, {name: _meaning(value) for name, value in fields.items()}]
 
 
 @cache
-def _mentions(path: Path) -> list[Path]:
-    """The package's files that `path` itself imports, and its data files that it names in a string."""
-    if path.suffix != ".py":
-        return []
-    modules: set[str] = set()
-    data: set[Path] = set()
-    for node in ast.walk(_tree(path)):
-        if isinstance(node, ast.ImportFrom) and node.module == NAME:
-            modules |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{NAME}."):
-            modules.add(node.module.removeprefix(f"{NAME}."))
-        elif isinstance(node, ast.Import):
-            modules |= {a.name.removeprefix(f"{NAME}.") for a in node.names if a.name.startswith(f"{NAME}.")}
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and "/" in node.value:
-            data.add(PACKAGE / node.value)
-    files = [PACKAGE / f"{module}.py" for module in modules]
-    return sorted(f for f in files if f.is_file()) + sorted(f for f in data if _is_package_file(f))
+def _imports(path: Path) -> list[Path]:
+    """The package's modules that `path` itself imports; the package's own file runs before any of them."""
+    modules = {module for node in ast.walk(_tree(path)) for module in _names(node)}
+    files = [PACKAGE.joinpath(*module.split(".")).with_suffix(".py") for module in modules]
+    return sorted(file for file in [PACKAGE / "__init__.py", *files] if file.is_file())
 
 
-def _is_package_file(path: Path) -> bool:
-    try:
-        return path.is_file() and path.resolve().is_relative_to(PACKAGE)
-    except (OSError, ValueError):  # a string that is no path at all
-        return False
+def _names(node: ast.AST) -> Iterator[str]:
+    """Names below the package that an import statement may load."""
+    if isinstance(node, ast.Import):
+        yield from (a.name.removeprefix(f"{NAME}.") for a in node.names if a.name.startswith(f"{NAME}."))
+    elif isinstance(node, ast.ImportFrom):
+        module = ".".join(filter(None, [NAME if node.level else "", node.module]))
+        if module == NAME:
+            yield from (alias.name for alias in node.names)
+        elif module.startswith(f"{NAME}."):
+            yield module.removeprefix(f"{NAME}.")
