@@ -10,6 +10,8 @@ import argparse
 import json
 import os
 import shutil
+import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,7 @@ from vqaflow.files import atomic_folder, atomic_path, file_digest, value_digest,
 from vqaflow.progress import log, stage
 
 MANIFEST, ARTIFACT = "manifest.json", "artifact"
+SECONDS_TO_LEFTOVER = 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -33,26 +36,24 @@ class Store:
         """The folder of an entry, there or not."""
         return self.path / key[:2] / key
 
-    def entries(self) -> Iterator[Path]:
+    def entries(self) -> list[Path]:
         """All entries, the one used longest ago first."""
-        found = [folder for folder in self.path.glob("??/*") if (folder / MANIFEST).is_file()]
-        return iter(sorted(found, key=lambda folder: (folder / MANIFEST).stat().st_mtime))
+        found = {folder: _last_use(folder) for folder in self.path.glob("??/[!.]*")}
+        return sorted(found, key=lambda folder: (found[folder], folder.name))
 
 
 def cached(store: Store, parts: Mapping[str, Any], out: Path, compute: Callable[[Path], None]) -> bool:
     """Put the artifact that `parts` determine at `out`: from the store, or by `compute` (and then into the store).
 
     `parts` are plain values that hold the digests of all inputs, the parameters and the code; `compute` writes a file
-    or a folder to the path that it is given, which becomes `out` as a whole. Says whether the store had it. A store
-    that
-    cannot be read or written (full disk, lost rights) costs time, never the result.
+    (if `out` has a suffix) or fills a folder at the path that it is given, which becomes `out` as a whole. Says whether
+    the store had it. A store that cannot be read or written (full disk, lost rights) costs time, never the result.
     """
     key = value_digest(parts)
     if fetch(store, key, out):
         log.info("%s: taken from the store (%s)", out, key[:12])
         return True
-    is_folder = not out.suffix
-    with (atomic_folder if is_folder else atomic_path)(out) as partial:
+    with (atomic_path if out.suffix else atomic_folder)(out) as partial:
         compute(partial)
     try:
         put(store, key, out, parts)
@@ -62,35 +63,39 @@ def cached(store: Store, parts: Mapping[str, Any], out: Path, compute: Callable[
 
 
 def fetch(store: Store, key: str, out: Path) -> bool:
-    """Copy entry `key` to `out` if it is there and whole; remove it if it is damaged."""
+    """Copy entry `key` to `out` if it is there and whole; remove it if it is damaged.
+
+    Raises OSError if the entry is whole and `out` cannot be written.
+    """
     entry = store.entry(key)
-    if not (entry / MANIFEST).is_file():
+    if not entry.exists():
         return False
+    artifact = entry / ARTIFACT
     try:
-        artifact = entry / ARTIFACT
         with (atomic_folder if artifact.is_dir() else atomic_path)(out) as partial:
             if artifact.is_dir():
                 shutil.copytree(artifact, partial, dirs_exist_ok=True)
             else:
                 shutil.copyfile(artifact, partial)
-            if not is_whole(entry, key, partial):  # the copy is what is checked: it is what will be used
-                raise DamagedEntry(key)
+            if not is_whole(entry, partial):  # the copy is what is checked: it is what will be used
+                raise OSError("its bytes are not those of its manifest")
         os.utime(entry / MANIFEST)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        if is_whole(entry, artifact):
+            raise
         log.warning("store: entry %s is damaged and removed (%s)", key[:12], error)
-        shutil.rmtree(entry, ignore_errors=True)
+        discard(entry)
         return False
     return True
 
 
-class DamagedEntry(ValueError):
-    """An entry whose bytes are not those of its manifest."""
-
-
-def is_whole(entry: Path, key: str, artifact: Path) -> bool:
-    """Whether `artifact` has the bytes that the manifest of `entry` promises for `key`."""
-    manifest = json.loads((entry / MANIFEST).read_text(encoding="utf-8"))
-    return manifest.get("key") == key and manifest.get("files") == digests(artifact)
+def is_whole(entry: Path, artifact: Path) -> bool:
+    """Whether `artifact` has the bytes that the manifest of `entry` promises for the key that it is named by."""
+    try:
+        manifest = json.loads((entry / MANIFEST).read_text(encoding="utf-8"))
+        return [manifest["key"], manifest["files"]] == [entry.name, digests(artifact)]
+    except (OSError, ValueError, KeyError, TypeError):  # no JSON, other JSON, or none at all
+        return False
 
 
 def digests(artifact: Path) -> dict[str, str]:
@@ -101,48 +106,83 @@ def digests(artifact: Path) -> dict[str, str]:
 
 
 def put(store: Store, key: str, artifact: Path, parts: Mapping[str, Any]) -> None:
-    """Copy a finished artifact into the store, then drop what no longer fits."""
+    """Copy a finished artifact into the store, after dropping what no longer fits beside it."""
+    room = store.gb - size_of(artifact) / 1e9
+    if room < 0:
+        log.info("%s: larger than the whole store may be (hardware.store_gb)", artifact)
+        return
+    prune(store, room)
     with atomic_folder(store.entry(key)) as partial:
         if artifact.is_dir():
             shutil.copytree(artifact, partial / ARTIFACT)
         else:
             shutil.copyfile(artifact, partial / ARTIFACT)
         write_json(partial / MANIFEST, {"key": key, "files": digests(partial / ARTIFACT), "parts": parts})
-    prune(store, store.gb, keep=key)
 
 
-def size_of(entry: Path) -> int:
-    """Bytes of an entry's files."""
-    return sum(p.stat().st_size for p in entry.rglob("*") if p.is_file())
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of a folder's files; another job may be removing them meanwhile."""
+    total = 0
+    for file in [path] if path.is_file() else path.rglob("*"):
+        try:
+            total += file.stat().st_size if file.is_file() else 0
+        except FileNotFoundError:
+            continue
+    return total
 
 
-def prune(store: Store, gb: float, keep: str = "") -> int:
+def _last_use(entry: Path) -> float:
+    """When an entry was last put or fetched; one without a manifest is worth nothing."""
+    try:
+        return (entry / MANIFEST).stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def prune(store: Store, gb: float) -> int:
     """Remove entries, the longest unused first, until at most `gb` gigabytes stay; returns how many went."""
-    entries = list(store.entries())
+    for leftover in store.path.glob("??/.*"):  # of a job that was killed while it wrote or removed an entry
+        if time.time() - leftover.stat().st_mtime > SECONDS_TO_LEFTOVER:
+            shutil.rmtree(leftover, ignore_errors=True)
+    entries = store.entries()
     sizes = {entry: size_of(entry) for entry in entries}
     total, removed = sum(sizes.values()), 0
     for entry in entries:
         if total <= gb * 1e9:
             break
-        if entry.name != keep:
-            shutil.rmtree(entry, ignore_errors=True)
-            total -= sizes[entry]
-            removed += 1
+        discard(entry)
+        total -= sizes[entry]
+        removed += 1
     return removed
+
+
+def discard(entry: Path) -> None:
+    """Remove an entry as a whole, so that none is ever half there under its name."""
+    try:
+        aside = Path(tempfile.mkdtemp(dir=entry.parent, prefix=".removed."))
+        os.rename(entry, aside / entry.name)
+        shutil.rmtree(aside)
+    except OSError as error:  # another job was faster, or the store may only be read
+        log.debug("store: %s stays (%s)", entry, error)
 
 
 def verify(store: Store) -> list[str]:
     """Keys of damaged entries, which are removed."""
-    damaged = []
+    damaged = [entry for entry in store.entries() if not is_whole(entry, entry / ARTIFACT)]
+    for entry in damaged:
+        discard(entry)
+    return [entry.name for entry in damaged]
+
+
+def describe(store: Store) -> Iterator[str]:
+    """A line an entry: key, size, last use and what it is; the one used longest ago first."""
     for entry in store.entries():
         try:
-            whole = is_whole(entry, entry.name, entry / ARTIFACT)
-        except (OSError, ValueError):
-            whole = False
-        if not whole:
-            damaged.append(entry.name)
-            shutil.rmtree(entry, ignore_errors=True)
-    return damaged
+            kind = json.loads((entry / MANIFEST).read_text(encoding="utf-8"))["parts"]["stage"]
+        except (OSError, ValueError, KeyError, TypeError):
+            kind = "damaged"
+        used = time.strftime("%Y-%m-%d %H:%M", time.localtime(_last_use(entry)))
+        yield f"{entry.name[:12]}  {size_of(entry) / 1e6:10.1f} MB  {used}  {kind}"
 
 
 def main() -> None:
@@ -150,21 +190,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m vqaflow.store", description=__doc__)
     parser.add_argument("action", choices=["list", "verify", "prune"])
     parser.add_argument("--store", type=Path, default=Path("results/store"), help="its folder (default: %(default)s)")
-    parser.add_argument("--gb", type=float, help="prune: gigabytes to keep at most")
+    parser.add_argument("--gb", type=float, default=0.0, help="prune: gigabytes to keep at most (default: none)")
     arguments = parser.parse_args()
-    store = Store(arguments.store, arguments.gb or 0.0)
+    store = Store(arguments.store, arguments.gb)
     with stage(None):
+        if not arguments.store.is_dir():
+            raise UserError(f"{arguments.store}: there is no store. Name its folder, config's hardware.store.")
         if arguments.action == "prune":
-            if arguments.gb is None:
-                raise UserError("prune: how much may stay? Give --gb.")
             print(f"{prune(store, arguments.gb)} entries removed")
         elif arguments.action == "verify":
             damaged = verify(store)
             print(f"{len(damaged)} damaged entries removed", *damaged, sep="\n")
         else:
-            for entry in store.entries():
-                parts = json.loads((entry / MANIFEST).read_text(encoding="utf-8"))["parts"]
-                print(f"{entry.name[:12]}  {size_of(entry) / 1e6:10.1f} MB  {parts.get('stage', '')}")
+            print(*describe(store), sep="\n")
 
 
 if __name__ == "__main__":
