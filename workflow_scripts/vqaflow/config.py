@@ -134,11 +134,9 @@ class EnsembleConfig:
 
 @dataclass(frozen=True)
 class HpoConfig:
-    """`hpo`: the search over keys of `train`; `space` is read by `search_space`."""
+    """`hpo` but for `enabled` and `workers`, which shape the DAG alone; `space` is read by `search_space`."""
 
-    enabled: bool
     trials: int
-    workers: int
     max_minutes: float
     seed: int
     folds: tuple[int, ...]

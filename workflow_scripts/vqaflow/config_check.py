@@ -1,18 +1,40 @@
 """The configuration is checked whole before anything runs: every problem at once, each with the key and the cure."""
 
 import difflib
-import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, ValidationError
+from jsonschema.validators import extend
 
 from vqaflow.errors import UserError
+from vqaflow.search_space import foldless, space_problems
 
-WHEN = re.compile(r"margin\s*<\s*(\d*\.?\d+)")
+WHEN = re.compile(r"\s*margin\s*<\s*(\d+(?:\.\d*)?|\.\d+)\s*")
+ARTICLED = {
+    "object": "a section of keys",
+    "array": "a list",
+    "string": "a text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "null": "null",
+}
+EMPTY = {"object": "{}", "array": "[]"}
+# JSON Schema lets 3.0 be an integer and NaN a number; the workflow can use neither.
+Validator = extend(
+    Draft202012Validator,
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine_many(
+        {
+            "integer": lambda _, value: isinstance(value, int) and not isinstance(value, bool),
+            "number": lambda _, value: type(value) in (int, float) and math.isfinite(value),
+        }
+    ),
+)
 
 
 def load_schema(path: Path | str) -> dict[str, Any]:
@@ -22,32 +44,82 @@ def load_schema(path: Path | str) -> dict[str, Any]:
 
 def check_config(config: Mapping[str, Any], schema: Path | str) -> None:
     """Raise one UserError that lists all problems of `config`: unknown keys (with the nearest known), types, ranges."""
-    config = json.loads(json.dumps(config))  # Snakemake hands over ordered dicts
-    problems = [_wording(error) for error in Draft202012Validator(load_schema(schema)).iter_errors(config)]
+    config = _plain(config)
+    known = load_schema(schema)
+    problems = [line for error in Validator(known).iter_errors(config) for line in _wording(error, known)]
     if not problems:
         problems = list(_cross_checks(config))
+        problems += space_problems(config["hpo"]["space"], config["train"], known["properties"]["train"])
+        problems += foldless(config["hpo"], config["folds"]["n"])
     if problems:
         raise UserError("config: " + "\n        ".join(sorted(problems)))
 
 
-def _wording(error: Any) -> str:
-    where = ".".join(str(part) for part in error.absolute_path)
+def _plain(value: Any) -> Any:
+    """Snakemake's ordered mappings as plain ones; YAML allows keys that are no text."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def leaves(schema: Mapping[str, Any], prefix: str = "") -> dict[str, Mapping[str, Any]]:
+    """Every key of the schema that holds a value, by its dotted path; freely named sections show as ``*``."""
+    inner = dict(schema.get("properties", {}))
+    if isinstance(schema.get("additionalProperties"), Mapping):
+        inner["*"] = schema["additionalProperties"]
+    if not inner:
+        return {prefix: schema}
+    found: dict[str, Mapping[str, Any]] = {}
+    for key, part in inner.items():
+        found |= leaves(part, f"{prefix}.{key}" if prefix else key)
+    return found
+
+
+def _wording(error: ValidationError, schema: Mapping[str, Any]) -> Iterator[str]:
+    where, value, wanted = ".".join(map(str, error.absolute_path)), error.instance, error.validator_value
+    about = error.schema.get("description")
+    meant = f" ({about})" if about else ""
     if error.validator == "additionalProperties":
-        known = list(error.schema.get("properties", {}))
-        unknown = sorted(set(error.instance) - set(known))
-        return "; ".join(f"{_join(where, key)}: unknown key; {_nearest(key, known)}" for key in unknown)
-    if error.validator == "required":
-        missing = [key for key in error.validator_value if key not in error.instance]
-        return f"{where or 'top level'}: key {missing[0]!r} is missing. Add it."
-    if error.validator == "enum":
-        allowed = ", ".join(str(value) for value in error.validator_value)
-        return f"{where}: {error.instance!r} is unknown; {_nearest(str(error.instance), allowed.split(', '))}"
-    about = error.schema.get("description", "")
-    return f"{where}: {error.message}. {('It is ' + about) if about else ''}".rstrip()
+        known = list(error.schema["properties"])
+        for key in sorted(set(value) - set(known)):
+            yield f"{_join(where, key)}: unknown key; {_nearest_key(key, known, schema)}"
+    elif error.validator == "required":
+        for key in wanted:
+            if key not in value:
+                yield f"{_join(where, key)}: the key is missing. Add it."
+    elif error.validator in ("enum", "oneOf"):
+        options = wanted if error.validator == "enum" else next(part["enum"] for part in wanted if "enum" in part)
+        yield f"{where}{meant}: {value!r} is unknown; {_nearest(value, [str(option) for option in options])}"
+    elif error.validator == "type":
+        types = [wanted] if isinstance(wanted, str) else wanted
+        kinds = " or ".join(ARTICLED[kind] for kind in types)
+        yield f"{where}{meant}: {_shown(value)} is not {kinds}. {_cure(value, types[0])}"
+    else:
+        yield f"{where or 'top level'}{meant}: {error.message}. Change it."
 
 
-def _nearest(key: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+def _shown(value: Any) -> str:
+    return "null" if value is None else "a section" if isinstance(value, Mapping) else repr(value)
+
+
+def _cure(value: Any, kind: str) -> str:
+    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+[eE][+-]?\d+", value):
+        return f"Write {re.sub('[eE]', '.0e', value)}: YAML takes a number with an exponent for text if it has no dot."
+    if value is None and kind in EMPTY:
+        return f"Write {EMPTY[kind]} or fill it in."
+    return "Change it."
+
+
+def _nearest_key(key: str, known: list[str], schema: Mapping[str, Any]) -> str:
+    """The cure for an unknown key: the same key where it belongs, else the most similar one of its section."""
+    elsewhere = [path for path in leaves(schema) if path.split(".")[-1] == key]
+    if elsewhere and not difflib.get_close_matches(key, known, n=1, cutoff=0.8):
+        return f"did you mean {elsewhere[0]!r}?"
+    return _nearest(key, known)
+
+
+def _nearest(key: object, known: list[str]) -> str:
+    close = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}."
 
 
@@ -57,19 +129,30 @@ def _join(where: str, key: str) -> str:
 
 def _cross_checks(config: Mapping[str, Any]) -> Iterator[str]:
     """What no schema of single keys can say."""
-    model, views = config["model"], config["views"]
+    model, columns = config["model"], config["data"]["columns"]
     if model["min_pixels"] > model["max_pixels"]:
         yield f"model.min_pixels: {model['min_pixels']} is above model.max_pixels, {model['max_pixels']}. Lower it."
+    names = [columns["id"], columns["image"], columns["question"], *columns["choices"], columns["answer"]]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"data.columns: {name!r} stands for two things. Name each column once."
     for kind, template in config["prompt"]["templates"].items():
-        if template.count("{question}") != 1 or template.count("\n{choices}") != 1 or template.count("{choices}") != 1:
-            yield (
-                f"prompt.templates.{kind}: needs {{question}} once and, at the start of a line, {{choices}} once, "
-                "since all choice orders share what stands before the choices."
-            )
-        elif template.index("{question}") > template.index("{choices}"):
-            yield f"prompt.templates.{kind}: {{question}} must stand before {{choices}}. Swap them."
+        yield from _template_problems(f"prompt.templates.{kind}", template)
+    yield from _view_problems(config["views"], model)
+
+
+def _template_problems(where: str, template: str) -> Iterator[str]:
+    if template.count("{question}") != 1 or template.count("\n{choices}") != 1 or template.count("{choices}") != 1:
+        yield (
+            f"{where}: needs {{question}} once and, at the start of a line, {{choices}} once, "
+            "since all choice orders share what stands before the choices. Write them so."
+        )
+    elif template.index("{question}") > template.index("{choices}"):
+        yield f"{where}: {{question}} must stand before {{choices}}. Swap them."
+
+
+def _view_problems(views: Mapping[str, Any], model: Mapping[str, Any]) -> Iterator[str]:
     if "original" not in views or views["original"].get("enabled") is False:
-        yield "views.original: the unchanged view is the one that others build on. Keep it enabled."
+        yield "views.original: the unchanged view is the one that has every row. Keep it enabled."
     elif set(views["original"]) - {"enabled"}:
         yield "views.original: it is the unchanged image. Give other settings to a view of another name."
     for name, view in views.items():
@@ -78,4 +161,4 @@ def _cross_checks(config: Mapping[str, Any]) -> Iterator[str]:
         smallest = view.get("min_pixels") or model["min_pixels"]
         largest = view.get("max_pixels") or model["max_pixels"]
         if smallest > largest:
-            yield f"views.{name}: min_pixels {smallest} is above max_pixels {largest}. Raise max_pixels."
+            yield f"views.{name}: min_pixels {smallest} is above max_pixels {largest}. Change one of them."
