@@ -44,14 +44,15 @@ rule evaluate_oof:
         folds="results/folds.parquet",
         histories=expand("results/adapters/fold{fold}/log.csv", fold=FOLDS),
     output:
-        metrics="results/evaluation/metrics.json",
-        figures=report(
-            directory("results/evaluation/figures"),
+        # The folder, which is replaced as a whole, and in it the files that others depend on: only files have checksums.
+        folder=report(
+            directory("results/evaluation"),
             patterns=["{figure}.png"],
             caption="../docs/captions/evaluation.rst",
             category="3 Evaluation",
             labels={"figure": "{figure}"},
         ),
+        metrics="results/evaluation/metrics.json",
         mistakes=report(
             "results/evaluation/mistakes.html",
             caption="../docs/captions/mistakes.rst",

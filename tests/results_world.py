@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from PIL import Image
+
 from vqaflow.config import LETTERS
 from vqaflow.orders import cyclic_shifts, inverse
 

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+
 from vqaflow.calibration import CALIBRATIONS, apply_temperature, fit_temperature
 from vqaflow.pooling import log_softmax
 from vqaflow.statistics import expected_calibration_error, negative_log_likelihood

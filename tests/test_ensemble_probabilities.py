@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+
 from results_world import LOGITS, ensemble, make_results
 from vqaflow.errors import UserError
 from vqaflow.files import folder_digest

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+
 from results_world import CYCLIC, make_logits
 from vqaflow.orders import all_orders, inverse
 from vqaflow.pooling import (

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
+
 from vqaflow.statistics import (
     bootstrap_interval,
     brier,

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from vqaflow.errors import UserError
 from vqaflow.files import file_digest
 from vqaflow.validate_submission import validate_submission

@@ -15,5 +15,5 @@ with stage(snakemake.log[0]):
         folds=Path(snakemake.input.folds),
         recipe=Path(snakemake.input.recipe),
         adapters=[Path(p).parent for p in snakemake.input.histories],
-        out_dir=Path(snakemake.output.metrics).parent,
+        out_dir=Path(snakemake.output.folder),
     )

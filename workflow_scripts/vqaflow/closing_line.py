@@ -12,8 +12,8 @@ def closing_line(results: Path) -> str:
     metrics = results / "evaluation" / "metrics.json"
     if not metrics.is_file():
         return "vqaflow: done"
-    overall = json.loads(metrics.read_text(encoding="utf-8"))["accuracy"]["overall"]
-    line = f"vqaflow: OOF accuracy {share(overall['correct'], overall['n'])}"
+    overall = json.loads(metrics.read_text(encoding="utf-8"))["overall"]
+    line = f"vqaflow: OOF accuracy {share(overall['right'], overall['n'])}"
     answers, submission = results / "demo" / "test_answers.csv", results / "submission.csv"
     if answers.is_file() and submission.is_file():
         right, given = read_answers(answers), read_answers(submission)
@@ -22,10 +22,10 @@ def closing_line(results: Path) -> str:
     return line + f"; submission: {submission}"
 
 
-def share(correct: int, n: int) -> str:
+def share(right: int, n: int) -> str:
     """A proportion with its Wilson interval, in words."""
-    low, high = wilson(correct, n)
-    return f"{correct / n:.3f} (95 % interval {low:.3f} to {high:.3f}, n = {n})"
+    low, high = wilson(right, n)
+    return f"{right / n:.3f} (95 % interval {low:.3f} to {high:.3f}, n = {n})"
 
 
 def read_answers(path: Path) -> dict[str, str]:
