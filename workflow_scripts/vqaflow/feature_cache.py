@@ -15,10 +15,9 @@ from safetensors.torch import load_file, save_file
 from vqaflow.base_model import Base
 from vqaflow.config import ViewConfig
 from vqaflow.encoding import EncodedRow, RowEncoder
-from vqaflow.errors import UserError
 from vqaflow.files import atomic_path, value_digest
+from vqaflow.fp16_guard import finite_features
 from vqaflow.progress import ProgressBar
-from vqaflow.vision import image_features
 
 PATCHES_A_CALL = 16384
 READERS = 2
@@ -60,14 +59,10 @@ class FeatureCache:
         with ThreadPoolExecutor(READERS) as pool:
             pixels = list(pool.map(lambda item: self.encoder.pixels(item[0]["image_file"], self.view), todo))
         for group in _groups([len(p) for p in pixels], PATCHES_A_CALL):
-            made = image_features(self.base.visual, [pixels[i] for i in group], [todo[i][1].grid for i in group])
-            for i, features in zip(group, made, strict=True):
-                row = todo[i][0]
-                if not features.isfinite().all():
-                    raise UserError(
-                        f"row {row['id']!r} ({row['image_file']}): the vision tower's features are not finite in "
-                        f"{str(self.base.dtype).removeprefix('torch.')}. Set model.compute_dtype to float32."
-                    )
+            rows = [todo[i][0] for i in group]
+            grids = [todo[i][1].grid for i in group]
+            made = finite_features(self.base.visual, [pixels[i] for i in group], grids, rows)
+            for row, features in zip(rows, made, strict=True):
                 found[row["sha256"]] = features
                 if self.mode == "disk":
                     self._write(row["sha256"], features)

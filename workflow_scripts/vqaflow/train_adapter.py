@@ -146,11 +146,14 @@ def make_deterministic() -> None:
     """Equal inputs give equal adapters: bit for bit on the CPU; on a GPU as far as its kernels allow."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # all memory is written before it is read
     torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
 
 
 def set_checkpointing(base: Base, train: TrainConfig) -> None:
     """Recompute activations in the backward pass where memory is short (on GPUs, by default)."""
+    if train.lora.dropout == 0:
+        return  # the fused decoder recomputes by itself
     wanted = base.device.type == "cuda" if train.gradient_checkpointing == "auto" else train.gradient_checkpointing
     if wanted:
         base.qwen.gradient_checkpointing_enable({"use_reentrant": False})
@@ -168,9 +171,9 @@ def require_effect(base: Base, trainer: Trainer, rows: list[dict[str, Any]]) -> 
     """Raise UserError if the adapter leaves every logit as it was: then nothing was trained."""
     base.model.eval()
     orders = [["abcd"]] * len(rows)
-    with_adapter = trainer._states(rows, orders)
+    with_adapter = trainer.model.library_states(rows, orders)
     with base.model.disable_adapter():
-        without = trainer._states(rows, orders)
+        without = trainer.model.library_states(rows, orders)
     if torch.equal(with_adapter, without):
         raise UserError("train_adapter: the adapter changes no logit. Raise train.learning_rate or train.epochs.")
 

@@ -10,14 +10,15 @@ from typing import Any
 
 import torch
 
+from vqaflow.answer_model import AnswerModel
 from vqaflow.augment import augment_row
 from vqaflow.base_model import Base
-from vqaflow.branches import answer_states, pack
 from vqaflow.checkpoints import StopRequest, load_checkpoint, save_checkpoint
 from vqaflow.config import TrainConfig
 from vqaflow.encoding import RowEncoder
-from vqaflow.errors import NotFinite, OutOfMemory, UserError
+from vqaflow.errors import OutOfMemory, UserError
 from vqaflow.feature_cache import FeatureCache
+from vqaflow.fp16_guard import ScalerWatch, name_of, require_finite
 from vqaflow.lora import trainable
 from vqaflow.objective import answer_loss
 from vqaflow.orders import IDENTITY, position_of, training_orders
@@ -58,16 +59,18 @@ class Trainer:
     ) -> None:
         self.base, self.encoder, self.features, self.config = base, encoder, features, config
         self.rows, self.validation, self.on_validation = list(rows), list(validation), on_validation
+        self.model = AnswerModel(base, encoder, features, config)
         self.letter_rows_4H = base.letter_rows(encoder.letter_ids)
         self.head_VH = None if config.objective == "choice" else base.qwen.lm_head.weight
         self.step_rows = config.batch_size * config.accumulation
         self.steps_an_epoch = math.ceil(len(self.rows) / self.step_rows)
         self.steps = math.ceil(config.epochs * self.steps_an_epoch)
         self.optimizer = torch.optim.AdamW(
-            trainable(base), lr=config.learning_rate, weight_decay=config.weight_decay, foreach=True
+            trainable(base), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
         self.scaler = torch.amp.GradScaler(base.device.type, enabled=base.dtype is torch.float16)
+        self.watch = ScalerWatch(self.scaler)
         self.progress = Progress(micro_rows=config.batch_size)
 
     def _rate(self, step: int) -> float:
@@ -153,8 +156,10 @@ class Trainer:
                 log.warning("out of memory: passes of %d rows from now on, steps unchanged", self.progress.micro_rows)
         self.scaler.unscale_(self.optimizer)
         torch.nn.utils.clip_grad_norm_(trainable(self.base), self.config.max_grad_norm)
+        scale = self.scaler.get_scale()
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        self.watch.after_step(scale, [row["id"] for row, _ in drawn], self.progress.step)
         self.schedule.step()
         state = self.progress
         if state.step % self.steps_an_epoch == 0:
@@ -173,38 +178,22 @@ class Trainer:
             part = drawn[start : start + self.progress.micro_rows]
             target_BK = torch.tensor([[position_of(row["answer"], o) for o in orders] for row, orders in part])
             target_BK = target_BK.to(self.base.device)
+            states_BKH = self.model.states([row for row, _ in part], [orders for _, orders in part])
             loss, logits_BK4 = answer_loss(
                 self.config.objective,
-                self._states([row for row, _ in part], [orders for _, orders in part]),
+                states_BKH,
                 target_BK,
                 self.encoder.letter_ids,
                 self.letter_rows_4H,
                 self.head_VH,
                 self.config.label_smoothing,
             )
-            if not loss.isfinite():
-                self._name_the_row(part, logits_BK4)
+            where = f"at step {self.progress.step} in {name_of(self.base.dtype)}"
+            require_finite([row["id"] for row, _ in part], states_BKH, logits_BK4, loss, where)
             self.scaler.scale(loss / count).backward()
             loss_sum += loss.item()
             right += int((logits_BK4.argmax(-1) == target_BK).sum())
         return loss_sum, right
-
-    def _states(self, rows: Sequence[Row], orders: Sequence[list[str]]) -> torch.Tensor:
-        encoded = [self.encoder.encode(row, o, self.features.view) for row, o in zip(rows, orders, strict=True)]
-        batch = pack(encoded, self.encoder.image_token, pad_token=0).to(self.base.device)
-        features = self.features.of(list(zip(rows, encoded, strict=True)))
-        dtype = self.base.dtype
-        with torch.autocast(self.base.device.type, dtype=dtype, enabled=dtype is not torch.float32):
-            return answer_states(self.base.language_model, batch, features)
-
-    def _name_the_row(self, part: list[tuple[Row, list[str]]], logits_BK4: torch.Tensor) -> None:
-        finite = logits_BK4.isfinite().flatten(1).all(1).tolist()
-        ids = [row["id"] for (row, _), good in zip(part, finite, strict=True) if not good] or [r["id"] for r, _ in part]
-        raise NotFinite(
-            f"row {ids[0]!r}: the loss is not a finite number at step {self.progress.step} in "
-            f"{str(self.base.dtype).removeprefix('torch.')}. Lower train.learning_rate, or set model.compute_dtype to "
-            "bfloat16 (compute capability 8.0 and above) or float32."
-        )
 
     @torch.no_grad()
     def validation_accuracy(self) -> float:
@@ -214,7 +203,7 @@ class Trainer:
         ordered = sorted(self.validation, key=self._length)
         for start in range(0, len(ordered), VALIDATION_ROWS):
             part = ordered[start : start + VALIDATION_ROWS]
-            states_BKH = self._states(part, [[IDENTITY]] * len(part))
+            states_BKH = self.model.states(part, [[IDENTITY]] * len(part))
             chosen = (states_BKH[:, 0].float() @ self.letter_rows_4H.T).argmax(-1).tolist()
             right += sum(IDENTITY[i] == row["answer"] for i, row in zip(chosen, part, strict=True))
         return right / len(ordered)

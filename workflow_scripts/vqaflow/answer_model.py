@@ -1,0 +1,74 @@
+"""From rows to hidden states at their answers: what training, validation and the benchmark run."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+
+from vqaflow.base_model import Base
+from vqaflow.branches import answer_states, pack
+from vqaflow.config import TrainConfig, ViewConfig
+from vqaflow.encoding import EncodedRow
+from vqaflow.fused_decoder import FusedDecoder
+from vqaflow.layouts import make_layout
+
+Row = Mapping[str, Any]
+
+
+class Encoder(Protocol):
+    """What of `encoding.RowEncoder` is needed here."""
+
+    image_token: int
+    letter_ids: list[int]
+
+    def encode(self, row: Row, orders: Sequence[str], view: ViewConfig) -> EncodedRow:
+        """Encode a row in the given choice orders."""
+
+
+class Features(Protocol):
+    """What of `feature_cache.FeatureCache` is needed here."""
+
+    view: ViewConfig
+
+    def of(self, items: Sequence[tuple[Row, EncodedRow]]) -> list[torch.Tensor]:
+        """Image features of rows."""
+
+
+class AnswerModel:
+    """The base with its adapter, from rows in given choice orders to states (B, K, H).
+
+    It runs the fused decoder; LoRA dropout, which that has not, goes through the library's layers.
+    """
+
+    def __init__(self, base: Base, encoder: Encoder, features: Features, train: TrainConfig) -> None:
+        self.base, self.encoder, self.features = base, encoder, features
+        on_gpu = base.device.type == "cuda"
+        self.fused = FusedDecoder(base, train.compile and on_gpu) if train.lora.dropout == 0 else None
+        if self.fused and train.gradient_checkpointing is not True:
+            # On the CPU memory is no concern; on a GPU the plan says how much may be kept.
+            keep_all = train.gradient_checkpointing is False or not on_gpu
+            self.fused.keep_products(len(self.fused.layers) if keep_all else 0)
+
+    def states(self, rows: Sequence[Row], orders: Sequence[Sequence[str]]) -> torch.Tensor:
+        """Hidden states (B, K, H) that predict the answers of `rows`, each row in K choice orders."""
+        encoded, features = self._inputs(rows, orders)
+        if self.fused is None:
+            return self._library_states(encoded, features)
+        layout = make_layout(encoded, self.encoder.image_token, self.base.device, self.base.dtype)
+        return self.fused.answer_states(layout, features)
+
+    def library_states(self, rows: Sequence[Row], orders: Sequence[Sequence[str]]) -> torch.Tensor:
+        """The same from the library's layers with PEFT's on them, which need no code of ours."""
+        return self._library_states(*self._inputs(rows, orders))
+
+    def _inputs(
+        self, rows: Sequence[Row], orders: Sequence[Sequence[str]]
+    ) -> tuple[list[EncodedRow], list[torch.Tensor]]:
+        encoded = [self.encoder.encode(row, o, self.features.view) for row, o in zip(rows, orders, strict=True)]
+        return encoded, self.features.of(list(zip(rows, encoded, strict=True)))
+
+    def _library_states(self, encoded: Sequence[EncodedRow], features: Sequence[torch.Tensor]) -> torch.Tensor:
+        base = self.base
+        with torch.autocast(base.device.type, dtype=base.dtype, enabled=base.dtype is not torch.float32):
+            batch = pack(encoded, self.encoder.image_token, pad_token=0).to(base.device)
+            return answer_states(base.language_model, batch, features)

@@ -1,0 +1,171 @@
+"""How the tokens of a batch lie in memory and attend to each other, for the fused decoder.
+
+Both layouts compute the same: each branch of a row (one choice order) sees the row's prefix and itself. `FlatLayout`
+has no padding and no mask: PyTorch's own flash kernel walks sequences of any length, a branch's queries against its
+prefix's keys and its own (compute capability 8.0 and above). `PaddedLayout` is for the CPU and older cards.
+"""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+
+from vqaflow.branches import pack
+from vqaflow.encoding import EncodedRow
+
+
+class PaddedLayout:
+    """B rows of T tokens, padding included, as N = B·T tokens; attention through SDPA with a mask (or just causal).
+
+    ids_N, positions_3N and image_N are int64, int64 and bool; ends_BK indexes the N tokens; K is the branches of a row.
+    """
+
+    def __init__(self, rows: Sequence[EncodedRow], image_token: int, device: torch.device, dtype: torch.dtype) -> None:
+        batch = pack(rows, image_token, pad_token=0)
+        self.rows, self.length = batch.ids_BT.shape
+        self.ids_N = batch.ids_BT.flatten()
+        self.positions_3N = batch.positions_3BT.flatten(1).to(device)
+        self.image_N = batch.image_BT.flatten()
+        self.ends_BK = (batch.ends_BK + self.length * torch.arange(self.rows)[:, None]).to(device)
+        seen_B1TT = batch.mask_B1TT
+        if seen_B1TT is None:
+            causal = torch.ones(self.length, self.length, dtype=torch.bool).tril()
+            seen_B1TT = causal.expand(self.rows, 1, -1, -1)
+        at_ends_B1KT = seen_B1TT.gather(2, batch.ends_BK[:, None, :, None].expand(-1, -1, -1, self.length))
+        # SDPA would turn a boolean mask into this in every layer.
+        self.mask = None if batch.mask_B1TT is None else additive(seen_B1TT, dtype).to(device)
+        self.mask_at_ends = additive(at_ends_B1KT, dtype).to(device)
+
+    def attend(self, q_NHD: torch.Tensor, k_NGD: torch.Tensor, v_NGD: torch.Tensor) -> torch.Tensor:
+        """Attention (N, H, D) of all tokens; G key-value heads serve H query heads."""
+        return self._attend(q_NHD, k_NGD, v_NGD, self.mask)
+
+    def attend_at_ends(self, q_MHD: torch.Tensor, k_NGD: torch.Tensor, v_NGD: torch.Tensor) -> torch.Tensor:
+        """Attention (M, H, D) of the M = B·K answer positions only."""
+        return self._attend(q_MHD, k_NGD, v_NGD, self.mask_at_ends)
+
+    def _attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        q, k, v = (t.unflatten(0, (self.rows, -1)).transpose(1, 2) for t in (q, k, v))
+        # Repeated heads keep the memory-efficient kernel within reach, which old cards need.
+        k, v = (t.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for t in (k, v))
+        out = scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
+        return out.transpose(1, 2).flatten(0, 1)
+
+
+def additive(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """A boolean mask as what is added to the scores."""
+    return torch.zeros(seen.shape, dtype=dtype).masked_fill(~seen, float("-inf"))
+
+
+class FlatLayout:
+    """N tokens without padding: the prefixes of all rows, then every row's first branch, and so on.
+
+    With one branch a row it belongs to the prefix. Keys and values of a prefix are listed once more for each branch
+    (they are few: grouped-query attention), so that one call of the flash kernel does it all.
+    """
+
+    def __init__(self, rows: Sequence[EncodedRow], image_token: int, device: torch.device, dtype: torch.dtype) -> None:
+        parts, self.ends_BK, queries, keys = flat_parts(rows)
+        ids, positions = zip(*parts, strict=True)
+        self.ids_N = torch.tensor(list(itertools.chain.from_iterable(ids)))
+        self.positions_3N = torch.cat(positions, dim=1).to(device)
+        self.image_N = self.ids_N == image_token
+        self.ends_BK = self.ends_BK.to(device)
+        # All keys of one group (the prefixes, then each branch of all rows) are distinct tokens.
+        self.key_groups = [torch.cat(group).to(device) for group in keys]
+        key_lengths = [len(key) for group in keys for key in group]
+        self.sequences = (*(cumulative(n).to(device) for n in (queries, key_lengths)), max(queries), max(key_lengths))
+        branches = self.ends_BK.shape[1]
+        answering = key_lengths if branches == 1 else key_lengths[len(rows) :]
+        ones = [1] * len(answering)
+        self.ends_by_branch = self.ends_BK.T.flatten()
+        self.end_sequences = (*(cumulative(n).to(device) for n in (ones, answering)), 1, max(answering))
+
+    def attend(self, q_NHD: torch.Tensor, k_NGD: torch.Tensor, v_NGD: torch.Tensor) -> torch.Tensor:
+        """Attention (N, H, D) of all tokens."""
+        k, v = (ListedTokens.apply(t, self.key_groups) for t in (k_NGD, v_NGD))
+        return flash_attention(q_NHD, k, v, self.sequences)
+
+    def attend_at_ends(self, q_MHD: torch.Tensor, k_NGD: torch.Tensor, v_NGD: torch.Tensor) -> torch.Tensor:
+        """Attention (M, H, D) of the M = B·K answer positions only, in the order of ends_BK."""
+        rows, branches = self.ends_BK.shape
+        q = q_MHD.unflatten(0, (rows, branches)).transpose(0, 1).flatten(0, 1).contiguous()
+        k, v = (ListedTokens.apply(t, self.key_groups[-branches:]) for t in (k_NGD, v_NGD))
+        out = flash_attention(q, k, v, self.end_sequences)
+        return out.unflatten(0, (branches, rows)).transpose(0, 1).flatten(0, 1)
+
+
+def flat_parts(
+    rows: Sequence[EncodedRow],
+) -> tuple[list[tuple[list[int], torch.Tensor]], torch.Tensor, list[int], list[list[torch.Tensor]]]:
+    """Parts (ids, positions) in their order, ends (B, K), each part's length, and the key tokens of each part."""
+    branches = len(rows[0].branch_ids)
+    parts: list[tuple[list[int], torch.Tensor]] = []
+    spans: list[torch.Tensor] = []
+
+    def add(ids: list[int], positions: torch.Tensor) -> torch.Tensor:
+        start = int(spans[-1][-1]) + 1 if spans else 0
+        parts.append((ids, positions))
+        spans.append(torch.arange(start, start + len(ids)))
+        return spans[-1]
+
+    def branch_positions(row: EncodedRow, branch: list[int]) -> torch.Tensor:
+        return (row.next_position + torch.arange(len(branch))).expand(3, -1)
+
+    if branches == 1:
+        for row in rows:
+            ids = row.prefix_ids + row.branch_ids[0]
+            add(ids, torch.cat([row.prefix_positions, branch_positions(row, row.branch_ids[0])], dim=1))
+        ends = torch.stack([span[-1:] for span in spans])
+        return parts, ends, [len(span) for span in spans], [spans]
+    prefixes = [add(row.prefix_ids, row.prefix_positions) for row in rows]
+    keys, ends_KB = [prefixes], []
+    for k in range(branches):
+        own = [add(row.branch_ids[k], branch_positions(row, row.branch_ids[k])) for row in rows]
+        keys.append([torch.cat(pair) for pair in zip(prefixes, own, strict=True)])
+        ends_KB.append(torch.stack([span[-1] for span in own]))
+    return parts, torch.stack(ends_KB, dim=1), [len(span) for span in spans], keys
+
+
+def cumulative(lengths: list[int]) -> torch.Tensor:
+    """Boundaries 0, l1, l1 + l2, … as the kernel wants them."""
+    return torch.tensor([0, *itertools.accumulate(lengths)], dtype=torch.int32)
+
+
+class ListedTokens(torch.autograd.Function):
+    """Rows of a tensor in the order of index groups; tokens may recur between groups, never within one.
+
+    Its gradient adds group by group: the same bits each time, where a scatter with atomic additions would vary.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, values: torch.Tensor, groups: list[torch.Tensor]) -> torch.Tensor:
+        """Take (N, …) to (sum of the groups' sizes, …)."""
+        ctx.groups, ctx.shape = groups, values.shape
+        return torch.cat([values[group] for group in groups])
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
+        """Sum what each listing of a token got."""
+        total = grad.new_zeros(ctx.shape)
+        for group, part in zip(ctx.groups, grad.split([len(g) for g in ctx.groups]), strict=True):
+            total[group] += part
+        return total, None
+
+
+def flash_attention(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, sequences: tuple[torch.Tensor, torch.Tensor, int, int]
+) -> torch.Tensor:
+    """Causal attention within each sequence; where there are more keys than queries, the last ones match."""
+    return torch.ops.aten._flash_attention_forward(q, k, v, *sequences, 0.0, True, False)[0]
+
+
+Layout = PaddedLayout | FlatLayout
+
+
+def make_layout(rows: Sequence[EncodedRow], image_token: int, device: torch.device, dtype: torch.dtype) -> Layout:
+    """The better layout for `device`."""
+    flash = device.type == "cuda" and dtype is not torch.float32 and torch.cuda.get_device_capability(device) >= (8, 0)
+    return (FlatLayout if flash else PaddedLayout)(rows, image_token, device, dtype)
