@@ -1,7 +1,7 @@
 """From scores to probabilities, and how good they are.
 
 In:  results/scores/, the tables, the folds
-Out: results/ensemble/{oof,test}.parquet, recipe.json; results/evaluation/: metrics.json, figures, mistakes.html
+Out: results/ensemble/{oof,test}.parquet, recipe.json; results/evaluation/: metrics.json, *.png, mistakes.html
 """
 
 
@@ -53,11 +53,12 @@ rule evaluate_oof:
             labels={"figure": "{figure}"},
         ),
         metrics="results/evaluation/metrics.json",
-        mistakes=report(
-            "results/evaluation/mistakes.html",
+        mistakes="results/evaluation/mistakes.html",
+        excerpt=report(
+            "results/evaluation/mistakes_excerpt.html",
             caption="../docs/captions/mistakes.rst",
             category="4 Mistakes",
-            labels={"page": "mistakes"},
+            labels={"page": "wrong answers"},
         ),
     log:
         "results/logs/evaluate_oof.log",

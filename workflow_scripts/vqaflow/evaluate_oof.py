@@ -41,7 +41,7 @@ def evaluate_oof(
     adapters: Sequence[Path],
     out_dir: Path,
 ) -> None:
-    """Write metrics.json, one PNG a figure and mistakes.html into `out_dir`, which is replaced as a whole."""
+    """Write metrics.json, one PNG a figure and the pages of mistakes into `out_dir`, which is replaced as a whole."""
     rows = read_rows(oof, train_table, folds)
     report = json.loads(recipe.read_text(encoding="utf-8"))
     files = score_files(scores)
@@ -65,7 +65,7 @@ def evaluate_oof(
     with atomic_folder(out_dir) as folder:
         write_json(folder / "metrics.json", metrics)
         draw_all(metrics, logs, folder)
-        write_mistakes(rows, folder / "mistakes.html")
+        write_mistakes(rows, folder)
     low, high = overall["wilson"]
     log.info(
         "OOF accuracy %.2f %% [%.2f, %.2f], n = %d", *(100 * x for x in (overall["accuracy"], low, high)), overall["n"]

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 
 from vqaflow.config import LETTERS
-from vqaflow.figures import MUTED, PALETTE, label_axes, new_figure, save
+from vqaflow.figures import MUTED, PALETTE, heatmap, label_axes, new_figure, save
+from vqaflow.statistics import wilson
 
 FIGURES = ("accuracy", "confusion", "position_bias", "reliability", "coverage", "agreement", "learning")
 Metrics = Mapping[str, Any]
@@ -75,18 +75,6 @@ def draw_confusion(metrics: Metrics, path: Path) -> None:
     save(figure, path)
 
 
-def heatmap(axes: Axes, values: np.ndarray, rows: Any, columns: Any, texts: list[list[str]], top: float = 1.0) -> None:
-    """A matrix with a text in each cell; NaN cells stay empty."""
-    axes.imshow(values, cmap="Blues", vmin=0, vmax=top)
-    for row, line in enumerate(texts):
-        for column, text in enumerate(line):
-            dark = values[row, column] > 0.6 * top
-            axes.text(column, row, text, ha="center", va="center", size=8, color="white" if dark else "black")
-    axes.set_xticks(range(len(columns)), columns)
-    axes.set_yticks(range(len(rows)), rows)
-    axes.grid(visible=False)
-
-
 def draw_position_bias(metrics: Metrics, path: Path) -> None:
     """Recall by letter after pooling, and by the position at which single passes saw the right choice."""
     bias = metrics["position_bias"]
@@ -111,16 +99,20 @@ def percent(share: float | None) -> str:
 
 
 def draw_reliability(metrics: Metrics, path: Path) -> None:
-    """Confidence against accuracy, before and after calibration."""
+    """Confidence against accuracy by bin (area: rows, bar: Wilson interval), before and after calibration."""
     calibration = metrics["calibration"]
     figure, panels = new_figure(f"Reliability (calibration: {calibration['method']})", 1, 2, (8.4, 4.2), sharey=True)
     for axes, name in zip(panels, ("before", "after"), strict=True):
         values = calibration[name]
         bins = values["reliability"]
+        counts, accuracies = np.array(bins["n"]), np.array(bins["accuracy"])
+        bounds = np.array([wilson(round(a * n), n) for a, n in zip(accuracies, counts, strict=True)])
         axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8)
-        areas = 220 * np.sqrt(np.array(bins["n"]) / max(bins["n"]))
-        axes.plot(bins["confidence"], bins["accuracy"], color=PALETTE[0], linewidth=1)
-        axes.scatter(bins["confidence"], bins["accuracy"], s=areas, color=PALETTE[0], alpha=0.6, linewidth=0)
+        axes.vlines(bins["confidence"], bounds[:, 0], bounds[:, 1], color=PALETTE[0], alpha=0.5, linewidth=1)
+        areas = 25 + 200 * np.sqrt(counts / counts.max())
+        axes.scatter(
+            bins["confidence"], accuracies, s=areas, color=PALETTE[0], alpha=0.7, linewidth=0, clip_on=False, zorder=3
+        )
         axes.set(xlim=(0.2, 1.02), ylim=(0, 1.02))
         scores = f"ECE {values['ece']:.3f} · Brier {values['brier']:.3f} · NLL {values['nll']:.3f}"
         label_axes(axes, "confidence", "accuracy" if name == "before" else "", f"{name}\n{scores}")
@@ -168,15 +160,13 @@ def draw_agreement(metrics: Metrics, path: Path) -> None:
 
 
 def draw_learning(logs: Mapping[str, pd.DataFrame], path: Path) -> None:
-    """Training loss and validation accuracy by step, from the adapters' logs."""
+    """Training loss and validation accuracy at each measurement, from the adapters' logs."""
     figure, (left, right) = new_figure("Learning curves", 1, 2, (9, 3.8))
     for color, (fold, log) in zip(PALETTE * 9, logs.items(), strict=False):
-        smooth = log["loss"].ewm(halflife=max(1, len(log) / 50), ignore_na=True).mean()
-        left.plot(log["step"], log["loss"], color=color, linewidth=0.6, alpha=0.3)
-        left.plot(log["step"], smooth, color=color, label=fold)
+        left.plot(log["step"], log["loss"], "o-", color=color, markersize=3, label=fold)
         measured = log.dropna(subset="val_accuracy")
         right.plot(measured["step"], measured["val_accuracy"], "o-", color=color, markersize=3, label=fold)
-    label_axes(left, "optimiser step", "training loss", "loss (faint: each step, line: smoothed)")
+    label_axes(left, "optimiser step", "training loss", "loss on training rows (mean since the epoch began)")
     label_axes(right, "optimiser step", "validation accuracy", "accuracy on the fold's own OOF rows")
     if logs:
         left.legend(fontsize=8)

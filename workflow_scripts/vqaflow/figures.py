@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -69,6 +70,18 @@ def new_figure(
 def label_axes(axes: Axes, x: str, y: str, title: str = "") -> None:
     """Name both axes, with their units, and the panel."""
     axes.set(xlabel=x, ylabel=y, title=title)
+
+
+def heatmap(axes: Axes, values: np.ndarray, rows: Any, columns: Any, texts: list[list[str]], top: float = 1.0) -> None:
+    """A matrix with a text in each cell; NaN cells stay empty."""
+    axes.imshow(values, cmap="Blues", vmin=0, vmax=top)
+    for row, line in enumerate(texts):
+        for column, text in enumerate(line):
+            dark = values[row, column] > 0.6 * top
+            axes.text(column, row, text, ha="center", va="center", size=8, color="white" if dark else "black")
+    axes.set_xticks(range(len(columns)), columns)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.grid(visible=False)
 
 
 def save(figure: Figure, path: Path | str) -> None:

@@ -1,4 +1,4 @@
-"""The page of `mistakes`: its markup, style and script, which have no placeholders but those of `PAGE`."""
+"""The page of `mistakes`: its markup, style and script, which have no placeholders but those of `MARKUP`."""
 
 _DARK = """
   color-scheme: dark; --page: #14171a; --card: #1e2226; --ink: #e8eaed; --soft: #9aa4ad; --line: #343a40;
@@ -23,6 +23,7 @@ body {
 }
 header { position: sticky; top: 0; z-index: 1; background: var(--card); border-bottom: 1px solid var(--line); }
 header, main, footer { padding: 12px max(12px, calc(50vw - 760px)); }
+#note:empty { display: none; }
 h1 { font-size: 18px; margin: 0 0 8px; }
 .controls { display: flex; flex-wrap: wrap; gap: 8px 12px; align-items: end; }
 .controls label { display: flex; flex-direction: column; font-size: 12px; color: var(--soft); }
@@ -32,7 +33,7 @@ select, input, button {
 }
 button:disabled { opacity: .45; }
 :focus-visible { outline: 2px solid var(--focus); outline-offset: 1px; }
-#status { margin: 8px 0 0; color: var(--soft); font-size: 13px; }
+#status, #note { margin: 8px 0 0; color: var(--soft); font-size: 13px; }
 main { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 430px), 1fr)); gap: 12px; }
 article {
   display: grid; grid-template-columns: 150px minmax(0, 1fr); gap: 4px 12px; align-items: start; padding: 12px;
@@ -49,11 +50,11 @@ span.picture { display: grid; place-items: center; color: var(--soft); font-size
 ol { list-style: none; margin: 0; padding: 0; }
 li { position: relative; display: flex; gap: 6px; padding: 2px 6px; border-radius: 4px; overflow: hidden; }
 li + li { margin-top: 2px; }
-li > span { position: relative; }
-li > .bar { position: absolute; inset: 0 auto 0 0; background: var(--bar); }
-li.answer { box-shadow: inset 0 0 0 2px var(--good); }
+li { isolation: isolate; outline-offset: -2px; }
+.bar { position: absolute; inset: 0 auto 0 0; z-index: -1; background: var(--bar); }
+li.answer { outline: 2px solid var(--good); }
 li.chosen { font-weight: 600; }
-.wrong li.chosen { box-shadow: inset 0 0 0 2px var(--bad); }
+.wrong li.chosen { outline: 2px solid var(--bad); }
 .letter { flex: none; width: 2.6em; }
 .text { flex: 1; min-width: 0; overflow-wrap: anywhere; }
 .share { flex: none; font-variant-numeric: tabular-nums; color: var(--soft); }
@@ -61,8 +62,10 @@ footer { display: flex; flex-wrap: wrap; gap: 8px 16px; align-items: center; col
 kbd { border: 1px solid var(--line); border-radius: 4px; padding: 0 5px; background: var(--card); font-size: 12px; }
 @media (max-width: 520px) {
   header { position: static; }
-  .controls label { flex: 1 1 40%; }
+  .controls { display: grid; grid-template-columns: 1fr 1fr; }
+  .controls label { min-width: 0; }
   article { grid-template-columns: minmax(0, 1fr); scroll-margin-top: 8px; }
+  .picture { width: 100%; height: 176px; }
 }
 """
 )
@@ -96,7 +99,7 @@ function make(tag, name, text) {
   return node;
 }
 
-function percent(share) { return (100 * share).toFixed(1) + " %"; }
+function percent(share) { return (100 * share).toFixed(1) + "\u00a0%"; }
 
 function readHash() {
   const given = new URLSearchParams(location.hash.slice(1));
@@ -131,7 +134,7 @@ function card(row) {
   const body = make("div");
   const facts = make("p", "facts");
   facts.append(make("b", "", wrong ? "wrong" : "right"), ` · ${row.qtype} · fold ${row.fold} · confidence `
-    + `${percent(row.confidence)} · ${row.id}`);
+    + `${percent(row.confidence)}`, make("br"), row.id);
   const list = make("ol");
   row.choices.forEach((text, place) => {
     const item = make("li", (place === row.answer ? "answer " : "") + (place === row.predicted ? "chosen" : ""));
@@ -155,10 +158,9 @@ function show() {
   else delete document.documentElement.dataset.theme;
   element("cards").replaceChildren(...found.slice((page - 1) * PAGE_ROWS, page * PAGE_ROWS).map(card));
   const count = n => n.toLocaleString("en");
-  const left = data.total - rows.length;
-  const unlisted = left ? `; the ${count(left)} rows that are right with most confidence are not listed` : "";
   element("status").textContent = `${count(found.length)} of ${count(data.total)} rows (${count(data.wrong)} wrong), `
-    + `page ${page} of ${pages()}${unlisted}`;
+    + `page ${page} of ${pages()}`;
+  element("note").textContent = data.note;
   element("previous").disabled = page === 1;
   element("next").disabled = page === pages();
   writeHash();
@@ -220,7 +222,7 @@ select();
 show();
 """
 
-PAGE = """<!doctype html>
+MARKUP = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -244,6 +246,7 @@ PAGE = """<!doctype html>
 <button id="theme" type="button">light / dark</button>
 </div>
 <p id="status" role="status"></p>
+<p id="note"></p>
 </header>
 <main id="cards"></main>
 <footer>
