@@ -4,6 +4,7 @@ import easy_vqa
 import pandas as pd
 import pytest
 from PIL import Image
+
 from vqaflow.config import LETTERS
 from vqaflow.demo_questions import COLORS, KINDS, KOREAN, SHAPES, kind_and_korean
 from vqaflow.errors import UserError

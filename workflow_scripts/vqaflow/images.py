@@ -4,7 +4,9 @@ What an image is, is decided by its content, never by the file's extension. Pixe
 upright (EXIF orientation), transparent parts on white as qwen-vl-utils has them, 16-bit greys scaled to 8 bits.
 """
 
+import threading
 import warnings
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +44,8 @@ UPRIGHT = {
 Image.MAX_IMAGE_PIXELS = None
 warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd metadata, which no user can act on
 DEFAULT_MAX_PIXELS = 178_956_970  # where Pillow itself would refuse
+LARGE_PIXELS = 16_000_000  # above it images are inspected one at a time, whatever the number of threads
+_one_large_image = threading.Lock()
 
 
 class ImageProblem(UserError):
@@ -75,7 +79,9 @@ def inspect_image(path: Path | str, max_pixels: int) -> ImageFacts:
     """
     import imagehash
 
-    image, image_format = _decode(path, max_pixels)
+    with _one_large_image if _declared_pixels(path) > LARGE_PIXELS else nullcontext():
+        image, image_format = _decode(path, max_pixels)
+        phash = str(imagehash.phash(image))
     width, height = image.size
     if max(image.size) / min(image.size) > MAX_ASPECT:
         what = f"{width} x {height} pixels are longer than {MAX_ASPECT} times their width"
@@ -85,7 +91,7 @@ def inspect_image(path: Path | str, max_pixels: int) -> ImageFacts:
     if suffix not in EXTENSIONS[image_format]:
         what = f"the file is a {image_format} image but is called {suffix or 'nothing'}"
         oddity = ImageProblem("image_extension", what, "It is read as what it is; rename it when convenient", path)
-    return ImageFacts(file_digest(path), str(imagehash.phash(image)), width, height, oddity)
+    return ImageFacts(file_digest(path), phash, width, height, oddity)
 
 
 def find_image(name: str, root: Path | str) -> Path:
@@ -133,6 +139,15 @@ def _decode(path: Path | str, max_pixels: int) -> tuple[Image.Image, str]:
     except Exception as error:  # decoders raise whatever a broken file leads them to
         kind = "image_truncated" if "truncated" in str(error).lower() else "image_unreadable"
         raise ImageProblem(kind, f"the image cannot be decoded ({error})", replace, path) from None
+
+
+def _declared_pixels(path: Path | str) -> int:
+    """The image's area by its header; 0 if that cannot be read."""
+    try:
+        with Image.open(path, formats=list(EXTENSIONS)) as image:
+            return image.width * image.height
+    except Exception:  # what is wrong is told by decoding
+        return 0
 
 
 def _check_header(image: Image.Image, max_pixels: int, path: Path | str) -> None:

@@ -1,0 +1,126 @@
+"""Training rows are split into folds such that no image and no question is both trained on and validated with."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from vqaflow.config import LETTERS, load_config
+from vqaflow.errors import UserError
+from vqaflow.files import atomic_path, write_json
+from vqaflow.fold_balance import balance_report, deal
+from vqaflow.fold_groups import row_groups
+from vqaflow.progress import log, stage
+from vqaflow.seen_images import seen_images
+
+CLOSENESS = {"exact": "byte for byte", "near": "almost alike"}
+
+
+def make_folds(
+    *,
+    train: Path,
+    test: Path,
+    n: int,
+    seed: int,
+    group_by: Sequence[str],
+    near_distance: int,
+    folds_out: Path,
+    report_out: Path,
+) -> None:
+    """Write the fold and group of each training row, and a report of balance and of images that test has too.
+
+    The arguments from `n` on are the configuration's section `folds`. Raises UserError if there are fewer groups than
+    folds.
+    """
+    columns = ["id", "sha256", "phash", "qtype", "answer", "question", *LETTERS]
+    table = pd.read_parquet(train, columns=columns)
+    groups_N = row_groups(table, group_by, near_distance)
+    count = int(groups_N.max()) + 1
+    if count < n:
+        raise UserError(
+            f"folds: the {len(table)} training rows of {train} form {count} groups, fewer than folds.n = {n}. "
+            "Lower folds.n or folds.near_distance, or group by less (folds.group_by)."
+        )
+    strata = table[["qtype", "answer"]]
+    fold_N = deal(strata, groups_N, n, seed)
+    report = {
+        "n": n,
+        "seed": seed,
+        "group_by": list(group_by),
+        "near_distance": near_distance,
+        "rows": len(table),
+        "groups": group_report(groups_N),
+        "folds": fold_sizes(fold_N, groups_N, n),
+        "balance": balance_report(strata, fold_N, groups_N),
+        "in_test": seen_images(table, pd.read_parquet(test, columns=["id", "sha256", "phash"]), near_distance),
+    }
+    tell(report)
+    with atomic_path(folds_out) as partial:
+        pd.DataFrame({"id": table["id"], "fold": fold_N, "group": groups_N}).to_parquet(partial, index=False)
+    write_json(report_out, report)
+
+
+def group_report(groups_N: np.ndarray) -> dict[str, int]:
+    """How many groups there are, and how much is tied together."""
+    sizes_G = np.bincount(groups_N)
+    tied = sizes_G > 1
+    return {
+        "count": len(sizes_G),
+        "of_several_rows": int(tied.sum()),
+        "rows_in_those": int(sizes_G[tied].sum()),
+        "largest": int(sizes_G.max()),
+    }
+
+
+def fold_sizes(fold_N: np.ndarray, groups_N: np.ndarray, n: int) -> list[dict[str, int]]:
+    """Rows and groups of each fold."""
+    return [
+        {"rows": int((fold_N == fold).sum()), "groups": len(np.unique(groups_N[fold_N == fold]))} for fold in range(n)
+    ]
+
+
+def tell(report: dict[str, Any]) -> None:
+    """Log what the user should know of the folds."""
+    groups = report["groups"]
+    sizes = ", ".join(str(fold["rows"]) for fold in report["folds"])
+    log.info("folds: %d rows in %d groups; rows a fold: %s", report["rows"], groups["count"], sizes)
+    if groups["largest"] * report["n"] > report["rows"]:
+        cure = "Lower folds.near_distance, or group by less (folds.group_by)"
+        log.warning("folds: one group has %d rows, more than a fold's share. %s", groups["largest"], cure)
+    for entry in report["balance"]["outside"]:
+        log.warning("folds: %s", outside_line(entry))
+    for how, found in report["in_test"].items():
+        if found["train_rows"]:
+            what = "folds: %d training images (%d rows) reappear in test, %s: %d test rows"
+            log.warning(what, found["train_images"], found["train_rows"], CLOSENESS[how], found["test_rows"])
+
+
+def outside_line(entry: dict[str, Any]) -> str:
+    """One share that is off, in words."""
+    shares = f"{100 * entry['share']:.1f} % of fold {entry['fold']}, {100 * entry['whole']:.1f} % of all rows"
+    reach = f"its {entry['rows']} rows lie in groups of up to {entry['largest_group']}"
+    return f"{entry['column']} {entry['value']} is {shares}; {reach}"
+
+
+def main() -> None:
+    """Run the stage by hand."""
+    parser = argparse.ArgumentParser(prog="python -m vqaflow.make_folds", description=__doc__)
+    parser.add_argument("--config", type=Path, nargs="+", default=[Path("config.yaml")], help="later files override")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="folder of all artifacts")
+    arguments = parser.parse_args()
+    results = arguments.results
+    with stage(None):
+        make_folds(
+            train=results / "tables" / "train.parquet",
+            test=results / "tables" / "test.parquet",
+            **load_config(*arguments.config)["folds"],
+            folds_out=results / "folds.parquet",
+            report_out=results / "folds.report.json",
+        )
+
+
+if __name__ == "__main__":
+    main()
