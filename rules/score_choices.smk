@@ -28,6 +28,7 @@ rule score_choices:
         gpu=1,
         store=lookup(dpath="hardware/store", within=config),
         store_gb=lookup(dpath="hardware/store_gb", within=config),
+        vision_gb=lookup(dpath="hardware/vision_gb", within=config),
         batch_tokens=lookup(dpath="hardware/score_batch_tokens", within=config),
     params:
         base=BASE,

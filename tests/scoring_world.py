@@ -1,6 +1,7 @@
 """A small world on disk for tests of scoring: a random base, tables with pictures, folds, and a random adapter."""
 
 import hashlib
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,11 @@ from peft import LoraConfig, get_peft_model
 
 import rows
 import tiny_qwen
-from vqaflow.config import load_config
+from vqaflow.base_model import load_base
+from vqaflow.config import ModelConfig, section
+from vqaflow.encoding import RowEncoder
+from vqaflow.files import write_json
+from vqaflow.parity import package_versions, parity
 
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
@@ -37,6 +42,14 @@ def save_adapter(folder: Path, seed: int = 1, size: float = 0.3) -> Path:
     return folder
 
 
+def save_run(folder: Path, model: dict[str, Any]) -> None:
+    """Write the run.json that training on the base of the section `model` leaves beside an adapter."""
+    settings, prompt = section(ModelConfig, model), rows.prompt_config()
+    base = load_base(settings)
+    told = parity(base, RowEncoder(base.processor, settings, prompt), settings, prompt)
+    write_json(folder / "run.json", {"parity": told, "versions": package_versions()})
+
+
 def make_table(folder: Path, count: int, **columns: Any) -> pd.DataFrame:
     """A checked table of `count` rows with pictures under `folder`; `columns` override whole columns."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -51,6 +64,15 @@ class World:
     def __init__(self, folder: Path, count: int = 10) -> None:
         self.folder = folder
         self.base, self.adapter = save_base(folder / "base"), save_adapter(folder / "adapter")
+        self.model = {
+            "base": str(self.base),
+            "revision": None,
+            "quantization": "none",
+            "compute_dtype": "float32",
+            "min_pixels": 56 * 56,
+            "max_pixels": 140 * 140,
+        }
+        save_run(self.adapter, self.model)
         self.table = make_table(folder / "images", count)
         self.folds = pd.DataFrame(
             {"id": self.table["id"], "fold": [i % 2 for i in range(count)], "group": range(count)}
@@ -61,14 +83,6 @@ class World:
         table, folds = self.folder / "table.parquet", self.folder / "folds.parquet"
         self.table.to_parquet(table, index=False)
         self.folds.to_parquet(folds, index=False)
-        model = {
-            "base": str(self.base),
-            "revision": None,
-            "quantization": "none",
-            "compute_dtype": "float32",
-            "min_pixels": 56 * 56,
-            "max_pixels": 140 * 140,
-        }
         values = {
             "table": table,
             "folds": None,
@@ -76,13 +90,15 @@ class World:
             "view": "original",
             "views": {},
             "adapter": self.adapter,
-            "model": model,
-            "prompt": load_config(rows.ROOT / "config.yaml")["prompt"],
+            "model": self.model,
+            "prompt": asdict(rows.prompt_config()),
             "orders": "cyclic",
             "margins_from": None,
             "out": self.folder / "out.parquet",
             "work": self.folder / "work",
-            "store": {"path": str(self.folder / "store"), "gb": 1},
+            "store": {"path": str(self.folder / "store"), "gb": 0},
+            "features": {"path": str(self.folder / "vision"), "gb": 0},
+            "bases": self.folder / "bases",
             "batch_tokens": 2048,
         }
         return values | changes

@@ -157,13 +157,15 @@ def test_killed_job_resumes_at_the_last_finished_shard(world, original, tmp_path
 
 
 def test_a_stale_shard_is_never_reused(world, tmp_path, monkeypatch) -> None:
-    """After a change of the prompt, shards of the older prompt in the work folder are other scores."""
+    """After the adapter was trained anew, shards of the older one in the work folder are other scores."""
     from vqaflow.scoring import Scorer
 
     arguments = world.arguments(out=tmp_path / "a.parquet", work=tmp_path / "work")
     monkeypatch.setattr(stage_module.shutil, "rmtree", lambda *a, **k: None)
     score_choices(**arguments)
-    changed = arguments | {"prompt": arguments["prompt"] | {"system": "Other."}, "out": tmp_path / "b.parquet"}
+    adapter = scoring_world.save_adapter(tmp_path / "adapter", seed=2)
+    scoring_world.save_run(adapter, world.model)
+    changed = arguments | {"adapter": adapter, "out": tmp_path / "b.parquet"}
     calls, real = [], Scorer.score
     monkeypatch.setattr(
         Scorer, "score", lambda self, items, *rest: calls.append(len(items)) or real(self, items, *rest)
@@ -176,6 +178,7 @@ def test_a_stale_shard_is_never_reused(world, tmp_path, monkeypatch) -> None:
 def test_an_adapter_that_changes_nothing_stops_the_job(world, tmp_path) -> None:
     """An adapter whose weights never trained, or never loaded, would score as the bare base in silence."""
     idle = scoring_world.save_adapter(tmp_path / "idle", size=0)
+    scoring_world.save_run(idle, world.model)
     with pytest.raises(UserError, match="changes no logit"):
         scored(world, tmp_path, adapter=idle)
     assert not (tmp_path / "scores.parquet").exists()

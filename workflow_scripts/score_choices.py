@@ -24,5 +24,7 @@ with stage(snakemake.log[0]):
         out=Path(snakemake.output.scores),
         work=Path(f"results/work/scores/{at.split}/fold{at.fold}/{at.view}"),
         store={"path": hardware.store, "gb": hardware.store_gb},
+        features={"path": "results/work/vision", "gb": hardware.vision_gb},
+        bases=Path("results/base"),
         batch_tokens=hardware.batch_tokens,
     )

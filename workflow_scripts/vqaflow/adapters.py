@@ -1,23 +1,23 @@
-"""Adapters for scoring: read strictly, merged into the base's weights, so that they cost nothing a pass.
+"""Adapters for scoring: read strictly, and merged into the decoder's weights a pass at a time.
 
 Training goes through PEFT. Scoring needs none of its layers: W + scaling·B·A, rounded once, is the same function (to
-rounding), without two small matrix products and two passes over the activations a linear.
+rounding) without two small matrix products and two passes over the activations a linear. The base's own weights stay as
+they are, so that NF4 ones can be used too, and several adapters can take turns on one base.
 """
 
-import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from vqaflow.base_files import CONFIG, WEIGHTS, adapter_config
 from vqaflow.base_model import Base
 from vqaflow.errors import UserError
-from vqaflow.files import folder_digest
+from vqaflow.fused_decoder import FusedDecoder, Projection
 
-WEIGHTS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 PREFIX = "base_model.model."
 # PEFT settings that would make the adapter another function than W + scaling·B·A, with the values that do not.
 PLAIN = {"peft_type": "LORA", "use_dora": False, "bias": "none", "modules_to_save": None, "fan_in_fan_out": False}
@@ -29,7 +29,6 @@ class Adapter:
     """A LoRA adapter: `pairs` maps module names of the base to (A (r, in), B (out, r))."""
 
     folder: Path
-    digest: str
     scaling: float
     pairs: dict[str, tuple[torch.Tensor, torch.Tensor]]
 
@@ -40,10 +39,7 @@ def read_adapter(folder: Path | str) -> Adapter:
     Raises UserError if a file is missing or damaged, a tensor lacks its counterpart, or the adapter is no plain LoRA.
     """
     folder = Path(folder)
-    for name in (CONFIG, WEIGHTS):
-        if not (folder / name).is_file():
-            raise UserError(f"{folder}: the adapter has no {name}. Train it again (rule train_adapter).")
-    config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    config = adapter_config(folder)
     unusual = [key for key, plain in PLAIN.items() if config.get(key, plain) != plain]
     unusual += [key for key in PLAIN_EMPTY if config.get(key)]
     if unusual:
@@ -54,7 +50,7 @@ def read_adapter(folder: Path | str) -> Adapter:
         raise UserError(f"{folder / WEIGHTS}: damaged ({error}). Train the adapter again.") from error
     rank = config["r"]
     scaling = config["lora_alpha"] / (rank**0.5 if config.get("use_rslora") else rank)
-    return Adapter(folder, folder_digest(folder, [CONFIG, WEIGHTS]), scaling, _pairs(folder, tensors, rank))
+    return Adapter(folder, scaling, _pairs(folder, tensors, rank))
 
 
 def _pairs(folder: Path, tensors: dict[str, torch.Tensor], rank: int) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
@@ -73,30 +69,58 @@ def _pairs(folder: Path, tensors: dict[str, torch.Tensor], rank: int) -> dict[st
     }
 
 
-def merge_adapter(base: Base, adapter: Adapter) -> None:
-    """Add `adapter` to the weights of `base`, in place.
+def use_adapter(decoder: FusedDecoder, adapter: Adapter | None) -> None:
+    """Let `decoder` compute its base with `adapter` (None: without any); costs one product B·A a linear and pass.
 
     Raises UserError if a module that the adapter changes does not exist in this base or has another shape.
     """
-    targets = {name: _target(base, adapter, name) for name in adapter.pairs}
-    for name, linear in targets.items():
-        a_RI, b_OR = (t.to(base.device, torch.float32) for t in adapter.pairs[name])
-        delta_OI = (b_OR @ a_RI) * adapter.scaling
-        linear.weight.data = (linear.weight.data.float() + delta_OI).to(linear.weight.dtype)
+    for projection in projections(decoder):
+        projection.delta = None
+    if adapter is None:
+        return
+    names = {id(module): name for name, module in decoder.base.qwen.named_modules()}
+    pairs, deltas = dict(adapter.pairs), []
+    for projection in projections(decoder):
+        found = [(i, pairs.pop(names[id(b)], None)) for i, b in enumerate(projection.bases)]
+        mine = {i: pair for i, pair in found if pair is not None}
+        for i, pair in mine.items():
+            base = projection.bases[i]
+            _check_shape(adapter, names[id(base)], pair, (base.out_features, base.in_features))
+        if mine:
+            deltas.append((projection, _stacked(projection, mine, adapter.scaling, decoder.base)))
+    for name, pair in pairs.items():
+        _check_shape(adapter, name, pair, None)
+    for projection, delta in deltas:
+        projection.delta = delta
 
 
-def _target(base: Base, adapter: Adapter, name: str) -> Any:
-    a_RI, b_OR = adapter.pairs[name]
-    shape = (b_OR.shape[0], a_RI.shape[1])
-    try:
-        linear = base.qwen.get_submodule(name)
-    except AttributeError:
-        linear = None
-    theirs = None if linear is None else (linear.out_features, linear.in_features)
+def projections(decoder: FusedDecoder) -> Iterator[Projection]:
+    """All matrix products of a decoder that an adapter may change."""
+    for attention, mlp in decoder.layers:
+        yield from (attention.qkv, attention.out, mlp.gate_up, mlp.down)
+
+
+def _stacked(
+    projection: Projection, pairs: dict[int, tuple[torch.Tensor, torch.Tensor]], scaling: float, base: Base
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """All A below each other (R, I) and all scaled B on a diagonal (O, R), so that one product merges them all."""
+    a_RI = torch.cat([a.float() for a, _ in pairs.values()])
+    b_OR = torch.zeros(sum(projection.sizes), len(a_RI))
+    starts, at = [sum(projection.sizes[:i]) for i in range(len(projection.sizes))], 0
+    for i, (a, b) in pairs.items():
+        b_OR[starts[i] : starts[i] + len(b), at : at + len(a)] = b.float() * scaling
+        at += len(a)
+    return a_RI.to(base.device, base.dtype), b_OR.to(base.device, base.dtype)
+
+
+def _check_shape(
+    adapter: Adapter, name: str, pair: tuple[torch.Tensor, torch.Tensor], theirs: tuple[int, int] | None
+) -> None:
+    """Raise UserError if `adapter` changes a linear of another shape than `theirs` (out, in; None: there is none)."""
+    shape = (pair[1].shape[0], pair[0].shape[1])
     if theirs != shape:
-        found = "does not have it" if theirs is None else f"has {theirs[0]} x {theirs[1]} there"
+        found = "does not have it in its decoder" if theirs is None else f"has {theirs[0]} x {theirs[1]} there"
         raise UserError(
             f"{adapter.folder}: it was trained on another base: it changes {name} ({shape[0]} x {shape[1]}), and "
             f"model.base {found}. Set model.base to the adapter's base, or train the adapter again."
         )
-    return linear

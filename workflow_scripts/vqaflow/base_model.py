@@ -71,19 +71,24 @@ def quantization(model: ModelConfig, device: torch.device) -> str:
     return model.quantization
 
 
-def load_base(model: ModelConfig, device: torch.device | None = None) -> Base:
-    """Load base and processor from a folder or, by name, the hub; everything frozen, in evaluation mode."""
+def load_base(model: ModelConfig, device: torch.device | None = None, stored: Path | None = None) -> Base:
+    """Load base and processor from a folder or, by name, the hub; everything frozen, in evaluation mode.
+
+    `stored` is a folder that base_store.py has put the quantised weights in (`base_store.open_base` calls it so).
+    """
     device = device or best_device()
     dtype, quantized = compute_dtype(model, device), quantization(model, device)
     options: dict[str, Any] = {"revision": model.revision} if model.revision else {}
     if Path(model.base).is_dir():
         options["local_files_only"] = True
-    if quantized == "nf4":
+    if stored:
+        options = {"local_files_only": True}
+    elif quantized == "nf4":
         options["quantization_config"] = nf4_config(dtype)
     try:
         processor = AutoProcessor.from_pretrained(model.base, revision=model.revision)
         network = Qwen2_5_VLForConditionalGeneration.from_pretrained(
-            model.base, dtype=dtype, attn_implementation="sdpa", device_map={"": str(device)}, **options
+            stored or model.base, dtype=dtype, attn_implementation="sdpa", device_map={"": str(device)}, **options
         )
     except OSError as error:
         raise UserError(

@@ -3,6 +3,7 @@
 A feature's key is the image's content, its resolution and mirroring, and the tower's weights and precision.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,10 +18,46 @@ from vqaflow.config import ViewConfig
 from vqaflow.encoding import EncodedRow, RowEncoder
 from vqaflow.files import atomic_path, value_digest
 from vqaflow.fp16_guard import finite_features
-from vqaflow.progress import ProgressBar
+from vqaflow.progress import ProgressBar, log
+from vqaflow.store import size_of
 
 PATCHES_A_CALL = 16384
 READERS = 2
+FILES_BETWEEN_SIZES = 256
+
+
+class FeatureFolder:
+    """Features on disk, a file an image, under `folder` and there under all else that they depend on.
+
+    Nothing is written once all of `folder` holds `gb` gigabytes (which several jobs at a time may overshoot a little).
+    """
+
+    def __init__(self, folder: Path, base: Base, encoder: RowEncoder, view: ViewConfig, gb: float = math.inf) -> None:
+        settings = [encoder.pixel_limits(view), view.flip, str(base.dtype), tower_digest(base.visual)]
+        self.root, self.folder, self.gb = folder, folder / value_digest(settings)[:16], gb
+        self.written, self.full = 0, False
+
+    def read(self, sha256: str) -> torch.Tensor | None:
+        """The features (visual tokens, H) of an image, if they are there and whole."""
+        file = self.folder / f"{sha256}.safetensors"
+        try:
+            return load_file(file)["features"] if file.is_file() else None
+        except (SafetensorError, KeyError, OSError):
+            return None  # a damaged file is made anew
+
+    def write(self, sha256: str, features: torch.Tensor) -> None:
+        """Keep the features of an image, if there is room."""
+        if self.written % FILES_BETWEEN_SIZES == 0 and self.gb < math.inf:
+            self.full = self.full or size_of(self.root) > self.gb * 1e9
+        if self.full:
+            return
+        self.written += 1
+        try:
+            with atomic_path(self.folder / f"{sha256}.safetensors") as partial:
+                save_file({"features": features.cpu().contiguous()}, partial)
+        except (OSError, SafetensorError) as error:  # safetensors tells a full disk in its own words
+            log.warning("%s: no more features are kept (%s)", self.root, error)
+            self.full = True
 
 
 class FeatureCache:
@@ -30,8 +67,7 @@ class FeatureCache:
     def __init__(self, base: Base, encoder: RowEncoder, view: ViewConfig, mode: str, folder: Path) -> None:
         self.base, self.encoder, self.view, self.mode = base, encoder, view, mode
         self.kept: dict[str, torch.Tensor] = {}
-        settings = [encoder.pixel_limits(view), view.flip, str(base.dtype), tower_digest(base.visual)]
-        self.folder = folder / value_digest(settings)[:16]
+        self.disk = FeatureFolder(folder, base, encoder, view) if mode == "disk" else None
 
     def of(self, items: Sequence[tuple[Mapping[str, Any], EncodedRow]]) -> list[torch.Tensor]:
         """Features (visual tokens, H) on the device for each row and its encoding."""
@@ -53,34 +89,23 @@ class FeatureCache:
                 bar.advance(len(unique[start : start + 32]))
 
     def _compute(self, items: list[tuple[Mapping[str, Any], EncodedRow]]) -> dict[str, torch.Tensor]:
-        found = {row["sha256"]: self._read(row["sha256"]) for row, _ in items} if self.mode == "disk" else {}
+        found = {row["sha256"]: self.disk.read(row["sha256"]) for row, _ in items} if self.disk else {}
         found = {key: value for key, value in found.items() if value is not None}
         todo = [(row, encoded) for row, encoded in items if row["sha256"] not in found]
         with ThreadPoolExecutor(READERS) as pool:
             pixels = list(pool.map(lambda item: self.encoder.pixels(item[0]["image_file"], self.view), todo))
-        for group in _groups([len(p) for p in pixels], PATCHES_A_CALL):
+        for group in groups_of([len(p) for p in pixels], PATCHES_A_CALL):
             rows = [todo[i][0] for i in group]
             grids = [todo[i][1].grid for i in group]
             made = finite_features(self.base.visual, [pixels[i] for i in group], grids, rows)
             for row, features in zip(rows, made, strict=True):
                 found[row["sha256"]] = features
-                if self.mode == "disk":
-                    self._write(row["sha256"], features)
+                if self.disk:
+                    self.disk.write(row["sha256"], features)
         return found
 
-    def _read(self, sha256: str) -> torch.Tensor | None:
-        file = self.folder / f"{sha256}.safetensors"
-        try:
-            return load_file(file)["features"] if file.is_file() else None
-        except (SafetensorError, KeyError, OSError):
-            return None  # a damaged file is made anew
 
-    def _write(self, sha256: str, features: torch.Tensor) -> None:
-        with atomic_path(self.folder / f"{sha256}.safetensors") as partial:
-            save_file({"features": features.cpu().contiguous()}, partial)
-
-
-def _groups(sizes: list[int], limit: int) -> list[list[int]]:
+def groups_of(sizes: list[int], limit: int) -> list[list[int]]:
     """Indices in order, cut into groups whose sizes add up to at most `limit` (or single ones)."""
     groups: list[list[int]] = []
     total = limit

@@ -15,15 +15,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from vqaflow.base_files import adapter_digest, base_digest
+from vqaflow.code_digest import module_digest
 from vqaflow.config import LETTERS, ModelConfig, PromptConfig, ViewConfig, load_config, section
 from vqaflow.errors import UserError
 from vqaflow.files import atomic_path, value_digest
 from vqaflow.orders import scoring_orders
 from vqaflow.progress import ProgressBar, log, stage
+from vqaflow.store import Store, cached
 
 LOGITS = [f"logit_{letter}" for letter in LETTERS]
 WHEN = re.compile(r"\s*margin\s*<\s*(\d+(?:\.\d*)?|\.\d+)\s*")
-ROW_KEYS = ["id", "question", *LETTERS, "qtype", "sha256", "width", "height"]
+ROW_FIELDS = ["id", "question", *LETTERS, "qtype", "sha256", "width", "height"]
 # Rows of one shard: what a killed job loses at most, and enough to fill batches of similar rows.
 SHARD_ROWS = 512
 PROBE_ROWS = 4
@@ -54,12 +57,16 @@ def score_choices(
     out: Path,
     work: Path,
     store: Mapping[str, Any],
+    features: Mapping[str, Any],
+    bases: Path,
     batch_tokens: int,
 ) -> None:
     """Score the rows of `table` that belong to `fold` (all usable ones without `folds`) in one view.
 
     `views` is that view's section of the config; `margins_from` are the original view's scores, which a view with a
-    `when` needs. Finished shards of rows wait in `work`, so that a killed job goes on where it stopped.
+    `when` needs. Finished shards of rows wait in `work`, so that a killed job goes on where it stopped. `features` says
+    in which folder (`path`), and how many gigabytes (`gb`) of them, image features are kept for other folds; `bases` is
+    the folder of quantised bases.
     """
     task = Task(
         section(ModelConfig, model),
@@ -69,9 +76,23 @@ def score_choices(
     )
     rows = select_rows(pd.read_parquet(table), folds, fold, view, task.view, margins_from)
     log.info("%s, fold %s: %d rows in %d choice orders", view, fold, len(rows), len(task.orders))
-    scores = empty_scores() if rows.empty else _score(rows, task, adapter, work, batch_tokens)
-    with atomic_path(out) as partial:
+    parts = {
+        "stage": "score_choices",
+        "code": module_digest("score_choices"),
+        "base": base_digest(task.model),
+        "model": asdict(task.model) | {"base": None},
+        "prompt": asdict(task.prompt),
+        "view": {"flip": task.view.flip, "pixels": [task.view.min_pixels, task.view.max_pixels]},
+        "orders": task.orders,
+        "adapter": adapter_digest(adapter),
+        "rows": value_digest(rows[ROW_FIELDS].astype(str).to_numpy().tolist()),
+    }
+
+    def compute(partial: Path) -> None:
+        scores = empty_scores() if rows.empty else _score(rows, task, adapter, work, features, bases, batch_tokens)
         scores.to_parquet(partial, index=False)
+
+    cached(Store(Path(store["path"]), store["gb"]), parts, out, compute)
     shutil.rmtree(work, ignore_errors=True)
 
 
@@ -134,41 +155,60 @@ def scores_frame(ids: Sequence[str], orders: Sequence[str], logits_RK4: np.ndarr
     return frame
 
 
-def _score(rows: pd.DataFrame, task: Task, adapter: Path, work: Path, batch_tokens: int) -> pd.DataFrame:
-    """Score `rows` shard by shard; the result stands in the order of `rows`."""
-    from vqaflow.adapters import merge_adapter, read_adapter  # torch takes seconds: not for empty selections
-    from vqaflow.base_model import load_base
+def _score(
+    rows: pd.DataFrame,
+    task: Task,
+    folder: Path,
+    work: Path,
+    features: Mapping[str, Any],
+    bases: Path,
+    batch_tokens: int,
+) -> pd.DataFrame:
+    """Score `rows` with the adapter in `folder`, shard by shard; the result stands in the order of `rows`."""
+    from vqaflow.adapters import read_adapter, use_adapter  # torch takes seconds: not for what the store has
+    from vqaflow.base_store import open_base
     from vqaflow.encoding import RowEncoder
+    from vqaflow.feature_cache import FeatureFolder
+    from vqaflow.fused_decoder import FusedDecoder
+    from vqaflow.parity import check_parity
     from vqaflow.scoring import Scorer
 
-    weights = read_adapter(adapter)
-    base = load_base(task.model)
-    scorer = Scorer(base, RowEncoder(base.processor, task.model, task.prompt), task.view, task.orders, batch_tokens)
+    adapter = read_adapter(folder)
+    base = open_base(task.model, bases)
+    encoder = RowEncoder(base.processor, task.model, task.prompt)
+    check_parity(folder, base, encoder, task.model, task.prompt)
+    decoder = FusedDecoder(base)
+    kept = FeatureFolder(Path(features["path"]), base, encoder, task.view, features["gb"]) if features["gb"] else None
+    scorer = Scorer(decoder, encoder, task.view, task.orders, batch_tokens, kept)
     items = scorer.prepare(rows.to_dict("records"))
     before = scorer.score(items[:PROBE_ROWS])
-    merge_adapter(base, weights)
+    use_adapter(decoder, adapter)
     if np.array_equal(before, scorer.score(items[:PROBE_ROWS])):
-        raise UserError(f"{adapter}: the adapter changes no logit. It was not trained or not saved; train it again.")
+        raise UserError(f"{folder}: the adapter changes no logit. It was not trained or not saved; train it again.")
+    context = [asdict(task), adapter_digest(folder), str(base.dtype), base.quantization]
+    scores = _in_shards(scorer, items, work, context)
+    place = {row_id: i for i, row_id in enumerate(rows["id"])}
+    return scores.iloc[scores["id"].map(place).argsort(kind="stable")].reset_index(drop=True)
 
-    context = asdict(task) | {"adapter": weights.digest, "base": [str(base.dtype), base.quantization]}
+
+def _in_shards(scorer: Any, items: Sequence[Any], work: Path, context: Any) -> pd.DataFrame:
+    """Scores of `items` in their order; shards that an earlier run of the same `context` finished are read."""
     began, done, parts = monotonic(), 0, []
     with ProgressBar(len(items), f"score {work.name}") as bar:
         for start in range(0, len(items), SHARD_ROWS):
             shard = items[start : start + SHARD_ROWS]
-            content = [[str(item.row[key]) for key in ROW_KEYS] for item in shard]
+            content = [[str(item.row[key]) for key in ROW_FIELDS] for item in shard]
             file = work / f"{value_digest([context, content])}.parquet"
             if file.exists():
                 bar.advance(len(shard))
             else:
                 logits_RK4 = scorer.score(shard, lambda n: bar.advance(n))
                 with atomic_path(file) as partial:
-                    scores_frame([item.row["id"] for item in shard], task.orders, logits_RK4).to_parquet(partial)
+                    scores_frame([item.row["id"] for item in shard], scorer.orders, logits_RK4).to_parquet(partial)
                 done += len(shard)
             parts.append(pd.read_parquet(file))
     log.info("%d rows scored, %.1f rows/s", done, done / (monotonic() - began))
-    place = {row_id: i for i, row_id in enumerate(rows["id"])}
-    scores = pd.concat(parts, ignore_index=True)
-    return scores.iloc[scores["id"].map(place).argsort(kind="stable")].reset_index(drop=True)
+    return pd.concat(parts, ignore_index=True)
 
 
 def main() -> None:
@@ -200,6 +240,8 @@ def main() -> None:
             out=scores / f"{arguments.view}.parquet",
             work=results / "work" / "scores" / split / f"fold{arguments.fold}" / arguments.view,
             store={"path": config["hardware"]["store"], "gb": config["hardware"]["store_gb"]},
+            features={"path": results / "work" / "vision", "gb": config["hardware"]["vision_gb"]},
+            bases=results / "base",
             batch_tokens=config["hardware"]["score_batch_tokens"],
         )
 
