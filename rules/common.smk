@@ -10,6 +10,7 @@ from vqaflow.code_digest import code_digest
 from vqaflow.config import ModelConfig, section
 from vqaflow.config_check import check_config
 from vqaflow.errors import UserError
+from vqaflow.search_space import search_settings
 
 try:
     check_config(config, Path(workflow.basedir) / "schemas" / "config.schema.yaml")
@@ -21,6 +22,7 @@ HELP = """Targets:
   snakemake results/tables/train.parquet           check the tables and the images
   snakemake results/eda/summary.json               figures of what the data look like
   snakemake results/folds.parquet                  leak-free folds
+  snakemake results/hpo/best.yaml                  better parameters of training, while hpo.enabled
   snakemake results/adapters/fold0                 one fold's adapter
   snakemake results/scores/test/fold0/hflip.parquet  one fold's scores of one view
   snakemake results/evaluation/metrics.json        accuracy with its interval, and why
@@ -28,6 +30,7 @@ HELP = """Targets:
   snakemake --report results/report.html           everything in one page, after a run"""
 FOLDS = range(config["folds"]["n"])
 BASE = base_digest(section(ModelConfig, config["model"]))
+WORKERS = range(config["hpo"]["workers"])
 VIEWS = [name for name, view in config["views"].items() if view.get("enabled", True)]
 
 
@@ -35,6 +38,7 @@ wildcard_constraints:
     fold=r"\d+",
     split="oof|test",
     view="|".join(VIEWS),
+    worker=r"\d+",
 
 
 def code_of(rule_name):
@@ -45,6 +49,11 @@ def code_of(rule_name):
 def image_root_of(wildcards):
     """The folder of the images, which is the user's and no output of ours."""
     return lookup(dpath="data/image_root", within=config)
+
+
+def best_of(wildcards):
+    """What a search has found, for the trainings to take; nothing unless hpo.enabled."""
+    return ["results/hpo/best.yaml"] if config["hpo"]["enabled"] else []
 
 
 def table_of(wildcards):

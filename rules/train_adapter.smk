@@ -1,6 +1,6 @@
 """One LoRA adapter a fold.
 
-In:  results/tables/train.parquet, results/folds.parquet, the base model
+In:  results/tables/train.parquet, results/folds.parquet, the base model; results/hpo/best.yaml while hpo.enabled
 Out: results/adapters/fold{fold}/: PEFT adapter, run.json, log.csv, curve.png
 
 Checkpoints wait in results/work/train/fold{fold}, which Snakemake never deletes: a killed job goes on from the last one.
@@ -11,6 +11,7 @@ rule train_adapter:
     input:
         table="results/tables/train.parquet",
         folds="results/folds.parquet",
+        best=best_of,
     output:
         # The folder by its name, and in it the files that others depend on: only files have checksums.
         adapter=directory("results/adapters/fold{fold}"),

@@ -1,5 +1,6 @@
 """A search that several workers share: nothing is counted twice or lost, whoever is killed, and it can be repeated."""
 
+import gc
 import json
 import math
 import os
@@ -20,7 +21,7 @@ from vqaflow.checkpoints import StopRequest
 from vqaflow.config import HpoConfig
 from vqaflow.errors import NotFinite, OutOfMemory, UserError
 from vqaflow.run_trials import Report, work_off
-from vqaflow.search_space import read_space
+from vqaflow.search_space import Dimension, read_space
 from vqaflow.search_study import MOST_TRIES, SharedStudy, counted_trials, covered
 
 SPACE = {
@@ -151,7 +152,7 @@ def test_killed_worker_loses_nothing(tmp_path: Path, kind: signal.Signals) -> No
     work_off(whole, quick, ROWS, StopRequest())
     study = open_study(tmp_path / "killed")
     process = start_worker(tmp_path / "killed", "worker0", 6, 0.3)
-    wait_for(lambda: len(counted_trials(study.study)) >= 2 and bool(running(study)))
+    wait_for(lambda: len(counted_trials(study.study)) >= 2 and [t.last_step for t in running(study)] == [1])
     process.send_signal(kind)
     process.communicate(timeout=60)
     assert process.returncode != 0
@@ -159,6 +160,31 @@ def test_killed_worker_loses_nothing(tmp_path: Path, kind: signal.Signals) -> No
     work_off(open_study(tmp_path / "killed", "worker1"), quick, ROWS, StopRequest())
     assert sequence(study) == sequence(whole)
     assert [trial.number for trial in study.study.trials] == list(range(6))
+
+
+def test_worker_killed_while_it_draws_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trial with some of its parameters drawn gets the same others from the next worker."""
+    whole = open_study(tmp_path / "whole", trials=8)
+    work_off(whole, quick, ROWS, StopRequest())
+    study = open_study(tmp_path / "killed", trials=8)
+    drawn = []
+
+    def die(dimension: Dimension, trial: optuna.Trial) -> Any:
+        drawn.append(dimension.key)
+        if len(drawn) == 6 * len(SPACE) + 2:
+            raise KeyboardInterrupt
+        return suggest(dimension, trial)
+
+    suggest = Dimension.suggest
+    monkeypatch.setattr(Dimension, "suggest", die)
+    with pytest.raises(KeyboardInterrupt):
+        work_off(study, quick, ROWS, StopRequest())
+    assert len(running(study)[0].params) == 1
+    del study  # with its locks, as a process would
+    gc.collect()
+    again = open_study(tmp_path / "killed", trials=8)
+    work_off(again, quick, ROWS, StopRequest())
+    assert sequence(again) == sequence(whole)
 
 
 def running(study: SharedStudy) -> list[optuna.trial.FrozenTrial]:

@@ -20,11 +20,11 @@ from vqaflow.config_check import check_config
 from vqaflow.errors import NotFinite, OutOfMemory
 from vqaflow.files import write_json
 from vqaflow.progress import log, stage
+from vqaflow.search_space import outside, search_settings, value_at
 from vqaflow.search_study import Claim, SharedStudy
 from vqaflow.search_trial import Report, TrialTrainer
 
 REASONS = {optuna.TrialPruned: "pruner", NotFinite: "not finite", OutOfMemory: "out of memory"}
-DAG_KEYS = ("enabled", "workers")  # of hpo: they shape the DAG, not the search
 
 
 class Objective(Protocol):
@@ -74,6 +74,11 @@ def run_trials(
     study = SharedStudy(
         work, trainer.identity(), trainer.dimensions, trainer.start, settings, trainer.steps, worker=out.stem
     )
+    if keys := outside(trainer.dimensions, train):
+        log.warning(
+            "the configuration as it stands is no trial, since hpo.space leaves out train's %s",
+            ", ".join(f"{key} {value_at(train, key)}" for key in keys),
+        )
     saw = [fold.described() for fold in trainer.folds]
     study.study.set_user_attr("saw", saw)
     for fold in saw:
@@ -111,8 +116,8 @@ def run_trial(study: SharedStudy, claim: Claim, objective: Objective, rows: list
         study.note_time()
         if step not in reported:
             claim.trial.report(accuracy, step)
-            if claim.trial.should_prune():
-                raise optuna.TrialPruned(f"accuracy {accuracy:.4f} at validation {step} is too low to go on")
+        if step >= max(reported, default=0) and claim.trial.should_prune():
+            raise optuna.TrialPruned(f"accuracy {accuracy:.4f} at validation {step} is too low to go on")
 
     number = claim.trial.number
     log.info("trial %d (%d are wanted): %s", number, study.hpo.trials, claim.parameters)
@@ -150,7 +155,7 @@ def main() -> None:
             model=config["model"],
             prompt=config["prompt"],
             train=config["train"],
-            hpo={key: value for key, value in config["hpo"].items() if key not in DAG_KEYS},
+            hpo=search_settings(config["hpo"]),
             work=results / "work" / "hpo",
             out=results / "hpo" / "workers" / f"worker{arguments.worker}.json",
         )

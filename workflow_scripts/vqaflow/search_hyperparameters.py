@@ -38,7 +38,7 @@ def search_hyperparameters(
 
     `workers` are what run_trials has written, `work` is the folder of the study that they share.
     """
-    (name,) = {json.loads(path.read_text(encoding="utf-8"))["study"] for path in workers}
+    name = study_name(workers)
     study = optuna.load_study(study_name=name, storage=storage(work / FILE))
     considered = counted_trials(study)[:trials]
     best = best_trial(considered)
@@ -48,6 +48,17 @@ def search_hyperparameters(
         draw_search(considered, best, folder)
     write_text(best_out, HEADER + yaml.safe_dump(summary, sort_keys=False, allow_unicode=True, width=1000))
     log.info("best of %d trials is trial %d: %s", len(considered), best.number, summary["accuracy"])
+
+
+def study_name(workers: Sequence[Path]) -> str:
+    """The study that all workers have worked on."""
+    names = {json.loads(path.read_text(encoding="utf-8"))["study"] for path in workers}
+    if len(names) > 1:
+        raise UserError(
+            f"{workers[0].parent}: the workers were on different searches ({', '.join(sorted(names))}): data, code or "
+            "configuration have changed in between. Run all of them again, and remove the files of those that are gone."
+        )
+    return names.pop()
 
 
 def best_trial(considered: Sequence[FrozenTrial]) -> FrozenTrial:
@@ -82,7 +93,7 @@ def summarize(study: optuna.Study, considered: Sequence[FrozenTrial], best: Froz
             "seed": identity["search"]["seed"],
         },
         "saw": {"subset": identity["search"]["subset"], "folds": study.user_attrs["saw"], "excluded_from": "nothing"},
-        "environment": package_versions() | {"optuna": optuna.__version__},
+        "environment": identity["precision"] | package_versions() | {"optuna": optuna.__version__},
     }
 
 

@@ -30,6 +30,14 @@ NOT_SEARCHED = (
 )
 
 
+DAG_KEYS = ("enabled", "workers")  # of hpo: they say which jobs there are, not what they do
+
+
+def search_settings(hpo: Mapping[str, Any]) -> dict[str, Any]:
+    """What of `hpo` a worker needs to know."""
+    return {key: value for key, value in hpo.items() if key not in DAG_KEYS}
+
+
 @dataclass(frozen=True)
 class Dimension:
     """One key of `train` and the values that it may take."""
@@ -93,10 +101,14 @@ def is_integer(key: str) -> bool:
 
 def starting_point(dimensions: list[Dimension], train: Mapping[str, Any]) -> dict[str, Any] | None:
     """`train`'s own values, stored as Optuna does, if the space holds all of them; else None."""
-    values = {dimension.key: value_at(train, dimension.key) for dimension in dimensions}
-    if all(dimension.holds(values[dimension.key]) for dimension in dimensions):
-        return {key: encoded(value) for key, value in values.items()}
-    return None
+    if outside(dimensions, train):
+        return None
+    return {dimension.key: encoded(value_at(train, dimension.key)) for dimension in dimensions}
+
+
+def outside(dimensions: list[Dimension], train: Mapping[str, Any]) -> list[str]:
+    """The keys whose value in `train` could not be drawn."""
+    return [dimension.key for dimension in dimensions if not dimension.holds(value_at(train, dimension.key))]
 
 
 def value_at(values: Mapping[str, Any], key: str) -> Any:

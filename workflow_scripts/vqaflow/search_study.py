@@ -6,7 +6,6 @@ same number and parameters. What is drawn for trial n depends on the seed, on n 
 the process that draws: a search that was stopped goes on with the sequence it would have had.
 """
 
-import fcntl
 import os
 import random
 import socket
@@ -15,14 +14,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from vqaflow.config import HpoConfig
+from vqaflow.errors import UserError
 from vqaflow.files import value_digest
 from vqaflow.progress import log
+from vqaflow.search_lease import Lease, locks_are_local
 from vqaflow.search_space import Dimension
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -32,32 +33,6 @@ SECONDS_FOR_A_LOCKED_FILE = 300
 STARTUP_TRIALS = 5  # drawn at random, and never pruned; Optuna's 10 would be most of a search over large models
 MOST_TRIES = 3  # of a trial whose worker is killed each time: its settings may be what kills
 COUNTED = (TrialState.COMPLETE, TrialState.PRUNED)
-
-
-class Lease:
-    """An exclusive lock on a file, until it is released or the process ends."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.file: IO[str] | None = None
-
-    def take(self, wait: bool = False) -> bool:
-        """Take the lock if it is free, or after waiting for it; says whether it was taken."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        file = self.path.open("a")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            file.close()
-            return False
-        self.file = file
-        return True
-
-    def release(self) -> None:
-        """Give the lock back."""
-        assert self.file is not None
-        self.file.close()
-        self.file = None
 
 
 @dataclass(frozen=True)
@@ -98,8 +73,10 @@ class SharedStudy:
                 if start and not self.study.get_trials(deepcopy=False):
                     self.study.enqueue_trial(dict(start))
                 self.study.set_user_attr("identity", dict(identity))
-        self.session = f"session {socket.gethostname()} {os.getpid()} {time.time_ns()}"
+        self.machine = socket.gethostname()
+        self.session = f"session {self.machine} {os.getpid()} {time.time_ns()}"
         self.began = time.time()
+        self.locks_are_local = locks_are_local(folder)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -114,6 +91,7 @@ class SharedStudy:
         """The next trial for this worker: an abandoned one, else a new one; None if none is left."""
         with self.locked():
             self.note_time()
+            self._require_shared_locks()
             if len(counted_trials(self.study)) >= self.hpo.trials:
                 return None
             for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
@@ -121,6 +99,18 @@ class SharedStudy:
                     return claim
             busy = len(self.study.get_trials(deepcopy=False, states=(*COUNTED, TrialState.RUNNING)))
             return self._draw() if busy < self.hpo.trials else None
+
+    def _require_shared_locks(self) -> None:
+        if not self.locks_are_local:
+            return
+        for session, (_, last) in self._sessions().items():
+            machine = session.split()[1]
+            if machine != self.machine and last >= self.began:
+                raise UserError(
+                    f"{self.folder}: {machine} works on this search too, but the file system is mounted so that "
+                    "machines do not see each other's locks. Let it be mounted with shared locks (NFS: "
+                    "local_lock=none; Lustre: flock), or keep the workers of a search on one machine."
+                )
 
     def _take_over(self, abandoned: FrozenTrial) -> Claim | None:
         lease = self._lease(abandoned.number)
@@ -138,19 +128,24 @@ class SharedStudy:
             lease.release()
             return None
         log.info("trial %d has lost its worker and goes on here", found.number)
-        self.study.sampler = make_sampler(self.hpo.seed, found.number)
         return self._claimed(optuna.Trial(self.study, trial_id), lease)
 
     def _draw(self) -> Claim:
         number = sum(t.state is not TrialState.WAITING for t in self.study.get_trials(deepcopy=False))
-        self.study.sampler = make_sampler(self.hpo.seed, number)
         lease = self._lease(number)
         taken = lease.take()
         assert taken, f"trial {number} is new, and already someone's"
         return self._claimed(self.study.ask(), lease)
 
     def _claimed(self, trial: optuna.Trial, lease: Lease) -> Claim:
-        parameters = {dimension.key: dimension.suggest(trial) for dimension in self.dimensions}
+        # What TPE draws together, and then each key that it draws alone (in the first trials), has its own generator:
+        # a worker may be killed in between, and the next one must draw the same.
+        self.study.sampler = make_sampler(f"{self.hpo.seed}/{trial.number}")
+        _ = trial.relative_params  # drawn when they are first asked for
+        parameters = {}
+        for dimension in self.dimensions:
+            self.study.sampler = make_sampler(f"{self.hpo.seed}/{trial.number}/{dimension.key}")
+            parameters[dimension.key] = dimension.suggest(trial)
         trial.set_user_attr("parameters", parameters)
         trial.set_user_attr("tries", trial.user_attrs.get("tries", 0) + 1)
         return Claim(trial, parameters, self.folder / self.name / f"trial{trial.number}", lease)
@@ -191,8 +186,11 @@ class SharedStudy:
         """What is left of hpo.max_minutes after the time in which any worker was at work; None without a budget."""
         if not self.hpo.max_minutes:
             return None
-        sessions = [value for key, value in self.study.user_attrs.items() if key.startswith("session ")]
-        return 60 * self.hpo.max_minutes - covered(sessions)
+        return 60 * self.hpo.max_minutes - covered(list(self._sessions().values()))
+
+    def _sessions(self) -> dict[str, list[float]]:
+        """When each worker so far has begun and was last heard of, in seconds of Unix time."""
+        return {key: value for key, value in self.study.user_attrs.items() if key.startswith("session ")}
 
 
 def storage(file: Path) -> optuna.storages.RDBStorage:
@@ -215,10 +213,12 @@ def covered(intervals: list[list[float]]) -> float:
     return total
 
 
-def make_sampler(seed: int, number: int) -> optuna.samplers.TPESampler:
-    """TPE whose draws for trial `number` depend on `seed` and the trials so far alone; running ones count as poor."""
-    drawn = random.Random(f"{seed}/{number}").getrandbits(32)
-    return optuna.samplers.TPESampler(seed=drawn, n_startup_trials=STARTUP_TRIALS, constant_liar=True)
+def make_sampler(seed: str) -> optuna.samplers.TPESampler:
+    """TPE whose draw depends on `seed` and the trials so far alone; running ones count as poor."""
+    drawn = random.Random(seed).getrandbits(32)
+    return optuna.samplers.TPESampler(
+        seed=drawn, n_startup_trials=STARTUP_TRIALS, multivariate=True, constant_liar=True
+    )
 
 
 def make_pruner(name: str, steps: int) -> optuna.pruners.BasePruner:

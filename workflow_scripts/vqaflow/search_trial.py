@@ -16,7 +16,8 @@ from typing import Any
 import pandas as pd
 import torch
 
-from vqaflow.base_model import Base, load_base
+from vqaflow.base_files import base_digest
+from vqaflow.base_model import Base, best_device, compute_dtype, load_base, quantization
 from vqaflow.checkpoints import StopRequest
 from vqaflow.code_digest import module_digest
 from vqaflow.config import HpoConfig, ModelConfig, PromptConfig, TrainConfig, replace_keys, section
@@ -25,7 +26,6 @@ from vqaflow.errors import NotFinite, OutOfMemory
 from vqaflow.feature_cache import FeatureCache
 from vqaflow.files import value_digest, write_json
 from vqaflow.lora import add_adapter, trainable
-from vqaflow.parity import base_digest
 from vqaflow.search_space import NOT_SEARCHED, Dimension, read_space, starting_point
 from vqaflow.train_adapter import ROW_FIELDS, VIEW, make_deterministic, set_checkpointing, split_rows
 from vqaflow.training_loop import Trainer
@@ -95,12 +95,21 @@ class TrialTrainer:
             "code": module_digest("search_trial"),
             "base": base_digest(self.model),
             "model": asdict(self.model) | {"base": None},
+            "precision": self._precision(),
             "prompt": asdict(self.prompt),
             "train": settings,
             "start": self.start,
             "space": [asdict(dimension) for dimension in self.dimensions],
             "search": {key: getattr(self.hpo, key) for key in ("seed", "folds", "subset", "pruner")},
             "rows": [fold.digest() for fold in self.folds],
+        }
+
+    def _precision(self) -> dict[str, str]:
+        device = best_device()
+        return {
+            "device": device.type,
+            "dtype": str(compute_dtype(self.model, device)).removeprefix("torch."),
+            "quantization": quantization(self.model, device),
         }
 
     def settings(self, parameters: Mapping[str, Any]) -> TrainConfig:

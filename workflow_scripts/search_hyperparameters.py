@@ -1,0 +1,16 @@
+"""Rule search_hyperparameters: the best parameters that the workers of a search have found."""
+
+from pathlib import Path
+
+from vqaflow.progress import stage
+from vqaflow.search_hyperparameters import search_hyperparameters
+
+with stage(snakemake.log[0]):
+    search_hyperparameters(
+        workers=[Path(path) for path in snakemake.input.workers],
+        work=Path("results/work/hpo"),
+        trials=snakemake.params.trials,
+        best_out=Path(snakemake.output.best),
+        study_out=Path(snakemake.output.study),
+        figures_out=Path(snakemake.output.figures),
+    )
