@@ -167,5 +167,10 @@ Layout = PaddedLayout | FlatLayout
 
 def make_layout(rows: Sequence[EncodedRow], image_token: int, device: torch.device, dtype: torch.dtype) -> Layout:
     """The better layout for `device`."""
-    flash = device.type == "cuda" and dtype is not torch.float32 and torch.cuda.get_device_capability(device) >= (8, 0)
-    return (FlatLayout if flash else PaddedLayout)(rows, image_token, device, dtype)
+    return (FlatLayout if has_flash_attention(device, dtype) else PaddedLayout)(rows, image_token, device, dtype)
+
+
+def has_flash_attention(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether PyTorch's FlashAttention runs on this card in this precision."""
+    half = dtype is not torch.float32
+    return device.type == "cuda" and half and torch.cuda.get_device_capability(device) >= (8, 0)

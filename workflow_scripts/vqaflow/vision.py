@@ -14,6 +14,8 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 from transformers.vision_utils import get_vision_position_ids, get_vision_window_index
 
+from vqaflow.fused_tower import tower_of
+
 Grid = tuple[int, int, int]
 # The library hands cumulative segment lengths, instead of looping, to implementations whose name contains "flash".
 WINDOW_ATTENTION = "vqaflow_windows_flash"
@@ -88,6 +90,10 @@ def image_features(visual: Any, pixels: Sequence[torch.Tensor], grids: Sequence[
     )
     patches = torch.cat(list(pixels)).to(device=weight.device, dtype=weight.dtype)
     with torch.no_grad():
-        merged = visual(patches, **arguments).pooler_output
+        # On a CPU the library's forward is as fast; a quantised tower has no weights to lay out anew.
+        if weight.is_cuda and visual.blocks[0].mlp.gate_proj.weight.is_floating_point():
+            merged = tower_of(visual).forward(patches, arguments)
+        else:
+            merged = visual(patches, **arguments).pooler_output
     counts = [t * h * w // config.spatial_merge_size**2 for t, h, w in grids]
     return list(merged.split(counts))

@@ -1,0 +1,70 @@
+"""The elementwise work of decoder and tower, forward and backward, as written here or compiled into single kernels."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch.nn.functional import silu
+
+CHUNK_TOKENS = 512
+
+
+def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
+    """RMSNorm of (N, H), in float32 inside."""
+    wide = x.float()
+    scaled = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
+    return weight * scaled.to(x.dtype)
+
+
+def rms_norm_backward(
+    grad: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, eps: float, residual: torch.Tensor
+) -> torch.Tensor:
+    """The gradient for x of rms_norm(x), plus `residual`."""
+    wide, g = x.float(), (grad * weight).float()
+    inverse = torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
+    scaled = wide * inverse
+    return (residual.float() + inverse * (g - scaled * (g * scaled).mean(-1, keepdim=True))).to(x.dtype)
+
+
+def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Rotary embedding of heads (N, heads, D) by angles (N, 1, D); with -sin it is undone."""
+    left, right = x.chunk(2, dim=-1)
+    return x * cos + torch.cat([-right, left], dim=-1) * sin
+
+
+def gated(gate_up: torch.Tensor) -> torch.Tensor:
+    """SwiGLU of gate and up, side by side."""
+    gate, up = gate_up.chunk(2, dim=-1)
+    return silu(gate) * up
+
+
+def gated_backward(grad: torch.Tensor, gate_up: torch.Tensor) -> torch.Tensor:
+    """The gradient for gate and up, side by side, of `gated`."""
+    gate, up = (t.float() for t in gate_up.chunk(2, dim=-1))
+    wide, open_ = grad.float(), torch.sigmoid(gate)
+    slope = open_ * (1 + gate * (1 - open_))
+    return torch.cat([wide * up * slope, wide * gate * open_], dim=-1).to(grad.dtype)
+
+
+def gated_backward_in_place(grad: torch.Tensor, gate_up: torch.Tensor) -> torch.Tensor:
+    """`gated_backward` written over `gate_up`, a few tokens at a time: its float32 values take little memory so."""
+    for part, both in zip(grad.split(CHUNK_TOKENS), gate_up.split(CHUNK_TOKENS), strict=True):
+        both.copy_(gated_backward(part, both))
+    return gate_up
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """The elementwise work, as written above or compiled."""
+
+    norm: Callable[..., torch.Tensor] = rms_norm
+    norm_backward: Callable[..., torch.Tensor] = rms_norm_backward
+    rotate: Callable[..., torch.Tensor] = rotate
+    gated: Callable[..., torch.Tensor] = gated
+    gated_backward: Callable[..., torch.Tensor] = gated_backward_in_place
+
+    @classmethod
+    def compiled(cls) -> "Kernels":
+        """One kernel each, for any number of tokens."""
+        functions = (rms_norm, rms_norm_backward, rotate, gated, gated_backward)
+        return cls(*(torch.compile(f, dynamic=True) for f in functions))
