@@ -186,6 +186,13 @@ def test_damaged_scores_are_named(results, place, change, message):
     assert not (results / "ensemble" / "test.parquet").exists()
 
 
+def test_a_cut_off_file_is_named(results):
+    path = results / "scores/test/fold1/original.parquet"
+    path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(UserError, match=r"test/fold1/original\.parquet: is damaged .*score again"):
+        ensemble(results)
+
+
 def test_a_missing_file_is_named(results):
     (results / "scores/test/fold1/hflip.parquet").unlink()
     with pytest.raises(UserError, match=r"scores/test/fold1/hflip\.parquet: missing"):

@@ -84,9 +84,13 @@ def row_index(ids: Sequence[str] | pl.Series) -> pl.DataFrame:
 def read_logits(file: ScoreFile, index: pl.DataFrame) -> Logits:
     """Read one file for the rows of `index`.
 
-    Raises UserError naming ids that are unknown, repeated, incomplete in their orders or not finite.
+    Raises UserError if the file is damaged, naming ids that are unknown, repeated, incomplete in their orders or not
+    finite.
     """
-    frame = pl.read_parquet(file.path, columns=["id", "order", *LOGITS])
+    try:
+        frame = pl.read_parquet(file.path, columns=["id", "order", *LOGITS])
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise UserError(f"{file.path}: is damaged ({error}). Delete it and score again (rule score_choices).") from None
     orders = sorted(frame["order"].unique().to_list())
     if bad := [order for order in orders if sorted(order) != list(LETTERS)]:
         raise UserError(f"{file.path}: order {bad[0]!r} is no order of the letters abcd. Score again.")

@@ -137,6 +137,7 @@ def _train(
             "trainable": {"pattern": target_pattern(train.lora), "parameters": sum(p.numel() for p in trainable(base))},
             "rows": len(rows),
             "validation_rows": len(validation),
+            "held_out": value_digest(sorted(row["id"] for row in validation)),
             "seconds": round(time.monotonic() - began, 1),
         },
     )
@@ -145,9 +146,16 @@ def _train(
 def make_deterministic() -> None:
     """Equal inputs give equal adapters: bit for bit on the CPU; on a GPU as far as its kernels allow."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.use_deterministic_algorithms(True)  # warnings alone would leave attention's backward pass as it is
     torch.utils.deterministic.fill_uninitialized_memory = False  # all memory is written before it is read
     torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
+
+
+def place(base: Base, train: TrainConfig, tower: bool) -> None:
+    """Keep on the GPU what the steps need: no embedding table, no head for `choice`, the tower only if `tower`."""
+    needs_head = train.objective != "choice"
+    idle = [] if needs_head and base.qwen.config.tie_word_embeddings else [base.language_model.embed_tokens]
+    base.leave_gpu(*idle, *([] if needs_head else [base.qwen.lm_head]), *([] if tower else [base.visual]))
 
 
 def set_checkpointing(base: Base, train: TrainConfig) -> None:
