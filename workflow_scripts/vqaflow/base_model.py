@@ -41,6 +41,13 @@ class Base:
         """The frozen vision tower."""
         return self.qwen.model.visual
 
+    def leave_gpu(self, *modules: Any) -> None:
+        """Move modules that the job needs rarely or never to the host's memory."""
+        for module in modules:
+            module.to("cpu")
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
     def letter_rows(self, letter_ids: list[int]) -> torch.Tensor:
         """The four rows (4, H) of the language-model head that forced choice needs, float32, on the device."""
         return self.qwen.lm_head.weight[letter_ids].detach().float().to(self.device)
@@ -77,28 +84,32 @@ def load_base(model: ModelConfig, device: torch.device | None = None, stored: Pa
     `stored` is a folder that base_store.py has put the quantised weights in (`base_store.open_base` calls it so).
     """
     device = device or best_device()
-    dtype, quantized = compute_dtype(model, device), quantization(model, device)
-    options: dict[str, Any] = {"revision": model.revision} if model.revision else {}
-    if Path(model.base).is_dir():
-        options["local_files_only"] = True
-    if stored:
-        options = {"local_files_only": True}
-    elif quantized == "nf4":
-        options["quantization_config"] = nf4_config(dtype)
     try:
         processor = AutoProcessor.from_pretrained(model.base, revision=model.revision)
-        network = Qwen2_5_VLForConditionalGeneration.from_pretrained(
-            stored or model.base, dtype=dtype, attn_implementation="sdpa", device_map={"": str(device)}, **options
-        )
+        network = load_network(model, device, stored)
     except OSError as error:
         raise UserError(
             f"config model.base: cannot load {model.base!r} ({str(error).splitlines()[0]}). Give a folder with a "
             "Qwen2.5-VL checkpoint, or a hub name on a machine that reaches the hub."
         ) from error
+    return Base(network, processor, device, compute_dtype(model, device), quantization(model, device))
+
+
+def load_network(model: ModelConfig, device: torch.device, stored: Path | None = None) -> Any:
+    """The frozen Qwen2_5_VLForConditionalGeneration of `load_base`, quantised if the configuration wants it."""
+    dtype = compute_dtype(model, device)
+    options: dict[str, Any] = {"revision": model.revision} if model.revision else {}
+    if stored or Path(model.base).is_dir():
+        options = {"local_files_only": True}
+    if quantization(model, device) == "nf4" and not stored:
+        options["quantization_config"] = nf4_config(dtype)
+    network = Qwen2_5_VLForConditionalGeneration.from_pretrained(
+        stored or model.base, dtype=dtype, attn_implementation="sdpa", device_map={"": str(device)}, **options
+    )
     network.requires_grad_(False)
     network.eval()
     use_window_attention(network.model.visual)
-    return Base(network, processor, device, dtype, quantized)
+    return network
 
 
 def nf4_config(dtype: torch.dtype) -> BitsAndBytesConfig:

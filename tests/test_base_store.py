@@ -1,0 +1,102 @@
+"""A quantised base is made once, comes back with the same numbers, and is made anew when it is not whole."""
+
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+
+import rows
+import scoring_world
+from vqaflow import base_store
+from vqaflow.base_model import Base
+from vqaflow.config import ModelConfig
+from vqaflow.fused_decoder import FusedDecoder
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> ModelConfig:
+    """A random base on disk, to be quantised."""
+    folder = scoring_world.save_base(tmp_path_factory.mktemp("base"))
+    return rows.model_config(base=str(folder), quantization="nf4")
+
+
+@pytest.fixture
+def loads(monkeypatch) -> list[Path | None]:
+    """Where each load took its weights from: a folder of the store, or None for the checkpoint itself."""
+    seen: list[Path | None] = []
+    real = base_store.load_base
+
+    def noted(model: ModelConfig, device: torch.device, stored: Path | None = None) -> Base:
+        seen.append(stored)
+        return real(model, device, stored)
+
+    monkeypatch.setattr(base_store, "load_base", noted)
+    return seen
+
+
+def weights(base: Base) -> list[torch.Tensor]:
+    """All weights as the decoder multiplies with them, and the tower's and the embeddings'."""
+    decoder = FusedDecoder(base)
+    expanded = [p.weight(torch.empty(1)) for a, m in decoder.layers for p in (a.qkv, a.out, m.gate_up, m.down)]
+    assert all(p.quantized for a, m in decoder.layers for p in (a.qkv, a.out, m.gate_up, m.down))
+    return [*expanded, *base.visual.parameters(), base.qwen.lm_head.weight, decoder.embedding.weight]
+
+
+def test_a_stored_base_has_the_numbers_of_a_quantised_one(model, loads, tmp_path) -> None:
+    """Every later job computes with the same weights as the first."""
+    first = base_store.open_base(model, tmp_path, CPU)
+    again = base_store.open_base(model, tmp_path, CPU)
+    assert loads[0] is None and loads[1].parent == tmp_path
+    for ours, theirs in zip(weights(again), weights(first), strict=True):
+        assert torch.equal(ours, theirs)
+    assert not any(weight.requires_grad for weight in again.qwen.parameters())
+
+
+def test_a_damaged_stored_base_is_made_anew(model, loads, tmp_path) -> None:
+    """A copy that lost bytes must not be scored with."""
+    base_store.open_base(model, tmp_path, CPU)
+    (folder,) = (p for p in tmp_path.iterdir() if p.is_dir())
+    file = max(folder.iterdir(), key=lambda p: p.stat().st_size)
+    file.write_bytes(file.read_bytes()[:-1])
+    base_store.open_base(model, tmp_path, CPU)
+    assert loads == [None, None]
+    assert base_store.is_whole(folder)
+
+
+def test_other_content_or_precision_is_another_base(model, tmp_path) -> None:
+    """Weights changed under the same path must not be mistaken for the quantised ones."""
+    name = base_store.stored_name(model, torch.float16)
+    other = scoring_world.save_base(tmp_path / "other", seed=5)
+    assert base_store.stored_name(rows.model_config(base=str(other)), torch.float16) != name
+    assert base_store.stored_name(model, torch.bfloat16) != name
+
+
+def test_jobs_that_start_together_quantise_once(model, loads, tmp_path) -> None:
+    """Two folds on two GPUs would else both read the whole checkpoint."""
+    jobs = [threading.Thread(target=base_store.open_base, args=(model, tmp_path, CPU)) for _ in range(3)]
+    for job in jobs:
+        job.start()
+    for job in jobs:
+        job.join()
+    assert sorted(stored is None for stored in loads) == [False, False, True]
+
+
+def test_an_unquantised_base_takes_no_disk(model, tmp_path) -> None:
+    """The demo on a CPU, and large cards with model.quantization none, read the checkpoint as it is."""
+    plain = rows.model_config(base=model.base, quantization="none")
+    assert base_store.open_base(plain, tmp_path, CPU).quantization == "none"
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_costs_time_but_no_result(model, tmp_path, monkeypatch) -> None:
+    """The job goes on with the base that it has quantised."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(base_store, "write_json", full)
+    assert base_store.open_base(model, tmp_path, CPU).quantization == "nf4"
+    assert not [p for p in tmp_path.iterdir() if p.is_dir()]
