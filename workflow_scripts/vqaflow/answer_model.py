@@ -44,10 +44,19 @@ class AnswerModel:
         self.base, self.encoder, self.features = base, encoder, features
         on_gpu = base.device.type == "cuda"
         self.fused = FusedDecoder(base, train.compile and on_gpu) if train.lora.dropout == 0 else None
-        if self.fused and train.gradient_checkpointing is not True:
-            # On the CPU memory is no concern; on a GPU the plan says how much may be kept.
-            keep_all = train.gradient_checkpointing is False or not on_gpu
-            self.fused.keep_products(len(self.fused.layers) if keep_all else 0)
+        if train.gradient_checkpointing is False or (train.gradient_checkpointing == "auto" and not on_gpu):
+            self.keep(len(base.language_model.layers))
+
+    def keep(self, layers: int) -> None:
+        """Keep the MLP products of the last `layers` layers for backward, instead of computing them twice."""
+        if self.fused:
+            self.fused.keep_products(layers)
+
+    def keep_less(self) -> bool:
+        """Keep no product any more; returns whether that changes anything."""
+        kept = self.fused is not None and any(mlp.keep for _, mlp in self.fused.layers)
+        self.keep(0)
+        return kept
 
     def states(self, rows: Sequence[Row], orders: Sequence[Sequence[str]]) -> torch.Tensor:
         """Hidden states (B, K, H) that predict the answers of `rows`, each row in K choice orders."""

@@ -86,7 +86,8 @@ def answer_states(language_model: Any, batch: Batch, features: Sequence[torch.Te
     `features` holds each row's image features (image tokens, H), as the frozen tower gives them. The language model is
     called with explicit positions and embeddings, so that no state of an earlier call (rope_deltas) can leak in.
     """
-    embeds_BTH = language_model.embed_tokens(batch.ids_BT)
+    table = language_model.embed_tokens
+    embeds_BTH = table(batch.ids_BT.to(table.weight.device)).to(batch.ids_BT.device)  # the table may have left the GPU
     image = torch.cat(list(features)).to(embeds_BTH.dtype)
     embeds_BTH = embeds_BTH.masked_scatter(batch.image_BT[..., None], image)
     hidden_BTH = language_model(

@@ -28,9 +28,9 @@ def finite_features(
     Raises UserError that names the row if even that does not give finite features in the tower's own precision.
     """
     features = image_features(visual, pixels, grids)
-    bad = [i for i, made in enumerate(features) if not made.isfinite().all()]
-    if not bad:
+    if torch.cat(features).isfinite().all():
         return features
+    bad = [i for i, made in enumerate(features) if not made.isfinite().all()]
     dtype = visual.patch_embed.proj.weight.dtype
     ids = ", ".join(repr(rows[i]["id"]) for i in bad)
     log.warning("row(s) %s: the vision tower overflows in %s; running it in float32 for them", ids, name_of(dtype))

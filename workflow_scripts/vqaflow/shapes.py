@@ -4,6 +4,7 @@
 never takes more memory than the quantised model. The weights are random; nothing here can answer a question.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,10 +34,49 @@ class Shape:
     vision_heads: int = 16
     full_attention: tuple[int, ...] = (7, 15, 23, 31)
 
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> "Shape":
+        """The shape that a config.json says, whether its decoder's numbers stand in text_config or beside it."""
+        text, vision = config.get("text_config", config), config["vision_config"]
+        return cls(
+            text["hidden_size"],
+            text["intermediate_size"],
+            text["num_hidden_layers"],
+            text["num_attention_heads"],
+            text["num_key_value_heads"],
+            text["vocab_size"],
+            config.get("tie_word_embeddings", text.get("tie_word_embeddings", False)),
+            vision["hidden_size"],
+            vision["intermediate_size"],
+            vision["depth"],
+            vision["num_heads"],
+            tuple(vision["fullatt_block_indexes"]),
+        )
+
     @property
     def head(self) -> int:
         """Size of an attention head."""
         return self.hidden // self.heads
+
+    @property
+    def linears(self) -> dict[str, tuple[int, int]]:
+        """(outputs, inputs) of one decoder layer's linears, by their names."""
+        keys = self.head * self.key_value_heads
+        sizes = {"q_proj": (self.hidden, self.hidden), "k_proj": (keys, self.hidden), "v_proj": (keys, self.hidden)}
+        sizes |= {"o_proj": (self.hidden, self.hidden), "gate_proj": (self.inner, self.hidden)}
+        return sizes | {"up_proj": (self.inner, self.hidden), "down_proj": (self.hidden, self.inner)}
+
+    @property
+    def linear_weights(self) -> int:
+        """Weights of all decoder layers' linears: what a token costs in multiplications."""
+        return self.layers * sum(outputs * inputs for outputs, inputs in self.linears.values())
+
+    @property
+    def tower_weights(self) -> int:
+        """Weights of the vision tower."""
+        wide = 4 * self.vision_hidden
+        block = 4 * self.vision_hidden**2 + 3 * self.vision_hidden * self.vision_inner
+        return 1176 * self.vision_hidden + self.vision_depth * block + wide**2 + wide * self.hidden
 
     def config(self) -> Qwen2_5_VLConfig:
         """The library's configuration of this shape."""
@@ -115,6 +155,11 @@ def _is_quantized(name: str, quantization: str) -> bool:
     return quantization == "nf4" and not name.startswith(tuple(UNQUANTIZED_MODULES))
 
 
+def random_weight(shape: torch.Size, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    """Values that float16 holds, so that a model has the same weights in every precision."""
+    return (torch.randn(shape, device=device) * 0.02).half().to(dtype)
+
+
 def nf4_linear(module: torch.nn.Linear, device: torch.device, dtype: torch.dtype) -> Any:
     """A quantised linear with random weights of the module's shape."""
     from bitsandbytes.nn import Linear4bit, Params4bit
@@ -123,7 +168,7 @@ def nf4_linear(module: torch.nn.Linear, device: torch.device, dtype: torch.dtype
     linear = Linear4bit(
         module.in_features, module.out_features, has_bias, compute_dtype=dtype, quant_type="nf4", device="meta"
     )
-    weight = torch.randn(module.out_features, module.in_features, device=device, dtype=dtype) * 0.02
+    weight = random_weight(torch.Size([module.out_features, module.in_features]), device, dtype)
     linear.weight = Params4bit(weight, requires_grad=False, compress_statistics=True, quant_type="nf4").to(device)
     if has_bias:
         linear.bias = torch.nn.Parameter(torch.zeros(module.out_features, device=device, dtype=dtype), False)
@@ -135,8 +180,10 @@ def _materialise(network: Any, device: torch.device, dtype: torch.dtype, donor: 
     for module in network.modules():
         for name, weight in list(module.named_parameters(recurse=False)):
             if weight.device.type == "meta":
-                value = torch.empty(weight.shape, device=device, dtype=dtype)
-                value = value.normal_(0, 0.02) if weight.ndim > 1 else value.fill_("weight" == name)
+                if weight.ndim > 1:
+                    value = random_weight(weight.shape, device, dtype)
+                else:
+                    value = torch.full(weight.shape, float(name == "weight"), device=device, dtype=dtype)
                 setattr(module, name, torch.nn.Parameter(value, requires_grad=False))
     for name, value in donor.named_buffers():
         parent, _, last = name.rpartition(".")

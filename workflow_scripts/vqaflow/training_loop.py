@@ -10,14 +10,12 @@ from typing import Any
 
 import torch
 
-from vqaflow.answer_model import AnswerModel
+from vqaflow.answer_model import AnswerModel, Encoder, Features
 from vqaflow.augment import augment_row
 from vqaflow.base_model import Base
 from vqaflow.checkpoints import StopRequest, load_checkpoint, save_checkpoint
 from vqaflow.config import TrainConfig
-from vqaflow.encoding import RowEncoder
 from vqaflow.errors import OutOfMemory, UserError
-from vqaflow.feature_cache import FeatureCache
 from vqaflow.fp16_guard import ScalerWatch, name_of, require_finite
 from vqaflow.lora import trainable
 from vqaflow.objective import answer_loss
@@ -50,15 +48,17 @@ class Trainer:
     def __init__(
         self,
         base: Base,
-        encoder: RowEncoder,
-        features: FeatureCache,
+        encoder: Encoder,
+        features: Features,
         rows: Sequence[Row],
         validation: Sequence[Row],
         config: TrainConfig,
         on_validation: Callable[[dict[str, float]], None] = lambda record: None,
+        on_step: Callable[[dict[str, float]], None] = lambda record: None,
     ) -> None:
         self.base, self.encoder, self.features, self.config = base, encoder, features, config
-        self.rows, self.validation, self.on_validation = list(rows), list(validation), on_validation
+        self.rows, self.validation = list(rows), list(validation)
+        self.on_validation, self.on_step = on_validation, on_step
         self.model = AnswerModel(base, encoder, features, config)
         self.letter_rows_4H = base.letter_rows(encoder.letter_ids)
         self.head_VH = None if config.objective == "choice" else base.qwen.lm_head.weight
@@ -90,9 +90,10 @@ class Trainer:
         validate_each = max(1, round(self.config.validate_every * self.steps_an_epoch))
         with ProgressBar(self.steps, f"train {work.name}", "step", self.progress.step) as bar:
             while self.progress.step < self.steps and not self._stopped_early():
-                self._step(self._rows_of_step(self.progress.step))
+                self.step(self._rows_of_step(self.progress.step))
                 state = self.progress
                 bar.advance(1, loss=state.loss_sum / state.answers, accuracy=state.right / state.answers)
+                self.on_step(self._record())
                 if state.step % validate_each == 0 or state.step == self.steps:
                     self._validate(bar)
                 now = time.monotonic()
@@ -139,21 +140,14 @@ class Trainer:
     def _length(self, row: Row) -> tuple[int, int]:
         return row["width"] * row["height"], len(row["question"]) + sum(len(row[letter]) for letter in IDENTITY)
 
-    def _step(self, drawn: list[tuple[Row, list[str]]]) -> None:
-        """One optimiser step over `drawn`, cut into passes that fit; too little memory halves the passes."""
+    def step(self, drawn: list[tuple[Row, list[str]]]) -> None:
+        """One optimiser step over `drawn` (rows and their choice orders), cut into passes that fit the memory."""
         while True:
             try:
                 loss, right = self._accumulate(drawn)
                 break
-            except torch.cuda.OutOfMemoryError:
-                if self.progress.micro_rows == 1:
-                    raise OutOfMemory(
-                        "train.batch_size: one row does not fit into the GPU's memory. Lower model.max_pixels or "
-                        "train.choice_orders, or set train.gradient_checkpointing to true."
-                    ) from None
-                self.progress.micro_rows //= 2
-                torch.cuda.empty_cache()
-                log.warning("out of memory: passes of %d rows from now on, steps unchanged", self.progress.micro_rows)
+            except torch.OutOfMemoryError:
+                self._take_less_memory()
         self.scaler.unscale_(self.optimizer)
         torch.nn.utils.clip_grad_norm_(trainable(self.base), self.config.max_grad_norm)
         scale = self.scaler.get_scale()
@@ -167,6 +161,22 @@ class Trainer:
         count = sum(len(orders) for _, orders in drawn)
         state.loss_sum, state.right, state.answers = state.loss_sum + loss, state.right + right, state.answers + count
         state.step += 1
+
+    def _take_less_memory(self) -> None:
+        """Recompute what was kept, else halve the passes: the step's rows and its gradient stay the same."""
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.cuda.empty_cache()
+        if self.model.keep_less():
+            log.warning("out of memory: nothing is kept for the backward pass from now on; the steps are unchanged")
+            return
+        if self.progress.micro_rows == 1:
+            raise OutOfMemory(
+                "train.batch_size: one row does not fit into the GPU's memory. Lower model.max_pixels or "
+                "train.choice_orders, or set train.gradient_checkpointing to true."
+            )
+        rows = self.progress.micro_rows = self.progress.micro_rows // 2
+        passes = math.ceil(self.step_rows / rows)
+        log.warning("out of memory: %d passes of %d rows a step from now on; the steps are unchanged", passes, rows)
 
     def _accumulate(self, drawn: list[tuple[Row, list[str]]]) -> tuple[float, int]:
         """Gradients of the mean loss over all rows and orders of a step; returns the summed loss and right answers."""
@@ -188,9 +198,9 @@ class Trainer:
                 self.head_VH,
                 self.config.label_smoothing,
             )
-            where = f"at step {self.progress.step} in {name_of(self.base.dtype)}"
-            require_finite([row["id"] for row, _ in part], states_BKH, logits_BK4, loss, where)
             self.scaler.scale(loss / count).backward()
+            ids, where = [row["id"] for row, _ in part], f"at step {self.progress.step} in {name_of(self.base.dtype)}"
+            require_finite(ids, states_BKH.detach(), logits_BK4.detach(), loss.detach(), where)
             loss_sum += loss.item()
             right += int((logits_BK4.argmax(-1) == target_BK).sum())
         return loss_sum, right
@@ -208,15 +218,19 @@ class Trainer:
             right += sum(IDENTITY[i] == row["answer"] for i, row in zip(chosen, part, strict=True))
         return right / len(ordered)
 
-    def _validate(self, bar: ProgressBar) -> None:
+    def _record(self) -> dict[str, float]:
+        """Where training stands; loss and accuracy are means over the epoch so far."""
         state = self.progress
-        record = {
+        return {
             "step": state.step,
             "epoch": state.step / self.steps_an_epoch,
             "loss": state.loss_sum / state.answers,
             "accuracy": state.right / state.answers,
             "learning_rate": self.schedule.get_last_lr()[0],
         }
+
+    def _validate(self, bar: ProgressBar) -> None:
+        state, record = self.progress, self._record()
         if self.validation:
             record["val_accuracy"] = accuracy = self.validation_accuracy()
             state.without_gain += 1
