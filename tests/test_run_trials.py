@@ -53,7 +53,8 @@ def settings(**changes: Any) -> HpoConfig:
 def open_study(folder: Path, worker: str = "worker0", start: dict | None = None, **changes: Any) -> SharedStudy:
     """The study of `settings` in `folder`."""
     hpo = settings(**changes)
-    identity = {"space": SPACE, "seed": hpo.seed, "search": {"seed": hpo.seed, "subset": hpo.subset}}
+    search = {"seed": hpo.seed, "subset": hpo.subset}
+    identity = {"space": SPACE, "search": search, "precision": {"device": "cpu", "dtype": "float32"}}
     return SharedStudy(folder, identity, read_space(hpo.space), start, hpo, steps=6, worker=worker)
 
 

@@ -1,7 +1,7 @@
 """The figures of a hyper-parameter search, in the look of all others: equal trials give equal bytes."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import optuna
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
+from matplotlib.ticker import MaxNLocator
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
@@ -18,19 +19,23 @@ from vqaflow.statistics import wilson
 
 PANELS_A_ROW = 4
 COLORS = "viridis"
+LABEL_BOX = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.8}  # lines run under the labels
 Trials = Sequence[FrozenTrial]
 
 
-def draw_search(trials: Trials, best: FrozenTrial, folder: Path) -> None:
-    """Write history, importance, parallel_coordinates and slice as PNG into `folder`; `trials` are the counted ones."""
+def draw_search(trials: Trials, best: FrozenTrial, saw: Sequence[Mapping[str, int]], folder: Path) -> None:
+    """Write history, importance, parallel_coordinates and slice as PNG into `folder`.
+
+    `trials` are the counted ones; `saw` says of each fold which rows they saw (`search_trial.Fold.described`).
+    """
     complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
-    draw_history(trials, best, folder / "history.png")
+    draw_history(trials, best, saw, folder / "history.png")
     draw_importance(complete, folder / "importance.png")
     draw_parallel_coordinates(complete, best, folder / "parallel_coordinates.png")
     draw_slice(complete, best, folder / "slice.png")
 
 
-def draw_history(trials: Trials, best: FrozenTrial, path: Path) -> None:
+def draw_history(trials: Trials, best: FrozenTrial, saw: Sequence[Mapping[str, int]], path: Path) -> None:
     """Accuracy by trial with its Wilson interval, the best so far, and where pruned trials ended."""
     figure, axes = new_figure("Search history")
     complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
@@ -46,8 +51,9 @@ def draw_history(trials: Trials, best: FrozenTrial, path: Path) -> None:
         axes.plot([trial.number for trial in measured], ends, "x", color=PALETTE[3], label="pruned, at its end")
     axes.plot(best.number, best.value, "*", color=PALETTE[1], markersize=13, label="best")
     axes.xaxis.get_major_locator().set_params(integer=True)
-    label_axes(axes, "trial", "validation accuracy")
-    axes.legend(loc="lower right", fontsize=8)
+    told = "fold {fold}: trained on {training_rows} of {of} rows, measured on {held_out_rows}"
+    label_axes(axes, "trial", "validation accuracy", "\n".join(told.format(**fold) for fold in saw))
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=5, fontsize=8)
     save(figure, path)
 
 
@@ -87,7 +93,7 @@ def draw_parallel_coordinates(complete: Trials, best: FrozenTrial, path: Path) -
         )
     for place, key in enumerate(keys):
         for value, height in ticks(best.distributions[key]):
-            axes.text(place + 0.04, height, value, fontsize=7, va="center")
+            axes.text(place + 0.06, height, value, fontsize=7, va="center", bbox=LABEL_BOX, zorder=3)
     axes.set_xticks(range(len(keys)), keys, rotation=30, ha="right")
     axes.set_yticks([])
     axes.grid(axis="x", color=MUTED)
@@ -96,7 +102,7 @@ def draw_parallel_coordinates(complete: Trials, best: FrozenTrial, path: Path) -
 
 
 def draw_slice(complete: Trials, best: FrozenTrial, path: Path) -> None:
-    """Accuracy over each parameter; colours go from early to late trials."""
+    """Accuracy over each parameter; colours tell early trials from late ones."""
     keys = list(best.params)
     columns = min(PANELS_A_ROW, len(keys))
     rows = math.ceil(len(keys) / columns)
@@ -104,10 +110,11 @@ def draw_slice(complete: Trials, best: FrozenTrial, path: Path) -> None:
         "Accuracy by parameter", rows, columns, (2.6 * columns + 0.8, 2.5 * rows + 0.4), sharey=True, squeeze=False
     )
     numbers = [trial.number for trial in complete]
+    colors = ScalarMappable(Normalize(min(numbers), max(numbers)), matplotlib.colormaps[COLORS])
     for axes, key in zip(panels.flat, keys, strict=False):
         distribution = best.distributions[key]
         at = [position(trial.params[key], distribution) for trial in complete]
-        axes.scatter(at, [trial.value for trial in complete], c=numbers, cmap=COLORS, s=22)
+        axes.scatter(at, [trial.value for trial in complete], c=colors.to_rgba(numbers), s=22)
         axes.plot(position(best.params[key], distribution), best.value, "*", color=PALETTE[1], markersize=12)
         shown = ticks(distribution)
         axes.set_xticks([height for _, height in shown], [value for value, _ in shown], fontsize=8)
@@ -115,6 +122,7 @@ def draw_slice(complete: Trials, best: FrozenTrial, path: Path) -> None:
         label_axes(axes, key, "accuracy" if axes in panels[:, 0] else "")
     for axes in panels.flat[len(keys) :]:
         axes.set_visible(False)
+    figure.colorbar(colors, ax=panels, label="trial", shrink=0.6, ticks=MaxNLocator(integer=True))
     save(figure, path)
 
 

@@ -45,7 +45,7 @@ def search_hyperparameters(
     summary = summarize(study, considered, best)
     copy_study(work / FILE, study_out, name)
     with atomic_folder(figures_out) as folder:
-        draw_search(considered, best, folder)
+        draw_search(considered, best, study.user_attrs["saw"], folder)
     write_text(best_out, HEADER + yaml.safe_dump(summary, sort_keys=False, allow_unicode=True, width=1000))
     log.info("best of %d trials is trial %d: %s", len(considered), best.number, summary["accuracy"])
 
