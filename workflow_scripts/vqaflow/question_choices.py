@@ -1,0 +1,77 @@
+"""What the four choices of a question look like: colours, numbers, names, statements."""
+
+import re
+from collections.abc import Callable, Sequence
+
+KOREAN_COLOR = re.compile(
+    "빨간|빨강|붉은|적색|파란|파랑|푸른|청색|노란|노랑|황색|초록|녹색|연두|보라|자주|분홍|핑크|주황|검은|검정|까만|흑색|하얀|흰|백색|하양|회색|갈색|남색|하늘색|"
+    "금색|은색|베이지|아이보리|민트|카키|살구색|상아색|황금|은빛|금빛|무지개|무채색"
+)
+ENGLISH_COLOR = re.compile(
+    r"\b(?:red|blue|green|yellow|black|white|gr[ae]y|brown|orange|pink|purple|violet|teal|cyan|magenta|beige|gold|golden|silver|navy|"
+    r"turquoise|maroon|ivory)\b",
+    re.IGNORECASE,
+)
+COLOR_PADDING = re.compile(r"색깔?|[과와빛은,/·\s]|및|진한|연한|밝은|어두운|계열|and|light|dark", re.IGNORECASE)
+YES_NO = re.compile(
+    r"(?:예|네|응|아니요|아니오|아뇨|참|거짓|있다|없다|있음|없음|맞다|틀리다|맞음|틀림|그렇다|아니다|"
+    r"(?:있|없|맞|아닙|그렇)(?:습)?니다|yes|no|true|false|[ox]|(?:예|네|아니요|아니오|yes|no)[,. ].*)[.!]?",
+    re.IGNORECASE,
+)
+NUMBER_WORD = (
+    r"(?:\d[\d,.]*|한|두|세|네|다섯|여섯|일곱|여덟|아홉|열|열한|열두|하나|둘|셋|넷|스무|없음|"
+    r"zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|none)"
+)
+COUNTED = re.compile(
+    rf"(?:약\s?|총\s?|about )?{NUMBER_WORD}\s?(?:개|명|마리|대|그루|송이|장|권|병|잔|층|줄|쌍|켤레|채|척|조각|가지|군데|사람|자루|벌|다발|인|봉지|"
+    r"접시|캔|박스|칸|곳|종류|알|통|인분|그릇|겹)?\s?(?:이다|입니다|이상|정도)?\.?",
+    re.IGNORECASE,
+)
+MEASURED = re.compile(
+    r"(?:오전|오후|약|총|시속|[$₩€£])?\s*\d[\d,.:]*\s?(?:시|분|초|원|년|월|일|도|번|호|km|kg|ml|cm|mm|g|m|l|달러|유로|엔|위안|퍼센트|%|학년|세|살|점|"
+    r"등|차|기|won|am|pm|°).*|[$₩€£]\s?\d.*|\d{1,2}:\d\d.*",
+    re.IGNORECASE,
+)
+LATIN, HANGUL, DIGIT = re.compile("[A-Za-z]"), re.compile("[가-힣]"), re.compile(r"\d")
+ONLY_DIGITS = re.compile(r"[\d\s\-:.,*/+()]+")
+AT_PLACE = re.compile(r"(?:위|아래|앞|뒤|옆|안|밖|속|근처|사이|내부|외부|쪽|입구|에서|에|주변|중앙|가운데|상단|하단|모서리|구석)$")
+TURNED = re.compile(
+    r"왼쪽|오른쪽|좌측|우측|왼편|오른편|좌회전|우회전|시계\s?방향|[동서남북]쪽|직진|유턴|일방통행|\b(?:left|right|clockwise|east|west|u-turn)\b",
+    re.IGNORECASE,
+)
+STATEMENT = re.compile(r"[가-힣]다[.!]?$")
+LOOKS_NAME = re.compile(
+    r"(?:탑|타워|대교|다리|궁|성|성당|대성당|사원|사찰|사|문|산|강|섬|폭포|공원|광장|동상|여신상|신전|궁전|미술관|박물관|성곽|교|루|각|정|전|릉|호수|"
+    r"해변|해수욕장|브릿지|콜로세움)$"
+)
+SIGN_NAME = re.compile(
+    r"(?:점|집|방|당|관|원|청|역|길|로|대로|빌|빌라|타운|힐스|힐즈|아파트|주택|호텔|센터|카페|식당|학교|대학|은행|마트|병원|약국|교회|회사|그룹|커피|치킨|"
+    r"족발|국밥|분식|플라자|프라자|몰|스퀘어|시티|파크|하우스|호|거리|구|동|시|도|군|면|읍)$"
+)
+STATION = re.compile(r"[가-힣]\s?역$|\b(?:station|airport)$", re.IGNORECASE)
+PAIR = re.compile(r"[가-힣][와과] ")
+
+TESTS: dict[str, Callable[[str], object]] = {
+    "yes_no": YES_NO.fullmatch,
+    "color": lambda c: KOREAN_COLOR.search(c) or ENGLISH_COLOR.search(c),
+    "only_color": lambda c: not COLOR_PADDING.sub("", ENGLISH_COLOR.sub("", KOREAN_COLOR.sub("", c))),
+    "counted": COUNTED.fullmatch,
+    "measured": MEASURED.fullmatch,
+    "latin": lambda c: LATIN.search(c) and not HANGUL.search(c),
+    "digit": DIGIT.search,
+    "only_digits": ONLY_DIGITS.fullmatch,
+    "at_place": AT_PLACE.search,
+    "turned": TURNED.search,
+    "statement": STATEMENT.search,
+    "looks_name": LOOKS_NAME.search,
+    "sign_name": SIGN_NAME.search,
+    "station": STATION.search,
+    "long": lambda c: len(c) >= 12,
+    "phrase": lambda c: len(c.split()) >= 3,
+    "pair": PAIR.search,
+}
+
+
+def choice_counts(choices: Sequence[str]) -> dict[str, int]:
+    """How many of the choices pass each of TESTS."""
+    return {name: sum(bool(test(choice)) for choice in choices) for name, test in TESTS.items()}
