@@ -42,7 +42,7 @@ def make_table(split: str, rows: int, folder: Path, seed: int = 0) -> pd.DataFra
         table[letter] = [f"선택지 {letter}{i}" for i in range(rows)]
     if split == "train":
         table["answer"] = [LETTERS[i] for i in rng.integers(0, 4, rows)]
-    table["sha256"] = [f"{split}{i // 4:060x}" for i in range(rows)]
+    table["sha256"] = [f"{'a' if split == 'train' else 'b'}{i // 4:063x}" for i in range(rows)]
     table["phash"] = "0" * 16
     table["width"], table["height"] = 48, 32
     table["qtype"] = [QTYPES[i % len(QTYPES)] for i in range(rows)]
@@ -162,3 +162,52 @@ def ensemble(folder: Path, **settings: object) -> dict:
         recipe_out=folder / "ensemble" / "recipe.json",
     )
     return json.loads((folder / "ensemble" / "recipe.json").read_text(encoding="utf-8"))
+
+
+def evaluate(folder: Path) -> dict:
+    """Run evaluate_oof on a results folder with an ensemble; returns its metrics.json."""
+    from vqaflow.evaluate_oof import evaluate_oof
+
+    evaluate_oof(
+        oof=folder / "ensemble" / "oof.parquet",
+        test=folder / "ensemble" / "test.parquet",
+        scores=sorted(folder.glob("scores/*/fold*/*.parquet")),
+        train_table=folder / "tables" / "train.parquet",
+        test_table=folder / "tables" / "test.parquet",
+        folds=folder / "folds.parquet",
+        recipe=folder / "ensemble" / "recipe.json",
+        adapters=sorted(folder.glob("adapters/fold*")),
+        out_dir=folder / "evaluation",
+    )
+    return json.loads((folder / "evaluation" / "metrics.json").read_text(encoding="utf-8"))
+
+
+def submit(folder: Path) -> dict:
+    """Write and validate the submission of an evaluated results folder."""
+    from vqaflow.validate_submission import validate_submission
+    from vqaflow.write_submission import write_submission
+
+    sample, submission = folder / "sample_submission.csv", folder / "submission.csv"
+    write_submission(test=folder / "ensemble" / "test.parquet", sample_submission=sample, out=submission)
+    return validate_submission(
+        submission=submission,
+        sample_submission=sample,
+        test_table=folder / "tables" / "test.parquet",
+        metrics=folder / "evaluation" / "metrics.json",
+        out=folder / "submission.validated.json",
+    )
+
+
+def make_whole_run(folder: Path, **options: object) -> Path:
+    """A results folder with every artifact that a finished run leaves."""
+    make_results(folder, **options)
+    (folder / "tables" / "problems.csv").write_text("file,row\n", encoding="utf-8")
+    report = {"n": 3, "group_by": ["image", "question"]}
+    (folder / "folds.report.json").write_text(json.dumps(report), encoding="utf-8")
+    (folder / "eda").mkdir()
+    (folder / "eda" / "summary.json").write_text("{}", encoding="utf-8")
+    Image.new("RGB", (90, 60)).save(folder / "eda" / "types.png")
+    ensemble(folder)
+    evaluate(folder)
+    submit(folder)
+    return folder

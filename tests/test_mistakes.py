@@ -15,7 +15,7 @@ from vqaflow import mistakes
 from vqaflow.config import LETTERS
 from vqaflow.mistakes import EXCERPT, PAGE, as_json, make_pictures, write_mistakes
 
-NASTY = '</script><script>document.title="owned"</script><img src="http://192.0.2.1/x" onerror="alert(1)"> "\'&amp; \u2028'
+NASTY = '</script><script>document.title=1</script><img src="http://192.0.2.1/x" onerror="alert(1)"> "\'&amp; \u2028'
 TYPES = ("counting", "ocr", "color")
 
 
@@ -76,7 +76,7 @@ def test_page_shows_the_wrong_rows_and_asks_nobody_for_anything(page, gallery):
 def test_no_text_of_a_table_becomes_markup(page, gallery):
     """A question is what strangers wrote."""
     folder, _ = gallery
-    page.open(folder / PAGE, "#q=owned")
+    page.open(folder / PAGE, "#q=onerror")
     assert page.run("document.title") == "OOF answers, wrong ones first"
     assert page.run("document.querySelector('.question').textContent") == NASTY
     assert page.run("[...document.querySelectorAll('.text')].map(t => t.textContent)") == [NASTY] * 4
@@ -170,7 +170,7 @@ def test_dark_mode_follows_the_system_until_it_is_chosen(page, gallery):
 def test_a_phone_needs_no_sideways_scrolling(page, gallery):
     folder, _ = gallery
     page.resize(360, 700)
-    page.open(folder / PAGE, "#wrong=all&q=owned")
+    page.open(folder / PAGE, "#wrong=all&q=onerror")
     assert page.run("document.documentElement.scrollWidth") == 360
     page.resize(1300, 900)
 

@@ -20,13 +20,20 @@ def read_table(path: Path, rule: str, columns: Sequence[str] | None = None) -> p
         raise damaged(path, rule, error) from None
 
 
-def read_json(path: Path, rule: str) -> Any:
-    """A JSON file that `rule` makes. Raises UserError if it is missing or damaged."""
+def read_json(path: Path, rule: str, keys: Sequence[str] = ()) -> Any:
+    """A JSON file that `rule` makes. Raises UserError if it is missing, damaged or lacks one of the dotted `keys`."""
     require_file(path, rule)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise damaged(path, rule, error) from None
+    for key in keys:
+        inner = value
+        for part in key.split("."):
+            if not isinstance(inner, dict) or part not in inner:
+                raise damaged(path, rule, ValueError(f"it has no {key}"))
+            inner = inner[part]
+    return value
 
 
 def require_file(path: Path, rule: str) -> None:
