@@ -8,6 +8,11 @@ min_version("9.27")
 configfile: "config.yaml"
 
 
+if (config["hardware"] or {}).get("settings"):  # a profile's keys lie over config.yaml's and under --configfile's
+
+    configfile: config["hardware"]["settings"]
+
+
 include: "rules/common.smk"
 include: "rules/prepare_demo.smk"
 include: "rules/data.smk"
@@ -41,3 +46,7 @@ rule help:
 
 onsuccess:
     tell_result()
+
+
+onerror:
+    tell_errors()

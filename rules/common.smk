@@ -1,22 +1,30 @@
-"""Helpers of all rules: the checked configuration, what is scored, and the digest of each rule's code."""
+"""Helpers of all rules: the checked configuration, what is scored, and the digest of each rule's code.
+
+Parsing reads no data. Snakemake compares params as text, so that keys are sorted: their order in a file means nothing.
+"""
 
 import sys
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow_scripts"))
 
 from vqaflow.base_files import base_digest
 from vqaflow.code_digest import code_digest
-from vqaflow.config import ModelConfig, section
-from vqaflow.config_check import check_config
+from vqaflow.config import ModelConfig, in_order, section
+from vqaflow.config_check import check_config, check_files
 from vqaflow.errors import UserError
 from vqaflow.search_space import search_settings
 
 try:
     check_config(config, Path(workflow.basedir) / "schemas" / "config.schema.yaml")
+    check_files(config, Path("results"))
 except UserError as error:
     raise SystemExit(f"error: {error}") from None
 
+config = in_order(config)
+
+STARTED = time.time()
 HELP = """Targets:
   snakemake                                        everything that is stale, to results/submission.validated.json
   snakemake results/tables/train.parquet           check the tables and the images
@@ -56,6 +64,11 @@ def best_of(wildcards):
     return ["results/hpo/best.yaml"] if config["hpo"]["enabled"] else []
 
 
+def view_of(wildcards):
+    """How a view renders the image; whether it is scored at all is no property of its scores."""
+    return {key: value for key, value in config["views"][wildcards.view].items() if key != "enabled"}
+
+
 def table_of(wildcards):
     """The table whose rows a split scores."""
     return f"results/tables/{'train' if wildcards.split == 'oof' else 'test'}.parquet"
@@ -71,6 +84,13 @@ def margins_of(wildcards):
     if config["views"][wildcards.view].get("when"):
         return [f"results/scores/{wildcards.split}/fold{wildcards.fold}/original.parquet"]
     return []
+
+
+def tell_errors():
+    """Repeat what stopped the run, below Snakemake's own last lines: the stages' messages, or where they are told."""
+    from vqaflow.closing_line import error_lines
+
+    print("", *error_lines(Path("results/logs"), STARTED), sep="\n", file=sys.stderr)
 
 
 def tell_result():

@@ -34,7 +34,7 @@ rule score_choices:
         base=BASE,
         model=lookup(dpath="model", within=config),
         prompt=lookup(dpath="prompt", within=config),
-        view=lookup(dpath="views/{view}", within=config),
+        view=view_of,
         orders=lookup(dpath="orders", within=config),
         code=code_of("score_choices"),
     message:

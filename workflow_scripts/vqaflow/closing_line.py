@@ -1,10 +1,15 @@
-"""The line that a finished run ends with: what was reached, with its interval."""
+"""What a run ends with: what was reached, with its interval, or what stopped it."""
 
 import csv
 import json
+import re
 from pathlib import Path
 
+from vqaflow.progress import UNEXPECTED
 from vqaflow.statistics import wilson
+
+# The last record of a log, which may have several lines.
+USER_ERROR = re.compile(r"^\d\d:\d\d:\d\d E (error: .*)\Z", re.MULTILINE | re.DOTALL)
 
 
 def closing_line(results: Path) -> str:
@@ -20,6 +25,20 @@ def closing_line(results: Path) -> str:
         if right.keys() == given.keys():
             line += f"; demo held-out accuracy {share(sum(right[i] == given[i] for i in right), len(right))}"
     return line + f"; submission: {submission}"
+
+
+def error_lines(logs: Path, since: float) -> list[str]:
+    """Errors that stages have logged after time `since` (seconds since 1970): the user's alone, others by their log."""
+    lines = []
+    for log in sorted(logs.rglob("*.log")):
+        if log.stat().st_mtime < since:
+            continue
+        text = log.read_text(encoding="utf-8", errors="replace")
+        if told := USER_ERROR.search(text):
+            lines.append(told[1].rstrip())
+        elif UNEXPECTED in text:
+            lines.append(f"error: an unexpected error; {log} says where.")
+    return lines
 
 
 def share(right: int, n: int) -> str:

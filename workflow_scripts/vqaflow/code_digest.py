@@ -20,7 +20,7 @@ SILENT = {"ctx", "kind", "type_comment", "type_ignores"}
 
 def code_digest(file: Path | str) -> str:
     """Digest of `file` (a script or a module) and, transitively, of the package's modules that it imports."""
-    return value_digest([[path.name, _own_digest(path)] for path in sorted(reachable(Path(file)))])
+    return value_digest([[path.name, _own_digest(path.read_bytes())] for path in sorted(reachable(Path(file)))])
 
 
 def module_digest(name: str) -> str:
@@ -36,18 +36,26 @@ def reachable(file: Path) -> set[Path]:
         path = waiting.pop()
         if path not in found:
             found.add(path)
-            waiting.extend(_imports(path))
+            names = ["__init__", *_imported(path.read_bytes())]  # the package's own file runs before any of them
+            files = [PACKAGE.joinpath(*name.split(".")).with_suffix(".py") for name in names]
+            waiting.extend(file for file in files if file.is_file())
     return found
 
 
 @cache
-def _tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_bytes(), filename=str(path))
+def _tree(source: bytes) -> ast.Module:
+    return ast.parse(source)
 
 
 @cache
-def _own_digest(path: Path) -> str:
-    return value_digest(_meaning(_tree(path)))
+def _own_digest(source: bytes) -> str:
+    return value_digest(_meaning(_tree(source)))
+
+
+@cache
+def _imported(source: bytes) -> frozenset[str]:
+    """Names of the package's modules that a file with these bytes may itself import."""
+    return frozenset(name for node in ast.walk(_tree(source)) for name in _names(node))
 
 
 def _meaning(node: Any) -> Any:
@@ -63,14 +71,6 @@ def _meaning(node: Any) -> Any:
         if node.body and ast.get_docstring(node, clean=False) is not None:
             fields["body"] = node.body[1:] or [ast.Pass()]
     return [type(node).__name__, {name: _meaning(value) for name, value in fields.items()}]
-
-
-@cache
-def _imports(path: Path) -> list[Path]:
-    """The package's modules that `path` itself imports; the package's own file runs before any of them."""
-    modules = {module for node in ast.walk(_tree(path)) for module in _names(node)}
-    files = [PACKAGE.joinpath(*module.split(".")).with_suffix(".py") for module in modules]
-    return sorted(file for file in [PACKAGE / "__init__.py", *files] if file.is_file())
 
 
 def _names(node: ast.AST) -> Iterator[str]:

@@ -208,3 +208,10 @@ def leaf_keys(values: Mapping[str, Any], prefix: str = "") -> list[str]:
     for key, value in values.items():
         keys += leaf_keys(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [f"{prefix}{key}"]
     return keys
+
+
+def in_order(value: Any) -> Any:
+    """A section with its keys sorted, and those of the sections within; lists stay as they are."""
+    if isinstance(value, Mapping):
+        return {key: in_order(value[key]) for key in sorted(value, key=str)}
+    return [in_order(item) for item in value] if isinstance(value, list) else value

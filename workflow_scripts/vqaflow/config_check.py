@@ -55,6 +55,27 @@ def check_config(config: Mapping[str, Any], schema: Path | str) -> None:
         raise UserError("config: " + "\n        ".join(sorted(problems)))
 
 
+def check_files(config: Mapping[str, Any], made: Path) -> None:
+    """Raise one UserError that lists the user's files which are not there; those below `made` the workflow makes.
+
+    Reads none of them.
+    """
+    data, settings = config["data"], config["hardware"]["settings"]
+    files = {f"data.{key}": data[key] for key in ("train_csv", "test_csv", "sample_submission")}
+    missing = [(key, "file", path) for key, path in files.items() if not Path(path).is_file()]
+    if not Path(data["image_root"]).is_dir():
+        missing.append(("data.image_root", "folder", data["image_root"]))
+    if settings is not None and not Path(settings).is_file():
+        missing.append(("hardware.settings", "file", settings))
+    problems = [
+        f"{key}: there is no {kind} {path}. Correct the path, or put the {kind} there."
+        for key, kind, path in missing
+        if not Path(path).is_relative_to(made)
+    ]
+    if problems:
+        raise UserError("config: " + "\n        ".join(problems))
+
+
 def _plain(value: Any) -> Any:
     """Snakemake's ordered mappings as plain ones; YAML allows keys that are no text."""
     if isinstance(value, Mapping):

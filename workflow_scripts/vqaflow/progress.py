@@ -14,6 +14,7 @@ from vqaflow.errors import UserError
 log = logging.getLogger("vqaflow")
 LOG_FORMAT = "%(asctime)s %(levelname).1s %(message)s"
 SECONDS_BETWEEN_LOGGED_PROGRESS = 5.0
+UNEXPECTED = "stopped by an unexpected error"
 
 
 class TerminalHandler(logging.StreamHandler):
@@ -48,7 +49,7 @@ def stage(log_path: Path | str | None) -> Iterator[None]:
         log.error("error: %s", error)
         raise SystemExit(1) from None
     except BaseException:
-        log.exception("stopped by an unexpected error")
+        log.exception(UNEXPECTED)
         raise
 
 
