@@ -37,7 +37,7 @@ def open_base(model: ModelConfig, bases: Path, device: torch.device | None = Non
     with locked(bases / f".{folder.name}.lock"):
         if not is_whole(folder):
             base = load_base(model, device)
-            store_base(base, folder)
+            keep_network(base.qwen, folder)
             return base
     base = load_base(model, device, folder)
     log.info("%s: loaded in %.1f s", folder, monotonic() - began)
@@ -49,16 +49,21 @@ def stored_name(model: ModelConfig, dtype: torch.dtype) -> str:
     return value_digest([FORMAT, base_digest(model), "nf4", str(dtype)])[:16]
 
 
-def store_base(base: Base, folder: Path) -> None:
-    """Write the quantised network of `base` to `folder`; a full disk costs later jobs time, not this one its result."""
+def keep_network(network: Any, folder: Path) -> None:
+    """`save_network`, but a full disk costs later jobs time, not this one its result."""
     try:
-        with atomic_folder(folder) as partial:
-            base.qwen.save_pretrained(partial)
-            write_json(partial / MANIFEST, sizes(partial))
+        save_network(network, folder)
     except OSError as error:
         log.warning("%s: the quantised base is not kept (%s)", folder, error)
         return
     log.info("%s: the quantised base is kept, %.1f GB", folder, sum(sizes(folder).values()) / 1e9)
+
+
+def save_network(network: Any, folder: Path) -> None:
+    """Write a quantised network to `folder`, whole or not at all."""
+    with atomic_folder(folder) as partial:
+        network.save_pretrained(partial)
+        write_json(partial / MANIFEST, sizes(partial))
 
 
 def sizes(folder: Path) -> dict[str, int]:

@@ -60,9 +60,15 @@ class FeatureStream:
                     yield now, [features[item.row["sha256"]] for item in now]
 
     def _read(self, item: Prepared) -> Source:
-        """In the background: an image's features from the disk, else its patches."""
+        """In the background: an image's features from the disk, else its patches, ready to be sent to the device."""
         kept = self.folder.read(item.row["sha256"]) if self.folder else None
-        return Source(kept, None if kept is not None else self.encoder.pixels(item.row["image_file"], self.view))
+        if kept is not None:
+            return Source(self._to_send(kept), None)
+        return Source(None, self._to_send(self.encoder.pixels(item.row["image_file"], self.view)))
+
+    def _to_send(self, values: torch.Tensor) -> torch.Tensor:
+        """For a GPU, in memory that it reads by itself while it computes."""
+        return values.pin_memory() if self.base.device.type == "cuda" else values
 
     def _computed(
         self, batch: Sequence[Prepared], sources: Mapping[str, "Future[Source]"], pool: ThreadPoolExecutor

@@ -88,7 +88,7 @@ def image_features(visual: Any, pixels: Sequence[torch.Tensor], grids: Sequence[
     arguments = grid_arguments(
         tuple(grids), config.spatial_merge_size, config.window_size, config.patch_size, str(weight.device)
     )
-    patches = torch.cat(list(pixels)).to(device=weight.device, dtype=weight.dtype)
+    patches = torch.cat([p.to(weight.device, non_blocking=True).to(weight.dtype) for p in pixels])
     with torch.no_grad():
         # On a CPU the library's forward is as fast; a quantised tower has no weights to lay out anew.
         if weight.is_cuda and visual.blocks[0].mlp.gate_proj.weight.is_floating_point():

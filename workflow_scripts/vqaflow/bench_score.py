@@ -1,0 +1,321 @@
+"""`python -m vqaflow.bench score`: seconds a row of scoring on a random model of a published shape, in parts and whole.
+
+What is compared is the work of three adapters and four choice orders for each row: twelve calls of the usual predictor,
+twelve plain passes, or three passes that share the prefix of the orders and, by the disk, the image's features.
+"""
+
+import argparse
+import gc
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig as PeftLoraConfig
+from peft import get_peft_model
+
+from vqaflow.adapters import Adapter, use_adapter
+from vqaflow.base_model import Base
+from vqaflow.bench_rows import MERGE, MadeEncoder, MadeRows
+from vqaflow.bench_tools import machine, matmul_ceiling, measure, reset_peak, table, write_results
+from vqaflow.branches import letter_logits
+from vqaflow.config import LETTERS, ViewConfig
+from vqaflow.encoding import EncodedRow
+from vqaflow.feature_cache import FeatureFolder
+from vqaflow.fused_decoder import FusedDecoder
+from vqaflow.fused_tower import FusedTower
+from vqaflow.kernels import Kernels
+from vqaflow.layouts import make_layout
+from vqaflow.orders import cyclic_shifts
+from vqaflow.scoring import Scorer
+from vqaflow.shapes import SHAPES, build
+from vqaflow.vision import grid_arguments, use_window_attention
+
+ADAPTERS, RANK, ALPHA = 3, 24, 48
+ORDERS = cyclic_shifts("".join(LETTERS))
+CALLS = ADAPTERS * len(ORDERS)
+TARGETS = r"model\.language_model\.layers\.\d+\.(?:self_attn|mlp)\.\w+_proj"
+TARGET_NAMES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+WHOLE = ["what", "batch", "calls a row", "s/row", "rows/s", "times the seed's", "peak GiB"]
+PARTS = ["part", "batch", "s/row", "of ceiling", "peak GiB"]
+
+
+class ScoredRows(MadeEncoder):
+    """Stands in for RowEncoder: made rows with patches."""
+
+    def __init__(self, made: MadeRows) -> None:
+        super().__init__(made)
+        self.patches = made.pixels(1)[0]
+
+    def pixels(self, image_file: str, view: ViewConfig) -> torch.Tensor:
+        """The same patches (h·w, 1176) for each image."""
+        return self.patches
+
+    def pixel_limits(self, view: ViewConfig) -> tuple[int, int]:
+        """A stand-in of the image area's limits."""
+        return 0, 0
+
+
+class Bench:
+    """Measures on one machine and collects the rows of two tables."""
+
+    def __init__(self, shape: str, device: torch.device, rows: int, batch_tokens: int) -> None:
+        self.shape, self.device, self.rows, self.batch_tokens = SHAPES[shape], device, rows, batch_tokens
+        self.dtype = torch.float16 if device.type == "cuda" else torch.float32
+        self.made = MadeRows(self.shape, small=shape == "tiny")
+        self.encoder = ScoredRows(self.made)
+        self.ceiling = matmul_ceiling(device, self.dtype)
+        self.batch = max(1, batch_tokens // self.made.tokens(len(ORDERS)))
+        self.whole: list[dict[str, Any]] = []
+        self.parts: list[dict[str, Any]] = []
+        self.checks: dict[str, float] = {}
+
+    def build(self, quantization: str) -> Base:
+        """A random base; unquantised on a CPU."""
+        return build(self.shape, self.device, quantization if self.device.type == "cuda" else "none", self.dtype)
+
+    def add_whole(self, what: str, batch: int, calls: int, seconds: float, peak: float) -> None:
+        """Note the seconds that `calls` calls a row take together."""
+        row = {"what": what, "batch": batch, "calls a row": calls, "s/row": seconds, "rows/s": 1 / seconds}
+        first = self.whole[0]["s/row"] if self.whole else seconds
+        self.whole.append(row | {"times the seed's": first / seconds, "peak GiB": peak})
+        print(table(self.whole[-1:], WHOLE).splitlines()[-1], flush=True)
+
+    def add_part(self, part: str, batch: int, run: Callable[[], object], work: float) -> None:
+        """Measure one part; `work` is what it must compute for a row, in floating-point operations."""
+        seconds, peak = measure(run, self.device, 3)
+        row = {"part": part, "batch": batch, "s/row": seconds / batch, "peak GiB": peak}
+        self.parts.append(row | {"of ceiling": work * batch / seconds / self.ceiling})
+        print(table(self.parts[-1:], PARTS).splitlines()[-1], flush=True)
+
+    def records(self, count: int) -> list[dict[str, Any]]:
+        """Rows with an image of their own each."""
+        return [row | {"sha256": row["id"]} for row in self.made.rows(count)]
+
+    def decoder_work(self) -> float:
+        """Operations of the decoder's linears for a row in one pass; the last layer goes on with the ends alone."""
+        layer = sum(outputs * inputs for outputs, inputs in self.shape.linears.values())
+        heads = sum(a * b for name, (a, b) in self.shape.linears.items() if name in ("q_proj", "k_proj", "v_proj"))
+        tokens, ends = self.made.tokens(len(ORDERS)), len(ORDERS)
+        return 2.0 * (((self.shape.layers - 1) * layer + heads) * tokens + (layer - heads) * ends)
+
+    def tower_work(self) -> float:
+        """Operations of the tower's linears for an image."""
+        merger = (4 * self.shape.vision_hidden) * (4 * self.shape.vision_hidden + self.shape.hidden)
+        return 2.0 * ((self.shape.tower_weights - merger) * self.made.patches + merger * self.made.visual)
+
+
+def library_inputs(bench: Bench, rows: Sequence[EncodedRow], order: int) -> dict[str, torch.Tensor]:
+    """What the library's forward takes for rows in one of their orders."""
+    ids = torch.tensor([row.prefix_ids + row.branch_ids[order] for row in rows])
+    inputs = {
+        "input_ids": ids,
+        "attention_mask": torch.ones_like(ids),
+        "mm_token_type_ids": (ids == bench.made.image_token).long(),
+        "pixel_values": torch.cat([bench.encoder.patches] * len(rows)),
+        "image_grid_thw": torch.tensor([row.grid for row in rows]),
+    }
+    return {name: value.to(bench.device) for name, value in inputs.items()}
+
+
+def with_peft(base: Base, targets: Any, seed: int = 1) -> Any:
+    """The base's network with a PEFT adapter that changes its logits."""
+    network = get_peft_model(base.model, PeftLoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=targets))
+    draw = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, weight in network.named_parameters():
+            if ".lora_B." in name:
+                weight.copy_((torch.randn(weight.shape, generator=draw) * 0.01).to(weight.device))
+    return network.eval()
+
+
+def measure_seed(bench: Bench) -> None:
+    """The usual predictor: batch 1, one call of `generate` for one token an adapter and order, adapter unmerged."""
+    base = bench.build("nf4-tower")
+    base.visual.config._attn_implementation = "sdpa"
+    network = with_peft(base, TARGET_NAMES)
+    inputs = library_inputs(bench, [bench.made.encoded(0, 1)], 0)
+
+    def call() -> None:
+        with torch.inference_mode():
+            network.generate(**inputs, max_new_tokens=1, do_sample=False, pad_token_id=0)
+
+    seconds, peak = measure(call, bench.device, 5)
+    bench.add_whole("seed's predictor: generate", 1, CALLS, CALLS * seconds, peak)
+
+
+def measure_plain(bench: Bench) -> tuple[Base, Adapter, torch.Tensor]:
+    """One library forward a batch and order, with the last position's logits.
+
+    Returns base, adapter and the letters' logits (N, K, 4) of the first rows, to compare with.
+    """
+    base = bench.build("nf4")
+    base.visual.config._attn_implementation = "sdpa"
+    network = with_peft(base, TARGETS)
+    batch = min(bench.batch, bench.rows)
+    rows = [bench.made.encoded(i, len(ORDERS)) for i in range(batch)]
+
+    def logits(rows: Sequence[EncodedRow], order: int) -> torch.Tensor:
+        with torch.inference_mode():
+            out = network(**library_inputs(bench, rows, order), logits_to_keep=1, use_cache=False)
+        return out.logits[:, 0, bench.made.letter_ids].float()
+
+    seconds, peak = measure(lambda: logits(rows, 0), bench.device, 3)
+    bench.add_whole("last position of a batched forward", batch, CALLS, CALLS * seconds / batch, peak)
+    expected = torch.stack([logits(rows[:4], k) for k in range(len(ORDERS))], dim=1).cpu()
+    pairs = {
+        name: (module.lora_A["default"].weight.detach().cpu(), module.lora_B["default"].weight.detach().cpu())
+        for name, module in network.get_base_model().named_modules()
+        if hasattr(module, "lora_A")
+    }
+    base.model = network.unload()
+    use_window_attention(base.visual)
+    return base, Adapter(Path("made"), ALPHA / RANK, pairs), expected
+
+
+def measure_ours(bench: Bench, base: Base, adapter: Adapter, kernels: str, expected: torch.Tensor | None) -> None:
+    """The scorer of the rule score_choices with three adapters after each other, and its decoder alone."""
+    name = f"ours, {base.quantization if base.quantization != 'none' else bench.dtype}{kernels}"
+    decoder = FusedDecoder(base, bool(kernels))
+    use_adapter(decoder, adapter)
+    encoded = [bench.made.encoded(i, len(ORDERS)) for i in range(bench.batch)]
+    features = [torch.randn(bench.made.visual, bench.shape.hidden).to(bench.device, bench.dtype)] * bench.batch
+    letters_4H = base.letter_rows(bench.made.letter_ids)
+
+    def decode() -> None:
+        with torch.no_grad():
+            layout = make_layout(encoded, bench.made.image_token, bench.device, bench.dtype)
+            letter_logits(decoder.answer_states(layout, features), letters_4H)
+
+    bench.add_part(f"decoder, {name}", bench.batch, decode, bench.decoder_work())
+    with tempfile.TemporaryDirectory() as folder:
+        kept = FeatureFolder(Path(folder), base, bench.encoder, ViewConfig())
+        scorer = Scorer(decoder, bench.encoder, ViewConfig(), ORDERS, bench.batch_tokens, kept)
+        items = scorer.prepare(bench.records(bench.rows))
+        plain = Scorer(decoder, bench.encoder, ViewConfig(), ORDERS, bench.batch_tokens)
+        plain.score(items[: bench.batch])  # a warm-up
+        reset_peak(bench.device)
+        began = time.perf_counter()
+        for _ in range(ADAPTERS):
+            use_adapter(decoder, adapter)
+            scorer.score(items)
+        seconds = time.perf_counter() - began
+    peak = torch.cuda.max_memory_allocated() / 2**30 if bench.device.type == "cuda" else 0.0
+    bench.add_whole(name, bench.batch, ADAPTERS, seconds / len(items), peak)
+    if expected is not None:
+        few = plain.prepare(bench.records(len(expected)))
+        assert [item.row["id"] for item in few] == [f"made_{i}" for i in range(len(few))]
+        mine = torch.from_numpy(plain.score(few))
+        undone = expected.gather(2, scorer.undo_K4.expand(len(expected), -1, -1))
+        bench.checks[f"logits of {name} against the library's: relative error"] = relative(mine, undone)
+        bench.checks[f"logits of {name}: largest difference"] = float((mine - undone).abs().max())
+        bench.checks["spread of the library's logits"] = float(undone.std())
+
+
+def relative(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    """‖ours - theirs‖ / ‖theirs‖."""
+    return float((ours.double() - theirs.double()).norm() / theirs.double().norm())
+
+
+def measure_tower(bench: Bench, base: Base) -> None:
+    """The tower as shipped, with grouped windows, and fused; their errors against float32."""
+    visual, count = base.visual, min(8, bench.rows)
+    grids = (bench.made.grid,) * count
+    patches = torch.cat([bench.encoder.patches] * count).to(bench.device, bench.dtype)
+    arguments = grid_arguments(grids, MERGE, visual.config.window_size, visual.config.patch_size, str(bench.device))
+    variants: dict[str, Callable[[], torch.Tensor]] = {
+        "tower as shipped": lambda: visual(patches, grid_thw=arguments["grid_thw"]).pooler_output,
+        "tower, windows grouped": lambda: visual(patches, **arguments).pooler_output,
+        "tower, fused": lambda: FusedTower(visual).forward(patches, arguments),
+    }
+    made: dict[str, torch.Tensor] = {}
+    for name, run in variants.items():
+        visual.config._attn_implementation = "sdpa"
+        if name != "tower as shipped":
+            use_window_attention(visual)
+        fused = FusedTower(visual) if name == "tower, fused" else None
+        _add_tower(bench, name, count, (lambda f=fused: f.forward(patches, arguments)) if fused else run, made)
+    if bench.device.type == "cuda":
+        compiled = FusedTower(visual, Kernels.compiled())
+        _add_tower(bench, "tower, fused, compiled", count, lambda: compiled.forward(patches, arguments), made)
+    visual.float()
+    with torch.no_grad():
+        exact = visual(patches.float(), **arguments).pooler_output
+    for name, features in made.items():
+        bench.checks[f"{name}, against float32: relative error"] = relative(features, exact)
+
+
+def _add_tower(
+    bench: Bench, name: str, count: int, run: Callable[[], torch.Tensor], made: dict[str, torch.Tensor]
+) -> None:
+    def without_graph() -> None:
+        with torch.no_grad():
+            made[name] = run()
+
+    bench.add_part(name, count, without_graph, bench.tower_work())
+
+
+def measure_all(bench: Bench) -> None:
+    """Everything, with one random model at a time in memory."""
+    on_gpu = bench.device.type == "cuda"
+    measure_seed(bench)
+    free(bench)
+    base, adapter, expected = measure_plain(bench)
+    free(bench)
+    measure_ours(bench, base, adapter, "", expected)
+    if on_gpu:
+        measure_ours(bench, base, adapter, ", compiled", expected)
+        del base
+        free(bench)
+        base = bench.build("none")
+        measure_ours(bench, base, adapter, "", None)
+        measure_ours(bench, base, adapter, ", compiled", None)
+    measure_tower(bench, base)
+
+
+def free(bench: Bench) -> None:
+    """Give the memory of what nobody refers to any more back."""
+    gc.collect()
+    reset_peak(bench.device)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print the tables, and write them."""
+    parser = argparse.ArgumentParser(prog="python -m vqaflow.bench score", description=__doc__)
+    parser.add_argument("--shape", choices=SHAPES, default="7b", help="a published shape; tiny for a CPU")
+    parser.add_argument("--rows", type=int, default=64, help="rows scored by each adapter")
+    parser.add_argument(
+        "--batch-tokens", type=int, default=18432, help="tokens in a pass (hardware.score_batch_tokens)"
+    )
+    parser.add_argument(
+        "--load", type=Path, help="also write a checkpoint of this shape to a folder and time loading it"
+    )
+    parser.add_argument("--json", type=Path, help="write all figures to this file")
+    settings = parser.parse_args(arguments)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
+    bench = Bench(settings.shape, device, settings.rows, settings.batch_tokens)
+    print(f"matrix products reach {bench.ceiling / 1e12:.3g} TFLOP/s; one row has {bench.made}\n", flush=True)
+    measure_all(bench)
+    results = {
+        "machine": machine(device),
+        "shape": settings.shape,
+        "row": str(bench.made),
+        "adapters": ADAPTERS,
+        "orders": len(ORDERS),
+        "ceiling_tflops": bench.ceiling / 1e12,
+        "whole": bench.whole,
+        "parts": bench.parts,
+        "checks": bench.checks,
+    }
+    if settings.load:
+        from vqaflow.bench_load import measure_loading
+
+        free(bench)
+        results["loading"] = measure_loading(bench.shape, device, settings.load)
+    print(f"\n{table(bench.whole, WHOLE)}\n\n{table(bench.parts, PARTS)}\n")
+    for name, value in (bench.checks | results.get("loading", {})).items():
+        print(f"{name}: {value:.3g}")
+    write_results(settings.json, results)
