@@ -1,6 +1,7 @@
 """Tables: what would break for the user if a cell were misread, a problem missed, or a row lost."""
 
 import csv
+import subprocess
 import sys
 import types
 from types import SimpleNamespace
@@ -429,16 +430,12 @@ def test_one_file_is_inspected_once(data, monkeypatch):
 
 @pytest.mark.slow
 def test_100_000_rows_within_2_gb(tmp_path):
-    """Measured in a process of its own: the peak of resident memory, and with a fault in every row."""
-    import subprocess
-
-    data = Competition(tmp_path)
+    """Measured in a process of its own: the peak of resident memory, with a fault in every row."""
+    data = Competition(tmp_path, rows=1)
     base = data.train[0] | {"question": "이 사진에 보이는 것은 무엇인가요? " * 4}
-    data.train = [base | {"id": f"train_{i:06d}", "answer": "E"} for i in range(100_000)]
-    data.test = [base | {"id": f"test_{i:06d}"} for i in range(100_000)]
-    for row in data.test:
-        del row["answer"]
-    data.fail()
+    data.write("train", [base | {"id": f"train_{i:06d}", "answer": "E"} for i in range(100_000)])
+    data.write("test", data.test)
+    data.write("sample", [{"id": "test_0000", "answer": ""}])
     code = f"""
 import resource, sys, types
 from pathlib import Path
@@ -457,9 +454,7 @@ except UserError as error:
     assert "100000 problems" in str(error), error
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}, capture_output=True, text=True
-    )
+    environment = {"PYTHONPATH": ":".join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    print(done.stdout)
     assert int(done.stdout) < 1500

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from vqaflow.config import LETTERS
 from vqaflow.errors import UserError
 from vqaflow.figures import MUTED, PALETTE, QTYPES, heatmap, label_axes, new_figure, save
 from vqaflow.fold_balance import TOLERANCE
+from vqaflow.image_tokens import PATCH
 from vqaflow.images import open_image
 
 SPLIT_COLORS = {"train": PALETTE[0], "test": PALETTE[1]}
@@ -107,17 +109,18 @@ def draw_image_sizes(tables: Tables, summary: Summary, path: Path) -> None:
         label = f"{name}: median {table['width'].median():.0f} x {table['height'].median():.0f}"
         color = SPLIT_COLORS[name]
         axes.scatter(found["width"], found["height"], s=areas, color=color, alpha=0.4, linewidth=0, label=label)
-    limits = summary["visual_tokens"]
-    every = pd.concat(sizes.values())
-    low, high = every["width"].min() / 1.6, every["width"].max() * 1.6
-    widths = np.geomspace(low, high, 100)
-    for name, style in (("min_pixels", ":"), ("max_pixels", "--")):
-        axes.plot(widths, limits[name] / widths, style, color="black", linewidth=1, label=f"{name} {limits[name]:,}")
-    axes.set(xscale="log", yscale="log", xlim=(low, high))
-    axes.set_ylim(every["height"].min() / 1.6, every["height"].max() * 1.6)
+    limits = {name: summary["visual_tokens"][name] for name in ("min_pixels", "max_pixels")}
+    every = pd.concat(sizes.values()).to_numpy(dtype=float)
+    sides = [*every.ravel(), *np.sqrt(list(limits.values()))]  # the limits' squares should be in sight too
+    ends = min(sides) / 1.3, max(sides) * 1.3
+    widths = np.geomspace(*ends, 100)
+    for (name, pixels), style in zip(limits.items(), (":", "--"), strict=True):
+        axes.plot(widths, pixels / widths, style, color="black", linewidth=1, label=f"{name} {pixels:,}")
+    axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
     for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter("{x:.0f}")
-        axis.set_minor_formatter("")
+        axis.set_minor_formatter(NullFormatter())
     axes.legend(fontsize=8)
     label_axes(axes, "width in pixels", "height in pixels")
     save(figure, path)
@@ -126,17 +129,20 @@ def draw_image_sizes(tables: Tables, summary: Summary, path: Path) -> None:
 def draw_visual_tokens(tables: Tables, summary: Summary, path: Path) -> None:
     """What an image costs under the configured pixels."""
     found = summary["visual_tokens"]
-    limits = f"model.min_pixels {found['min_pixels']:,}, max_pixels {found['max_pixels']:,}"
-    figure, axes = new_figure(f"Visual tokens an image\n{limits}", size=(7.5, 4.2))
+    figure, axes = new_figure("Visual tokens an image", size=(7.5, 4.6))
     values = {name: table.loc[table["tokens"] > 0, "tokens"] for name, table in tables.items()}
-    draw_histogram(axes, values, bins_of(values))
+    ends = pd.Series([found[name] // PATCH**2 for name in ("min_pixels", "max_pixels")])
+    draw_histogram(axes, values, bins_of(values | {"limits": ends}))
+    for name, style, tokens in zip(("min_pixels", "max_pixels"), (":", "--"), ends, strict=True):
+        axes.axvline(tokens, linestyle=style, color="black", linewidth=1, label=f"{name} {found[name]:,}: {tokens:,}")
     lines = [
-        f"{name}: mean {part['mean']:.0f} a row, {part['total']:,} altogether; "
-        f"{part['rows_enlarged']:,} rows enlarged, {part['rows_shrunk']:,} shrunk"
-        for name, part in ((name, found[name]) for name in tables)
+        f"{name}: mean {found[name]['mean']:,.0f} a row, {found[name]['total']:,} altogether; "
+        f"{found[name]['rows_enlarged']:,} rows enlarged, {found[name]['rows_shrunk']:,} shrunk"
+        for name in tables
     ]
-    axes.legend()
-    label_axes(axes, "visual tokens (28 x 28 pixels each)", "share of rows", "\n".join(lines))
+    axes.legend(fontsize=8)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    label_axes(axes, f"visual tokens ({PATCH} x {PATCH} pixels each)", "share of rows", "\n".join(lines))
     save(figure, path)
 
 
@@ -217,19 +223,26 @@ def shorten(text: str, width: int) -> str:
 
 def draw_examples(train: pd.DataFrame, path: Path) -> None:
     """The first row of each question type: picture, question, choices, the right one marked."""
-    rows = train.drop_duplicates("qtype").set_index("qtype").reindex([t for t in QTYPES if t in set(train["qtype"])])
-    figure, panels = new_figure("One training row of each type", 2, 4, (11, 7.2))
+    rows = train.drop_duplicates("qtype").sort_values("qtype", key=lambda types: types.map(QTYPES.index))
+    figure, panels = new_figure("One training row of each type", 4, 4, (11, 9), height_ratios=[3, 2, 3, 2])
     for axes in panels.flat:
         axes.axis("off")
-    for axes, (qtype, row) in zip(panels.flat, rows.iterrows(), strict=False):
-        try:
-            image = open_image(row["image_file"])
-        except UserError:  # the picture may have gone since it was checked
-            continue
-        image.thumbnail((400, 400))
-        axes.imshow(image)
-        lines = [*wrap(" ".join(row["question"].split()), 24)[:3]]
-        lines += [f"{'✓' if row['answer'] == x else ' '} {x}. {shorten(row[x], 22)}" for x in LETTERS]
-        axes.set_title(f"{qtype}" + (", flip-unsafe" if row["flip_unsafe"] else ""))
-        axes.text(0, -0.04, "\n".join(lines).replace("$", r"\$"), va="top", size=8, transform=axes.transAxes)
+    pictures, texts = panels[::2].flat, panels[1::2].flat
+    for picture, text, row in zip(pictures, texts, rows.to_dict("records"), strict=False):
+        show_image(picture, row["image_file"])
+        picture.set_title(row["qtype"] + (", flip-unsafe" if row["flip_unsafe"] else ""))
+        lines = [*wrap(" ".join(row["question"].split()), 26)[:4], ""]
+        lines += [f"{letter}. {shorten(row[letter], 22)}" + " ✓" * (row["answer"] == letter) for letter in LETTERS]
+        text.text(0.02, 1, "\n".join(lines), va="top", size=8.5, parse_math=False)
     save(figure, path)
+
+
+def show_image(axes: Any, file: str) -> None:
+    """Draw an image file, or say that it has gone since it was checked."""
+    try:
+        image = open_image(file)
+    except UserError:
+        axes.text(0.5, 0.5, "image not readable", ha="center", color=MUTED)
+        return
+    image.thumbnail((400, 400))
+    axes.imshow(image)

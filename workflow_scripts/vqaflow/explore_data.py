@@ -14,6 +14,7 @@ from vqaflow.figures import QTYPES
 from vqaflow.files import atomic_folder, write_json
 from vqaflow.fold_balance import shares
 from vqaflow.fold_groups import question_keys
+from vqaflow.image_tokens import visual_tokens
 from vqaflow.near_images import BITS, hash_numbers, nearest_distance
 from vqaflow.progress import log, stage
 from vqaflow.statistics import wilson
@@ -21,7 +22,6 @@ from vqaflow.statistics import wilson
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 SAMPLE = 3000  # images a table whose nearest training image is looked for
 FREQUENT = 20  # choice texts that are listed
-PATCH = 28  # pixels along the side of one visual token
 COLUMNS = ["id", "image_file", "question", *LETTERS, "sha256", "phash", "width", "height", "qtype", "flip_unsafe"]
 Tables = Mapping[str, pd.DataFrame]
 
@@ -52,24 +52,9 @@ def explore_data(*, train: Path, test: Path, folds: Path, min_pixels: int, max_p
 
 
 def describe(table: pd.DataFrame, min_pixels: int, max_pixels: int) -> pd.DataFrame:
-    """The table with the columns ``question_length``, ``choice_length`` (characters) and ``tokens`` (0: no image)."""
-    return table.assign(
-        question_length=table["question"].str.len(),
-        choice_length=sum(table[letter].str.len() for letter in LETTERS) / len(LETTERS),
-        tokens=visual_tokens(table["width"], table["height"], min_pixels, max_pixels),
-    )
-
-
-def visual_tokens(widths: pd.Series, heights: pd.Series, min_pixels: int, max_pixels: int) -> list[int]:
-    """How many tokens each image of so many pixels becomes; 0 where there is none (width 0)."""
-    from qwen_vl_utils import smart_resize
-
-    counts = {}
-    for width, height in {*zip(widths, heights, strict=True)}:
-        if width:
-            high, wide = smart_resize(height, width, PATCH, min_pixels=min_pixels, max_pixels=max_pixels)
-            counts[width, height] = high * wide // PATCH**2
-    return [counts.get(size, 0) for size in zip(widths, heights, strict=True)]
+    """The table with the columns ``question_length`` (characters) and ``tokens`` (visual ones; 0: no image)."""
+    tokens = visual_tokens(table["width"], table["height"], min_pixels, max_pixels)
+    return table.assign(question_length=table["question"].str.len(), tokens=tokens)
 
 
 def summarise(tables: Tables, min_pixels: int, max_pixels: int) -> dict[str, Any]:

@@ -52,8 +52,10 @@ def use_style() -> None:
     spec = find_spec("koreanize_matplotlib")
     if spec is None or spec.origin is None:
         raise UserError("figures: the package koreanize-matplotlib is missing. Install requirements.lock.")
-    for weight in ("", "Bold"):
-        font_manager.fontManager.addfont(Path(spec.origin).parent / "fonts" / f"{FONT}{weight}.ttf")
+    fonts = Path(spec.origin).parent / "fonts"
+    for file, weight in ((f"{FONT}.ttf", 400), (f"{FONT}Bold.ttf", 700)):  # the files do not say so
+        entry = font_manager.FontEntry(fname=str(fonts / file), name=FONT, weight=weight, size="scalable")
+        font_manager.fontManager.ttflist.append(entry)
     matplotlib.rcParams.update(STYLE)
 
 

@@ -8,6 +8,7 @@ import threading
 import warnings
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -103,7 +104,7 @@ def find_image(name: str, root: Path | str) -> Path:
     if Path(name).is_absolute() or name.startswith("\\") or name[1:3] in (":\\", ":/"):
         raise ImageProblem("image_outside", "an absolute path", inside)
     try:
-        real_root = Path(root).resolve()
+        real_root = _real_folder(root)
         real = (real_root / name).resolve()
         is_file, there = real.is_file(), real.exists()
     except (OSError, ValueError, RuntimeError) as error:  # name too long, NUL, circular links, no right
@@ -116,6 +117,11 @@ def find_image(name: str, root: Path | str) -> Path:
     cure = f"Put it there, correct the path, or set data.image_root (now {root})"
     cure = "Write / instead of \\" if "\\" in name else cure
     raise ImageProblem("image_missing", what, cure)
+
+
+@lru_cache(maxsize=8)
+def _real_folder(root: Path | str) -> Path:
+    return Path(root).resolve()
 
 
 def _decode(path: Path | str, max_pixels: int) -> tuple[Image.Image, str]:

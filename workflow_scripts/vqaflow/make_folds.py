@@ -1,7 +1,9 @@
 """Training rows are split into folds such that no image and no question is both trained on and validated with."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,6 @@ from vqaflow.fold_balance import balance_report, deal
 from vqaflow.fold_groups import row_groups
 from vqaflow.progress import log, stage
 from vqaflow.seen_images import seen_images
-
-CLOSENESS = {"exact": "byte for byte", "near": "almost alike"}
 
 
 def make_folds(
@@ -90,19 +90,26 @@ def tell(report: dict[str, Any]) -> None:
     if groups["largest"] * report["n"] > report["rows"]:
         cure = "Lower folds.near_distance, or group by less (folds.group_by)"
         log.warning("folds: one group has %d rows, more than a fold's share. %s", groups["largest"], cure)
-    for entry in report["balance"]["outside"]:
-        log.warning("folds: %s", outside_line(entry))
-    for how, found in report["in_test"].items():
-        if found["train_rows"]:
-            what = "folds: %d training images (%d rows) reappear in test, %s: %d test rows"
-            log.warning(what, found["train_images"], found["train_rows"], CLOSENESS[how], found["test_rows"])
+    for line in outside_lines(report["balance"]["outside"]):
+        log.warning("folds: %s", line)
+    exact, near = report["in_test"]["exact"], report["in_test"]["near"]
+    if exact["train_rows"]:
+        rows = exact["train_images"], exact["train_rows"], exact["test_rows"]
+        log.warning("folds: %d training images (%d rows) reappear in test byte for byte (%d rows)", *rows)
+    if near["train_rows"]:
+        rows = near["train_images"], near["train_rows"], near["distance"], near["test_rows"]
+        log.info("folds: %d training images (%d rows) are within %d bits of test images (%d rows)", *rows)
 
 
-def outside_line(entry: dict[str, Any]) -> str:
-    """One share that is off, in words."""
-    shares = f"{100 * entry['share']:.1f} % of fold {entry['fold']}, {100 * entry['whole']:.1f} % of all rows"
-    reach = f"its {entry['rows']} rows lie in groups of up to {entry['largest_group']}"
-    return f"{entry['column']} {entry['value']} is {shares}; {reach}"
+def outside_lines(outside: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """The shares that are off, a line a type or answer, each with what kept the folds from being more even."""
+    for (column, value), entries in groupby(outside, key=itemgetter("column", "value")):
+        off = list(entries)
+        shares = ", ".join(f"{100 * entry['share']:.1f} % of fold {entry['fold']}" for entry in off)
+        reach = f"its {off[0]['rows']} rows lie in groups of up to {off[0]['largest_group']}"
+        one_row = 100 * max(entry["one_row"] for entry in off)
+        whole = f"{100 * off[0]['whole']:.1f} % of all rows"
+        yield f"{column} {value} ({whole}) is {shares}: {reach}, and one row is {one_row:.1f} points"
 
 
 def main() -> None:

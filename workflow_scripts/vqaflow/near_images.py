@@ -52,5 +52,5 @@ def _buckets(hashes_N: np.ndarray, distance: int) -> Sequence[np.ndarray]:
         order = np.argsort(band_N, kind="stable")
         runs = np.split(order, np.flatnonzero(np.diff(band_N[order])) + 1)
         found += [run for run in runs if len(run) > 1]
-    everything = np.arange(len(hashes_N))
-    return found if sum(len(run) ** 2 for run in found) < len(everything) ** 2 else [everything]
+    too_narrow = sum(len(run) ** 2 for run in found) > len(hashes_N) ** 2
+    return [np.arange(len(hashes_N))] if too_narrow else found

@@ -12,7 +12,8 @@ A problem's severity says what follows from it:
 import csv
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
+from operator import attrgetter
 from pathlib import Path
 
 from vqaflow.errors import UserError
@@ -79,7 +80,7 @@ class Problems:
         with atomic_path(target) as partial, partial.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(COLUMNS)
-            writer.writerows(map(astuple, self.sorted()))
+            writer.writerows(map(attrgetter(*COLUMNS), self.sorted()))
 
 
 def count_kinds(problems: Iterable[Problem]) -> str:

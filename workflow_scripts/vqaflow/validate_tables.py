@@ -6,6 +6,7 @@ outputs; the tables of an earlier run stay.
 """
 
 import argparse
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from itertools import islice
@@ -26,7 +27,7 @@ from vqaflow.table_checks import Chunk, ImageChecks, check_cells, check_choices,
 from vqaflow.table_schema import RESERVED, CheckedTable, CheckedTrainTable, parquet_schema
 from vqaflow.tables import Layout, Record, UnreadableTable, detect_encoding, lay_out, read_records, wanted_columns
 
-CHUNK_ROWS = 500
+CHUNK_ROWS = 1000
 
 
 def validate_tables(
@@ -63,7 +64,7 @@ def validate_tables(
         if not stopping and not trained:
             raise UserError(f"{train_csv}: no usable row is left. Correct the rows that {problems_out} lists.")
         if stopping:
-            problems.write(failed)
+            shutil.copyfile(problems_out, failed)
             raise user_error(stopping, failed)
     failed.unlink(missing_ok=True)
     log.info("tables: %d training and %d test rows", trained, tested)
@@ -119,7 +120,7 @@ class TableReader:
     def check(
         self, path: Path, out: Path, *, is_train: bool, other_ids: dict[str, int], other_file: Path
     ) -> tuple[dict[str, int], int]:
-        """Check the table in `path` and write it to `out`; gives its ids with their lines, and the number of rows kept."""
+        """Check the table in `path` and write it to `out`; gives its ids with their lines, and how many rows stay."""
         ids: dict[str, int] = {}
         opened = open_table(path, wanted_columns(self.names, is_train), RESERVED, self.problems)
         if opened is None:

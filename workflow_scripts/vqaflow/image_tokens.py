@@ -1,0 +1,18 @@
+"""What an image costs: its visual tokens under a resolution policy, told from its size alone."""
+
+from collections.abc import Iterable
+
+from qwen_vl_utils import smart_resize
+
+PATCH = 28  # pixels along the side of one visual token
+
+
+def visual_tokens(widths: Iterable[int], heights: Iterable[int], min_pixels: int, max_pixels: int) -> list[int]:
+    """How many tokens each image of so many pixels becomes; 0 where there is none (width 0)."""
+    sizes = list(zip(widths, heights, strict=True))
+    counts = {}
+    for width, height in set(sizes):
+        if width:
+            high, wide = smart_resize(height, width, PATCH, min_pixels=min_pixels, max_pixels=max_pixels)
+            counts[width, height] = high * wide // PATCH**2
+    return [counts.get(size, 0) for size in sizes]
