@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
+
 from vqaflow import tiny_base
 from vqaflow.config import LETTERS, ModelConfig, PromptConfig, load_config, section
 from vqaflow.demo_questions import OTHER_SHAPES, SHAPES
