@@ -103,10 +103,19 @@ class Page:
         assert "exceptionDetails" not in result, result["exceptionDetails"]
         return result["result"].get("value")
 
-    def wait(self, condition: str) -> None:
+    def run_in_frame(self, script: str) -> Any:
+        """The value of a JavaScript expression within the page's first frame, or None before there is one."""
+        frames = self.call("Page.getFrameTree")["frameTree"].get("childFrames")
+        if not frames:
+            return None
+        world = self.call("Page.createIsolatedWorld", frameId=frames[0]["frame"]["id"])["executionContextId"]
+        result = self.call("Runtime.evaluate", expression=script, contextId=world, returnByValue=True)
+        return result["result"].get("value")
+
+    def wait(self, condition: str, in_frame: bool = False) -> None:
         """Wait until a JavaScript expression is true."""
         end = time.monotonic() + SECONDS
-        while not self.run(condition):
+        while not (self.run_in_frame if in_frame else self.run)(condition):
             assert time.monotonic() < end, f"never came true: {condition}"
             time.sleep(0.05)
 
