@@ -11,7 +11,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from vqaflow.config import LETTERS
 from vqaflow.errors import UserError
-from vqaflow.figures import MUTED, PALETTE, QTYPES, heatmap, label_axes, new_figure, save
+from vqaflow.figures import MUTED, PALETTE, QTYPES, drawable, heatmap, label_axes, new_figure, save
 from vqaflow.fold_balance import TOLERANCE
 from vqaflow.image_tokens import PATCH
 from vqaflow.images import open_image
@@ -207,7 +207,7 @@ def draw_choices(summary: Summary, path: Path) -> None:
         axes.plot(entry["share"], place, "o", color=PALETTE[0], markersize=5)
         axes.text(1.02, place, f"n={entry['n']:,}", va="center", size=8, transform=axes.get_yaxis_transform())
     axes.axvline(0.25, color=MUTED, linewidth=1)
-    axes.set_yticks(range(len(entries)), [shorten(entry["text"], 24) for entry in entries])
+    axes.set_yticks(range(len(entries)), [shorten(entry["text"], 24) for entry in entries], parse_math=False)
     axes.invert_yaxis()
     axes.set_xlim(0, 1)
     axes.grid(axis="y", visible=False)
@@ -216,8 +216,8 @@ def draw_choices(summary: Summary, path: Path) -> None:
 
 
 def shorten(text: str, width: int) -> str:
-    """One line of at most `width` characters."""
-    line = " ".join(text.split())
+    """One line of at most `width` characters that can be drawn."""
+    line = drawable(" ".join(text.split()))
     return line if len(line) <= width else line[: width - 1] + "…"
 
 
@@ -231,7 +231,7 @@ def draw_examples(train: pd.DataFrame, path: Path) -> None:
     for picture, text, row in zip(pictures, texts, rows.to_dict("records"), strict=False):
         show_image(picture, row["image_file"])
         picture.set_title(row["qtype"] + (", flip-unsafe" if row["flip_unsafe"] else ""))
-        lines = [*wrap(" ".join(row["question"].split()), 26)[:4], ""]
+        lines = [*wrap(shorten(row["question"], 90), 24), ""]
         lines += [f"{letter}. {shorten(row[letter], 22)}" + " ✓" * (row["answer"] == letter) for letter in LETTERS]
         text.text(0.02, 1, "\n".join(lines), va="top", size=8.5, parse_math=False)
     save(figure, path)

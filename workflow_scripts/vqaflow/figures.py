@@ -15,6 +15,7 @@ import numpy as np
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import get_font
 
 from vqaflow.config import LETTERS
 from vqaflow.errors import UserError
@@ -57,6 +58,20 @@ def use_style() -> None:
         entry = font_manager.FontEntry(fname=str(fonts / file), name=FONT, weight=weight, size="scalable")
         font_manager.fontManager.ttflist.append(entry)
     matplotlib.rcParams.update(STYLE)
+
+
+def drawable(text: str) -> str:
+    """`text` with a ``?`` for what the fonts lack (emoji, simplified Chinese), where a figure would show boxes."""
+    known = known_characters()
+    return "".join(character if ord(character) in known else "?" for character in text)
+
+
+@cache
+def known_characters() -> frozenset[int]:
+    """The code points that a figure can show."""
+    use_style()
+    files = [font_manager.findfont(family) for family in STYLE["font.family"]]
+    return frozenset(point for file in files for point in get_font(file).get_charmap())
 
 
 def new_figure(
