@@ -244,6 +244,10 @@ def spoil(data):
     (data.folder / "test" / "test_0004.png").write_text("no image")
     half = data.folder / "test" / "test_0005.png"
     half.write_bytes(half.read_bytes()[:200])
+    test += [data.row("test", 6), data.row("test", 7)]
+    (data.folder / "test" / "test_0006.png").unlink()
+    (data.folder / "test" / "test_0006.png").symlink_to(__file__)
+    Image.new("1", (2000, 1000)).save(data.folder / "test" / "test_0007.png")  # more than max_image_pixels
     return {
         ("empty_cell", "train_0000", "question"),
         ("empty_cell", "train_0000", "b"),
@@ -259,6 +263,8 @@ def spoil(data):
         ("image_empty", "test_0003", "path"),
         ("image_unreadable", "test_0004", "path"),
         ("image_truncated", "test_0005", "path"),
+        ("image_outside", "test_0006", "path"),
+        ("image_bomb", "test_0007", "path"),
     }
 
 
@@ -267,11 +273,11 @@ def test_every_problem_is_told_at_once(data):
     expected = spoil(data)
     message = data.fail()
     assert data.kinds() == expected
-    assert "14 problems" in message and "3 empty_cell" in message and "Write b" in message and "and 2 more" in message
+    assert "16 problems" in message and "3 empty_cell" in message and "Write b" in message and "and 4 more" in message
     assert "problems.failed.csv" in message and "quarantine" in message
     listed = data.problems()
     assert (listed["cure"] != "").all() and set(listed["severity"]) == {"error"}
-    assert list(listed["file"].str.rsplit("/").str[-1]) == ["train.csv"] * 8 + ["test.csv"] * 6
+    assert list(listed["file"].str.rsplit("/").str[-1]) == ["train.csv"] * 8 + ["test.csv"] * 8
     assert data.problems("problems.failed").equals(listed)
 
 

@@ -14,6 +14,7 @@ from vqaflow.errors import UserError
 
 T = TypeVar("T")
 LETTERS = ("a", "b", "c", "d")
+QTYPES = ("counting", "color", "ocr", "yesno", "location", "attribute", "general")
 
 
 @dataclass(frozen=True)

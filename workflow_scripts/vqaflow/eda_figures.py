@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from vqaflow.config import LETTERS
+from vqaflow.config import LETTERS, QTYPES
 from vqaflow.errors import UserError
-from vqaflow.figures import MUTED, PALETTE, QTYPES, drawable, heatmap, label_axes, new_figure, save
+from vqaflow.figures import MUTED, PALETTE, drawable, heatmap, label_axes, new_figure, save
 from vqaflow.fold_balance import TOLERANCE
 from vqaflow.image_tokens import PATCH
 from vqaflow.images import open_image
@@ -224,16 +224,18 @@ def shorten(text: str, width: int) -> str:
 def draw_examples(train: pd.DataFrame, path: Path) -> None:
     """The first row of each question type: picture, question, choices, the right one marked."""
     rows = train.drop_duplicates("qtype").sort_values("qtype", key=lambda types: types.map(QTYPES.index))
-    figure, panels = new_figure("One training row of each type", 4, 4, (11, 9), height_ratios=[3, 2, 3, 2])
+    lines = -(-len(rows) // 4)
+    ratios = [3, 2] * lines
+    figure, panels = new_figure("One training row of each type", 2 * lines, 4, (11, 4.5 * lines), height_ratios=ratios)
     for axes in panels.flat:
         axes.axis("off")
     pictures, texts = panels[::2].flat, panels[1::2].flat
     for picture, text, row in zip(pictures, texts, rows.to_dict("records"), strict=False):
         show_image(picture, row["image_file"])
         picture.set_title(row["qtype"] + (", flip-unsafe" if row["flip_unsafe"] else ""))
-        lines = [*wrap(shorten(row["question"], 90), 24), ""]
-        lines += [f"{letter}. {shorten(row[letter], 22)}" + " ✓" * (row["answer"] == letter) for letter in LETTERS]
-        text.text(0.02, 1, "\n".join(lines), va="top", size=8.5, parse_math=False)
+        read = [*wrap(shorten(row["question"], 90), 24), ""]
+        read += [f"{letter}. {shorten(row[letter], 22)}" + " ✓" * (row["answer"] == letter) for letter in LETTERS]
+        text.text(0.02, 1, "\n".join(read), va="top", size=8.5, parse_math=False)
     save(figure, path)
 
 

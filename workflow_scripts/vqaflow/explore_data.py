@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vqaflow.config import LETTERS, load_config
+from vqaflow.config import LETTERS, QTYPES, load_config
 from vqaflow.eda_figures import draw_all
-from vqaflow.figures import QTYPES
 from vqaflow.files import atomic_folder, write_json
 from vqaflow.fold_balance import shares
 from vqaflow.fold_groups import question_keys

@@ -17,14 +17,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import get_font
 
-from vqaflow.config import LETTERS
+from vqaflow.config import LETTERS, QTYPES
 from vqaflow.errors import UserError
 from vqaflow.files import atomic_path
 
 FONT = "NanumGothic"
 # Okabe and Ito's palette: distinguishable with any kind of colour vision.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#7F7F7F", "#F0E442")
-QTYPES = ("counting", "color", "ocr", "yesno", "location", "attribute", "general")
 QTYPE_COLORS = dict(zip(QTYPES, PALETTE, strict=False))
 LETTER_COLORS = dict(zip(LETTERS, PALETTE, strict=False))
 MUTED = "#9AA0A6"

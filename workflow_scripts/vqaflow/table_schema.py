@@ -4,8 +4,7 @@ import pandera.pandas as pa
 import pyarrow
 from pandera.typing.pandas import Series
 
-from vqaflow.config import LETTERS
-from vqaflow.figures import QTYPES
+from vqaflow.config import LETTERS, QTYPES
 
 EMPTY_CELL, ANSWER = "empty_cell", "answer"  # the checks' names, as they come back from pandera
 
