@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from vqaflow.artifacts import require_file
 from vqaflow.calibration import CALIBRATIONS
 from vqaflow.config import LETTERS, EnsembleConfig, load_config, section
 from vqaflow.errors import UserError
@@ -44,6 +45,8 @@ def ensemble_probabilities(
     """
     settings = section(EnsembleConfig, ensemble)
     check_names(settings)
+    for path, rule in ((train, "validate_tables"), (test, "validate_tables"), (folds, "make_folds")):
+        require_file(path, rule)
     files = score_files(scores)
     rows = oof_rows(train, folds, files)
     oof, priors = read_oof(rows, files)

@@ -5,7 +5,6 @@ All numbers but those of single passes come from the OOF ensemble, whose rows we
 """
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 
+from vqaflow.artifacts import read_json, read_table
 from vqaflow.config import LETTERS
 from vqaflow.ensemble_probabilities import PROBABILITIES
 from vqaflow.errors import UserError
@@ -43,7 +43,7 @@ def evaluate_oof(
 ) -> None:
     """Write metrics.json, one PNG a figure and the pages of mistakes into `out_dir`, which is replaced as a whole."""
     rows = read_rows(oof, train_table, folds)
-    report = json.loads(recipe.read_text(encoding="utf-8"))
+    report = read_json(recipe, "ensemble_probabilities")
     files = score_files(scores)
     views = read_views(rows, [f for f in files if f.split == "oof"], report)
     logs = read_logs(adapters)
@@ -75,11 +75,12 @@ def evaluate_oof(
 
 def read_rows(oof: Path, train_table: Path, folds: Path) -> pd.DataFrame:
     """The training table with p_a to p_d, fold, group, answer_index, predicted, right, confidence and margin."""
-    table = pd.read_parquet(train_table)
-    probabilities = pd.read_parquet(oof)[["id", *PROBABILITIES]]
+    table = read_table(train_table, "validate_tables")
+    probabilities = read_table(oof, "ensemble_probabilities", ["id", *PROBABILITIES])
+    assigned = read_table(folds, "make_folds", ["id", "fold", "group"])
     if alone := sorted(set(table["id"]) ^ set(probabilities["id"])):
         raise UserError(f"{oof}: rows {some(alone)} are only in one of it and {train_table}. Run the rules again.")
-    rows = table.merge(probabilities, on="id", how="left").merge(pd.read_parquet(folds), on="id", how="left")
+    rows = table.merge(probabilities, on="id", how="left").merge(assigned, on="id", how="left")
     p_NC = rows[PROBABILITIES].to_numpy()
     ordered_NC = np.sort(p_NC, axis=1)
     rows["answer_index"] = rows["answer"].map(LETTERS.index)

@@ -9,8 +9,8 @@ import io
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 
+from vqaflow.artifacts import read_table
 from vqaflow.config import LETTERS, load_config
 from vqaflow.ensemble_probabilities import PROBABILITIES
 from vqaflow.errors import UserError
@@ -25,8 +25,9 @@ def write_submission(*, test: Path, sample_submission: Path, out: Path) -> None:
 
     Raises UserError that names the ids which are only in one of the two files.
     """
-    sample, ensemble = read_sample(sample_submission), pl.read_parquet(test)
-    best_N = ensemble.select(PROBABILITIES).to_numpy().argmax(1)
+    sample = read_sample(sample_submission)
+    ensemble = read_table(test, "ensemble_probabilities", ["id", *PROBABILITIES])
+    best_N = ensemble[PROBABILITIES].to_numpy().argmax(1)
     answers = dict(zip(ensemble["id"], np.array(LETTERS)[best_N].tolist(), strict=True))
     for ids, where, other in (
         ([i for i in sample.ids if i not in answers], test, sample_submission),
