@@ -2,12 +2,19 @@
 
 import random
 
+import pandas as pd
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+import rows
+import tiny_qwen
+from vqaflow import training_loop
 from vqaflow.augment import augment_row, paraphrase, shuffle_choices
 from vqaflow.config import LETTERS, AugmentConfig
+from vqaflow.files import file_digest
+from vqaflow.train_adapter import train_adapter
 
 ROW = {
     "id": "r",
@@ -21,10 +28,10 @@ ROW = {
 SEEDS = st.integers(0, 10_000)
 
 
-@given(SEEDS, st.sampled_from(LETTERS))
-def test_shuffling_is_a_bijection_that_keeps_the_answers_text(seed: int, answer: str) -> None:
-    """A wrong remap would train on wrong answers."""
-    row = {**ROW, "answer": answer}
+@given(SEEDS, st.sampled_from(LETTERS), st.lists(st.text(max_size=8), min_size=4, max_size=4))
+def test_shuffling_is_a_bijection_that_keeps_the_answers_text(seed: int, answer: str, texts: list[str]) -> None:
+    """A wrong remap would train on wrong answers; choices may be equal or empty."""
+    row = {**ROW, **dict(zip(LETTERS, texts, strict=True)), "answer": answer}
     shuffled = shuffle_choices(row, random.Random(seed))
     assert sorted(shuffled[x] for x in LETTERS) == sorted(row[x] for x in LETTERS)
     assert shuffled[shuffled["answer"]] == row[answer]
@@ -56,6 +63,10 @@ def test_shuffling_reaches_every_position() -> None:
         (
             "What color is the car in the image?",
             {f"{w} color is the car in the {n}?" for w in ("What", "Which") for n in ("image", "picture", "photo")},
+        ),
+        (
+            "이 사진은 어디에서 찍힌 것일까요?",
+            {f"이 {n} 어디에서 찍힌 것일까요?" for n in ("사진은", "이미지는")},
         ),
     ],
 )
@@ -90,8 +101,43 @@ def test_paraphrasing_never_adds_or_drops_a_negation_or_direction(question: str,
 
 
 def test_same_seed_row_and_epoch_give_the_same_row() -> None:
-    """A resumed run must see what the interrupted one would have seen; with both switches off nothing changes."""
+    """A resumed run must see what the interrupted one would have seen."""
     both = AugmentConfig(shuffle_choices=True, paraphrase=True)
     assert augment_row(ROW, both, 1, 2) == augment_row(ROW, both, 1, 2)
     assert len({str(augment_row(ROW, both, 1, epoch)) for epoch in range(20)}) > 5
-    assert augment_row(ROW, AugmentConfig(shuffle_choices=False, paraphrase=False), 1, 2) == ROW
+    assert ROW["answer"] == "c", "the table's own row stays"
+
+
+def test_nothing_is_varied_unless_it_is_asked_for() -> None:
+    """config.yaml as it is shipped."""
+    settings = yaml.safe_load((rows.ROOT / "config.yaml").read_text(encoding="utf-8"))["train"]["augment"]
+    assert all(augment_row(ROW, AugmentConfig(**settings), 1, epoch) == ROW for epoch in range(20))
+
+
+def test_validation_rows_are_never_varied(tmp_path, monkeypatch) -> None:
+    """Accuracy on reworded questions would not be that of the questions that are asked."""
+    tiny_qwen.model().save_pretrained(tmp_path / "base")
+    tiny_qwen.processor().save_pretrained(tmp_path / "base")
+    table = pd.DataFrame(rows.make_rows(tmp_path, 8))
+    table["sha256"] = [file_digest(file) for file in table["image_file"]]
+    table.to_parquet(tmp_path / "train.parquet")
+    pd.DataFrame({"id": table["id"], "fold": [0, 1] * 4, "group": range(8)}).to_parquet(tmp_path / "folds.parquet")
+    varied = []
+    monkeypatch.setattr(
+        training_loop, "augment_row", lambda row, *rest: varied.append(row["id"]) or augment_row(row, *rest)
+    )
+    config = yaml.safe_load((rows.ROOT / "config.yaml").read_text(encoding="utf-8"))
+    augment = {"shuffle_choices": True, "paraphrase": True}
+    train_adapter(
+        table=tmp_path / "train.parquet",
+        folds=tmp_path / "folds.parquet",
+        fold=0,
+        model=vars(rows.model_config(base=str(tmp_path / "base"), max_pixels=56 * 56)),
+        prompt=config["prompt"],
+        train=config["train"] | {"epochs": 2, "batch_size": 4, "trackers": [], "augment": augment},
+        best=None,
+        out=tmp_path / "adapter",
+        work=tmp_path / "work",
+        store={"path": str(tmp_path / "store"), "gb": 1},
+    )
+    assert sorted(varied) == sorted(2 * list(table["id"][1::2])), "each training row once an epoch, no other"

@@ -5,13 +5,14 @@ Pure functions of a row and a random generator; validation and test rows never c
 
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vqaflow.config import LETTERS, AugmentConfig
 
 # Groups of wordings that mean the same wherever they stand; a wording is found only as a whole word (see `_pattern`).
 KOREAN_NOUNS = ("이미지", "사진", "그림")
+PHOTOGRAPHED = ("찍", "촬영")  # nobody takes a 그림
 KOREAN_ENDINGS = (
     ("은 무엇인가요?", "은 무엇입니까?", "은 무엇일까요?"),
     ("는 무엇인가요?", "는 무엇입니까?", "는 무엇일까요?"),
@@ -65,14 +66,15 @@ def shuffle_choices(row: Mapping[str, Any], rng: random.Random) -> dict[str, Any
 
 def paraphrase(question: str, rng: random.Random) -> str:
     """`question` with wordings replaced by others of the same meaning; what is not known stays as it is."""
-    question = NOUN.sub(lambda found: _other_noun(found, rng), question)
+    nouns = KOREAN_NOUNS[:2] if any(word in question for word in PHOTOGRAPHED) else KOREAN_NOUNS
+    question = NOUN.sub(lambda found: _other_noun(found, nouns, rng), question)
     for group in (*KOREAN_SEEING, *KOREAN_ENDINGS, *ENGLISH):
         question = _swap(question, group, rng)
     return question
 
 
-def _other_noun(found: re.Match[str], rng: random.Random) -> str:
-    noun = rng.choice(KOREAN_NOUNS)
+def _other_noun(found: re.Match[str], nouns: Sequence[str], rng: random.Random) -> str:
+    noun = rng.choice(nouns)
     rest = found["rest"]
     if noun == "이미지":
         rest = CONSONANT_TO_VOWEL.get(rest, rest)
