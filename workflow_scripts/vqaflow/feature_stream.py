@@ -16,7 +16,8 @@ from vqaflow.fp16_guard import finite_features
 
 # Patches in one call of the tower: 8 images of 768 visual tokens fill a large GPU and still fit a small one.
 TOWER_PATCHES = 24576
-READERS = 4
+READERS, WRITERS = 4, 2
+MOST_WRITES = 64  # features that wait to be written; a disk that is slower than the GPU keeps fewer, and stops nothing
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class FeatureStream:
         waiting: deque[tuple[Sequence[Prepared], dict[str, Future[Source]]]] = deque()
         sources: dict[str, Future[Source]] = {}
         features: dict[str, torch.Tensor] = {}
-        with ThreadPoolExecutor(READERS) as pool:
+        with ThreadPoolExecutor(READERS) as pool, ThreadPoolExecutor(WRITERS) as writers:
             for batch in [*batches, None]:
                 if batch is not None:
                     images = {item.row["sha256"]: item for item in batch}
@@ -56,7 +57,7 @@ class FeatureStream:
                 if len(waiting) > 1 or (batch is None and waiting):
                     now, found = waiting.popleft()
                     features = {image: known for image, known in features.items() if image in found}
-                    features |= self._computed(now, {i: f for i, f in found.items() if i not in features}, pool)
+                    features |= self._computed(now, {i: f for i, f in found.items() if i not in features}, writers)
                     yield now, [features[item.row["sha256"]] for item in now]
 
     def _read(self, item: Prepared) -> Source:
@@ -71,16 +72,14 @@ class FeatureStream:
         return values.pin_memory() if self.base.device.type == "cuda" else values
 
     def _computed(
-        self, batch: Sequence[Prepared], sources: Mapping[str, "Future[Source]"], pool: ThreadPoolExecutor
+        self, batch: Sequence[Prepared], sources: Mapping[str, "Future[Source]"], writers: ThreadPoolExecutor
     ) -> dict[str, torch.Tensor]:
         """Features of the images in `sources`, by the image's digest; new ones are written in the background."""
         device, items = self.base.device, {item.row["sha256"]: item for item in batch}
         ready = {image: source.result() for image, source in sources.items()}
         made = {i: s.features.to(device, non_blocking=True) for i, s in ready.items() if s.features is not None}
         todo = [image for image in ready if image not in made]
-        for write in self.writes:  # so that a slow disk is waited for, instead of filling the memory
-            write.result()
-        self.writes = []
+        self.writes = [write for write in self.writes if not write.done()]
         for group in groups_of([len(ready[image].patches) for image in todo], TOWER_PATCHES):
             images = [todo[i] for i in group]
             rows = [items[image] for image in images]
@@ -89,6 +88,6 @@ class FeatureStream:
                 self.base.visual, patches, [item.encoded.grid for item in rows], [item.row for item in rows]
             )
             made.update(zip(images, new, strict=True))
-            if self.folder:
-                self.writes += [pool.submit(self.folder.write, i, f.cpu()) for i, f in zip(images, new, strict=True)]
+            if self.folder and len(self.writes) < MOST_WRITES:
+                self.writes += [writers.submit(self.folder.write, i, f.cpu()) for i, f in zip(images, new, strict=True)]
         return made

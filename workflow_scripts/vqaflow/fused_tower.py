@@ -16,6 +16,8 @@ from vqaflow.layouts import has_flash_attention
 
 # Rows of half-precision matrices that start at addresses of 16 bytes are read by the fast kernels only.
 ALIGNED, PADDED_TO = 8, 128
+# A padding unit of the MLP whose gate and up have these biases alone is silu(16) / 16 = 1: its weights are a bias.
+UNIT_GATE, UNIT_UP = 16.0, 0.0625
 
 
 @dataclass(frozen=True)
@@ -33,18 +35,28 @@ class TowerBlock:
     def __init__(self, block: Any, kernels: Kernels) -> None:
         self.kernels = kernels
         self.norms = [(norm.weight.detach(), norm.variance_epsilon) for norm in (block.norm1, block.norm2)]
-        self.qkv, self.out, self.mlp = block.attn.qkv, block.attn.proj, block.mlp
+        self.qkv, self.out = block.attn.qkv, block.attn.proj
         self.heads, self.scale = block.attn.num_heads, block.attn.scaling
-        inner = block.mlp.gate_proj.out_features
-        more = 0 if inner % ALIGNED == 0 else -inner % PADDED_TO
-        parts = [block.mlp.gate_proj, block.mlp.up_proj]
-        self.gate_up = torch.cat([pad(part.weight.detach(), (0, 0, 0, more)) for part in parts])
-        self.gate_up_bias = torch.cat([pad(part.bias.detach(), (0, more)) for part in parts])
-        self.down = pad(block.mlp.down_proj.weight.detach(), (0, more)) if more else block.mlp.down_proj.weight.detach()
-        # The modules' own weights become views into these, so that they exist once.
-        for part, rows in zip(parts, self.gate_up.split(inner + more), strict=True):
-            part.weight.data = rows[:inner]
-        block.mlp.down_proj.weight.data = self.down[:, :inner]
+        self.inner = block.mlp.gate_proj.out_features
+        self.padding = 0 if self.inner % ALIGNED == 0 else -self.inner % PADDED_TO
+        self._lay_out(block.mlp)
+
+    def _lay_out(self, mlp: Any) -> None:
+        """Pad and join the MLP's weights; the modules' own become views into them, so that they exist once."""
+        parts, padding = [mlp.gate_proj, mlp.up_proj], self.padding
+        self.gate_up = torch.cat([pad(part.weight.detach(), (0, 0, 0, padding)) for part in parts])
+        biases = [pad(part.bias.detach(), (0, padding)) for part in parts]
+        self.down, self.down_bias = mlp.down_proj.weight.detach(), mlp.down_proj.bias.detach()
+        if padding:
+            for bias, unit in zip(biases, (UNIT_GATE, UNIT_UP), strict=True):
+                bias[self.inner] = unit
+            self.down = torch.cat(
+                [self.down, self.down_bias[:, None], self.down.new_zeros(len(self.down), padding - 1)], 1
+            )
+        self.gate_up_bias = torch.cat(biases)
+        for part, rows in zip(parts, self.gate_up.split(self.inner + padding), strict=True):
+            part.weight.data = rows[: self.inner]
+        mlp.down_proj.weight.data = self.down[:, : self.inner]
 
     def forward(self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, segments: Segments) -> torch.Tensor:
         """(N, H) to (N, H); cos and sin are (N, 1, D)."""
@@ -55,7 +67,8 @@ class TowerBlock:
         mixed = self._attend(q, k, v, segments)
         x = linear(mixed.flatten(1), self.out.weight, self.out.bias).add_(x)
         gate_up = linear(kernels.norm(x, *self.norms[1]), self.gate_up, self.gate_up_bias)
-        return linear(kernels.gated(gate_up), self.down, self.mlp.down_proj.bias).add_(x)
+        out = torch.addmm(x, kernels.gated(gate_up), self.down.T)
+        return out if self.padding else out.add_(self.down_bias)
 
     def _attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, segments: Segments) -> torch.Tensor:
         """Attention (N, heads, D) within segments."""
@@ -111,6 +124,12 @@ def tower_of(visual: Any) -> FusedTower:
     """The fused forward of `visual`, made when first asked for and whenever the tower's weights were replaced."""
     fused = visual.__dict__.get("_fused_tower")
     if fused is None or not fused.is_current:
-        fused = FusedTower(visual)
+        fused = FusedTower(visual, visual.__dict__.get("_fused_kernels"))
         visual.__dict__["_fused_tower"] = fused
     return fused
+
+
+def use_kernels(visual: Any, kernels: Kernels) -> None:
+    """Let the fused forward of `visual` run with `kernels`."""
+    visual.__dict__["_fused_kernels"] = kernels
+    visual.__dict__.pop("_fused_tower", None)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn.functional import silu
 
-CHUNK_TOKENS = 512
+from vqaflow.progress import log
 
 
 def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
@@ -47,9 +47,11 @@ def gated_backward(grad: torch.Tensor, gate_up: torch.Tensor) -> torch.Tensor:
 
 
 def gated_backward_in_place(grad: torch.Tensor, gate_up: torch.Tensor) -> torch.Tensor:
-    """`gated_backward` written over `gate_up`, a few tokens at a time: its float32 values take little memory so."""
-    for part, both in zip(grad.split(CHUNK_TOKENS), gate_up.split(CHUNK_TOKENS), strict=True):
-        both.copy_(gated_backward(part, both))
+    """`gated_backward` written over `gate_up`, for eager mode: no float32 values in memory."""
+    gate, up = gate_up.chunk(2, dim=-1)
+    grad_open = grad * up
+    torch.mul(grad, silu(gate), out=up)
+    gate.copy_(torch.ops.aten.silu_backward(grad_open, gate))
     return gate_up
 
 
@@ -68,3 +70,16 @@ class Kernels:
         """One kernel each, for any number of tokens."""
         functions = (rms_norm, rms_norm_backward, rotate, gated, gated_backward)
         return cls(*(torch.compile(f, dynamic=True) for f in functions))
+
+
+def can_compile(device: torch.device) -> bool:
+    """Whether kernels can be compiled for `device`: on a GPU, with Triton and a C compiler for it in their places."""
+    if device.type != "cuda":
+        return False
+    try:
+        Kernels.compiled().gated(torch.ones(16, 16, device=device, dtype=torch.float16))
+    except Exception as error:  # each missing part of the chain has an exception of its own
+        reason = (str(error).splitlines() or [""])[0]
+        log.warning("kernels are not compiled, which costs a fifth of the speed (%s: %s)", type(error).__name__, reason)
+        return False
+    return True

@@ -78,7 +78,7 @@ def read_run(adapter: Path) -> dict[str, Any]:
         raise UserError(f"{file}: missing, so nobody can tell what the adapter was trained on. {again}.") from None
     except ValueError as error:
         raise UserError(f"{file}: damaged ({error}). {again}.") from error
-    if not all(isinstance(run.get(key), dict) for key in ("parity", "versions")):
+    if not isinstance(run, dict) or not all(isinstance(run.get(key), dict) for key in ("parity", "versions")):
         raise UserError(f"{file}: it lacks `parity` or `versions`. {again}.")
     return run
 

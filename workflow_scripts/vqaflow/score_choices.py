@@ -170,6 +170,7 @@ def _score(
     from vqaflow.encoding import RowEncoder
     from vqaflow.feature_cache import FeatureFolder
     from vqaflow.fused_decoder import FusedDecoder
+    from vqaflow.kernels import can_compile
     from vqaflow.parity import check_parity
     from vqaflow.scoring import Scorer
 
@@ -177,7 +178,7 @@ def _score(
     base = open_base(task.model, bases)
     encoder = RowEncoder(base.processor, task.model, task.prompt)
     check_parity(folder, base, encoder, task.model, task.prompt)
-    decoder = FusedDecoder(base)
+    decoder = FusedDecoder(base, can_compile(base.device))
     kept = FeatureFolder(Path(features["path"]), base, encoder, task.view, features["gb"]) if features["gb"] else None
     scorer = Scorer(decoder, encoder, task.view, task.orders, batch_tokens, kept)
     items = scorer.prepare(rows.to_dict("records"))

@@ -18,6 +18,7 @@ from vqaflow.feature_cache import FeatureFolder
 from vqaflow.feature_stream import FeatureStream, Prepared
 from vqaflow.fp16_guard import name_of
 from vqaflow.fused_decoder import FusedDecoder
+from vqaflow.fused_tower import use_kernels
 from vqaflow.layouts import make_layout
 from vqaflow.orders import inverse
 from vqaflow.progress import log
@@ -69,6 +70,7 @@ class Scorer:
         self.orders = list(orders)
         self.batch_tokens = batch_tokens
         self.features = FeatureStream(self.base, encoder, view, folder)
+        use_kernels(self.base.visual, decoder.kernels)
         self.letter_rows_4H = self.base.letter_rows(encoder.letter_ids)
         self.undo_K4 = torch.tensor([inverse(order) for order in self.orders])
 
