@@ -57,14 +57,15 @@ rule explore_data:
         test="results/tables/test.parquet",
         folds="results/folds.parquet",
     output:
-        summary="results/eda/summary.json",
-        figures=report(
-            directory("results/eda/figures"),
+        # The folder, which is replaced as a whole, and in it the file that others depend on: only files have checksums.
+        folder=report(
+            directory("results/eda"),
             patterns=["{figure}.png"],
             caption="../docs/captions/eda.rst",
             category="1 Data",
             labels={"figure": "{figure}"},
         ),
+        summary="results/eda/summary.json",
     log:
         "results/logs/explore_data.log",
     conda:

@@ -278,3 +278,10 @@ def test_by_hand(run, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["make_folds", "--config", str(config), "--results", str(tmp_path)])
     make_folds.main()
     assert len(pd.read_parquet(tmp_path / "folds.parquet")) == 40 and (tmp_path / "folds.report.json").exists()
+
+
+def test_missing_tables_name_the_rule_that_makes_them(tmp_path):
+    """By hand, stages are easily run in the wrong order."""
+    with pytest.raises(UserError, match="tables/train.parquet.*validate_tables"):
+        out = {"folds_out": tmp_path / "folds.parquet", "report_out": tmp_path / "report.json"}
+        make_folds.make_folds(train=tmp_path / "tables/train.parquet", test=tmp_path, **SETTINGS, **out)

@@ -12,5 +12,5 @@ with stage(snakemake.log[0]):
         folds=Path(snakemake.input.folds),
         min_pixels=snakemake.params.min_pixels,
         max_pixels=snakemake.params.max_pixels,
-        out_dir=Path(snakemake.output.summary).parent,
+        out_dir=Path(snakemake.output.folder),
     )

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from vqaflow.artifacts import read_table
 from vqaflow.config import LETTERS, QTYPES, load_config
 from vqaflow.eda_figures import draw_all
 from vqaflow.files import atomic_folder, write_json
@@ -26,20 +27,21 @@ Tables = Mapping[str, pd.DataFrame]
 
 
 def explore_data(*, train: Path, test: Path, folds: Path, min_pixels: int, max_pixels: int, out_dir: Path) -> None:
-    """Write ``summary.json`` and ``figures/*.png`` (see eda_figures) into `out_dir`.
+    """Write ``summary.json`` and one PNG a figure (see eda_figures) into `out_dir`, which is replaced as a whole.
 
     `min_pixels` and `max_pixels` are the model's, which decide how many visual tokens an image costs.
     """
     tables = {
-        "train": pd.read_parquet(train, columns=[*COLUMNS, "answer"]),
-        "test": pd.read_parquet(test, columns=COLUMNS),
+        "train": read_table(train, "validate_tables", [*COLUMNS, "answer"]),
+        "test": read_table(test, "validate_tables", COLUMNS),
     }
     tables = {name: describe(table, min_pixels, max_pixels) for name, table in tables.items()}
-    tables["train"] = tables["train"].merge(pd.read_parquet(folds), on="id", validate="one_to_one")
+    assigned = read_table(folds, "make_folds", ["id", "fold", "group"])
+    tables["train"] = tables["train"].merge(assigned, on="id", validate="one_to_one")
     summary = summarise(tables, min_pixels, max_pixels)
-    with atomic_folder(out_dir / "figures") as folder:
+    with atomic_folder(out_dir) as folder:
+        write_json(folder / "summary.json", summary)
         draw_all(tables, summary, folder)
-    write_json(out_dir / "summary.json", summary)
     tokens = summary["visual_tokens"]["train"]
     log.info(
         "eda: %d training and %d test rows, %.0f visual tokens a training image on average; see %s",

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from vqaflow.artifacts import read_table
 from vqaflow.config import LETTERS, load_config
 from vqaflow.errors import UserError
 from vqaflow.files import atomic_path, write_json
@@ -36,7 +37,8 @@ def make_folds(
     folds.
     """
     columns = ["id", "sha256", "phash", "qtype", "answer", "question", *LETTERS]
-    table = pd.read_parquet(train, columns=columns)
+    table = read_table(train, "validate_tables", columns)
+    seen = read_table(test, "validate_tables", ["id", "sha256", "phash"])
     groups_N = row_groups(table, group_by, near_distance)
     count = int(groups_N.max()) + 1
     if count < n:
@@ -55,7 +57,7 @@ def make_folds(
         "groups": group_report(groups_N),
         "folds": fold_sizes(fold_N, groups_N, n),
         "balance": balance_report(strata, fold_N, groups_N),
-        "in_test": seen_images(table, pd.read_parquet(test, columns=["id", "sha256", "phash"]), near_distance),
+        "in_test": seen_images(table, seen, near_distance),
     }
     tell(report)
     with atomic_path(folds_out) as partial:
