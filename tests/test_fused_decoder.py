@@ -33,7 +33,7 @@ def adapted(targets: tuple[str, ...]) -> Base:
     torch.manual_seed(2)
     with torch.no_grad():
         for weight in trainable(base):
-            weight.add_(torch.randn_like(weight) * 0.3)
+            weight.add_(torch.randn_like(weight) * 0.15)
     return base
 
 
@@ -83,7 +83,7 @@ def test_joined_weights_leave_the_model_as_it_was(table) -> None:
     base = adapted(ALL)
     encoder = RowEncoder(base.processor, rows.model_config(), rows.prompt_config())
     encoded = [encoder.encode(table[0], ["abcd"], rows.VIEW)]
-    features = [torch.randn(int(encoded[0].grid[1] * encoded[0].grid[2] // 4), 32)]
+    features = [torch.randn(int(encoded[0].grid[1] * encoded[0].grid[2] // 4), 64)]
     batch = pack(encoded, encoder.image_token, 0)
     before = answer_states(base.language_model, batch, features)
     FusedDecoder(base)

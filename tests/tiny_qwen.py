@@ -70,20 +70,20 @@ def model(seed: int = 0, dtype: torch.dtype = torch.float32) -> Qwen2_5_VLForCon
     config = Qwen2_5_VLConfig(
         text_config={
             "vocab_size": len(tokenizer),
-            "hidden_size": 32,
+            "hidden_size": 64,
             "intermediate_size": 64,
             "num_hidden_layers": 2,
             "num_attention_heads": 4,
             "num_key_value_heads": 2,
             "max_position_embeddings": 2048,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 2]},
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 3, 3]},
         },
         vision_config={
             "depth": 3,
             "hidden_size": 32,
             "intermediate_size": 48,
             "num_heads": 2,
-            "out_hidden_size": 32,
+            "out_hidden_size": 64,
             "fullatt_block_indexes": [1],
             "window_size": 56,
         },
@@ -97,7 +97,7 @@ def model(seed: int = 0, dtype: torch.dtype = torch.float32) -> Qwen2_5_VLForCon
     with torch.no_grad():  # the default initialisation leaves attention nearly uniform: errors in masks would not show
         for weight in network.parameters():
             if weight.ndim > 1:
-                weight.mul_(12)
+                weight.mul_(6)
     return network
 
 

@@ -45,6 +45,7 @@ class Base:
         """Move modules that the job needs rarely or never to the host's memory."""
         for module in modules:
             module.to("cpu")
+            module.__dict__.pop("_fused_tower", None)  # it holds the weights too, and is made anew when asked for
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 

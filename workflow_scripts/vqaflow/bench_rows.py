@@ -1,6 +1,7 @@
 """Rows that are made instead of encoded, for models without a processor: token ids, positions, patches."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -42,6 +43,7 @@ class MadeRows:
         fields = {"question": "?", "width": 1, "height": 1, "image_file": "made"} | dict.fromkeys("abcd", "-")
         return [fields | {"id": f"made_{i}", "answer": "abcd"[i % 4]} for i in range(count)]
 
+    @lru_cache(maxsize=256)  # noqa: B019 - lives as long as the benchmark
     def encoded(self, number: int, orders: int) -> EncodedRow:
         """The encoding of row `number` in so many orders."""
         draw = torch.Generator().manual_seed(number)

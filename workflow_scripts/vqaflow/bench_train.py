@@ -136,7 +136,6 @@ class Bench:
             width=self.dtype.itemsize,
             quantized=self.quantization == "nf4",
             tower=not cached,
-            compiled=train.compile,
         )
 
     def trainer(self, train: TrainConfig, orders: int, cached: bool, kept: int) -> tuple[Trainer, list[Any]]:

@@ -10,8 +10,10 @@ from dataclasses import dataclass, replace
 from vqaflow.shapes import Shape
 
 GIB = 2**30
-# NF4 with double quantisation: half a byte, an 8-bit scale for 64 weights, and a float32 scale for 256 of those.
+# NF4 with double quantisation: half a byte, an 8-bit scale for 64 weights, and a float32 scale for 256 of those; and
+# the scales of 64 weights once more as float32, as the fused decoder wants them.
 NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
+NF4_SCALES = 4 / 64
 ADAPTER_BYTES = 12  # float32: weight and AdamW's two moments
 WORKSPACE_GIB = 0.1  # matrix products' and attention's
 # Of a GPU's memory that torch's tensors cannot have: the driver's context, and gaps between them.
@@ -35,7 +37,6 @@ class Footprint:
     tower: bool = True
     head: bool = False
     embedding: bool = False
-    compiled: bool = False
     library: bool = False  # LoRA dropout: the library's layers instead of the fused decoder
     checkpointed: bool = True
 
@@ -51,14 +52,17 @@ class Footprint:
         table = shape.vocabulary * shape.hidden * width
         tables = self.embedding + (self.head and not (shape.tied and self.embedding))
         parts = {
-            "decoder": shape.linear_weights * (NF4_BYTES if self.quantized else width),
+            "decoder": shape.linear_weights * self._weight_bytes(),
             "vision tower": shape.tower_weights * width * self.tower,
             "embedding and head": table * tables,
-            "adapter and optimiser": self.adapter_weights * (ADAPTER_BYTES + 4 * self.accumulates),
+            "adapter and optimiser": self.adapter_weights * (ADAPTER_BYTES + 4 * self.accumulates + width),
             "kept for backward": self._kept(),
             "working memory": self._working() + WORKSPACE_GIB * GIB,
         }
         return {name: size / GIB for name, size in parts.items()}
+
+    def _weight_bytes(self) -> float:
+        return NF4_BYTES + NF4_SCALES * (not self.library) if self.quantized else self.width
 
     def _kept(self) -> float:
         """Two inputs a layer, and gate and up products of the layers that keep them."""
@@ -75,8 +79,7 @@ class Footprint:
             return LIBRARY_TRANSIENT * token * shape.inner * self.checkpointed + 3 * matrix
         recomputed = 2 * (self.kept_layers < shape.layers - 1)
         first = (2 + recomputed) * token * shape.inner + 3 * matrix
-        second = (3 + 2 * self.compiled) * token * shape.inner + 2 * matrix
-        return max(first, second) + 2 * token * shape.hidden
+        return max(first, 5 * token * shape.inner + 2 * matrix) + 2 * token * shape.hidden
 
     @property
     def peak_gib(self) -> float:

@@ -24,111 +24,109 @@ from vqaflow.kernels import Kernels, rms_norm
 from vqaflow.layouts import Layout
 
 Grads = list[torch.Tensor]
+Angles = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # cosines, sines and negated sines (N, 1, D)
 
 
 class Projection:
-    """Linears that read the same input, as one matrix product (N, I) to (N, O), with their adapters."""
+    """Linears that read the same input, as one matrix product (N, I) to (N, O), with their adapters.
+
+    The adapters' weights stand in buffers of the compute dtype, which `FusedDecoder` fills before a forward pass:
+    A of all linears below each other (R, I), times the scaling, and B of each (O_i, r).
+    """
 
     def __init__(self, linears: Sequence[Any]) -> None:
         self.bases = [getattr(module, "base_layer", module) for module in linears]
-        self.sizes = [base.out_features for base in self.bases]
-        self.inputs = self.bases[0].in_features
-        adapted = [hasattr(module, "lora_A") for module in linears]
-        self.adapted = [i for i, has in enumerate(adapted) if has]
-        self.parameters: list[torch.nn.Parameter] = []
-        self.scalings: list[float] = []
-        for i in self.adapted:
-            module = linears[i]
-            self.parameters += [module.lora_A["default"].weight, module.lora_B["default"].weight]
-            self.scalings.append(module.scaling["default"])
-        self.quantized = hasattr(self.bases[0].weight, "quant_state")
-        self.bias = None
-        if self.bases[0].bias is not None:
-            self.bias = torch.cat([base.bias.detach() for base in self.bases])
-        self.plain = None if self.quantized else self._joined_weights()
+        self.sizes, self.inputs = [base.out_features for base in self.bases], self.bases[0].in_features
+        self.state = getattr(self.bases[0].weight, "quant_state", None)
+        self.joined = self._joined_weights()
+        self.absmax = torch.cat([absmax_of(base.weight.quant_state) for base in self.bases]) if self.quantized else None
+        self.bias = None if self.bases[0].bias is None else torch.cat([base.bias.detach() for base in self.bases])
+        self._hold_adapters([(i, module) for i, module in enumerate(linears) if hasattr(module, "lora_A")])
         # An adapter that scoring merges into the weights, a pass at a time: A (R, I) and scaled B (O, R).
         self.delta: tuple[torch.Tensor, torch.Tensor] | None = None
 
+    @property
+    def quantized(self) -> bool:
+        """Whether the weights are NF4."""
+        return self.state is not None
+
     def _joined_weights(self) -> torch.Tensor:
         """The weights below each other; the modules' own become views into them, so that they exist once."""
-        if len(self.bases) == 1:
-            return self.bases[0].weight.detach()
-        joined = torch.cat([base.weight.detach() for base in self.bases])
-        for base, part in zip(self.bases, joined.split(self.sizes), strict=True):
+        weights = [base.weight.data for base in self.bases]
+        if len(weights) == 1:
+            return weights[0]
+        joined = torch.cat(weights)
+        for base, part in zip(self.bases, joined.split([len(weight) for weight in weights]), strict=True):
             base.weight.data = part
         return joined
 
+    def _hold_adapters(self, adapted: Sequence[tuple[int, Any]]) -> None:
+        """Note the adapters of linears (number, PEFT's module), where they stand, and make their buffers."""
+        pairs = [(module.lora_A["default"].weight, module.lora_B["default"].weight) for _, module in adapted]
+        self.parameters: list[torch.nn.Parameter] = [weight for pair in pairs for weight in pair]
+        scalings = {module.scaling["default"] for _, module in adapted}
+        assert len(scalings) <= 1, "the adapters of one projection share their scaling"
+        self.scaling = scalings.pop() if scalings else 1.0
+        starts, ranks = [sum(self.sizes[:i]) for i, _ in adapted], [len(a) for a, _ in pairs]
+        self.rows = [slice(start, start + self.sizes[i]) for start, (i, _) in zip(starts, adapted, strict=True)]
+        self.columns = [slice(sum(ranks[:i]), sum(ranks[: i + 1])) for i in range(len(ranks))]
+        like = {"dtype": self.state.dtype if self.quantized else self.joined.dtype, "device": self.joined.device}
+        self.a_RI = torch.empty(sum(ranks), self.inputs, **like)
+        self.b_parts = [torch.empty(b.shape, **like) for _, b in pairs]
+
+    @property
+    def buffers(self) -> list[torch.Tensor]:
+        """Where the adapters' weights go, in the order of `parameters`."""
+        return [t for columns, b in zip(self.columns, self.b_parts, strict=True) for t in (self.a_RI[columns], b)]
+
     def weight(self, like: torch.Tensor) -> torch.Tensor:
         """(O, I) in the dtype of `like`, expanded from NF4 if need be, `delta` added."""
-        if self.plain is not None:
-            return self.plain if self.delta is None else torch.addmm(self.plain, self.delta[1], self.delta[0])
-        import bitsandbytes.functional as bnb
+        if self.state is None:
+            return self.joined if self.delta is None else torch.addmm(self.joined, self.delta[1], self.delta[0])
+        shape, state = (sum(self.sizes), self.inputs), self.state
+        assert state.dtype is like.dtype, "model.compute_dtype must be the quantised layers'"
+        assert self.inputs % state.blocksize == 0, "rows must be whole blocks"
+        expanded = torch.ops.bitsandbytes.dequantize_4bit(
+            self.joined, self.absmax, state.blocksize, state.quant_type, shape, state.dtype
+        )
+        return expanded if self.delta is None else expanded.addmm_(self.delta[1], self.delta[0])
 
-        out = torch.empty(sum(self.sizes), self.inputs, dtype=like.dtype, device=like.device)
-        for base, part in zip(self.bases, out.split(self.sizes), strict=True):
-            assert base.weight.quant_state.dtype is like.dtype, "model.compute_dtype must be the quantised layers'"
-            if part.is_cuda:
-                bnb.dequantize_4bit(base.weight.data, base.weight.quant_state, out=part)
-            else:
-                part.copy_(bnb.dequantize_4bit(base.weight.data, base.weight.quant_state))
-        return out if self.delta is None else out.addmm_(self.delta[1], self.delta[0])
-
-    def adapters(self, parameters: Sequence[torch.Tensor], dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-        """All A below each other (R, I), and all scaled B on a diagonal (O, R), so that one product each serves all."""
-        a_RI = torch.cat([a.to(dtype) for a in parameters[0::2]])
-        b_OR = a_RI.new_zeros(sum(self.sizes), a_RI.shape[0])
-        for rows, columns, b, scaling in zip(*self._blocks(parameters), parameters[1::2], self.scalings, strict=True):
-            b_OR[rows, columns] = (b * scaling).to(dtype)
-        return a_RI, b_OR
-
-    def _blocks(self, parameters: Sequence[torch.Tensor]) -> tuple[list[slice], list[slice]]:
-        """Where each adapter stands among the outputs and among the ranks."""
-        starts = [sum(self.sizes[:i]) for i in self.adapted]
-        rows = [slice(start, start + self.sizes[i]) for start, i in zip(starts, self.adapted, strict=True)]
-        columns, at = [], 0
-        for a in parameters[0::2]:
-            columns.append(slice(at, at + a.shape[0]))
-            at += a.shape[0]
-        return rows, columns
-
-    def forward(
-        self,
-        x: torch.Tensor,
-        weight: torch.Tensor,
-        parameters: Sequence[torch.Tensor],
-        residual: torch.Tensor | None = None,
-    ) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, weight: torch.Tensor, residual: torch.Tensor | None = None) -> torch.Tensor:
         """The projections' outputs side by side, added to `residual` if there is one."""
         out = linear(x, weight, self.bias) if residual is None else torch.addmm(residual, x, weight.T)
-        if parameters:
-            a_RI, b_OR = self.adapters(parameters, x.dtype)
-            out.addmm_(x @ a_RI.T, b_OR.T)
+        if self.parameters:
+            read_NR = x @ self.a_RI.T
+            for rows, columns, b in zip(self.rows, self.columns, self.b_parts, strict=True):
+                out[:, rows].addmm_(read_NR[:, columns], b.T)
         return out
 
     def backward(
-        self,
-        grad: torch.Tensor,
-        x: torch.Tensor,
-        weight: torch.Tensor,
-        parameters: Sequence[torch.Tensor],
-        input_needed: bool = True,
+        self, grad: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, input_needed: bool = True
     ) -> tuple[torch.Tensor | None, Grads]:
-        """The gradient (N, I) for x, if needed, and those of the adapters' weights, float32."""
-        grads: Grads = []
-        inner_NR = None
-        if parameters:
-            a_RI, b_OR = self.adapters(parameters, x.dtype)
-            read_NR, inner_NR = x @ a_RI.T, grad @ b_OR
-            grad_a_RI = (inner_NR.T @ x).float()
-            for rows, columns, scaling in zip(*self._blocks(parameters), self.scalings, strict=True):
-                grad_b = (grad[:, rows].T @ read_NR[:, columns]).float()
-                grads += [grad_a_RI[columns], grad_b * scaling]
-        if not input_needed:
-            return None, grads
-        grad_x = grad @ weight
-        if inner_NR is not None:
-            grad_x.addmm_(inner_NR, a_RI)
-        return grad_x, grads
+        """The gradient (N, I) for x, if needed, and those of the adapters' weights."""
+        grad_x = grad @ weight if input_needed else None
+        if not self.parameters:
+            return grad_x, []
+        read_NR = x @ self.a_RI.T
+        inner, grads_b = [], []
+        for rows, columns, b in zip(self.rows, self.columns, self.b_parts, strict=True):
+            inner.append(grad[:, rows] @ b)
+            grads_b.append(grad[:, rows].T @ read_NR[:, columns])
+        inner_NR = torch.cat(inner, dim=1)
+        grad_a_RI = (inner_NR.T @ x).mul_(self.scaling)
+        if grad_x is not None:
+            grad_x.addmm_(inner_NR, self.a_RI)
+        pairs = [(grad_a_RI[columns], grad_b) for columns, grad_b in zip(self.columns, grads_b, strict=True)]
+        return grad_x, [part for pair in pairs for part in pair]
+
+
+def absmax_of(state: Any) -> torch.Tensor:
+    """The float32 scales of NF4 blocks, unpacked once: doing so at every use costs more time than they cost memory."""
+    if not state.nested:
+        return state.absmax
+    import bitsandbytes.functional as bnb
+
+    return bnb.dequantize_blockwise(state.absmax, state.state2).float() + state.offset
 
 
 class AttentionBlock:
@@ -143,14 +141,13 @@ class AttentionBlock:
         self.head = attention.head_dim
         self.parameters = [*self.qkv.parameters, *self.out.parameters]
 
-    def heads(
-        self, x: torch.Tensor, weight: torch.Tensor, angles: tuple[torch.Tensor, torch.Tensor], parameters: Any
-    ) -> tuple[torch.Tensor, ...]:
+    def heads(self, x: torch.Tensor, weight: torch.Tensor, angles: Angles) -> tuple[torch.Tensor, ...]:
         """The normed input, and queries, keys and values (N, heads, D) with positions applied."""
         normed = self.kernels.norm(x, self.norm, self.eps)
-        parts = self.qkv.forward(normed, weight, parameters).split(self.qkv.sizes, dim=-1)
-        q, k, v = (part.unflatten(-1, (-1, self.head)) for part in parts)
-        return normed, self.kernels.rotate(q, *angles), self.kernels.rotate(k, *angles), v
+        heads = self.qkv.forward(normed, weight).unflatten(-1, (-1, self.head))
+        queries, keys, values = (size // self.head for size in self.qkv.sizes)
+        q, k = self.kernels.rotate(heads[:, : queries + keys], *angles[:2]).split([queries, keys], dim=1)
+        return normed, q, k, heads[:, -values:]
 
 
 class MlpBlock:
@@ -167,7 +164,10 @@ class MlpBlock:
 
 
 class AttentionFunction(torch.autograd.Function):
-    """AttentionBlock, recomputed in backward; with `ends` only those tokens' outputs are wanted."""
+    """AttentionBlock, recomputed in backward; with `ends` only those tokens' outputs are wanted.
+
+    The adapters' weights are arguments only so that their gradients arrive; what is computed with are the buffers.
+    """
 
     @staticmethod
     def forward(
@@ -175,39 +175,33 @@ class AttentionFunction(torch.autograd.Function):
         x: torch.Tensor,
         block: AttentionBlock,
         layout: Layout,
-        angles: tuple[torch.Tensor, torch.Tensor],
+        angles: Angles,
         ends: torch.Tensor | None,
         *parameters: torch.Tensor,
     ) -> torch.Tensor:
         """(N, H) to (N, H), or to (len(ends), H)."""
-        ctx.save_for_backward(x, *parameters)
+        ctx.save_for_backward(x)
         ctx.block, ctx.layout, ctx.angles, ctx.ends = block, layout, angles, ends
-        split = len(block.qkv.parameters)
-        _, q, k, v = block.heads(x, block.qkv.weight(x), angles, parameters[:split])
+        _, q, k, v = block.heads(x, block.qkv.weight(x), angles)
         mixed = layout.attend(q, k, v) if ends is None else layout.attend_at_ends(q[ends], k, v)
-        residual = x if ends is None else x[ends]
-        return block.out.forward(mixed.flatten(1), block.out.weight(x), parameters[split:], residual)
+        return block.out.forward(mixed.flatten(1), block.out.weight(x), x if ends is None else x[ends])
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:
         """Gradients for x and the adapters' weights."""
-        block, ends = ctx.block, ctx.ends
-        x, *parameters = ctx.saved_tensors
-        split = len(block.qkv.parameters)
+        block, ends, (cos, _, minus_sin) = ctx.block, ctx.ends, ctx.angles
+        (x,) = ctx.saved_tensors
         weight = block.qkv.weight(x)
-        normed, *qkv = block.heads(x, weight, ctx.angles, parameters[:split])
+        normed, *qkv = block.heads(x, weight, ctx.angles)
         q, k, v = (t.detach().requires_grad_() for t in qkv)
         with torch.enable_grad():
             mixed = ctx.layout.attend(q, k, v) if ends is None else ctx.layout.attend_at_ends(q[ends], k, v)
         grad = grad.contiguous()
-        grad_mixed, out_grads = block.out.backward(
-            grad, mixed.detach().flatten(1), block.out.weight(x), parameters[split:]
-        )
+        grad_mixed, out_grads = block.out.backward(grad, mixed.detach().flatten(1), block.out.weight(x))
         grad_q, grad_k, grad_v = torch.autograd.grad(mixed, (q, k, v), grad_mixed.view_as(mixed))
-        cos, sin = ctx.angles
-        unrotated = [block.kernels.rotate(g, cos, -sin) for g in (grad_q, grad_k)]
-        grad_qkv = torch.cat([g.flatten(1) for g in (*unrotated, grad_v)], dim=-1)
-        grad_normed, grads = block.qkv.backward(grad_qkv, normed, weight, parameters[:split], ctx.needs_input_grad[0])
+        unrotated = block.kernels.rotate(torch.cat([grad_q, grad_k], dim=1), cos, minus_sin)
+        grad_qkv = torch.cat([unrotated, grad_v], dim=1).flatten(1)
+        grad_normed, grads = block.qkv.backward(grad_qkv, normed, weight, ctx.needs_input_grad[0])
         grad_x = None
         if grad_normed is not None:
             residual = grad if ends is None else torch.zeros_like(x).index_copy_(0, ends, grad)
@@ -221,30 +215,26 @@ class MlpFunction(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, block: MlpBlock, *parameters: torch.Tensor) -> torch.Tensor:
         """(N, H) to (N, H)."""
-        split = len(block.gate_up.parameters)
         normed = block.kernels.norm(x, block.norm, block.eps)
-        gate_up = block.gate_up.forward(normed, block.gate_up.weight(x), parameters[:split])
-        ctx.save_for_backward(x, gate_up if block.keep else None, *parameters)
+        gate_up = block.gate_up.forward(normed, block.gate_up.weight(x))
+        ctx.save_for_backward(x, gate_up if block.keep else None)
         ctx.block = block
-        return block.down.forward(block.kernels.gated(gate_up), block.down.weight(x), parameters[split:], x)
+        return block.down.forward(block.kernels.gated(gate_up), block.down.weight(x), x)
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[Any, ...]:
         """Gradients for x and the adapters' weights."""
         block = ctx.block
-        x, gate_up, *parameters = ctx.saved_tensors
-        split = len(block.gate_up.parameters)
+        x, gate_up = ctx.saved_tensors
         normed = block.kernels.norm(x, block.norm, block.eps)
         weight = block.gate_up.weight(x)
         if gate_up is None:
-            gate_up = block.gate_up.forward(normed, weight, parameters[:split])
+            gate_up = block.gate_up.forward(normed, weight)
         grad = grad.contiguous()
-        grad_product, down_grads = block.down.backward(
-            grad, block.kernels.gated(gate_up), block.down.weight(x), parameters[split:]
-        )
+        grad_product, down_grads = block.down.backward(grad, block.kernels.gated(gate_up), block.down.weight(x))
         grad_gate_up = block.kernels.gated_backward(grad_product, gate_up)
         del gate_up, grad_product
-        grad_normed, grads = block.gate_up.backward(grad_gate_up, normed, weight, parameters[:split])
+        grad_normed, grads = block.gate_up.backward(grad_gate_up, normed, weight)
         grad_x = block.kernels.norm_backward(grad_normed, x, block.norm, block.eps, grad)
         return grad_x, None, *grads, *down_grads
 
@@ -261,35 +251,44 @@ class FusedDecoder:
         self.inverse_frequencies = model.rotary_emb.inv_freq.float()
         self.sections = model.config.rope_parameters["mrope_section"]
         assert model.config.hidden_act == "silu" and "sliding_attention" not in model.config.layer_types
+        products = [p for attention, mlp in self.layers for p in (attention.qkv, attention.out, mlp.gate_up, mlp.down)]
+        self.adapted = [projection for projection in products if projection.parameters]
 
     def keep_products(self, layers: int) -> None:
         """Let the last `layers` MLP blocks keep their gate and up products instead of recomputing them."""
         for i, (_, mlp) in enumerate(self.layers):
             mlp.keep = i >= len(self.layers) - layers
 
-    def angles(self, positions_3N: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-        """Cosines and sines (N, 1, D) of M-RoPE: each section of the frequencies turns by its own position."""
+    @torch.no_grad()
+    def refresh_adapters(self) -> None:
+        """Copy the adapters' weights into the projections' buffers, in two calls for all layers."""
+        if self.adapted:
+            buffers = [buffer for projection in self.adapted for buffer in projection.buffers]
+            torch._foreach_copy_(buffers, [weight for projection in self.adapted for weight in projection.parameters])
+            torch._foreach_mul_([p.a_RI for p in self.adapted], [p.scaling for p in self.adapted])
+
+    def angles(self, positions_3N: torch.Tensor, dtype: torch.dtype) -> Angles:
+        """M-RoPE's turns: each section of the frequencies turns by its own position."""
         turns_3NF = positions_3N[..., None].float() * self.inverse_frequencies.to(positions_3N.device)
         sections = turns_3NF.split(self.sections, dim=-1)
         turns_NF = torch.cat([section[i % 3] for i, section in enumerate(sections)], dim=-1)
         turns = torch.cat([turns_NF, turns_NF], dim=-1)[:, None]
-        return turns.cos().to(dtype), turns.sin().to(dtype)
+        cos, sin = turns.cos().to(dtype), turns.sin().to(dtype)
+        return cos, sin, -sin
 
     def embed(self, layout: Layout, features: Sequence[torch.Tensor]) -> torch.Tensor:
         """Inputs (N, H): text from the embedding table, wherever it lies, and image features in their places.
 
         `features` are in the order of the rows, as the layouts' prefixes are.
         """
-        device, dtype = self.base.device, self.base.dtype
-        table = self.embedding.weight
-        x_NH = torch.empty(len(layout.ids_N), table.shape[1], device=device, dtype=dtype)
-        text = layout.ids_N[~layout.image_N].to(table.device)
-        x_NH[(~layout.image_N).to(device)] = table[text].to(device=device, dtype=dtype, non_blocking=True)
-        x_NH[layout.image_N.to(device)] = torch.cat(list(features)).to(device=device, dtype=dtype)
-        return x_NH
+        device, dtype, table = self.base.device, self.base.dtype, self.embedding.weight
+        text = table[layout.text_ids.to(table.device)].to(device=device, dtype=dtype)
+        image = torch.cat(list(features)).to(device=device, dtype=dtype)
+        return torch.cat([text, image]).index_select(0, layout.places_N)
 
     def answer_states(self, layout: Layout, features: Sequence[torch.Tensor]) -> torch.Tensor:
         """Hidden states (B, K, H) at the answer positions, after the final norm."""
+        self.refresh_adapters()
         x = self.embed(layout, features)
         angles = self.angles(layout.positions_3N, x.dtype)
         ends = layout.ends_BK.flatten()

@@ -7,6 +7,7 @@ prefix's keys and its own (compute capability 8.0 and above). `PaddedLayout` is 
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,15 +20,15 @@ from vqaflow.encoding import EncodedRow
 class PaddedLayout:
     """B rows of T tokens, padding included, as N = B·T tokens; attention through SDPA with a mask (or just causal).
 
-    ids_N, positions_3N and image_N are int64, int64 and bool; ends_BK indexes the N tokens; K is the branches of a row.
+    text_ids are the text's token ids; with the image features behind their embeddings, places_N says where each of the
+    N tokens' inputs stands. positions_3N are M-RoPE's; ends_BK indexes the N tokens; K is the branches of a row.
     """
 
     def __init__(self, rows: Sequence[EncodedRow], image_token: int, device: torch.device, dtype: torch.dtype) -> None:
         batch = pack(rows, image_token, pad_token=0)
         self.rows, self.length = batch.ids_BT.shape
-        self.ids_N = batch.ids_BT.flatten()
+        self.text_ids, self.places_N = text_and_places(batch.ids_BT.flatten(), image_token, device)
         self.positions_3N = batch.positions_3BT.flatten(1).to(device)
-        self.image_N = batch.image_BT.flatten()
         self.ends_BK = (batch.ends_BK + self.length * torch.arange(self.rows)[:, None]).to(device)
         seen_B1TT = batch.mask_B1TT
         if seen_B1TT is None:
@@ -69,32 +70,40 @@ class FlatLayout:
     def __init__(self, rows: Sequence[EncodedRow], image_token: int, device: torch.device, dtype: torch.dtype) -> None:
         parts, self.ends_BK, queries, keys = flat_parts(rows)
         ids, positions = zip(*parts, strict=True)
-        self.ids_N = torch.tensor(list(itertools.chain.from_iterable(ids)))
+        ids_N = torch.tensor(list(itertools.chain.from_iterable(ids)))
+        self.text_ids, self.places_N = text_and_places(ids_N, image_token, device)
         self.positions_3N = torch.cat(positions, dim=1).to(device)
-        self.image_N = self.ids_N == image_token
         self.ends_BK = self.ends_BK.to(device)
-        # All keys of one group (the prefixes, then each branch of all rows) are distinct tokens.
-        self.key_groups = [torch.cat(group).to(device) for group in keys]
         key_lengths = [len(key) for group in keys for key in group]
         self.sequences = (*(cumulative(n).to(device) for n in (queries, key_lengths)), max(queries), max(key_lengths))
         branches = self.ends_BK.shape[1]
-        answering = key_lengths if branches == 1 else key_lengths[len(rows) :]
-        ones = [1] * len(answering)
-        self.ends_by_branch = self.ends_BK.T.flatten()
-        self.end_sequences = (*(cumulative(n).to(device) for n in (ones, answering)), 1, max(answering))
+        answering = keys if branches == 1 else keys[1:]
+        lengths = [len(key) for group in answering for key in group]
+        ones = [1] * len(lengths)
+        self.end_sequences = (*(cumulative(n).to(device) for n in (ones, lengths)), 1, max(lengths))
+        self.listing = None if branches == 1 else Listing.of(keys, device)
+        self.end_listing = None if branches == 1 else Listing.of(answering, device)
 
     def attend(self, q_NHD: torch.Tensor, k_NGD: torch.Tensor, v_NGD: torch.Tensor) -> torch.Tensor:
         """Attention (N, H, D) of all tokens."""
-        k, v = (ListedTokens.apply(t, self.key_groups) for t in (k_NGD, v_NGD))
+        k, v = (listed(t, self.listing) for t in (k_NGD, v_NGD))
         return flash_attention(q_NHD, k, v, self.sequences)
 
     def attend_at_ends(self, q_MHD: torch.Tensor, k_NGD: torch.Tensor, v_NGD: torch.Tensor) -> torch.Tensor:
         """Attention (M, H, D) of the M = B·K answer positions only, in the order of ends_BK."""
         rows, branches = self.ends_BK.shape
         q = q_MHD.unflatten(0, (rows, branches)).transpose(0, 1).flatten(0, 1).contiguous()
-        k, v = (ListedTokens.apply(t, self.key_groups[-branches:]) for t in (k_NGD, v_NGD))
+        k, v = (listed(t, self.end_listing) for t in (k_NGD, v_NGD))
         out = flash_attention(q, k, v, self.end_sequences)
         return out.unflatten(0, (branches, rows)).transpose(0, 1).flatten(0, 1)
+
+
+def text_and_places(ids_N: torch.Tensor, image_token: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """The text's ids, and for each token its place among all text tokens followed by all image tokens."""
+    image_N = ids_N == image_token
+    places = torch.empty_like(ids_N)
+    places[torch.cat([(~image_N).nonzero()[:, 0], image_N.nonzero()[:, 0]])] = torch.arange(len(ids_N))
+    return ids_N[~image_N], places.to(device)
 
 
 def flat_parts(
@@ -134,25 +143,54 @@ def cumulative(lengths: list[int]) -> torch.Tensor:
     return torch.tensor([0, *itertools.accumulate(lengths)], dtype=torch.int32)
 
 
-class ListedTokens(torch.autograd.Function):
-    """Rows of a tensor in the order of index groups; tokens may recur between groups, never within one.
+@dataclass(frozen=True)
+class Listing:
+    """Tokens in the order in which a kernel wants them; the prefixes' recur, in all groups or all but the first.
 
-    Its gradient adds group by group: the same bits each time, where a scatter with atomic additions would vary.
+    index (M,) lists tokens. For backward, shared (P, C) holds the places of the C listings of each prefix token, and
+    rest those of the other tokens, which are listed once.
+    """
+
+    index: torch.Tensor
+    shared: torch.Tensor
+    rest: torch.Tensor
+
+    @classmethod
+    def of(cls, groups: Sequence[Sequence[torch.Tensor]], device: torch.device) -> "Listing":
+        """List the key tokens of groups of sequences; the prefixes must be the first tokens of all."""
+        index = torch.cat([key for group in groups for key in group])
+        count = torch.bincount(index)
+        often = int(count[0])
+        prefix = int((count == often).sum()) if often > 1 else 0
+        assert (count[:prefix] == often).all() and (count[prefix:] == 1).all(), "prefixes come first"
+        places = index.argsort(stable=True)
+        shared, rest = places[: prefix * often].view(prefix, often), places[prefix * often :]
+        return cls(index.to(device), shared.to(device), rest.to(device))
+
+
+class ListedTokens(torch.autograd.Function):
+    """Rows of a tensor as a Listing says.
+
+    Its gradient gathers and sums in a fixed order: the same bits each time, where atomic additions would vary.
     """
 
     @staticmethod
-    def forward(ctx: Any, values: torch.Tensor, groups: list[torch.Tensor]) -> torch.Tensor:
-        """Take (N, …) to (sum of the groups' sizes, …)."""
-        ctx.groups, ctx.shape = groups, values.shape
-        return torch.cat([values[group] for group in groups])
+    def forward(ctx: Any, values: torch.Tensor, listing: Listing) -> torch.Tensor:
+        """Take (N, …) to (M, …)."""
+        ctx.listing = listing
+        return values.index_select(0, listing.index)
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
         """Sum what each listing of a token got."""
-        total = grad.new_zeros(ctx.shape)
-        for group, part in zip(ctx.groups, grad.split([len(g) for g in ctx.groups]), strict=True):
-            total[group] += part
-        return total, None
+        shared, rest = ctx.listing.shared, ctx.listing.rest
+        sums = grad.index_select(0, shared.flatten()).unflatten(0, shared.shape).sum(1)
+        return torch.cat([sums, grad.index_select(0, rest)]), None
+
+
+def listed(values: torch.Tensor, listing: Listing | None) -> torch.Tensor:
+    """`values` as `listing` says, or as they are."""
+    return values if listing is None else ListedTokens.apply(values, listing)
 
 
 def flash_attention(
