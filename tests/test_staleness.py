@@ -154,7 +154,7 @@ def edited_plans(world: World, modules: list[str]) -> dict[str, Plan]:
         path = world.folder / "workflow_scripts" / "vqaflow" / f"{name}.py"
         source = path.read_text(encoding="utf-8")
         path.write_text(source + "\n\nEDITED = True\n", encoding="utf-8")
-        plans[name] = world.plan()
+        plans[f"{name}.py"] = world.plan()
         path.write_text(source, encoding="utf-8")
     return plans
 
@@ -235,8 +235,8 @@ def test_another_view_is_scored_and_no_other_again(worlds):
 @pytest.mark.parametrize("module", MODULES)
 def test_an_edit_reruns_the_rules_that_import_the_module(worlds, plans, module):
     rules, direct = expected(worlds["other"], importing(module))
-    assert plans[module].rules == rules
-    assert plans[module].direct == direct
+    assert plans[f"{module}.py"].rules == rules
+    assert plans[f"{module}.py"].direct == direct
 
 
 @pytest.mark.parametrize("rule", ["score_choices", "evaluate_oof"])
