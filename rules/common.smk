@@ -76,13 +76,13 @@ def table_of(wildcards):
 
 def folds_of(wildcards):
     """OOF scores need the folds; test rows belong to none."""
-    return ["results/folds.parquet"] if wildcards.split == "oof" else []
+    return "results/folds.parquet" if wildcards.split == "oof" else []
 
 
 def margins_of(wildcards):
     """The original view's scores, for a view that is scored only where they are close."""
     if config["views"][wildcards.view].get("when"):
-        return [f"results/scores/{wildcards.split}/fold{wildcards.fold}/original.parquet"]
+        return f"results/scores/{wildcards.split}/fold{wildcards.fold}/original.parquet"
     return []
 
 
