@@ -19,7 +19,6 @@ from vqaflow import explore_data as stage_module
 from vqaflow.config import LETTERS
 from vqaflow.encoding import RowEncoder
 from vqaflow.explore_data import explore_data, frequent_choices, shortcuts
-from vqaflow.figures import drawable
 from vqaflow.image_tokens import visual_tokens
 from vqaflow.make_folds import make_folds
 from vqaflow.validate_tables import validate_tables
@@ -128,7 +127,6 @@ def test_odd_tables_are_drawn(explored, tmp_path):
     assert (
         summary["visual_tokens"]["test"]["total"] == 0 and sum(summary["duplicates"]["test"]["nearest_image_bits"]) == 0
     )
-    assert drawable("한글 日本 ★ 🚗") == "한글 日本 ★ ?"
 
 
 def test_equal_tables_give_equal_figures(explored, tmp_path):

@@ -16,12 +16,17 @@ def draw(path, text="질문 유형: 빨간색, 몇 개인가요? −3 ≤ Høst"
     figures.save(figure, path)
 
 
-def test_korean_letters_have_glyphs(tmp_path):
-    """A missing glyph shows as a box; matplotlib warns of each one."""
+def test_korean_letters_have_glyphs(tmp_path, caplog):
+    """A missing glyph shows as a box; matplotlib warns of each one, and of a weight that the font seems to lack."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         draw(tmp_path / "a.png")
-    assert Image.open(tmp_path / "a.png").size == (900, 504)
+    assert Image.open(tmp_path / "a.png").size == (900, 504) and not caplog.records
+
+
+def test_what_no_font_has_is_replaced():
+    """Choices hold emoji, and simplified Chinese, of which the fonts have a part."""
+    assert figures.drawable("한글 日本 ★ 🚗 简") == "한글 日本 ★ ? ?"
 
 
 def test_equal_figures_are_equal_files(tmp_path):
