@@ -6,6 +6,7 @@ import warnings
 
 import pytest
 from PIL import Image
+
 from vqaflow import figures
 
 
