@@ -62,8 +62,9 @@ class TowerBlock:
         """(N, H) to (N, H); cos and sin are (N, 1, D)."""
         kernels = self.kernels
         qkv = linear(kernels.norm(x, *self.norms[0]), self.qkv.weight, self.qkv.bias)
-        q, k, v = qkv.unflatten(1, (3, self.heads, -1)).unbind(1)
-        q, k = kernels.rotate(q, cos, sin), kernels.rotate(k, cos, sin)
+        heads, count = qkv.unflatten(1, (3 * self.heads, -1)), self.heads
+        q, k = kernels.rotate(heads[:, : 2 * count], cos, sin).split(count, dim=1)
+        v = heads[:, 2 * count :]
         mixed = self._attend(q, k, v, segments)
         x = linear(mixed.flatten(1), self.out.weight, self.out.bias).add_(x)
         gate_up = linear(kernels.norm(x, *self.norms[1]), self.gate_up, self.gate_up_bias)
@@ -77,7 +78,7 @@ class TowerBlock:
             return torch.ops.aten._flash_attention_forward(
                 q, k, v, cumulative, cumulative, longest, longest, 0.0, False, False, scale=self.scale
             )[0]
-        out = torch.empty_like(q)
+        out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
         for index in segments.groups:
             heads = [t[index].transpose(1, 2) for t in (q, k, v)]
             out[index] = scaled_dot_product_attention(*heads, scale=self.scale).transpose(1, 2)
