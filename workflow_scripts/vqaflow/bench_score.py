@@ -19,7 +19,7 @@ from peft import get_peft_model
 from vqaflow.adapters import Adapter, use_adapter
 from vqaflow.base_model import Base
 from vqaflow.bench_rows import MERGE, MadeEncoder, MadeRows
-from vqaflow.bench_tools import machine, matmul_ceiling, measure, reset_peak, table, write_results
+from vqaflow.bench_tools import machine, matmul_ceiling, measure, peak_gib, reset_peak, table, write_results
 from vqaflow.branches import letter_logits
 from vqaflow.config import LETTERS, ViewConfig
 from vqaflow.encoding import EncodedRow
@@ -144,14 +144,17 @@ def measure_seed(bench: Bench) -> None:
 
     seconds, peak = measure(call, bench.device, 5)
     bench.add_whole("seed's predictor: generate", 1, CALLS, CALLS * seconds, peak)
+    base.model = network.unload()
+    network = with_peft(base, TARGETS)
+    seconds, peak = measure(call, bench.device, 5)
+    bench.add_whole("the same, adapter in the decoder only", 1, CALLS, CALLS * seconds, peak)
 
 
-def measure_plain(bench: Bench) -> tuple[Base, Adapter, torch.Tensor]:
-    """One library forward a batch and order, with the last position's logits.
+def measure_plain(bench: Bench, base: Base, timed: bool) -> tuple[Adapter, torch.Tensor]:
+    """One library forward a batch and order, with the last position's logits and PEFT's layers.
 
-    Returns base, adapter and the letters' logits (N, K, 4) of the first rows, to compare with.
+    Returns the adapter and the letters' logits (N, K, 4) of the first rows, to compare with; `base` is left without it.
     """
-    base = bench.build("nf4")
     base.visual.config._attn_implementation = "sdpa"
     network = with_peft(base, TARGETS)
     batch = min(bench.batch, bench.rows)
@@ -162,8 +165,9 @@ def measure_plain(bench: Bench) -> tuple[Base, Adapter, torch.Tensor]:
             out = network(**library_inputs(bench, rows, order), logits_to_keep=1, use_cache=False)
         return out.logits[:, 0, bench.made.letter_ids].float()
 
-    seconds, peak = measure(lambda: logits(rows, 0), bench.device, 3)
-    bench.add_whole("last position of a batched forward", batch, CALLS, CALLS * seconds / batch, peak)
+    if timed:
+        seconds, peak = measure(lambda: logits(rows, 0), bench.device, 3)
+        bench.add_whole("last position of a batched forward", batch, CALLS, CALLS * seconds / batch, peak)
     expected = torch.stack([logits(rows[:4], k) for k in range(len(ORDERS))], dim=1).cpu()
     pairs = {
         name: (module.lora_A["default"].weight.detach().cpu(), module.lora_B["default"].weight.detach().cpu())
@@ -172,13 +176,19 @@ def measure_plain(bench: Bench) -> tuple[Base, Adapter, torch.Tensor]:
     }
     base.model = network.unload()
     use_window_attention(base.visual)
-    return base, Adapter(Path("made"), ALPHA / RANK, pairs), expected
+    return Adapter(Path("made"), ALPHA / RANK, pairs), expected
 
 
-def measure_ours(bench: Bench, base: Base, adapter: Adapter, kernels: str, expected: torch.Tensor | None) -> None:
-    """The scorer of the rule score_choices with three adapters after each other, and its decoder alone."""
-    name = f"ours, {base.quantization if base.quantization != 'none' else bench.dtype}{kernels}"
-    decoder = FusedDecoder(base, bool(kernels))
+def measure_ours(bench: Bench, base: Base, adapter: Adapter, compiled: bool, expected: torch.Tensor) -> torch.Tensor:
+    """The scorer of the rule score_choices with three adapters after each other, and its decoder alone.
+
+    Reading the adapters, as loading the base, happens once a job and is not counted. Returns the letters' logits
+    (N, K, 4) of the first rows, which are compared with `expected`, too.
+    """
+    precision = base.quantization if base.quantization != "none" else str(bench.dtype).removeprefix("torch.")
+    name = f"ours, {precision}{', compiled' if compiled else ''}"
+    began = time.perf_counter()
+    decoder = FusedDecoder(base, compiled)
     use_adapter(decoder, adapter)
     encoded = [bench.made.encoded(i, len(ORDERS)) for i in range(bench.batch)]
     features = [torch.randn(bench.made.visual, bench.shape.hidden).to(bench.device, bench.dtype)] * bench.batch
@@ -187,31 +197,53 @@ def measure_ours(bench: Bench, base: Base, adapter: Adapter, kernels: str, expec
     def decode() -> None:
         with torch.no_grad():
             layout = make_layout(encoded, bench.made.image_token, bench.device, bench.dtype)
-            letter_logits(decoder.answer_states(layout, features), letters_4H)
+            letter_logits(decoder.answer_states(layout, features), letters_4H).cpu()
 
+    decode()
+    if compiled:
+        bench.checks[f"{name}: s from the start to the first batch"] = time.perf_counter() - began
     bench.add_part(f"decoder, {name}", bench.batch, decode, bench.decoder_work())
     with tempfile.TemporaryDirectory() as folder:
         kept = FeatureFolder(Path(folder), base, bench.encoder, ViewConfig())
         scorer = Scorer(decoder, bench.encoder, ViewConfig(), ORDERS, bench.batch_tokens, kept)
         items = scorer.prepare(bench.records(bench.rows))
         plain = Scorer(decoder, bench.encoder, ViewConfig(), ORDERS, bench.batch_tokens)
-        plain.score(items[: bench.batch])  # a warm-up
+        plain.score(items[: 2 * bench.batch])  # a warm-up
         reset_peak(bench.device)
-        began = time.perf_counter()
-        for _ in range(ADAPTERS):
-            use_adapter(decoder, adapter)
-            scorer.score(items)
-        seconds = time.perf_counter() - began
-    peak = torch.cuda.max_memory_allocated() / 2**30 if bench.device.type == "cuda" else 0.0
-    bench.add_whole(name, bench.batch, ADAPTERS, seconds / len(items), peak)
-    if expected is not None:
-        few = plain.prepare(bench.records(len(expected)))
-        assert [item.row["id"] for item in few] == [f"made_{i}" for i in range(len(few))]
-        mine = torch.from_numpy(plain.score(few))
-        undone = expected.gather(2, scorer.undo_K4.expand(len(expected), -1, -1))
-        bench.checks[f"logits of {name} against the library's: relative error"] = relative(mine, undone)
-        bench.checks[f"logits of {name}: largest difference"] = float((mine - undone).abs().max())
-        bench.checks["spread of the library's logits"] = float(undone.std())
+        seconds = [_seconds(lambda: scorer.score(items)) / len(items) for _ in range(ADAPTERS)]
+    bench.add_whole(name, bench.batch, ADAPTERS, sum(seconds), peak_gib(bench.device))
+    bench.whole[-1]["s/row of each adapter"] = seconds
+    mine = first_logits(bench, plain, len(expected))
+    bench.checks[f"logits of {name} against the library's: relative error"] = relative(mine, expected)
+    bench.checks[f"logits of {name} against the library's: largest difference"] = float((mine - expected).abs().max())
+    return mine
+
+
+def first_logits(bench: Bench, scorer: Scorer, count: int) -> torch.Tensor:
+    """The letters' logits (count, K, 4) of the first rows, as shown: with the choice orders not undone."""
+    items = scorer.prepare(bench.records(count))
+    assert [item.row["id"] for item in items] == [f"made_{i}" for i in range(count)]
+    shown = torch.tensor([["abcd".index(letter) for letter in order] for order in scorer.orders])
+    return torch.from_numpy(scorer.score(items)).gather(2, shown.expand(count, -1, -1))
+
+
+def compare_with_float32(bench: Bench, base: Base, adapter: Adapter, found: dict[str, torch.Tensor]) -> None:
+    """How far logits in half precision are from those of the same weights in float32."""
+    base.qwen.float()
+    exact = Base(base.model, None, base.device, torch.float32, "none")
+    decoder = FusedDecoder(exact)
+    use_adapter(decoder, adapter)
+    scorer = Scorer(decoder, bench.encoder, ViewConfig(), ORDERS, bench.batch_tokens)
+    theirs = first_logits(bench, scorer, len(next(iter(found.values()))))
+    bench.checks["standard deviation of the logits in float32"] = float(theirs.std())
+    for name, logits in found.items():
+        bench.checks[f"logits of {name} against float32: relative error"] = relative(logits, theirs)
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began
 
 
 def relative(ours: torch.Tensor, theirs: torch.Tensor) -> float:
@@ -220,26 +252,29 @@ def relative(ours: torch.Tensor, theirs: torch.Tensor) -> float:
 
 
 def measure_tower(bench: Bench, base: Base) -> None:
-    """The tower as shipped, with grouped windows, and fused; their errors against float32."""
+    """The tower as shipped, with grouped windows, fused and compiled; their errors against float32."""
     visual, count = base.visual, min(8, bench.rows)
     grids = (bench.made.grid,) * count
     patches = torch.cat([bench.encoder.patches] * count).to(bench.device, bench.dtype)
     arguments = grid_arguments(grids, MERGE, visual.config.window_size, visual.config.patch_size, str(bench.device))
-    variants: dict[str, Callable[[], torch.Tensor]] = {
-        "tower as shipped": lambda: visual(patches, grid_thw=arguments["grid_thw"]).pooler_output,
-        "tower, windows grouped": lambda: visual(patches, **arguments).pooler_output,
-        "tower, fused": lambda: FusedTower(visual).forward(patches, arguments),
-    }
     made: dict[str, torch.Tensor] = {}
-    for name, run in variants.items():
-        visual.config._attn_implementation = "sdpa"
-        if name != "tower as shipped":
-            use_window_attention(visual)
-        fused = FusedTower(visual) if name == "tower, fused" else None
-        _add_tower(bench, name, count, (lambda f=fused: f.forward(patches, arguments)) if fused else run, made)
+
+    def add(name: str, run: Callable[[], torch.Tensor]) -> None:
+        def without_graph() -> None:
+            with torch.no_grad():
+                made[name] = run()
+
+        bench.add_part(name, count, without_graph, bench.tower_work())
+
+    visual.config._attn_implementation = "sdpa"
+    add("tower as shipped", lambda: visual(patches, grid_thw=arguments["grid_thw"]).pooler_output)
+    use_window_attention(visual)
+    add("tower, windows grouped", lambda: visual(patches, **arguments).pooler_output)
+    fused = FusedTower(visual)
+    add("tower, fused", lambda: fused.forward(patches, arguments))
     if bench.device.type == "cuda":
         compiled = FusedTower(visual, Kernels.compiled())
-        _add_tower(bench, "tower, fused, compiled", count, lambda: compiled.forward(patches, arguments), made)
+        add("tower, fused, compiled", lambda: compiled.forward(patches, arguments))
     visual.float()
     with torch.no_grad():
         exact = visual(patches.float(), **arguments).pooler_output
@@ -247,32 +282,25 @@ def measure_tower(bench: Bench, base: Base) -> None:
         bench.checks[f"{name}, against float32: relative error"] = relative(features, exact)
 
 
-def _add_tower(
-    bench: Bench, name: str, count: int, run: Callable[[], torch.Tensor], made: dict[str, torch.Tensor]
-) -> None:
-    def without_graph() -> None:
-        with torch.no_grad():
-            made[name] = run()
-
-    bench.add_part(name, count, without_graph, bench.tower_work())
-
-
 def measure_all(bench: Bench) -> None:
     """Everything, with one random model at a time in memory."""
     on_gpu = bench.device.type == "cuda"
     measure_seed(bench)
     free(bench)
-    base, adapter, expected = measure_plain(bench)
+    base = bench.build("nf4")
+    adapter, expected = measure_plain(bench, base, timed=True)
     free(bench)
-    measure_ours(bench, base, adapter, "", expected)
+    mine = measure_ours(bench, base, adapter, False, expected)
     if on_gpu:
-        measure_ours(bench, base, adapter, ", compiled", expected)
+        measure_ours(bench, base, adapter, True, expected)
         del base
         free(bench)
         base = bench.build("none")
-        measure_ours(bench, base, adapter, "", None)
-        measure_ours(bench, base, adapter, ", compiled", None)
+        adapter, expected = measure_plain(bench, base, timed=False)
+        measure_ours(bench, base, adapter, False, expected)
+        mine = measure_ours(bench, base, adapter, True, expected)
     measure_tower(bench, base)
+    compare_with_float32(bench, base, adapter, {"ours": mine, "the library": expected})
 
 
 def free(bench: Bench) -> None:
