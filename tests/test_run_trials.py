@@ -16,14 +16,14 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-import rows
 from vqaflow.checkpoints import StopRequest
 from vqaflow.config import HpoConfig
 from vqaflow.errors import NotFinite, OutOfMemory, UserError
-from vqaflow.run_trials import Report, work_off
-from vqaflow.search_space import Dimension, read_space
+from vqaflow.search_space import Dimension, Report, read_space
 from vqaflow.search_study import MOST_TRIES, SharedStudy, counted_trials, covered
+from vqaflow.search_worker import work_off
 
+ROOT = Path(__file__).parents[1]
 SPACE = {
     "learning_rate": {"log_range": [1e-5, 1e-2]},
     "lora.r": {"choice": [8, 16, 32]},
@@ -37,7 +37,7 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 from test_run_trials import open_study, slow, ROWS
 from vqaflow.checkpoints import stop_on_signals
-from vqaflow.run_trials import work_off
+from vqaflow.search_worker import work_off
 with stop_on_signals() as request:
     study = open_study(Path(sys.argv[1]), sys.argv[2], trials=int(sys.argv[3]))
     work_off(study, slow(float(sys.argv[4])), ROWS, request)
@@ -86,8 +86,8 @@ def slow(seconds: float) -> Callable[..., list[float]]:
 
 def start_worker(folder: Path, name: str, trials: int, seconds: float) -> subprocess.Popen:
     """A worker in a process of its own."""
-    environment = os.environ | {"PYTHONPATH": str(rows.ROOT / "workflow_scripts")}
-    code = WORKER.format(tests=str(rows.ROOT / "tests"))
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow_scripts")}
+    code = WORKER.format(tests=str(ROOT / "tests"))
     command = [sys.executable, "-c", code, folder, name, str(trials), str(seconds)]
     return subprocess.Popen([str(part) for part in command], env=environment, stderr=subprocess.PIPE, text=True)
 
@@ -109,24 +109,24 @@ def test_one_worker_with_the_same_seed_does_the_same(tmp_path: Path) -> None:
     """A search can be repeated: same parameters, values and states in order; another seed is another search."""
     runs = []
     for name, seed in [("a", 1), ("b", 1), ("c", 2)]:
-        study = open_study(tmp_path / name, seed=seed, trials=9, pruner="median")
+        study = open_study(tmp_path / name, seed=seed, trials=7, pruner="median")
         work_off(study, quick, ROWS, StopRequest())
         runs.append(sequence(study))
     assert runs[0] == runs[1]
     assert runs[0] != runs[2]
-    assert len(runs[0]) == 9
+    assert len(runs[0]) == 7
 
 
-@pytest.mark.parametrize("pruner", ["none", "median", "hyperband"])
+@pytest.mark.parametrize("pruner", ["median", "hyperband"])
 def test_extended_search_goes_on_with_its_sequence(tmp_path: Path, pruner: str) -> None:
-    """hpo.trials raised from 4 to 9 runs five trials more, and ends as a search of 9 would have."""
-    whole = open_study(tmp_path / "whole", trials=9, pruner=pruner)
+    """hpo.trials raised from 4 to 7 runs three trials more, and ends as a search of 7 would have."""
+    whole = open_study(tmp_path / "whole", trials=7, pruner=pruner)
     work_off(whole, quick, ROWS, StopRequest())
     work_off(open_study(tmp_path / "parts", trials=4, pruner=pruner), quick, ROWS, StopRequest())
     values = []
-    extended = open_study(tmp_path / "parts", trials=9, pruner=pruner)
+    extended = open_study(tmp_path / "parts", trials=7, pruner=pruner)
     work_off(extended, lambda *given: values.append(given) or quick(*given), ROWS, StopRequest())
-    assert len(values) == 5
+    assert len(values) == 3
     assert sequence(extended) == sequence(whole)
 
 
@@ -165,9 +165,9 @@ def test_killed_worker_loses_nothing(tmp_path: Path, kind: signal.Signals) -> No
 
 def test_worker_killed_while_it_draws_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A trial with some of its parameters drawn gets the same others from the next worker."""
-    whole = open_study(tmp_path / "whole", trials=8)
+    whole = open_study(tmp_path / "whole", trials=7)
     work_off(whole, quick, ROWS, StopRequest())
-    study = open_study(tmp_path / "killed", trials=8)
+    study = open_study(tmp_path / "killed", trials=7)
     drawn = []
 
     def die(dimension: Dimension, trial: optuna.Trial) -> Any:
@@ -183,7 +183,7 @@ def test_worker_killed_while_it_draws_loses_nothing(tmp_path: Path, monkeypatch:
     assert len(running(study)[0].params) == 1
     del study  # with its locks, as a process would
     gc.collect()
-    again = open_study(tmp_path / "killed", trials=8)
+    again = open_study(tmp_path / "killed", trials=7)
     work_off(again, quick, ROWS, StopRequest())
     assert sequence(again) == sequence(whole)
 
@@ -208,15 +208,15 @@ def test_trial_that_kills_its_workers_is_given_up(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_workers_share_the_trials(tmp_path: Path) -> None:
     """Three workers at once, one of them killed: every trial once, none twice, and no more than asked for."""
-    processes = [start_worker(tmp_path, f"worker{i}", 12, 0.1) for i in range(3)]
-    study = open_study(tmp_path, trials=12)
+    processes = [start_worker(tmp_path, f"worker{i}", 9, 0.1) for i in range(3)]
+    study = open_study(tmp_path, trials=9)
     wait_for(lambda: len(counted_trials(study.study)) >= 3)
     processes[0].kill()
     for process in processes:
         process.communicate(timeout=120)
-    work_off(open_study(tmp_path, "worker3", trials=12), quick, ROWS, StopRequest())
-    assert len(counted_trials(study.study)) == 12
-    assert [trial.number for trial in study.study.trials] == list(range(12))
+    work_off(open_study(tmp_path, "worker3", trials=9), quick, ROWS, StopRequest())
+    assert len(counted_trials(study.study)) == 9
+    assert [trial.number for trial in study.study.trials] == list(range(9))
     assert len({trial.user_attrs["worker"] for trial in counted_trials(study.study)}) >= 2
     assert processes[1].returncode == processes[2].returncode == 0
 
@@ -257,7 +257,7 @@ def test_hopeless_settings_are_pruned_with_the_reason(tmp_path: Path, error: Use
 
 def test_the_median_pruner_ends_poor_trials_early(tmp_path: Path) -> None:
     """Validation accuracies decide, and a pruned trial is never the best."""
-    study = open_study(tmp_path, trials=20, pruner="median")
+    study = open_study(tmp_path, trials=14, pruner="median")
     work_off(study, quick, ROWS, StopRequest())
     pruned = [trial for trial in study.study.trials if trial.state is TrialState.PRUNED]
     assert pruned and all(trial.last_step == 2 for trial in pruned), "the first validation is too early to judge"

@@ -17,9 +17,10 @@ from test_run_trials import ROWS, accuracy, open_study, quick
 from vqaflow.checkpoints import StopRequest
 from vqaflow.errors import NotFinite, UserError
 from vqaflow.files import file_digest
-from vqaflow.run_trials import Report, work_off
 from vqaflow.search_hyperparameters import search_hyperparameters
+from vqaflow.search_space import Report
 from vqaflow.search_study import SharedStudy, storage
+from vqaflow.search_worker import work_off
 from vqaflow.statistics import wilson
 
 SAW = [{"fold": 0, "training_rows": 320, "of": 800, "held_out_rows": 400}]

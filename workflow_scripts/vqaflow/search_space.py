@@ -7,7 +7,7 @@ import difflib
 import json
 import math
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from jsonschema import Draft202012Validator
 
 from vqaflow.config import TrainConfig, leaf_keys
 
+Report = Callable[[int, float], None]  # of a trial: gets step and accuracy, and may raise to end it
 KINDS = ("choice", "range", "log_range")
 KINDS_AS_WRITTEN = "{choice: [...]}, {range: [lowest, highest]} or {log_range: [lowest, highest]}"
 # They change how training is run, watched or drawn by lot, not how well a setting learns.

@@ -7,7 +7,7 @@ import gc
 import json
 import math
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -26,11 +26,10 @@ from vqaflow.errors import NotFinite, OutOfMemory
 from vqaflow.feature_cache import FeatureCache
 from vqaflow.files import value_digest, write_json
 from vqaflow.lora import add_adapter, trainable
-from vqaflow.search_space import NOT_SEARCHED, Dimension, read_space, starting_point
+from vqaflow.search_space import NOT_SEARCHED, Dimension, Report, read_space, starting_point
 from vqaflow.train_adapter import ROW_FIELDS, VIEW, make_deterministic, set_checkpointing, split_rows
 from vqaflow.training_loop import Trainer
 
-Report = Callable[[int, float], None]
 WITHOUT_EFFECT = set(NOT_SEARCHED) - {"seed", "validate_every"}  # on what a trial's value is
 
 
