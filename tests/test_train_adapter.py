@@ -31,6 +31,7 @@ SMALL = {
     "checkpoint_minutes": 0,
     "trackers": [],
 }
+PATHS = ("table", "folds", "out", "work", "bases", "tracking")
 RUN = """
 import sys, yaml
 from pathlib import Path
@@ -38,7 +39,7 @@ from vqaflow.progress import stage
 from vqaflow.train_adapter import train_adapter
 job = yaml.safe_load(open(sys.argv[1]))
 with stage(None):
-    train_adapter(**{k: Path(v) if k in ("table", "folds", "out", "work") else v for k, v in job.items()})
+    train_adapter(**{k: Path(v) if k in PATHS else v for k, v in job.items()})
 """
 
 
@@ -71,12 +72,14 @@ def job(world: Path, name: str, **train: object) -> dict:
         "out": str(world / name / "adapter"),
         "work": str(world / name / "work" / "train" / "fold0"),
         "store": {"path": str(world / name / "store"), "gb": 1},
+        "bases": str(world / "bases"),
+        "tracking": str(world / name / "tracking"),
     }
 
 
 def run(arguments: dict) -> Path:
     """Train in this process; returns the adapter folder."""
-    paths = {key: Path(arguments[key]) for key in ("table", "folds", "out", "work")}
+    paths = {key: Path(arguments[key]) for key in PATHS}
     train_adapter(**(arguments | paths))
     return paths["out"]
 

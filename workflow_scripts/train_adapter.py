@@ -20,4 +20,6 @@ with stage(snakemake.log[0]):
         out=Path(snakemake.output.adapter),
         work=Path(f"results/work/train/fold{snakemake.wildcards.fold}"),
         store={"path": snakemake.resources.store, "gb": snakemake.resources.store_gb},
+        bases=Path("results/base"),
+        tracking=Path(f"results/tracking/fold{snakemake.wildcards.fold}"),
     )

@@ -10,6 +10,7 @@ from vqaflow.branches import answer_states, pack
 from vqaflow.config import TrainConfig, ViewConfig
 from vqaflow.encoding import EncodedRow
 from vqaflow.fused_decoder import FusedDecoder
+from vqaflow.kernels import can_compile
 from vqaflow.layouts import make_layout
 
 Row = Mapping[str, Any]
@@ -43,7 +44,8 @@ class AnswerModel:
     def __init__(self, base: Base, encoder: Encoder, features: Features, train: TrainConfig) -> None:
         self.base, self.encoder, self.features = base, encoder, features
         on_gpu = base.device.type == "cuda"
-        self.fused = FusedDecoder(base, train.compile and on_gpu) if train.lora.dropout == 0 else None
+        compiled = bool(train.compile) and can_compile(base.device)
+        self.fused = FusedDecoder(base, compiled) if train.lora.dropout == 0 else None
         if train.gradient_checkpointing is False or (train.gradient_checkpointing == "auto" and not on_gpu):
             self.keep(len(base.language_model.layers))
 

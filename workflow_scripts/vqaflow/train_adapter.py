@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,9 @@ import pandas as pd
 import torch
 import yaml
 
-from vqaflow.base_model import Base, load_base
+from vqaflow.base_files import RUN
+from vqaflow.base_model import Base
+from vqaflow.base_store import open_base
 from vqaflow.checkpoints import stop_on_signals
 from vqaflow.code_digest import module_digest
 from vqaflow.config import (
@@ -34,11 +36,15 @@ from vqaflow.errors import UserError
 from vqaflow.feature_cache import FeatureCache
 from vqaflow.figures import label_axes, new_figure, save
 from vqaflow.files import value_digest, write_json
-from vqaflow.lora import add_adapter, target_pattern, trainable
+from vqaflow.footprint import GIB
+from vqaflow.lora import add_adapter
+from vqaflow.orders import IDENTITY
 from vqaflow.parity import base_digest, package_versions, parity
-from vqaflow.progress import log, stage
+from vqaflow.progress import stage
 from vqaflow.store import Store, cached
+from vqaflow.trackers import require_installed, start_trackers
 from vqaflow.training_loop import Trainer
+from vqaflow.training_plan import log_plan, plan_training, settings_of
 
 ROW_FIELDS = ["id", "question", *LETTERS, "answer", "qtype", "sha256", "width", "height"]
 VIEW = ViewConfig()
@@ -56,13 +62,18 @@ def train_adapter(
     out: Path,
     work: Path,
     store: Mapping[str, Any],
+    bases: Path,
+    tracking: Path,
 ) -> None:
-    """Train on all rows outside `fold` and write the adapter folder `out`; `work` keeps checkpoints meanwhile.
+    """Train on all rows outside `fold` and write the adapter folder `out`; `work` keeps plan and checkpoints meanwhile.
+
+    `bases` keeps quantised bases for later jobs, `tracking` what `train.trackers` write.
 
     `best`, if given, is a YAML file whose `parameters` replace keys of `train` (dotted keys reach into `train.lora`).
     """
     settings = section(TrainConfig, with_best(train, best))
     models, prompts = section(ModelConfig, model), section(PromptConfig, prompt)
+    require_installed(settings.trackers)
     inside, outside = split_rows(table, folds, fold)
     parts = {
         "stage": "train_adapter",
@@ -73,12 +84,8 @@ def train_adapter(
         "train": asdict(settings),
         "rows": value_digest([[[str(row[key]) for key in ROW_FIELDS] for row in rows] for rows in (outside, inside)]),
     }
-    cached(
-        Store(Path(store["path"]), store["gb"]),
-        parts,
-        out,
-        lambda partial: _train(partial, work, value_digest(parts), models, prompts, settings, outside, inside),
-    )
+    job = Job(work, value_digest(parts), models, prompts, settings, outside, inside, bases, tracking)
+    cached(Store(Path(store["path"]), store["gb"]), parts, out, job.run)
     shutil.rmtree(work, ignore_errors=True)
 
 
@@ -96,51 +103,99 @@ def split_rows(table: Path, folds: Path, fold: int) -> tuple[list[dict[str, Any]
     return rows[held_out].to_dict("records"), rows[~held_out].to_dict("records")
 
 
-def _train(
-    out: Path,
-    work: Path,
-    key: str,
-    model: ModelConfig,
-    prompt: PromptConfig,
-    train: TrainConfig,
-    rows: list[dict[str, Any]],
-    validation: list[dict[str, Any]],
-) -> None:
-    began = time.monotonic()
-    make_deterministic()
-    base = load_base(model)
-    encoder = RowEncoder(base.processor, model, prompt)
-    add_adapter(base, train.lora, train.seed)
-    set_checkpointing(base, train)
-    features = FeatureCache(base, encoder, VIEW, train.cache_vision, work.parent.parent / "vision")
-    log.info("training on %d rows, %d held out; %s", len(rows), len(validation), describe(base, train))
-    with stop_on_signals() as stop:
-        trainer = Trainer(base, encoder, features, rows, validation, train)
-        trainer.run(work, key, stop)
-    require_effect(base, trainer, validation[:4])
-    base.model.save_pretrained(out, save_embedding_layers=False)
-    (out / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
-    history = pd.DataFrame(trainer.progress.history)
-    history.to_csv(out / "log.csv", index=False, lineterminator="\n")
-    draw_curve(history, out / "curve.png")
-    write_json(
-        out / "run.json",
-        {
-            "parity": parity(base, encoder, model, prompt),
+@dataclass(frozen=True)
+class Job:
+    """One training; `key` says what it depends on."""
+
+    work: Path
+    key: str
+    model: ModelConfig
+    prompt: PromptConfig
+    train: TrainConfig
+    rows: list[dict[str, Any]]
+    validation: list[dict[str, Any]]
+    bases: Path
+    tracking: Path
+
+    def run(self, out: Path) -> None:
+        """Train, and write the adapter and what tells about it to `out`."""
+        began, train = time.monotonic(), self.train
+        make_deterministic()
+        base = open_base(self.model, self.bases)
+        encoder = RowEncoder(base.processor, self.model, self.prompt)
+        add_adapter(base, train.lora, train.seed)
+        set_checkpointing(base, train)
+        plan, settings = plan_training(base, encoder, train, self.rows), settings_of(base, self.model, train)
+        log_plan(plan, settings)
+        told = settings | {"plan": plan.told()} | self.inputs(base, encoder)
+        write_json(self.work / RUN, told)
+        trainer = Trainer(base, encoder, self.features(base, encoder), self.rows, self.validation, train)
+        if train.gradient_checkpointing == "auto":
+            trainer.model.keep(plan.footprint.kept_layers)
+        self.follow(trainer, settings)
+        require_effect(base, trainer, self.validation[:4])
+        base.model.save_pretrained(out, save_embedding_layers=False)
+        (out / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
+        history = pd.DataFrame(trainer.progress.history)
+        history.to_csv(out / "log.csv", index=False, lineterminator="\n")
+        draw_curve(history, out / "curve.png")
+        write_json(out / RUN, told | outcome(trainer, time.monotonic() - began))
+
+    def inputs(self, base: Base, encoder: RowEncoder) -> dict[str, Any]:
+        """What the adapter is made of, for run.json."""
+        return {
+            "parity": parity(base, encoder, self.model, self.prompt),
             "versions": package_versions(),
-            "device": str(base.device),
-            "dtype": str(base.dtype).removeprefix("torch."),
-            "quantization": base.quantization,
-            "train": asdict(train),
-            "model": asdict(model),
-            "key": key,
-            "trainable": {"pattern": target_pattern(train.lora), "parameters": sum(p.numel() for p in trainable(base))},
-            "rows": len(rows),
-            "validation_rows": len(validation),
-            "held_out": value_digest(sorted(row["id"] for row in validation)),
-            "seconds": round(time.monotonic() - began, 1),
-        },
-    )
+            "train": asdict(self.train),
+            "model": asdict(self.model),
+            "prompt": asdict(self.prompt),
+            "key": self.key,
+            "data": value_digest([[str(row[key]) for key in ROW_FIELDS] for row in self.rows]),
+            "held_out": value_digest(sorted(row["id"] for row in self.validation)),
+            "rows": len(self.rows),
+            "validation_rows": len(self.validation),
+        }
+
+    def features(self, base: Base, encoder: RowEncoder) -> FeatureCache:
+        """The images' features; kept ones are all made now, so that the tower can leave the GPU."""
+        train, folder = self.train, self.work.parent.parent / "vision"
+        features = FeatureCache(base, encoder, VIEW, train.cache_vision, folder)
+        place(base, train, tower=True)
+        if train.cache_vision != "off":
+            rows = [*self.rows, *self.validation]
+            features.fill([(row, encoder.encode(row, [IDENTITY], VIEW)) for row in rows])
+            base.leave_gpu(base.visual)
+        return features
+
+    def follow(self, trainer: Trainer, settings: Mapping[str, Any]) -> None:
+        """Run the training, its figures going to the trackers."""
+        first = trainer.restore(self.work, self.key)
+        told = {**asdict(self.train), "base": self.model.base, "device": settings["device"]}
+        trackers = start_trackers(self.train.trackers, self.tracking, told, first)
+
+        def follow(record: dict[str, float]) -> None:
+            for tracker in trackers:
+                tracker.log({name: value for name, value in record.items() if name != "step"}, int(record["step"]))
+
+        trainer.on_step = trainer.on_validation = follow
+        try:
+            with stop_on_signals() as stop:
+                trainer.run(self.work, self.key, stop)
+        finally:
+            for tracker in trackers:
+                tracker.close()
+
+
+def outcome(trainer: Trainer, seconds: float) -> dict[str, Any]:
+    """What came of a training, for run.json."""
+    on_gpu, state = trainer.base.device.type == "cuda", trainer.progress
+    return {
+        "seconds": round(seconds, 1),
+        "steps_done": state.step,
+        "best_val_accuracy": state.best_accuracy if trainer.validation else None,
+        "rows_a_pass": state.micro_rows,
+        "measured_peak_gib": round(torch.cuda.max_memory_allocated() / GIB, 2) if on_gpu else None,
+    }
 
 
 def make_deterministic() -> None:
@@ -165,13 +220,6 @@ def set_checkpointing(base: Base, train: TrainConfig) -> None:
     wanted = base.device.type == "cuda" if train.gradient_checkpointing == "auto" else train.gradient_checkpointing
     if wanted:
         base.qwen.gradient_checkpointing_enable({"use_reentrant": False})
-
-
-def describe(base: Base, train: TrainConfig) -> str:
-    """One line on what is trained in which precision."""
-    count = sum(weight.numel() for weight in trainable(base))
-    dtype = str(base.dtype).removeprefix("torch.")
-    return f"{count:,} trainable parameters, {dtype}, quantisation {base.quantization}, {train.choice_orders} order(s)"
 
 
 @torch.no_grad()
@@ -220,6 +268,8 @@ def main() -> None:
             out=results / "adapters" / f"fold{arguments.fold}",
             work=results / "work" / "train" / f"fold{arguments.fold}",
             store={"path": config["hardware"]["store"], "gb": config["hardware"]["store_gb"]},
+            bases=results / "base",
+            tracking=results / "tracking" / f"fold{arguments.fold}",
         )
 
 

@@ -85,7 +85,7 @@ class Trainer:
 
         Raises UserError when train.max_minutes are over, SystemExit on a signal; both after a checkpoint.
         """
-        self._restore(work, key)
+        self.restore(work, key)
         began = saved = time.monotonic()
         validate_each = max(1, round(self.config.validate_every * self.steps_an_epoch))
         with ProgressBar(self.steps, f"train {work.name}", "step", self.progress.step) as bar:
@@ -262,13 +262,15 @@ class Trainer:
             "scaler": self.scaler.state_dict(),
         }
 
-    def _restore(self, work: Path, key: str) -> None:
-        state = load_checkpoint(work, key)
+    def restore(self, work: Path, key: str) -> int:
+        """Go on from the last checkpoint under `work` that `key` made, if there is one; returns the steps done."""
+        state = load_checkpoint(work, key) if self.progress.step == 0 else None
         if state is None:
-            return
+            return self.progress.step
         self.progress = Progress(**state["progress"])
         self._load_weights(state["weights"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self.scaler.load_state_dict(state["scaler"])
         log.info("going on from step %d of %d", self.progress.step, self.steps)
+        return self.progress.step
