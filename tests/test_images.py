@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps, PngImagePlugin
+
 from vqaflow.errors import UserError
 from vqaflow.files import file_digest
 from vqaflow.images import ImageProblem, find_image, inspect_image, open_image
