@@ -22,10 +22,12 @@ NUMBER_WORD = (
     r"(?:\d[\d,.]*|한|두|세|네|다섯|여섯|일곱|여덟|아홉|열|열한|열두|하나|둘|셋|넷|스무|없음|"
     r"zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|none)"
 )
+COUNTER = (
+    r"(?:개|명|마리|대|그루|송이|장|권|병|잔|층|줄|쌍|켤레|채|척|조각|가지|군데|사람|자루|벌|다발|인분|인|봉지|접시|캔|박스|칸|"
+    r"곳|종류|알|통|그릇|겹)"
+)
 COUNTED = re.compile(
-    rf"(?:약\s?|총\s?|about )?{NUMBER_WORD}\s?(?:개|명|마리|대|그루|송이|장|권|병|잔|층|줄|쌍|켤레|채|척|조각|가지|군데|사람|자루|벌|다발|인|봉지|"
-    r"접시|캔|박스|칸|곳|종류|알|통|인분|그릇|겹)?\s?(?:이다|입니다|이상|정도)?\.?",
-    re.IGNORECASE,
+    rf"(?:약\s?|총\s?|about )?{NUMBER_WORD}\s?{COUNTER}?\s?(?:이다|입니다|이상|정도)?\.?", re.IGNORECASE
 )
 MEASURED = re.compile(
     r"(?:오전|오후|약|총|시속|[$₩€£])?\s*\d[\d,.:]*\s?(?:시|분|초|원|년|월|일|도|번|호|km|kg|ml|cm|mm|g|m|l|달러|유로|엔|위안|퍼센트|%|학년|세|살|점|"
@@ -34,7 +36,9 @@ MEASURED = re.compile(
 )
 LATIN, HANGUL, DIGIT = re.compile("[A-Za-z]"), re.compile("[가-힣]"), re.compile(r"\d")
 ONLY_DIGITS = re.compile(r"[\d\s\-:.,*/+()]+")
-AT_PLACE = re.compile(r"(?:위|아래|앞|뒤|옆|안|밖|속|근처|사이|내부|외부|쪽|입구|에서|에|주변|중앙|가운데|상단|하단|모서리|구석)$")
+AT_PLACE = re.compile(
+    r"(?:위|아래|앞|뒤|옆|안|밖|속|근처|사이|내부|외부|쪽|입구|에서|에|주변|중앙|가운데|상단|하단|모서리|구석)$"
+)
 TURNED = re.compile(
     r"왼쪽|오른쪽|좌측|우측|왼편|오른편|좌회전|우회전|시계\s?방향|[동서남북]쪽|직진|유턴|일방통행|\b(?:left|right|clockwise|east|west|u-turn)\b",
     re.IGNORECASE,

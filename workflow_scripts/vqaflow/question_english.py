@@ -7,8 +7,8 @@ from vqaflow.question_parts import NOTHING, QuestionParts, without_other
 from vqaflow.question_words import ENGLISH_WORDS, VERBAL, english_word
 
 QUESTION = re.compile(
-    r"\b(?:(?P<COUNT>how many)|(?P<AMOUNT>how (?:much|tall|long|old|fast|far|big))|(?P<WHAT>what)|(?P<WHICH>which)|(?P<WHERE>where)"
-    r"|(?P<WHO>who|whom|whose)|(?P<WHEN>when)|(?P<WHY>why)|(?P<HOW>how))\b"
+    r"\b(?:(?P<COUNT>how many)|(?P<AMOUNT>how (?:much|tall|long|old|fast|far|big))|(?P<WHAT>what)|(?P<WHICH>which)"
+    r"|(?P<WHERE>where)|(?P<WHO>who|whom|whose)|(?P<WHEN>when)|(?P<WHY>why)|(?P<HOW>how))\b"
 )
 NUMBER_OF = re.compile(r"\b(?P<COUNT>number of)\b")
 WORD = re.compile(r"[a-z0-9]+(?:['\-][a-z0-9]+)*")
@@ -16,10 +16,12 @@ AUXILIARIES = set("is are was were be does do did can could has have had will wo
 BE = {"is", "are", "was", "were", "s"}
 ARTICLES = set("the a an this that these those".split())
 ENDS_OF_PHRASE = AUXILIARIES | set(
-    "of in on at for with to from under behind above below near beside between that which who shown visible seen present "
-    "depicted pictured used holding wearing doing happening best most fit fits match matches like".split()
+    "of in on at for with to from under behind above below near beside between that which who shown visible seen "
+    "present depicted pictured used holding wearing doing happening best most fit fits match matches like".split()
 )
-FRAME = re.compile(r"\b(?:in|on|from|of|by) (?:the|this) (?:image|picture|photo|photograph)\b|\b(?:the|this) (?:image|picture|photo)\b")
+FRAME = re.compile(
+    r"\b(?:in|on|from|of|by) (?:the|this) (?:image|picture|photo|photograph)\b|\b(?:the|this) (?:image|picture|photo)\b"
+)
 
 
 def english_parts(text: str) -> QuestionParts:

@@ -45,6 +45,7 @@ def korean_parts(text: str, morphemes: Sequence[Morpheme]) -> QuestionParts:
     words = _compounds([m for m in morphemes if m[2] >= start])
     at = next((i for i, (form, tag) in enumerate(words) if form in QUESTION_WORDS and tag in QUESTION_TAGS), None)
     common = {"nouns": _nouns(words), "verbs": _verbs(words), "at_relation": _at_relation(words)}
+    common["asks_leave"] = _asks_leave(words)
     if at is None:  # "… 옳은 것은?" leaves the question word out; "… 있나요?" asks for no noun
         ends_in_topic = [tag for _, tag in words if tag not in ("SF", "SP")][-1:] == ["JX"]
         head, modifiers = _topic(words, len(words)) if ends_in_topic else ("", [])
@@ -113,8 +114,16 @@ def _at_relation(words: list[tuple[str, str]]) -> bool:
     return False
 
 
+def _asks_leave(words: list[tuple[str, str]]) -> bool:
+    """Whether 수 있다 or 수 없다 (can, cannot) goes with a verb such as 주차하다 that a notice speaks of."""
+    for i, (form, tag) in enumerate(words):
+        if form == "수" and tag == "NNB" and any("PERMIT" in korean_verb(w) for w, _ in words[max(i - 3, 0) : i]):
+            return True
+    return False
+
+
 def _determined(words: list[tuple[str, str]], at: int) -> tuple[str, list[str], bool]:
-    """The noun that 어떤, 어느, 무슨 or 몇 at `at` goes with, what qualifies it, and whether it is a kind of something."""
+    """The noun that 어떤, 어느, 무슨 or 몇 at `at` goes with, what qualifies it, and whether a kind is asked for."""
     first = next((i for i in range(at + 1, len(words)) if words[i][1] in NOUN_TAGS), None)
     if first is None:
         return "", [], False
@@ -146,7 +155,7 @@ def _topic(words: list[tuple[str, str]], at: int) -> tuple[str, list[str]]:
 
 
 def _noun_phrase(words: list[tuple[str, str]], last: int) -> tuple[str, list[str], int]:
-    """The head noun of the phrase that ends at `last`, the nouns that qualify it, and the position before the phrase."""
+    """Head noun of the phrase that ends at `last`, the nouns that qualify it, and the position before the phrase."""
     head, modifiers = "", []
     for i in range(last, -1, -1):
         form, tag = words[i]

@@ -11,8 +11,8 @@ NOTHING: frozenset[str] = frozenset()
 class QuestionParts:
     """What is asked for and how; sets hold classes of `question_words`.
 
-    In "이 사진에 보이는 가게의 이름은 무엇인가요?" (what is the name of the shop?) `word` is WHAT, `role` PREDICATE, `head`
-    holds NAME, `modifiers` BUSINESS.
+    In "이 사진에 보이는 가게의 이름은 무엇인가요?" (what is the name of the shop?) `word` is WHAT, `role` PREDICATE,
+    `head` holds NAME, `modifiers` BUSINESS.
     """
 
     word: str = "NONE"
@@ -31,6 +31,8 @@ class QuestionParts:
     """Verbs after the question word: what is said of the answer."""
     at_relation: bool = False
     """Something stands above, behind, left of … something."""
+    asks_leave: bool = False
+    """Something may or may not be done ("버릴 수 없는 것")."""
     asks_kind: bool = False
     """Asks for a kind of something ("어떤 종류", "what kind of")."""
     counts_things: bool = False
