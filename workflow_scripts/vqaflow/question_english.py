@@ -10,14 +10,15 @@ QUESTION = re.compile(
     r"\b(?:(?P<COUNT>how many)|(?P<AMOUNT>how (?:much|tall|long|old|fast|far|big))|(?P<WHAT>what)|(?P<WHICH>which)"
     r"|(?P<WHERE>where)|(?P<WHO>who|whom|whose)|(?P<WHEN>when)|(?P<WHY>why)|(?P<HOW>how))\b"
 )
-NUMBER_OF = re.compile(r"\b(?P<COUNT>number of)\b")
+NUMBER_OF = re.compile(r"\b(?:the|total) (?P<COUNT>number of)\b")
+AT = re.compile(r"\b(?:in|at|on) (?:what|which)\b|\b(?:located|taken)\b")
 WORD = re.compile(r"[a-z0-9]+(?:['\-][a-z0-9]+)*")
 AUXILIARIES = set("is are was were be does do did can could has have had will would should s being".split())
 BE = {"is", "are", "was", "were", "s"}
 ARTICLES = set("the a an this that these those".split())
 ENDS_OF_PHRASE = AUXILIARIES | set(
     "of in on at for with to from under behind above below near beside between that which who shown visible seen "
-    "present depicted pictured used holding wearing doing happening best most fit fits match matches like".split()
+    "present depicted pictured used holding wearing doing happening best most fit fits match matches like about".split()
 )
 FRAME = re.compile(
     r"\b(?:in|on|from|of|by) (?:the|this) (?:image|picture|photo|photograph)\b|\b(?:the|this) (?:image|picture|photo)\b"
@@ -26,21 +27,23 @@ FRAME = re.compile(
 
 def english_parts(text: str) -> QuestionParts:
     """The parts of the question `text`."""
-    text = FRAME.sub(" ", text.lower().replace("’", "'"))
+    text = FRAME.sub(" ", text.lower().replace("’", "'").replace("time of day", "daytime"))
     classes = set().union(*map(english_word, WORD.findall(text)))
     common = {"nouns": without_other(classes - VERBAL), "verbs": frozenset(classes & VERBAL)}
-    common["at_relation"] = "RELATION" in classes
     found = NUMBER_OF.search(text) or QUESTION.search(text)
     if found is None:
         return QuestionParts(**common)
     rest = WORD.findall(text, found.end())
-    role, head, modifiers, asks_kind = _asked(rest, found.lastgroup)
+    role, noun, modifiers, asks_kind = _asked(rest, found.lastgroup)
+    head = english_word(noun) - VERBAL if noun else NOTHING
     return QuestionParts(
         word=found.lastgroup,
         role=role,
-        head=english_word(head) - VERBAL if head else NOTHING,
+        head=head,
         modifiers=frozenset().union(*map(english_word, modifiers)) - VERBAL,
         main_verbs=frozenset(set().union(*map(english_word, rest)) & VERBAL),
+        at_relation="RELATION" in classes and "THING" in head and found.lastgroup != "WHO",
+        at_head="PLACE" in head and bool(AT.search(text)),
         asks_kind=asks_kind,
         counts_things=found.lastgroup == "COUNT",
         **common,
@@ -61,7 +64,7 @@ def _asked(rest: list[str], word: str) -> tuple[str, str, list[str], bool]:
         if phrase:
             after = [w for w in rest[1:] if w not in ARTICLES][len(phrase) :]
             owner = _phrase(after[1:]) if after[:1] == ["of"] else []
-            role = "OBJECT" if after[:1] and after[0].endswith("ing") else "PREDICATE"
+            role = "OBJECT" if after[:1] and (after[0].endswith("ing") or after[0] == "used") else "PREDICATE"
             return role, phrase[-1], phrase[:-1] + owner, False
         # "what is under the table?" asks for a thing by its place
         return "PREDICATE", "thing", [], False

@@ -3,6 +3,7 @@
 Shapes: N questions, R repeats of the cross-validation.
 """
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -84,7 +85,9 @@ def cross_validate(labelled: Labelled, repeats: int, share: float = 1.0, title: 
     n = len(labelled.rows)
     types_N = np.array([TYPES.index(name) for name in labelled.types_N])
     said_types_RN, said_unsafe_RN = np.empty((repeats, n), np.int64), np.empty((repeats, n), bool)
-    with ProgressBar(repeats * FOLDS, title, unit="fold") as bar:
+    with ProgressBar(repeats * FOLDS, title, unit="fold") as bar, warnings.catch_warnings():
+        # a type with fewer rows than folds is merely absent from some of them
+        warnings.filterwarnings("ignore", "The least populated class", UserWarning)
         for repeat in range(repeats):
             folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=repeat)
             for train, test in folds.split(np.empty(n), types_N, labelled.questions):

@@ -30,6 +30,9 @@ NOUN_TAGS = {"NNG", "NNP", "NNB", "NR", "SL", "SN", "XR", "XSN"}
 VERB_TAGS = {"VV", "VA", "VX", "XR", "XSV", "MAG", "EC"}  # EC for 어야, "must"
 ROLES = {"VCP": "PREDICATE", "JKO": "OBJECT", "JKB": "ADVERB", "JKS": "SUBJECT"}
 LOCATIVE = {"에", "에서", "으로", "로", "에게"}
+# 적 (few) looks like 적 (write), and 하 makes a verb of a noun, which says what is done.
+NO_VERBS = {("적", "VA"), ("하", "XSV"), ("하", "XSA")}
+PAST_PARTICIPLE = "\N{HANGUL JONGSEONG NIEUN}"
 PLURAL = "XSN"
 # "In this picture", with which most questions open, says nothing about the type.
 FRAME = re.compile(
@@ -57,6 +60,7 @@ def korean_parts(text: str, morphemes: Sequence[Morpheme]) -> QuestionParts:
     if word in ("WHICH", "COUNT") or (word == "WHERE" and following[1] in ("NNG", "NNP")):
         role = "DETERMINER"
         head, modifiers, asks_kind = _determined(words, at)
+        common["at_head"] = any(pair == (head, place) for pair in _pairs(words[at:]) for place in ("에", "에서"))
         counts_things = word == "COUNT" and head in COUNTERS
     if not head:
         head, modifiers = _topic(words, at)
@@ -99,9 +103,23 @@ def _verbs(words: list[tuple[str, str]]) -> frozenset[str]:
     following = [tag for _, tag in words[1:]] + [""]
     found: set[str] = set()
     for (form, tag), after in zip(words, following, strict=True):
+        if (form, tag) in NO_VERBS:
+            continue
         if tag in VERB_TAGS or after in ("XSV", "XSA"):
             found |= korean_verb(form)
+    if _is_written([form for form, _ in words]):
+        found.add("READ")
     return frozenset(found)
+
+
+def _is_written(forms: list[str]) -> bool:
+    """Whether 쓰다 and 쓰이다 mean writing: 써 있는, 쓰여진, 쓰인; not 쓰고 있는 (wearing) and 쓰이는 (being used)."""
+    for form, *after in zip(forms, [*forms[1:], ""], [*forms[2:], "", ""], strict=True):
+        if form in ("쓰", "쓰이", "씌이") and after[0] == "어" and after[1] in ("있", "지"):
+            return True
+        if form == "쓰이" and after[0] == PAST_PARTICIPLE:
+            return True
+    return False
 
 
 def _at_relation(words: list[tuple[str, str]]) -> bool:
@@ -120,6 +138,11 @@ def _asks_leave(words: list[tuple[str, str]]) -> bool:
         if form == "수" and tag == "NNB" and any("PERMIT" in korean_verb(w) for w, _ in words[max(i - 3, 0) : i]):
             return True
     return False
+
+
+def _pairs(words: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Each form with the next."""
+    return [(form, after) for (form, _), (after, _) in zip(words, words[1:], strict=False)]
 
 
 def _determined(words: list[tuple[str, str]], at: int) -> tuple[str, list[str], bool]:

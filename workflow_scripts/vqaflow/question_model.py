@@ -18,7 +18,8 @@ import numpy as np
 from vqaflow.errors import UserError
 from vqaflow.files import file_digest, write_text
 from vqaflow.progress import log, stage
-from vqaflow.question_features import Row, features, mirror_matters
+from vqaflow.question_features import features
+from vqaflow.question_guide import Row, mirror_matters
 from vqaflow.question_types import NEEDED
 from vqaflow.question_weights import FILE, Weights, to_plain
 

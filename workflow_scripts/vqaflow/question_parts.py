@@ -31,6 +31,8 @@ class QuestionParts:
     """Verbs after the question word: what is said of the answer."""
     at_relation: bool = False
     """Something stands above, behind, left of … something."""
+    at_head: bool = False
+    """The noun asked for is where something is ("어느 도시에 있나요?")."""
     asks_leave: bool = False
     """Something may or may not be done ("버릴 수 없는 것")."""
     asks_kind: bool = False

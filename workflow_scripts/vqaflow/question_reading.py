@@ -1,4 +1,4 @@
-"""From rows of a table to what `question_features` speaks of, by way of the Korean morphological analyser."""
+"""From rows of a table to what `question_guide` speaks of, by way of the Korean morphological analyser."""
 
 import unicodedata
 from bisect import bisect_right
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from vqaflow.config import LETTERS
 from vqaflow.question_choices import HANGUL
-from vqaflow.question_features import Row, read_row
+from vqaflow.question_guide import Row, read_row
 
 if TYPE_CHECKING:
     from kiwipiepy import Kiwi, Token

@@ -16,7 +16,8 @@ from vqaflow.config import LETTERS
 from vqaflow.errors import UserError
 from vqaflow.files import write_text
 from vqaflow.progress import ProgressBar, log, stage
-from vqaflow.question_features import Row, features, is_final, mirror_matters
+from vqaflow.question_features import features
+from vqaflow.question_guide import Row, is_final, mirror_matters
 from vqaflow.question_weights import Weights, shipped_weights
 
 NEEDED = ("id", "question", *LETTERS)

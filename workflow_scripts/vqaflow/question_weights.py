@@ -14,7 +14,7 @@ from vqaflow.files import file_digest
 
 FILE = Path(__file__).with_name("question_weights.json")
 # Makes the file part of the code, so that stages that type questions run again when it changes.
-SHA256 = "a6e7a1d746ff3c76de9d1ffd612d123cab7ddd97a1741f5681b2ea30b5a471f3"
+SHA256 = "0b61759fe6f9c004c7701d6b5b8af47ffba0db22be230c646827fcbf417584ba"
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from functools import cache
 
 Classes = dict[str, frozenset[str]]
 OTHER = frozenset({"OTHER"})
+NAME = frozenset({"NAME"})
 
 
 def _classes(**texts: str) -> Classes:
@@ -43,8 +44,8 @@ KOREAN_NOUNS = _classes(
         약국 주유소 센터 기관 단체 동아리 팀 부스 축제 행사 전시 전시회 공연 콘서트 대회 프로그램 영화 드라마
         뮤지컬 노래 앨범 책 도서 소설 잡지 강의 수업 학과 부서 연구소 기업 채널 방송 유튜브 영상 배 선박 여객선
         휴게소 캠핑장 골프장 스키장 수영장 영화제 박람회 세미나 워크숍 동호회 재단 협회 위원회 교실 강의실 회의실
-        사무실 지점 점포 경찰서 소방서 회관 체육관 도서관 극장 영화관 교회 아카데미 앱 사이트 캠페인 치킨집 고깃집
-        분식집 관광지""",
+        사무실 지점 점포 경찰서 소방서 회관 체육관 도서관 박물관 미술관 기념관 극장 영화관 교회 아카데미 앱 사이트
+        캠페인 치킨집 고깃집 분식집 관광지""",
     PRODUCT="""음료 음료수 과자 술 맥주 소주 와인 위스키 막걸리 주류 커피 우유 생수 물 라면 컵라면 아이스크림
         화장품 샴푸 치약 약 의약품 영양제 노트북 신발 운동화 카메라 휴대폰 핸드폰 스마트폰 시계 손목시계 가방 옷
         티셔츠 의류 모자 텀블러 컵 캔 병 통조림 소스 조미료 양념 제품 상품 물티슈 휴지 세제 이어폰 헤드폰 마우스
@@ -82,7 +83,7 @@ KOREAN_NOUNS = _classes(
     PERSON="사람 인물 남자 여자 아이 어린이 남성 여성 소년 소녀 아기 학생 선수 직원 손님",
 )
 KOREAN_VERBS = _classes(
-    READ="적히 적 쓰이 새기 새겨지 표기 인쇄 기재 기록 명시 안내 게시 각인 표시 써지 홍보 광고 공지",
+    READ="적히 적 새기 새겨지 표기 인쇄 기재 기록 명시 안내 게시 각인 표시 써지 홍보 광고 공지",
     MEAN="의미 뜻하 상징",
     SHOW="나타내 표현 가리키",
     FAMED="유명 대표 알려지",
@@ -92,7 +93,7 @@ KOREAN_VERBS = _classes(
     DESCRIBE="설명 묘사 서술 요약",
     ABSENT="없 않 못",
     FORBID="금지 허용 제한 요구 당부",
-    PERMIT="버리 주차 출입 이용 사용 촬영 흡연 반입 입장 결제 신청 등록 참여 예약 할인 구매",
+    PERMIT="버리 주차 출입 흡연 반입 입장 결제 신청 등록 예약 할인",
     SELL="판매 팔",
     OBLIGE="어야 아야",
 )
@@ -106,10 +107,11 @@ ENGLISH_WORDS = _classes(
     VALUE="""number price cost amount date year time speed limit phone address score weight temperature discount
         email website url deadline version model author hours total""",
     LETTERS="text word words letters sentence phrase inscription title slogan digit digits",
-    BOARD="signboard billboard banner menu receipt ticket nameplate badge blackboard whiteboard timetable",
+    BOARD="""license licence signboard billboard banner menu receipt ticket nameplate badge blackboard whiteboard
+        timetable""",
     SIGN="""sign signs signboard billboard poster banner menu receipt ticket label page book cover newspaper
-        screen board blackboard whiteboard note plate nameplate badge sticker card envelope document monitor
-        package bottle map timetable""",
+        screen board blackboard whiteboard note nameplate badge sticker card envelope document monitor package
+        bottle map timetable""",
     TRAFFICSIGN="sign signs signal symbol pictogram icon",
     NAME="name names called named title",
     BRAND="brand brands maker manufacturer company logo franchise airline sponsor bank",
@@ -123,15 +125,14 @@ ENGLISH_WORDS = _classes(
         palace castle temple cathedral mountain island river lake animal animals plant flower flowers tree food
         dish fruit vegetable bird dog cat fish insect flag painting instrument tool furniture toy sport person
         actor singer mascot building""",
-    PROPERTY="""shape form material texture state condition feature characteristic mood atmosphere season weather
-        pattern size height length width age gender job occupation profession relationship situation purpose use
-        function role action activity pose posture expression emotion feeling taste flavor flavour style theme
-        meaning reason way method scene description statement difference similarity design clothing hairstyle
-        doing happening wearing made used feel look looks""",
+    PROPERTY="""daytime shape form material texture state condition feature characteristic mood atmosphere season
+        weather pattern size height length width age gender job occupation profession relationship situation
+        purpose use function role action activity pose posture expression emotion feeling taste flavor flavour
+        style theme meaning reason way method scene description statement difference similarity design clothing
+        hairstyle doing happening wearing made feel look looks""",
     PLACE="place location position city country room area side direction street setting region spot corner",
     SPOT="place location position spot side direction",
-    RELATION="""left right above below under behind front beside between near inside outside top bottom middle
-        center centre corner next over beneath underneath""",
+    RELATION="left right above below under behind front beside between near next over beneath underneath",
     SIDE="""left right leftmost rightmost left-hand right-hand clockwise counterclockwise anticlockwise east west
         north south direction side arrow facing""",
     GOODS="product products",
@@ -148,7 +149,7 @@ ENGLISH_WORDS = _classes(
     MEAN="mean means symbolize indicate indicates",
     SHOW="represent represents depict depicts",
     FAMED="famous well-known",
-    DO="doing happening",
+    DO="doing happening used",
     STAND="located placed standing sitting lying hanging parked positioned situated",
     CHOOSE="describes describe best true correct",
     DESCRIBE="describes describe summarizes",
@@ -175,6 +176,8 @@ VERBAL = frozenset(KOREAN_VERBS)
 @cache
 def korean_noun(form: str) -> frozenset[str]:
     """Classes of a noun; a compound that is in none has those of its last part, which is its head in Korean."""
+    if len(form) > 2 and form.endswith("명"):  # 회사명, 제품명: the name of a company, a product
+        return NAME
     for start in (0, len(form) - 3, len(form) - 2):
         if 0 <= start < len(form) and form[start:] in _KOREAN_NOUNS:
             return _KOREAN_NOUNS[form[start:]]
