@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 CHUNK = 1000
 BETWEEN_CHOICES = " / "
 PROPER_NOUN = "NNP"
+BEAM = 5.0  # narrower than the analyser's own 8: a sixth faster, and 4 of 100,000 questions have another type
 
 
 def read_rows(rows: Iterable[Mapping[str, str]]) -> Iterator[Row]:
@@ -36,7 +37,9 @@ def _kiwi() -> "Kiwi":
     """The analyser with the model that its package carries; it takes some seconds to load."""
     from kiwipiepy import Kiwi
 
-    return Kiwi()
+    kiwi = Kiwi()
+    kiwi.global_config.cutoff_threshold = BEAM
+    return kiwi
 
 
 def _tokens(texts: Sequence[str]) -> Iterator[Sequence["Token"]]:

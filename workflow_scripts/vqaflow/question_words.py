@@ -5,7 +5,7 @@ SIGN bears text, BUSINESS and PRODUCT have names that only a sign or a label tel
 tell, PROPERTY is a way to be, PLACE a place. A word may be in several classes; one in none has the class OTHER.
 """
 
-from functools import cache
+from functools import lru_cache
 
 Classes = dict[str, frozenset[str]]
 OTHER = frozenset({"OTHER"})
@@ -173,7 +173,7 @@ KNOWN_NOUNS = frozenset(_KOREAN_NOUNS)
 VERBAL = frozenset(KOREAN_VERBS)
 
 
-@cache
+@lru_cache(1 << 16)
 def korean_noun(form: str) -> frozenset[str]:
     """Classes of a noun; a compound that is in none has those of its last part, which is its head in Korean."""
     if len(form) > 2 and form.endswith("명"):  # 회사명, 제품명: the name of a company, a product
