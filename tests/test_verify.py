@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import sqlite3
 import sys
+from contextlib import closing
 
 import numpy as np
 import pandas as pd
@@ -244,6 +246,32 @@ def test_a_submission_that_was_edited_and_signed_again_is_found(results, harm, m
     harm(results / "submission.csv")
     values(sha256=file_digest(results / "submission.csv"))(results / "submission.validated.json")
     assert message in failures(results)["submission"]
+
+
+@pytest.fixture
+def searched(results):
+    """A run whose parameters were searched."""
+    (results / "hpo" / "figures").mkdir(parents=True)
+    (results / "hpo" / "best.yaml").write_text("parameters: {learning_rate: 0.001}\n")
+    with closing(sqlite3.connect(results / "hpo" / "study.db")) as database:
+        database.execute("CREATE TABLE trials (number INTEGER)")
+        database.execute("INSERT INTO trials VALUES (0)")
+        database.commit()
+    shutil.copy(results / "eda" / "types.png", results / "hpo" / "figures" / "history.png")
+    return results
+
+
+def test_a_search_is_checked_if_there_was_one(searched):
+    found = {name: (state, text) for name, state, text in verify(searched)}
+    assert found["search"] == ("ok", "1 trials; best: learning_rate 0.001")
+
+
+@pytest.mark.parametrize("name", ["hpo/best.yaml", "hpo/study.db", "hpo/figures/history.png"])
+@pytest.mark.parametrize("data", [b"", b"\x89no"])
+def test_a_damaged_search_is_named(searched, name, data):
+    (searched / name).write_bytes(data)
+    (found,) = failures(searched).values()
+    assert name in found and "Delete it and run the rule search_hyperparameters again" in found
 
 
 def test_the_sample_s_order_is_compared(results):

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.ticker import MaxNLocator
 
 from vqaflow.config import LETTERS
 from vqaflow.figures import MUTED, PALETTE, heatmap, label_axes, new_figure, save
@@ -166,6 +167,9 @@ def draw_learning(logs: Mapping[str, pd.DataFrame], path: Path) -> None:
         left.plot(log["step"], log["loss"], "o-", color=color, markersize=3, label=fold)
         measured = log.dropna(subset="val_accuracy")
         right.plot(measured["step"], measured["val_accuracy"], "o-", color=color, markersize=3, label=fold)
+    for axes in (left, right):
+        axes.set_xlim(left=0)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     label_axes(left, "optimiser step", "training loss", "loss on training rows (mean since the epoch began)")
     label_axes(right, "optimiser step", "validation accuracy", "accuracy on the fold's own OOF rows")
     if logs:

@@ -6,7 +6,9 @@ base model, changes nothing, and exits with 1 if a check fails, saying what is w
 
 import argparse
 import csv
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import polars as pl
+import yaml
 from PIL import Image
 
 from vqaflow.artifacts import damaged, read_json, read_table, require_file
@@ -159,6 +162,28 @@ def check_log(path: Path) -> None:
         raise damaged(path, "train_adapter", ValueError(f"no whole table with {', '.join(sorted(LOG_COLUMNS))}"))
 
 
+def check_search(results: Results) -> str:
+    """If parameters were searched: the best ones and the study read, and the figures open."""
+    folder, rule = results.folder / "hpo", "search_hyperparameters"
+    if not folder.is_dir():
+        return "no search was run"
+    best, study = folder / "best.yaml", folder / "study.db"
+    require_file(best, rule)
+    require_file(study, rule)
+    try:
+        parameters = yaml.safe_load(best.read_text(encoding="utf-8"))["parameters"]
+    except (ValueError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise damaged(best, rule, error) from None
+    try:
+        with closing(sqlite3.connect(f"{study.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            (trials,) = database.execute("SELECT COUNT(*) FROM trials").fetchone()
+    except sqlite3.Error as error:
+        raise damaged(study, rule, error) from None
+    for figure in sorted(folder.glob("**/*.png")):
+        check_picture(figure, rule)
+    return f"{trials} trials; best: {', '.join(f'{key} {value}' for key, value in parameters.items())}"
+
+
 def check_scores(results: Results) -> str:
     """Each fold's OOF rows, and all usable test rows, are scored in finite numbers, and no other rows are."""
     files, folds = results.scores, results.folds
@@ -300,6 +325,7 @@ CHECKS: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
     "tables": (check_tables, ()),
     "exploration": (check_exploration, ()),
     "folds": (check_folds, ("tables",)),
+    "search": (check_search, ()),
     "adapters": (check_adapters, ("folds",)),
     "scores": (check_scores, ("tables", "folds")),
     "ensemble": (check_ensemble, ("tables", "folds", "scores")),
