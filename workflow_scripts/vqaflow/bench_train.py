@@ -89,7 +89,7 @@ class Bench:
             "recipe": recipe,
             "batch": batch,
             "orders": orders,
-            "vision": "cached" if cached else "-",
+            "vision": "cached" if cached else "every step",
         }
         try:
             seconds, peak = run()
