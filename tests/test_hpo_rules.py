@@ -35,7 +35,7 @@ def test_disabled_it_is_no_part_of_the_workflow(world: World) -> None:
 def test_enabled_it_comes_between_folds_and_training(world: World) -> None:
     """The workers are jobs beside each other, and adapters wait for what they find."""
     assert world.plan(None, "--forceall").jobs["run_trials"] == 2
-    followers = world.followers()
+    followers = world.followers
     assert SEARCH <= followers["make_folds"]
     assert "train_adapter" in followers["search_hyperparameters"]
 

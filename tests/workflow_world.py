@@ -1,5 +1,6 @@
 """Copies of the workflow to try things in, with results that are fabricated but known to Snakemake, and its answers."""
 
+import fcntl
 import json
 import os
 import re
@@ -12,6 +13,9 @@ from functools import cached_property
 from pathlib import Path
 
 import yaml
+
+from vqaflow.config import load_config
+from vqaflow.files import file_digest
 
 ROOT = Path(__file__).parents[1]
 PARTS = ["Snakefile", "config.yaml", "rules", "workflow_scripts", "schemas", "envs", "profiles", "docs", "assets"]
@@ -65,12 +69,16 @@ def plan_of(printed: str) -> Plan:
 
 
 class World:
-    """A copy of the workflow whose results are fabricated, and a process that answers for it."""
+    """A copy of the workflow whose results are fabricated, and a process that answers for it.
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    `options` are files of settings over config.yaml; a world that is not `finished` has no results.
+    """
+
+    def __init__(self, folder: Path, *options: str, finished: bool = True) -> None:
         self.folder, self.options = copy_workflow(folder), options
         (folder / "mine").mkdir()
-        self.fabricate()
+        if finished:
+            self.fabricate()
 
     @cached_property
     def server(self) -> subprocess.Popen:
@@ -133,3 +141,58 @@ class World:
         """End the process."""
         self.server.stdin.close()
         self.server.wait()
+
+
+# The whole workflow in a minute or two: every stage real, everything in it as small as it goes.
+SMALL = {
+    "data": {"demo": {"train_rows": 60, "test_rows": 40}},
+    "folds": {"n": 2},
+    "train": {"epochs": 3, "batch_size": 5, "checkpoint_minutes": 0, "trackers": []},
+    "views": {"hflip": {"enabled": False}},
+}
+# What must be equal wherever and however often it was interrupted: all that the numbers rest on, and the numbers.
+ARTIFACTS = [
+    "tables/*.parquet",
+    "folds.parquet",
+    "adapters/*/adapter_*",
+    "scores/*/*/*.parquet",
+    "ensemble/*",
+    "evaluation/metrics.json",
+    "submission.csv",
+]
+
+
+def copy_small_workflow(target: Path) -> Path:
+    """The workflow with the small configuration as its config.yaml."""
+    copy_workflow(target)
+    small = target / "small.yaml"
+    small.write_text(yaml.safe_dump(SMALL), encoding="utf-8")
+    merged = load_config(target / "config.yaml", small)
+    (target / "config.yaml").write_text(yaml.safe_dump(merged, allow_unicode=True), encoding="utf-8")
+    return target
+
+
+def finished_workflow(scratch: Path) -> Path:
+    """A small workflow that has run to its end, to be copied and not changed; made once for all processes of a session.
+
+    `scratch` is pytest's base folder.
+    """
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        scratch = scratch.parent
+    folder = scratch / "finished"
+    with (scratch / "finished.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            begun = copy_small_workflow(scratch / "begun")
+            run = snakemake(begun, "--cores", "1")
+            assert run.returncode == 0, run.stdout
+            (begun / "printed").write_text(run.stdout, encoding="utf-8")
+            begun.rename(folder)
+    return folder
+
+
+def artifacts(folder: Path) -> dict[str, str]:
+    """Digests of a workflow's results."""
+    results = folder / "results"
+    paths = sorted(path for pattern in ARTIFACTS for path in results.glob(pattern))
+    return {str(path.relative_to(results)): file_digest(path) for path in paths}

@@ -1,0 +1,120 @@
+"""What Snakemake's users ask of a workflow from the command line works here as well."""
+
+import resource
+from collections.abc import Iterator
+
+import pytest
+
+from workflow_world import World, plan_of, snakemake
+
+
+def make_world(factory: pytest.TempPathFactory, finished: bool) -> Iterator[World]:
+    world = World(factory.mktemp("targets") / "workflow", finished=finished)
+    yield world
+    world.close()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """The workflow as it comes, with fabricated results."""
+    yield from make_world(tmp_path_factory, True)
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """The workflow before its first run."""
+    yield from make_world(tmp_path_factory, False)
+
+
+def asked(world: World, *arguments: str) -> str:
+    status, printed = world.ask(*arguments)
+    assert status == 0, printed
+    return printed
+
+
+def test_one_fold_is_trained_alone(empty):
+    """For a first look, or on the second notebook."""
+    plan = empty.plan(None, "results/adapters/fold1")
+    assert plan.jobs == {"prepare_demo": 1, "validate_tables": 1, "make_folds": 1, "train_adapter": 1}
+
+
+def test_one_view_is_scored_alone(finished):
+    (finished.folder / "results/scores/test/fold0/hflip.parquet").unlink()
+    plan = finished.plan(None, "results/scores/test/fold0/hflip.parquet")
+    assert plan.jobs == {"score_choices": 1}
+
+
+@pytest.mark.parametrize(
+    ("target", "last"),
+    [
+        ("results/tables/train.parquet", "validate_tables"),
+        ("results/eda/summary.json", "explore_data"),
+        ("results/folds.parquet", "make_folds"),
+        ("results/evaluation/metrics.json", "evaluate_oof"),
+        ("results/submission.csv", "write_submission"),
+    ],
+)
+def test_an_artifact_is_made_by_its_path(empty, target, last):
+    """With what it needs, and nothing that comes later."""
+    plan = empty.plan(None, target)
+    assert plan.jobs[last] == 1
+    assert not plan.rules & empty.followers[last]
+
+
+def test_a_rule_is_forced_with_what_follows(finished):
+    plan = finished.plan(None, "--forcerun", "score_choices")
+    assert plan.rules == {"score_choices"} | finished.followers["score_choices"]
+    assert plan.jobs["score_choices"] == 12
+
+
+def test_until_stops_early(empty):
+    assert empty.plan(None, "--until", "make_folds").rules == {"prepare_demo", "validate_tables", "make_folds"}
+
+
+def test_a_plan_says_what_would_run(empty):
+    printed = asked(empty, "-n", "-p")
+    assert "Training the adapter of fold 2" in printed
+    assert plan_of(printed).jobs["score_choices"] == 12
+
+
+@pytest.mark.parametrize(
+    ("options", "first"),
+    [
+        (["--dag"], "digraph snakemake_dag {"),
+        (["--rulegraph"], "digraph snakemake_dag {"),
+        (["--rulegraph", "mermaid-js"], "flowchart TB"),
+        (["--dag", "mermaid-js"], "flowchart TB"),
+    ],
+)
+def test_the_graph_can_be_drawn(finished, options, first):
+    """As the README pipes it into `dot`: nothing of ours stands among the graph's lines."""
+    command = snakemake(finished.folder, *options, "--quiet")
+    assert command.returncode == 0
+    graph = command.stdout[command.stdout.index(first) :]
+    assert "score_choices" in graph and "train_adapter" in graph
+
+
+def test_the_summary_tells_each_file(finished):
+    printed = asked(finished, "--summary")
+    assert "results/adapters/fold0/adapter_model.safetensors" in printed
+    assert "no update" in printed
+
+
+def test_help_tells_every_target_in_a_sentence(empty):
+    """And each of them is one: its path can be asked for."""
+    printed = asked(empty, "help", "--cores", "1")
+    lines = printed[printed.index("Targets:") :].split("Reason")[0].splitlines()[1:]
+    targets = [line.split("  ")[1].split()[1] for line in lines if "results/" in line.split("  ")[1]]
+    targets = [target for target in targets if target.startswith("results/") and "hpo" not in target]
+    assert len(targets) >= 7
+    for target in targets:
+        assert empty.plan(None, target).jobs, target
+    assert all(len(line.split("  ", 2)[2].strip()) > 10 for line in lines if line.startswith("  snakemake"))
+
+
+def test_planning_takes_seconds(finished):
+    """Under five of a processor's, or nobody looks before running."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert snakemake(finished.folder, "-n").returncode == 0
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 5

@@ -1,0 +1,219 @@
+"""The whole workflow, run for real on a few rows: what a user does after a first run, and what stops it."""
+
+import csv
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from workflow_world import ROOT, artifacts, copy_small_workflow, finished_workflow, plan_of, snakemake
+
+pytestmark = pytest.mark.slow
+FROM_STORE = "taken from the store"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return finished_workflow(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture(scope="module")
+def again(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the finished workflow that tests go on with, one after the other."""
+    return Path(shutil.copytree(finished, tmp_path_factory.mktemp("again") / "workflow"))
+
+
+def ran(folder: Path, *arguments: str) -> str:
+    """What a run that must succeed has printed."""
+    done = snakemake(folder, "--cores", "1", *arguments)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def logs_of(folder: Path, rule: str) -> list[str]:
+    """The logs of a rule's jobs that were written since `forget_logs`."""
+    return [path.read_text(encoding="utf-8") for path in sorted((folder / "results/logs").glob(f"{rule}/*.log"))]
+
+
+def forget_logs(folder: Path) -> None:
+    shutil.rmtree(folder / "results/logs")
+
+
+def test_a_run_ends_with_what_it_reached(finished):
+    """The last line is the result with its interval, and every promised artifact is there."""
+    last = (finished / "printed").read_text(encoding="utf-8").strip().splitlines()[-1]
+    assert re.fullmatch(
+        r"vqaflow: OOF accuracy 0\.\d+ \(95 % interval .* n = 60\); demo held-out accuracy .* n = 40\); "
+        r"submission: results/submission.csv",
+        last,
+    )
+    for name in ("evaluation/mistakes.html", "eda/summary.json", "submission.validated.json", "tables/problems.csv"):
+        assert (finished / "results" / name).is_file()
+    assert len((finished / "results/submission.csv").read_text().splitlines()) == 41
+
+
+def test_a_second_run_has_nothing_to_do(again):
+    assert "Nothing to be done" in ran(again)
+
+
+def test_equal_bytes_from_upstream_train_and_score_nothing(finished, again):
+    """The folds are made anew and are the same: what follows runs, and takes what there is in seconds."""
+    forget_logs(again)
+    ran(again, "--forcerun", "make_folds")
+    jobs = logs_of(again, "train_adapter") + logs_of(again, "score_choices")
+    assert len(jobs) == 6
+    assert all(FROM_STORE in job for job in jobs)
+    assert artifacts(again) == artifacts(finished)
+
+
+def test_going_back_computes_nothing_twice(finished, again):
+    """Another learning rate for one fold, and back to the first."""
+    (again / "bolder.yaml").write_text("train: {learning_rate: 0.004}\n")
+    fold = "results/adapters/fold0/adapter_model.safetensors"
+    ran(again, fold, "--configfile", "bolder.yaml")
+    assert FROM_STORE not in logs_of(again, "train_adapter")[0]
+    assert (
+        artifacts(again)["adapters/fold0/adapter_model.safetensors"]
+        != artifacts(finished)["adapters/fold0/adapter_model.safetensors"]
+    )
+    forget_logs(again)
+    ran(again)
+    jobs = logs_of(again, "train_adapter") + logs_of(again, "score_choices")
+    assert len(jobs) == 3  # the fold and its scores of both splits
+    assert all(FROM_STORE in job for job in jobs)
+    assert artifacts(again) == artifacts(finished)
+
+
+def test_a_lying_store_costs_time_only(finished, again):
+    """Every stored artifact is damaged, and one file of the results is gone."""
+    for file in (again / "results/store").rglob("artifact*"):
+        for path in [file] if file.is_file() else file.rglob("*"):
+            if path.is_file():
+                path.write_bytes(path.read_bytes()[:-1])
+    forget_logs(again)
+    scores = "results/scores/test/fold1/original.parquet"
+    (again / scores).unlink()
+    ran(again, scores)
+    assert FROM_STORE not in logs_of(again, "score_choices")[0]
+    assert artifacts(again) == artifacts(finished)
+
+
+def test_the_report_holds_the_figures(again):
+    """`--report` after a run: one page with what the rules have made for it."""
+    ran(again, "--report", "results/report.html")
+    page = (again / "results/report.html").read_text(encoding="utf-8")
+    for category in ("Data", "Training", "Evaluation"):
+        assert category in page
+
+
+# Bad input: how to spoil the tables, and what the message must name. Line 4 of train.csv is its third row.
+def spoil(change: Callable[[dict[str, str], dict[str, str]], None]) -> Callable[[Path], None]:
+    """Change the third row of train.csv, given the first one too."""
+
+    def apply(folder: Path) -> None:
+        table = folder / "results/demo/train.csv"
+        with table.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        change(rows[2], rows[0])
+        with (folder / "spoilt.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, rows[0].keys())
+            writer.writeheader()
+            writer.writerows(rows)
+
+    return apply
+
+
+SPOILT = {
+    "an image that is not there": (spoil(lambda row, _: row.update(path="train/nowhere.png")), "train/nowhere.png"),
+    "an id twice": (spoil(lambda row, first: row.update(id=first["id"])), "id"),
+    "an answer that is no letter": (spoil(lambda row, _: row.update(answer="e")), "answer"),
+}
+
+
+def last_words(printed: str) -> str:
+    """What a run ends with, below Snakemake's own lines."""
+    return printed[printed.rindex("error: ") :]
+
+
+@pytest.mark.parametrize("fault", SPOILT)
+def test_a_bad_row_stops_before_any_training(finished, tmp_path, fault):
+    """One message, the last that is printed, with the file, the row and what to do."""
+    folder = Path(shutil.copytree(finished, tmp_path / "workflow"))
+    spoiling, names = SPOILT[fault]
+    spoiling(folder)
+    (folder / "mine.yaml").write_text("data: {train_csv: spoilt.csv}\n")
+    forget_logs(folder)
+    before = artifacts(folder)
+    done = snakemake(folder, "--cores", "1", "--configfile", "mine.yaml")
+    assert done.returncode != 0
+    assert "Traceback" not in done.stdout
+    message = last_words(done.stdout)
+    assert "spoilt.csv" in message and names in message and re.search(r"\b[34]\b", message), message
+    assert len(message.splitlines()) <= 4, message
+    assert logs_of(folder, "train_adapter") == []
+    assert artifacts(folder) == before, "what was there before is gone"
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"data": {"train_csv": "nowhere.csv"}}, ["data.train_csv", "nowhere.csv"]),
+        ({"train": {"learning_rat": 0.1}}, ["train.learning_rat", "learning_rate"]),
+        ({"model": {"max_pixels": "many"}}, ["model.max_pixels", "many"]),
+        ({"data": {"image_root": "nowhere"}}, ["data.image_root", "nowhere"]),
+    ],
+)
+def test_a_bad_setting_stops_before_anything(finished, tmp_path, settings, words):
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(settings))
+    done = snakemake(finished, "-n", "--configfile", str(tmp_path / "mine.yaml"))
+    assert done.returncode != 0
+    assert "Traceback" not in done.stdout
+    assert all(word in last_words(done.stdout) for word in words), done.stdout
+    assert len(last_words(done.stdout).splitlines()) == 1
+
+
+def begin_demo(folder: Path) -> subprocess.Popen:
+    """`make demo` in a process group of its own, as a terminal or a scheduler starts it."""
+    with (folder / "printed").open("a") as out:
+        return subprocess.Popen(["make", "demo"], cwd=folder, stdout=out, stderr=out, start_new_session=True)
+
+
+def interrupt(folder: Path, sign: str, death: signal.Signals) -> None:
+    """Start `make demo`, send the signal to all of it when the file `sign` is there, and wait for its end."""
+    run = begin_demo(folder)
+    end = time.monotonic() + 300
+    while not list(folder.glob(sign)):
+        assert run.poll() is None and time.monotonic() < end, (folder / "printed").read_text()
+        time.sleep(0.02)
+    os.killpg(run.pid, death)
+    assert run.wait(timeout=120) != 0
+    while subprocess.run(["pgrep", "-s", str(run.pid)], capture_output=True).stdout:  # jobs may outlive make
+        time.sleep(0.1)
+
+
+def test_an_interrupted_demo_ends_with_the_same_bytes(finished, tmp_path):
+    """Ctrl-C, a scheduler's SIGTERM and crashes, in tables, training, scoring and pooling; then on to the end."""
+    folder = copy_small_workflow(tmp_path / "workflow")
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        shutil.copyfile(ROOT / name, folder / name)
+        os.utime(folder / name, (0, 0))
+    (folder / ".venv").mkdir()
+    for name in ("bin", "lib", "pyvenv.cfg"):
+        (folder / ".venv" / name).symlink_to(Path(sys.prefix) / name)
+    (folder / ".venv" / "ready").touch()
+    interrupt(folder, "results/logs/validate_tables.log", signal.SIGKILL)
+    interrupt(folder, "results/work/train/fold*/checkpoint*", signal.SIGTERM)
+    interrupt(folder, "results/work/scores/*/*/*/*", signal.SIGKILL)
+    interrupt(folder, "results/logs/ensemble_probabilities.log", signal.SIGINT)
+    last = begin_demo(folder)
+    assert last.wait(timeout=600) == 0, (folder / "printed").read_text()
+    assert artifacts(folder) == artifacts(finished)
+    assert plan_of(snakemake(folder, "-n").stdout).jobs == {}
