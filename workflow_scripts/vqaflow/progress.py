@@ -3,6 +3,7 @@
 import logging
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,7 @@ class TerminalHandler(logging.StreamHandler):
 
 def start_log(path: Path | str | None = None) -> None:
     """Send the package's log lines to the terminal and, if given, to the file `path` (made anew)."""
+    quiet_libraries()
     log.handlers.clear()
     log.setLevel(logging.INFO)
     log.propagate = False
@@ -37,6 +39,12 @@ def start_log(path: Path | str | None = None) -> None:
     for handler in handlers:
         handler.setFormatter(logging.Formatter(LOG_FORMAT, datefmt="%H:%M:%S"))
         log.addHandler(handler)
+
+
+def quiet_libraries() -> None:
+    """Leave out what libraries say about their own parts and no user can act on."""
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # a CPU kernel that it could fetch from a hub
+    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)  # PEFT's use of it
 
 
 @contextmanager
