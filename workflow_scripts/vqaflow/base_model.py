@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoProcessor, BitsAndBytesConfig, Qwen2_5_VLForConditionalGeneration
+from transformers import AutoConfig, AutoProcessor, BitsAndBytesConfig, Qwen2_5_VLForConditionalGeneration
 
 from vqaflow.config import ModelConfig
 from vqaflow.errors import UserError
@@ -14,6 +14,7 @@ from vqaflow.vision import use_window_attention
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 # Matched as a prefix of the module's full name: "visual" alone would match nothing.
 UNQUANTIZED_MODULES = ["model.visual", "lm_head"]
+UNQUANTIZED = ("model.visual.", "lm_head")  # what these must leave alone, by the start of the full name
 
 
 @dataclass
@@ -104,13 +105,43 @@ def load_network(model: ModelConfig, device: torch.device, stored: Path | None =
         options = {"local_files_only": True}
     if quantization(model, device) == "nf4" and not stored:
         options["quantization_config"] = nf4_config(dtype)
-    network = Qwen2_5_VLForConditionalGeneration.from_pretrained(
-        stored or model.base, dtype=dtype, attn_implementation="sdpa", device_map={"": str(device)}, **options
+    source = stored or model.base
+    require_kind(AutoConfig.from_pretrained(source, revision=options.get("revision")).model_type, model.base)
+    network, loading = Qwen2_5_VLForConditionalGeneration.from_pretrained(
+        source,
+        dtype=dtype,
+        attn_implementation="sdpa",
+        device_map={"": str(device)},
+        output_loading_info=True,
+        **options,
     )
+    if missing := sorted(loading["missing_keys"]):
+        raise UserError(f"config model.base: {model.base!r} lacks {missing[0]} ({len(missing)} in all). Get it anew.")
     network.requires_grad_(False)
     network.eval()
+    require_placement(network, quantization(model, device))
     use_window_attention(network.model.visual)
     return network
+
+
+def require_kind(kind: str, base: str) -> None:
+    """Raise UserError unless a checkpoint is a Qwen2.5-VL: the library would load another one with random weights."""
+    if kind != "qwen2_5_vl":
+        raise UserError(f"config model.base: {base!r} is a {kind} model. Use a Qwen2.5-VL one (3B or 7B Instruct).")
+
+
+def require_placement(network: Any, quantized: str) -> None:
+    """Raise UserError unless the loaded classes are what was asked for: a skip list that matches nothing is silent."""
+    cure = "Install the versions of requirements.lock"
+    for name, module in network.named_modules():
+        if not hasattr(module, "in_features"):
+            continue
+        wanted = "Linear4bit" if quantized == "nf4" and not name.startswith(UNQUANTIZED) else "Linear"
+        if type(module).__name__ != wanted:
+            raise UserError(f"model.quantization: {name} was loaded as {type(module).__name__}, not {wanted}. {cure}.")
+    used = network.config.text_config._attn_implementation
+    if used != "sdpa":
+        raise UserError(f"model.base: it was loaded with {used!r} attention, not sdpa. {cure}.")
 
 
 def nf4_config(dtype: torch.dtype) -> BitsAndBytesConfig:

@@ -48,6 +48,8 @@ from vqaflow.training_plan import log_plan, plan_training, settings_of
 
 ROW_FIELDS = ["id", "question", *LETTERS, "answer", "qtype", "sha256", "width", "height"]
 VIEW = ViewConfig()
+# Keys of `train` that leave the adapter as it is: a checkpoint stays good when they change.
+WITHOUT_EFFECT = ("checkpoint_minutes", "max_minutes", "trackers")
 
 
 def train_adapter(
@@ -81,7 +83,7 @@ def train_adapter(
         "base": base_digest(models),
         "model": asdict(models) | {"base": None},
         "prompt": asdict(prompts),
-        "train": asdict(settings),
+        "train": {key: value for key, value in asdict(settings).items() if key not in WITHOUT_EFFECT},
         "rows": value_digest([[[str(row[key]) for key in ROW_FIELDS] for row in rows] for rows in (outside, inside)]),
     }
     job = Job(work, value_digest(parts), models, prompts, settings, outside, inside, bases, tracking)
