@@ -3,7 +3,6 @@
 import logging
 import sys
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +27,6 @@ class TerminalHandler(logging.StreamHandler):
 
 def start_log(path: Path | str | None = None) -> None:
     """Send the package's log lines to the terminal and, if given, to the file `path` (made anew)."""
-    quiet_libraries()
     log.handlers.clear()
     log.setLevel(logging.INFO)
     log.propagate = False
@@ -41,12 +39,6 @@ def start_log(path: Path | str | None = None) -> None:
         log.addHandler(handler)
 
 
-def quiet_libraries() -> None:
-    """Leave out what libraries say about their own parts and no user can act on."""
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # a CPU kernel that it could fetch from a hub
-    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)  # PEFT's use of it
-
-
 @contextmanager
 def stage(log_path: Path | str | None) -> Iterator[None]:
     """Run a rule's script: log to `log_path`; a `UserError` ends it with its one message and exit status 1."""
@@ -56,6 +48,8 @@ def stage(log_path: Path | str | None) -> Iterator[None]:
     except UserError as error:
         log.error("error: %s", error)
         raise SystemExit(1) from None
+    except SystemExit:  # after a signal; what was saved is logged already
+        raise
     except BaseException:
         log.exception(UNEXPECTED)
         raise
