@@ -19,6 +19,7 @@ from optuna.trial import TrialState
 from vqaflow.checkpoints import StopRequest
 from vqaflow.config import HpoConfig
 from vqaflow.errors import NotFinite, OutOfMemory, UserError
+from vqaflow.progress import stage
 from vqaflow.search_space import Dimension, Report, read_space
 from vqaflow.search_study import MOST_TRIES, SharedStudy, counted_trials, covered
 from vqaflow.search_worker import work_off
@@ -186,6 +187,15 @@ def test_worker_killed_while_it_draws_loses_nothing(tmp_path: Path, monkeypatch:
     again = open_study(tmp_path / "killed", trials=7)
     work_off(again, quick, ROWS, StopRequest())
     assert sequence(again) == sequence(whole)
+
+
+def test_stopping_on_request_is_no_error(tmp_path: Path) -> None:
+    """Whoever presses Ctrl-C is not told of an unexpected error."""
+    with pytest.raises(SystemExit), stage(tmp_path / "log"):
+        request = StopRequest()
+        request(signal.SIGINT, None)
+        work_off(open_study(tmp_path), quick, ROWS, request)
+    assert "error" not in (tmp_path / "log").read_text(encoding="utf-8")
 
 
 def running(study: SharedStudy) -> list[optuna.trial.FrozenTrial]:
