@@ -12,7 +12,7 @@ demo: .venv/ready
 	snakemake --cores 1
 
 test: .venv/ready lint
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: .venv/ready
 	$(BIN)/ruff check .
@@ -29,11 +29,12 @@ lint: .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch .venv/ready
 
-# Resolve requirements.in anew into pinned, hashed requirements without any index's address.
+# Resolve requirements.in anew into pinned, hashed requirements without any index's address; envs/vqaflow.yaml follows by
+# hand (tests/test_environments.py names what differs). KEEP=1 takes what is new and leaves the other pins.
 lock:
 	$(PYTHON) -m venv .lock-venv
 	.lock-venv/bin/python -m pip install --quiet uv
-	.lock-venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	.lock-venv/bin/uv pip compile --quiet $(if $(KEEP),,--upgrade) --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-annotate --no-header requirements.in --output-file requirements.lock
 	rm -rf .lock-venv
 

@@ -42,7 +42,8 @@ MpiDefault=none
 ReturnToService=2
 KillWait=5
 MinJobAge=600
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={megabytes}
+GresTypes=gpu
+NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={megabytes} Gres=gpu:2
 PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
 
@@ -83,18 +84,31 @@ class Cluster:
         values = {"host": socket.gethostname().split(".")[0], "ports": free_ports(), "folder": folder}
         text = CONF.format(**values, cpus=os.cpu_count(), megabytes=megabytes)
         (folder / "slurm.conf").write_text(text)
+        (folder / "gres.conf").write_text("Name=gpu File=/dev/null\nName=gpu File=/dev/zero\n")  # two to hand out
 
     def __enter__(self) -> "Cluster":
+        try:
+            self.start_all()
+        except BaseException:
+            self.stop_all()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.tell("scancel", "--user=root")
+        self.stop_all()
+
+    def start_all(self) -> None:
+        """Start the daemons and wait for the node."""
         munge = [f"--{name}={self.folder}/munge.{name.split('-')[0]}" for name in ("key-file", "pid-file", "log-file")]
         self.start("munged", "--foreground", "--force", f"--socket={self.folder}/munge.socket", *munge)
         wait_for("munged's socket", (self.folder / "munge.socket").exists)
         self.start("slurmctld", "-D", "-c")
         self.start("slurmd", "-D")
         wait_for("an idle node", lambda: "idle" in self.tell("sinfo", "--noheader", "--format=%T"))
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        subprocess.run(["scancel", "--user=root"], env=os.environ | self.environment, capture_output=True)
+    def stop_all(self) -> None:
+        """End the daemons, the last one first."""
         for daemon in reversed(self.daemons):
             daemon.send_signal(signal.SIGTERM)
             daemon.wait(timeout=60)

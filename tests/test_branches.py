@@ -1,6 +1,5 @@
 """Choice orders that share a prefix compute what passes of their own would, padded and batched in any way."""
 
-
 import pytest
 import torch
 

@@ -181,5 +181,5 @@ def _view_problems(views: Mapping[str, Any], model: Mapping[str, Any]) -> Iterat
             yield f"views.{name}.when: {view['when']!r} is no condition. Write, for example, margin < 0.3."
         smallest = view.get("min_pixels") or model["min_pixels"]
         largest = view.get("max_pixels") or model["max_pixels"]
-        if smallest > largest:
+        if smallest > largest and {"min_pixels", "max_pixels"} & view.keys():
             yield f"views.{name}: min_pixels {smallest} is above max_pixels {largest}. Change one of them."

@@ -1,0 +1,110 @@
+"""A mistake in the configuration must be named with its cure before hours are spent on it."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from vqaflow.config import in_order
+from vqaflow.config_check import check_config, check_files
+from vqaflow.errors import UserError
+
+ROOT = Path(__file__).parents[1]
+SCHEMA = ROOT / "schemas" / "config.schema.yaml"
+CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+
+
+def changed(key: str, value: Any) -> dict[str, Any]:
+    """config.yaml with another value, or another key, at a dotted place."""
+    config = copy.deepcopy(CONFIG)
+    *parents, last = key.split(".")
+    section = config
+    for parent in parents:
+        section = section.setdefault(parent, {})
+    section[last] = value
+    return config
+
+
+def problems(config: dict[str, Any]) -> str:
+    with pytest.raises(UserError) as error:
+        check_config(config, SCHEMA)
+    return str(error.value)
+
+
+def test_the_shipped_configuration_has_no_mistake():
+    check_config(CONFIG, SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("train.learning_rat", 1.0, ["train.learning_rat: unknown key", "'learning_rate'"]),
+        ("trian", {}, ["trian: unknown key", "'train'"]),
+        ("model.batch_size", 4, ["model.batch_size: unknown key", "'train.batch_size'"]),  # a key of another section
+        ("views.hflip.flipped", True, ["views.hflip.flipped: unknown key", "'flip'"]),
+        ("train.epochs", "3", ["train.epochs", "'3' is not a number"]),
+        ("train.learning_rate", "1e-4", ["1.0e-4"]),  # YAML 1.1 reads 1e-4 as text
+        ("train.batch_size", 2.0, ["train.batch_size", "not a whole number"]),
+        ("train.epochs", float("nan"), ["train.epochs"]),
+        ("train.epochs", True, ["train.epochs", "not a number"]),
+        ("train.label_smoothing", 1.0, ["train.label_smoothing"]),
+        ("train.objective", "choise", ["train.objective", "did you mean 'choice'?"]),
+        ("model.quantization", "int8", ["model.quantization", "nf4"]),
+        ("orders", "cyclical", ["orders", "did you mean 'cyclic'?"]),
+        ("orders", 25, ["orders"]),
+        ("views", None, ["views", "{}"]),
+        ("views.original.enabled", False, ["views.original"]),
+        ("views.original.flip", True, ["views.original"]),
+        ("views.fine.when", "margin > 0.3", ["views.fine.when", "margin < 0.3"]),
+        ("views.fine.max_pixels", 10000, ["views.fine: min_pixels 12544 is above max_pixels 10000"]),
+        ("model.min_pixels", 60000, ["model.min_pixels: 60000 is above"]),
+        ("data.columns.answer", "question", ["data.columns: 'question' stands for two things"]),
+        ("prompt.templates.ocr", "{question} {choices}", ["prompt.templates.ocr", "at the start of a line"]),
+        ("prompt.templates.ocr", "\n{choices}\n{question}", ["prompt.templates.ocr", "Swap them"]),
+        ("prompt.choice_format", "{text}", ["prompt.choice_format"]),
+        ("hpo.space.learning_rat", {"choice": [1e-4]}, ["hpo.space.learning_rat"]),
+        ("hpo.folds", [5], ["hpo.folds"]),
+    ],
+)
+def test_a_mistake_is_named_with_its_cure(key, value, words):
+    message = problems(changed(key, value))
+    assert message.count("\n") == 0, "one mistake, one line"
+    assert all(word in message for word in words), message
+
+
+def test_a_missing_key_is_named():
+    config = copy.deepcopy(CONFIG)
+    del config["train"]["lora"]["r"]
+    assert "train.lora.r: the key is missing" in problems(config)
+
+
+def test_all_mistakes_are_told_at_once():
+    """Not one a run, when each run is a wait in a queue."""
+    config = changed("train.epochs", "many")
+    config["model"]["max_pixels"] = 0
+    config["foldes"] = {}
+    message = problems(config)
+    assert all(key in message for key in ("train.epochs", "model.max_pixels", "foldes"))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("data.train_csv", "no.csv"), ("data.image_root", "no"), ("hardware.settings", "no.yaml")],
+)
+def test_a_file_that_is_not_there_is_named(key, value):
+    with pytest.raises(UserError, match=rf"^config: {key}: there is no (file|folder) {value}\. "):
+        check_files(changed(key, value), Path("results"))
+
+
+def test_what_the_workflow_makes_need_not_be_there(tmp_path, monkeypatch):
+    """The demo's tables come into being by the run itself."""
+    monkeypatch.chdir(tmp_path)
+    check_files(CONFIG, Path("results"))
+
+
+def test_the_order_of_keys_is_lost_and_that_of_lists_kept():
+    assert list(in_order({"b": 1, "a": {"d": [2, 1], "c": 3}})) == ["a", "b"]
+    assert in_order({"b": [{"z": 1, "y": 2}, 0]}) == {"b": [{"y": 2, "z": 1}, 0]}
+    assert str(in_order(CONFIG)) == str(in_order(dict(reversed(CONFIG.items()))))
