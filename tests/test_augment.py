@@ -139,5 +139,7 @@ def test_validation_rows_are_never_varied(tmp_path, monkeypatch) -> None:
         out=tmp_path / "adapter",
         work=tmp_path / "work",
         store={"path": str(tmp_path / "store"), "gb": 1},
+        bases=tmp_path / "bases",
+        tracking=tmp_path / "tracking",
     )
     assert sorted(varied) == sorted(2 * list(table["id"][1::2])), "each training row once an epoch, no other"

@@ -193,7 +193,7 @@ def test_best_parameters_reach_the_adapter_and_equal_ones_retrain_nothing(
 
     best["study"]["digest"] = "of another search"
     (out / "best.yaml").write_text(yaml.safe_dump(best), encoding="utf-8")
-    monkeypatch.setattr(training, "_train", pytest.fail)
+    monkeypatch.setattr(training.Job, "run", pytest.fail)
     test_train_adapter.run(job)
 
 
