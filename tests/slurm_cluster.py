@@ -1,6 +1,7 @@
 """A SLURM cluster of one machine: munged, slurmctld and slurmd from Debian's packages, in a folder of their own.
 
-Needs root, as slurmd does. Nothing outside the folder is read or changed but for the network's loopback.
+Needs root, as slurmd does, and a machine without a SLURM of its own: jobs find theirs by /etc/slurm/slurm.conf alone,
+which is a link into the folder meanwhile. Nothing else outside it is changed.
 """
 
 import os
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+SYSTEM_CONF = Path("/etc/slurm/slurm.conf")  # Snakemake clears SLURM_CONF from its jobs' environment
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel")
 CONF = """\
 ClusterName=test
@@ -49,8 +51,8 @@ PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 
 
 def can_start() -> bool:
-    """Whether the programs are there and we are root."""
-    return os.geteuid() == 0 and all(shutil.which(program) for program in PROGRAMS)
+    """Whether the programs are there, we are root, and no SLURM is set up here (`exists` is false of a dead link)."""
+    return os.geteuid() == 0 and all(map(shutil.which, PROGRAMS)) and not SYSTEM_CONF.exists()
 
 
 def free_ports() -> list[int]:
@@ -100,6 +102,9 @@ class Cluster:
 
     def start_all(self) -> None:
         """Start the daemons and wait for the node."""
+        SYSTEM_CONF.parent.mkdir(exist_ok=True)
+        SYSTEM_CONF.unlink(missing_ok=True)
+        SYSTEM_CONF.symlink_to(self.folder / "slurm.conf")
         munge = [f"--{name}={self.folder}/munge.{name.split('-')[0]}" for name in ("key-file", "pid-file", "log-file")]
         self.start("munged", "--foreground", "--force", f"--socket={self.folder}/munge.socket", *munge)
         wait_for("munged's socket", (self.folder / "munge.socket").exists)
@@ -112,6 +117,7 @@ class Cluster:
         for daemon in reversed(self.daemons):
             daemon.send_signal(signal.SIGTERM)
             daemon.wait(timeout=60)
+        SYSTEM_CONF.unlink(missing_ok=True)
 
     def start(self, *command: str) -> None:
         """Start a daemon that stays our child."""

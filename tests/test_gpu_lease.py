@@ -28,6 +28,8 @@ marker.touch(exist_ok=False)
 print(device.identity, flush=True)
 time.sleep(work)
 marker.unlink()
+if sys.argv[4:]:
+    os.kill(os.getpid(), int(sys.argv[4]))  # dies as it is, with the device in its hands
 """
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(gpu_lease.__file__).parents[1])}
 
@@ -40,8 +42,8 @@ def nothing_held(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
 
 
-def worker(folder: Path, work: float, devices: str) -> subprocess.Popen:
-    command = [sys.executable, "-c", WORKER, str(folder), str(work), devices]
+def worker(folder: Path, work: float, devices: str, *death: str) -> subprocess.Popen:
+    command = [sys.executable, "-c", WORKER, str(folder), str(work), devices, *death]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
 
 
@@ -59,6 +61,15 @@ def test_many_jobs_never_share_a_device(tmp_path):
     ends = [job.communicate(timeout=60) for job in jobs]
     assert [job.returncode for job in jobs] == [0] * 12, ends
     assert {out.strip() for out, _ in ends} == {"GPU-a", "GPU-b"}
+
+
+def test_many_jobs_that_die_never_share_a_device(tmp_path):
+    """Every other one of sixteen is killed while it holds a device: none meets another, and all get their turn."""
+    deaths = [(), (str(int(signal.SIGKILL)),), (), (str(int(signal.SIGTERM)),)] * 4
+    jobs = [worker(tmp_path, 0.05, "GPU-a,GPU-b,GPU-c", *death) for death in deaths]
+    ends = [job.communicate(timeout=120) for job in jobs]
+    assert [job.returncode for job in jobs] == [-int(death[0]) if death else 0 for death in deaths], ends
+    assert {out.strip() for out, _ in ends} <= {"GPU-a", "GPU-b", "GPU-c"}
 
 
 @pytest.mark.parametrize("death", [signal.SIGKILL, signal.SIGTERM])
