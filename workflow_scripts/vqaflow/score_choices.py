@@ -130,12 +130,17 @@ def margin_limit(name: str, when: str) -> float:
 
 def margins_of(scores: pd.DataFrame) -> pd.Series:
     """Each id's margin: the best probability less the second best, pooled over orders by their geometric mean."""
-    logits_NC = scores[LOGITS].to_numpy(np.float64)
-    log_probabilities = pd.DataFrame(logits_NC - np.logaddexp.reduce(logits_NC, axis=1, keepdims=True))
-    pooled_NC = log_probabilities.groupby(scores["id"].to_numpy()).mean()
+    pooled_NC = pooled_over_orders(scores)
     weights_NC = np.exp(pooled_NC.to_numpy() - pooled_NC.to_numpy().max(1, keepdims=True))
     best_NC = np.sort(weights_NC / weights_NC.sum(1, keepdims=True), axis=1)
     return pd.Series(best_NC[:, -1] - best_NC[:, -2], index=pooled_NC.index)
+
+
+def pooled_over_orders(scores: pd.DataFrame) -> pd.DataFrame:
+    """Mean log-probability (one row an id, four columns) of each letter over the orders, their geometric mean."""
+    logits_RC = scores[LOGITS].to_numpy(np.float64)
+    logp_RC = pd.DataFrame(logits_RC - np.logaddexp.reduce(logits_RC, axis=1, keepdims=True))
+    return logp_RC.groupby(scores["id"].to_numpy()).mean()
 
 
 def empty_scores() -> pd.DataFrame:
