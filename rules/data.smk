@@ -11,9 +11,10 @@ rule validate_tables:
         test_csv=lookup(dpath="data/test_csv", within=config),
         sample_submission=lookup(dpath="data/sample_submission", within=config),
     output:
-        train="results/tables/train.parquet",
-        test="results/tables/test.parquet",
-        problems="results/tables/problems.csv",
+        # Bad input is no reason to lose the good tables: what an update has begun is undone when it fails.
+        train=update("results/tables/train.parquet"),
+        test=update("results/tables/test.parquet"),
+        problems=update("results/tables/problems.csv"),
     log:
         "results/logs/validate_tables.log",
     conda:
