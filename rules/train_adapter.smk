@@ -3,7 +3,8 @@
 In:  results/tables/train.parquet, results/folds.parquet, the base model; results/hpo/best.yaml while hpo.enabled
 Out: results/adapters/fold{fold}/: PEFT adapter, run.json, log.csv, curve.png
 
-Checkpoints wait in results/work/train/fold{fold}, which Snakemake never deletes: a killed job goes on from the last one.
+Plan and checkpoints wait in results/work/train/fold{fold}, which Snakemake never deletes: a killed job goes on from the
+last one. Trackers write to results/tracking/fold{fold}.
 """
 
 
