@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from vqaflow import store as module
+from vqaflow.files import atomic_folder, atomic_path
 from vqaflow.store import ARTIFACT, MANIFEST, Store, cached, discard, prune, verify
 
 
@@ -187,6 +188,17 @@ def test_leftovers_of_killed_jobs_go(store, tmp_path):
     os.utime(old, (time.time() - 2 * 24 * 3600,) * 2)
     prune(store, gb=1.0)
     assert not old.exists() and new.exists() and len(store.entries()) == 1
+
+
+@pytest.mark.parametrize("kept", ["scores.parquet", "fold0"])
+def test_leftovers_of_killed_writers_go(tmp_path, kept):
+    """What was being written when its job was killed goes with the next artifact of its name, a day later."""
+    for name in (f".{kept}.old", f".{kept}.new", ".other.old"):
+        (tmp_path / name).write_text("half")
+        os.utime(tmp_path / name, (time.time() - (2 * 24 * 3600 if name.endswith("old") else 0),) * 2)
+    with (atomic_path if "." in kept else atomic_folder)(tmp_path / kept):
+        pass
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([kept, f".{kept}.new", ".other.old"])
 
 
 def hammer(path: Path, out: Path, seed: int) -> int:

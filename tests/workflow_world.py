@@ -194,5 +194,5 @@ def finished_workflow(scratch: Path) -> Path:
 def artifacts(folder: Path) -> dict[str, str]:
     """Digests of a workflow's results."""
     results = folder / "results"
-    paths = sorted(path for pattern in ARTIFACTS for path in results.glob(pattern))
+    paths = sorted(path for pattern in ARTIFACTS for path in results.glob(pattern) if not path.name.startswith("."))
     return {str(path.relative_to(results)): file_digest(path) for path in paths}

@@ -5,9 +5,12 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+SECONDS_TO_LEFTOVER = 24 * 3600
 
 
 @contextmanager
@@ -18,6 +21,7 @@ def atomic_path(target: Path | str) -> Iterator[Path]:
     """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
+    sweep(target.parent, f".{target.name}.*")
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=target.suffix)
     os.close(handle)
     partial = Path(name)
@@ -36,6 +40,7 @@ def atomic_folder(target: Path | str) -> Iterator[Path]:
     """Like `atomic_path` for a folder: an older folder under the target's name is replaced as a whole."""
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
+    sweep(target.parent, f".{target.name}.*")
     partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
     partial.chmod(0o777 & ~current_umask())
     try:
@@ -49,6 +54,17 @@ def atomic_folder(target: Path | str) -> Iterator[Path]:
             os.rename(partial, target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def sweep(folder: Path, pattern: str) -> None:
+    """Remove what jobs that were killed while they wrote have left in `folder`: what is older than a day."""
+    for leftover in folder.glob(pattern):
+        try:
+            if time.time() - leftover.stat().st_mtime < SECONDS_TO_LEFTOVER:
+                continue
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        except OSError:  # another job was faster, or may do it
+            continue
 
 
 def current_umask() -> int:

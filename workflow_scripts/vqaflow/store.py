@@ -18,11 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from vqaflow.errors import UserError
-from vqaflow.files import atomic_folder, atomic_path, file_digest, value_digest, write_json
+from vqaflow.files import atomic_folder, atomic_path, file_digest, sweep, value_digest, write_json
 from vqaflow.progress import log, stage
 
 MANIFEST, ARTIFACT = "manifest.json", "artifact"
-SECONDS_TO_LEFTOVER = 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -141,9 +140,7 @@ def _last_use(entry: Path) -> float:
 
 def prune(store: Store, gb: float) -> int:
     """Remove entries, the longest unused first, until at most `gb` gigabytes stay; returns how many went."""
-    for leftover in store.path.glob("??/.*"):  # of a job that was killed while it wrote or removed an entry
-        if time.time() - leftover.stat().st_mtime > SECONDS_TO_LEFTOVER:
-            shutil.rmtree(leftover, ignore_errors=True)
+    sweep(store.path, "??/.*")
     entries = store.entries()
     sizes = {entry: size_of(entry) for entry in entries}
     total, removed = sum(sizes.values()), 0
