@@ -17,7 +17,7 @@ from pathlib import Path
 SYSTEM_CONF = Path("/etc/slurm/slurm.conf")  # Snakemake clears SLURM_CONF from its jobs' environment
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel")
 CONF = """\
-ClusterName=test
+ClusterName=vqaflow_test
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={ports[0]}
 SlurmdPort={ports[1]}
@@ -51,8 +51,9 @@ PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 
 
 def can_start() -> bool:
-    """Whether the programs are there, we are root, and no SLURM is set up here (`exists` is false of a dead link)."""
-    return os.geteuid() == 0 and all(map(shutil.which, PROGRAMS)) and not SYSTEM_CONF.exists()
+    """Whether the programs are there, we are root, and no SLURM is set up here but what a killed test has left."""
+    others = SYSTEM_CONF.exists() and not SYSTEM_CONF.read_text().startswith(CONF.splitlines()[0])
+    return os.geteuid() == 0 and all(map(shutil.which, PROGRAMS)) and not others
 
 
 def free_ports() -> list[int]:
