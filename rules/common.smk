@@ -61,7 +61,7 @@ def image_root_of(wildcards):
 
 def best_of(wildcards):
     """What a search has found, for the trainings to take; nothing unless hpo.enabled."""
-    return ["results/hpo/best.yaml"] if config["hpo"]["enabled"] else []
+    return "results/hpo/best.yaml" if config["hpo"]["enabled"] else []
 
 
 def view_of(wildcards):
