@@ -1,14 +1,28 @@
 """score_choices scores the right rows, whatever the batches, and goes on where it was killed."""
 
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from peft import PeftModel
 
+import rows
 import scoring_world
+from vqaflow import feature_stream
 from vqaflow import score_choices as stage_module
+from vqaflow.base_model import load_base
+from vqaflow.config import ModelConfig, section
+from vqaflow.encoding import RowEncoder
 from vqaflow.errors import UserError
+from vqaflow.orders import inverse
 from vqaflow.score_choices import LOGITS, margins_of, score_choices, scores_frame
 
 
@@ -56,6 +70,38 @@ def test_row_order_changes_nothing(world, original, tmp_path) -> None:
     finally:
         world.table = table
     assert np.array_equal(shuffled[LOGITS], original[LOGITS])
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_scores_are_the_librarys_on_either_padding_side(world, original, side) -> None:
+    """A plain forward of the library with PEFT, padded as one likes, must find the same logits: nothing is lost in
+    packing orders into one pass, in fused layers, or in merged weights."""
+    settings = section(ModelConfig, world.model)
+    base = load_base(settings)
+    encoder = RowEncoder(base.processor, settings, rows.prompt_config())
+    network = PeftModel.from_pretrained(base.qwen, world.adapter).eval()
+    network.get_base_model().model.visual.config._attn_implementation = "sdpa"
+    for order in ("abcd", "cdab"):
+        encoded = [encoder.encode(row, [order], rows.VIEW) for row in world.table.to_dict("records")]
+        ids = [row.prefix_ids + row.branch_ids[0] for row in encoded]
+        longest = max(map(len, ids))
+        pads = [[0] * (longest - len(i)) for i in ids]
+        padded = [pad + i if side == "left" else i + pad for i, pad in zip(ids, pads, strict=True)]
+        lengths = [len(i) for i in ids]
+        real = [[int(at >= longest - n if side == "left" else at < n) for at in range(longest)] for n in lengths]
+        batch = torch.tensor(padded)
+        with torch.no_grad():
+            logits = network(
+                input_ids=batch,
+                attention_mask=torch.tensor(real),
+                mm_token_type_ids=(batch == encoder.image_token).long(),
+                pixel_values=torch.cat([encoder.pixels(file, rows.VIEW) for file in world.table["image_file"]]),
+                image_grid_thw=torch.tensor([row.grid for row in encoded]),
+            ).logits
+        last = [-1 if side == "left" else n - 1 for n in lengths]
+        shown = torch.stack([row[at, encoder.letter_ids] for row, at in zip(logits, last, strict=True)])
+        expected = shown[:, inverse(order)]
+        np.testing.assert_allclose(original.loc[original["order"] == order, LOGITS], expected, atol=1e-4)
 
 
 def test_permuting_choices_permutes_scores(world, tmp_path) -> None:
@@ -154,6 +200,88 @@ def test_killed_job_resumes_at_the_last_finished_shard(world, original, tmp_path
     assert sizes[10:] == [4, 4, 2], "two probes, then only the shard that was not finished"
     pd.testing.assert_frame_equal(resumed, undisturbed, check_exact=True)
     assert not (tmp_path / "killed" / "work").exists()
+
+
+KILLED = """
+import pickle, sys, time
+from vqaflow import score_choices as stage, scoring
+stage.SHARD_ROWS = 2
+real = scoring.Scorer.score
+def slow(self, items, *rest):
+    time.sleep(0.5)
+    return real(self, items, *rest)
+scoring.Scorer.score = slow
+stage.score_choices(**pickle.load(open(sys.argv[1], "rb")))
+"""
+
+
+def test_a_job_that_the_system_kills_goes_on(world, original, tmp_path, monkeypatch) -> None:
+    """The out-of-memory killer and a notebook's time limit leave no time to say goodbye."""
+    from vqaflow.scoring import Scorer
+
+    out, work = tmp_path / "scores.parquet", tmp_path / "work"
+    (tmp_path / "job").write_bytes(pickle.dumps(world.arguments(out=out, work=work)))
+    environment = os.environ | {"PYTHONPATH": str(rows.ROOT / "workflow_scripts")}
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, tmp_path / "job"], env=environment, stderr=subprocess.PIPE
+    )
+    while process.poll() is None and len(list(work.glob("[!.]*.parquet"))) < 2:
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL and not out.exists()
+    monkeypatch.setattr(stage_module, "SHARD_ROWS", 2)
+    real, sizes = Scorer.score, []
+    monkeypatch.setattr(
+        Scorer, "score", lambda self, items, *rest: sizes.append(len(items)) or real(self, items, *rest)
+    )
+    resumed = scored(world, tmp_path)
+    assert sum(sizes[2:]) <= len(world.table) - 4, "the two probes, then only shards that were not finished"
+    np.testing.assert_allclose(resumed[LOGITS], original[LOGITS], atol=1e-4)
+
+
+def test_equal_inputs_are_scored_once(world, tmp_path, monkeypatch) -> None:
+    """Going back to an earlier configuration, or an adapter trained again to the same bytes, takes seconds."""
+    from vqaflow.scoring import Scorer
+
+    store = {"path": str(tmp_path / "store"), "gb": 1}
+    first = scored(world, tmp_path / "first", store=store)
+
+    def never(*_: object) -> None:
+        raise AssertionError("scored again")
+
+    monkeypatch.setattr(Scorer, "score", never)
+    again = scored(world, tmp_path / "again", store=store, batch_tokens=64)
+    pd.testing.assert_frame_equal(again, first, check_exact=True)
+    for change in ({"orders": "identity"}, {"views": {"flip": True}, "view": "hflip"}, {"fold": 1}):
+        folds = {"folds": world.folder / "folds.parquet"} if "fold" in change else {}
+        with pytest.raises(AssertionError, match="scored again"):
+            scored(world, tmp_path / "changed", store=store, **change, **folds)
+
+
+def test_another_fold_takes_the_features_from_the_disk(world, original, tmp_path, monkeypatch) -> None:
+    """All folds score the test rows: the tower, a fifth of the work, need not run for each of them."""
+    kept = {"features": {"path": str(tmp_path / "vision"), "gb": 1}}
+    scored(world, tmp_path / "first", **kept)
+    assert len(list((tmp_path / "vision").glob("*/*.safetensors"))) == world.table["sha256"].nunique()
+
+    def never(*_: object) -> None:
+        raise AssertionError("the tower ran again")
+
+    monkeypatch.setattr(feature_stream, "finite_features", never)
+    again = scored(world, tmp_path / "again", **kept)
+    np.testing.assert_allclose(again[LOGITS], original[LOGITS], atol=1e-4)
+    with pytest.raises(AssertionError, match="the tower ran again"):
+        scored(world, tmp_path / "flipped", views={"flip": True}, view="hflip", **kept)
+
+
+def test_features_take_no_more_disk_than_is_allowed(world, tmp_path) -> None:
+    """A notebook's disk is small; a full one must not end a job."""
+    vision = tmp_path / "vision"
+    vision.mkdir()
+    (vision / "of_an_earlier_run").write_bytes(bytes(2000))
+    scored(world, tmp_path, features={"path": str(vision), "gb": 1e-6})
+    assert not list(vision.glob("*/*.safetensors"))
 
 
 def test_a_stale_shard_is_never_reused(world, tmp_path, monkeypatch) -> None:
