@@ -23,6 +23,7 @@ OPTIONS = [
     *("--seconds-between-status-checks", "1", "--latency-wait", "5"),
     *("--default-resources", "mem_mb=1000", "runtime=20", "slurm_partition=debug"),
     *("--set-resources", "train_adapter:mem_mb=3000", "score_choices:mem_mb=3000"),
+    *("--set-threads", "train_adapter=1", "score_choices=1"),  # as the local run: sums depend on how many threads add
 ]
 
 
@@ -45,15 +46,17 @@ def run(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
         command = [sys.executable, "-m", "snakemake", *OPTIONS]
         snakemake = subprocess.Popen(command, cwd=folder, stdout=out, stderr=out, env=environment)
 
-    def training() -> bool:
-        """Whether a training has a checkpoint; notes the queue's jobs."""
+    def trained() -> list[str]:
+        """Jobs of trainings that have a checkpoint; notes the queue on the way."""
         assert snakemake.poll() is None, (folder / "printed").read_text()
-        seen.update(cluster.tell("squeue", "--noheader", "--format=%i %T %o %k").splitlines())
-        return bool(list(folder.glob("results/work/train/fold*/checkpoint.pt")))
+        rows = cluster.tell("squeue", "--noheader", "--format=%i %T %k").splitlines()
+        seen.update(rows)
+        folds = [path.parent.name for path in folder.glob("results/work/train/fold*/checkpoint.pt")]
+        names = [f" RUNNING rule_train_adapter_wildcards_{fold.removeprefix('fold')}" for fold in folds]
+        return [row.split()[0] for row in rows if row.endswith(tuple(names))]
 
-    wait_for("a checkpoint", training, 300)
-    rows = cluster.tell("squeue", "--noheader", "--states=RUNNING", "--format=%i %k").splitlines()
-    (job,) = {row.split()[0] for row in rows if "train_adapter" in row}
+    wait_for("a checkpoint", lambda: bool(trained()), 300)
+    job = trained()[0]
     cluster.tell("scancel", job)
     assert snakemake.wait(timeout=600) == 0, (folder / "printed").read_text()
     (folder / "cancelled").write_text(job)
@@ -71,7 +74,8 @@ def test_every_job_went_through_the_queue(run, cluster):
     states = [job["JobState"] for job in cluster.jobs()]
     assert sorted(set(states)) == ["CANCELLED", "COMPLETED"]
     assert states.count("COMPLETED") == 14 and states.count("CANCELLED") == 1
-    assert (run / "queue").read_text()
+    queue = (run / "queue").read_text()
+    assert "RUNNING rule_train_adapter" in queue and "PENDING rule_" in queue
 
 
 def test_a_cancelled_training_is_retried_and_resumes(run, cluster):
