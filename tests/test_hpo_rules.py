@@ -1,12 +1,15 @@
 """The search within the workflow: there only while it is enabled, and rerun only as far as a change asks for."""
 
+import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
-from workflow_world import World
+from workflow_world import World, finished_workflow, snakemake
 
 SEARCH = {"run_trials", "search_hyperparameters"}
 
@@ -70,3 +73,29 @@ def test_a_rewritten_best_yaml_with_the_same_bytes_retrains_nothing(world: World
     assert world.plan().jobs == {}
     best.write_text("parameters: {epochs: 1}\n")
     assert world.plan().direct == {"train_adapter"}
+
+
+@pytest.mark.slow
+def test_the_search_for_real(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Two workers find parameters, a training takes them, and equal ones in another file train nothing anew."""
+    copy = tmp_path_factory.mktemp("searching") / "workflow"
+    folder = Path(shutil.copytree(finished_workflow(tmp_path_factory.getbasetemp()), copy))
+    hpo = {"trials": 3, "workers": 2, "space": {"epochs": {"choice": [1, 2]}, "choice_orders": {"choice": [1, 2]}}}
+    (folder / "mine.yaml").write_text(yaml.safe_dump({"hpo": hpo}), encoding="utf-8")
+    files = ["--configfile", "docs/examples/demo_search.yaml", "mine.yaml"]
+    command = ["--cores", "2", "--resources", "gpu=2", *files, "--", "results/adapters/fold1"]
+    best_file, log = folder / "results/hpo/best.yaml", folder / "results/logs/train_adapter/fold1.log"
+
+    done = snakemake(folder, *command)
+    assert done.returncode == 0, done.stdout
+    best = yaml.safe_load(best_file.read_text(encoding="utf-8"))
+    trained = json.loads((folder / "results/adapters/fold1/run.json").read_text(encoding="utf-8"))["train"]
+    assert trained["learning_rate"] == best["parameters"]["learning_rate"]
+    assert trained["lora"]["alpha"] == best["parameters"]["lora.alpha"]
+    assert "taken from the store" not in log.read_text(encoding="utf-8")
+
+    best["study"]["digest"] = "of another search that came to the same"
+    best_file.write_text(yaml.safe_dump(best), encoding="utf-8")
+    done = snakemake(folder, *command)
+    assert done.returncode == 0, done.stdout
+    assert "taken from the store" in log.read_text(encoding="utf-8")
