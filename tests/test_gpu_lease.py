@@ -80,9 +80,9 @@ def test_a_killed_job_frees_its_device(tmp_path, death):
     second = worker(tmp_path, 0, "GPU-a")
     time.sleep(0.3)
     assert second.poll() is None, "the second job did not wait"
+    (tmp_path / "busy-GPU-a").unlink()  # first: the second job starts the moment that the first one dies
     first.send_signal(death)
     first.communicate()
-    (tmp_path / "busy-GPU-a").unlink()
     out, error = second.communicate(timeout=30)
     assert (second.returncode, out.strip()) == (0, "GPU-a"), error
 
