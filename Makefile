@@ -9,7 +9,7 @@ demo: .venv/ready
 	@exec 9> .venv/demo.lock; flock --nonblock 9 || { echo "make demo is already running here" >&2; exit 1; }; \
 	export PATH="$(CURDIR)/$(BIN):$$PATH"; \
 	if [ -n "$$(ls -A .snakemake/locks 2>/dev/null)" ]; then snakemake --unlock --quiet; fi; \
-	snakemake --cores 1
+	snakemake --cores all
 
 test: .venv/ready lint
 	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile

@@ -23,7 +23,7 @@ rule score_choices:
         "results/benchmarks/score_choices/{split}.fold{fold}.{view}.tsv"
     conda:
         "../envs/vqaflow.yaml"
-    threads: 2
+    threads: 1  # sums depend on how many threads add: so results do not depend on --cores
     resources:
         gpu=1,
         store=lookup(dpath="hardware/store", within=config),

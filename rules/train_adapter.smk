@@ -32,7 +32,7 @@ rule train_adapter:
         "results/benchmarks/train_adapter/fold{fold}.tsv"
     conda:
         "../envs/vqaflow.yaml"
-    threads: 2
+    threads: 1  # sums depend on how many threads add: so results do not depend on --cores
     resources:
         gpu=1,
         store=lookup(dpath="hardware/store", within=config),

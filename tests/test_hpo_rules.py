@@ -83,7 +83,7 @@ def test_the_search_for_real(tmp_path_factory: pytest.TempPathFactory) -> None:
     hpo = {"trials": 3, "workers": 2, "space": {"epochs": {"choice": [1, 2]}, "choice_orders": {"choice": [1, 2]}}}
     (folder / "mine.yaml").write_text(yaml.safe_dump({"hpo": hpo}), encoding="utf-8")
     files = ["--configfile", "docs/examples/demo_search.yaml", "mine.yaml"]
-    command = ["--cores", "2", "--resources", "gpu=2", *files, "--", "results/adapters/fold1"]
+    command = ["--cores", "2", *files, "--", "results/adapters/fold1"]
     best_file, log = folder / "results/hpo/best.yaml", folder / "results/logs/train_adapter/fold1.log"
 
     done = snakemake(folder, *command)

@@ -14,6 +14,7 @@ from vqaflow.errors import UserError
 log = logging.getLogger("vqaflow")
 LOG_FORMAT = "%(asctime)s %(levelname).1s %(message)s"
 SECONDS_BETWEEN_LOGGED_PROGRESS = 5.0
+SECONDS_BETWEEN_DRAWN_PROGRESS = 0.5  # bars of jobs at the same time take turns on one line, slowly enough to be read
 UNEXPECTED = "stopped by an unexpected error"
 
 
@@ -60,7 +61,8 @@ class ProgressBar:
 
     def __init__(self, total: int, title: str, unit: str = "row", initial: int = 0) -> None:
         self.title = title
-        self.bar = tqdm(total=total, desc=title, unit=unit, initial=initial, file=sys.stderr, dynamic_ncols=True)
+        options = {"file": sys.stderr, "dynamic_ncols": True, "mininterval": SECONDS_BETWEEN_DRAWN_PROGRESS}
+        self.bar = tqdm(total=total, desc=title, unit=unit, initial=initial, **options)
         self.last_logged = time.monotonic()
 
     def advance(self, count: int = 1, **figures: float | str) -> None:
