@@ -10,6 +10,7 @@ import pytest
 
 from browser import browser
 from results_world import make_whole_run
+from test_search_hyperparameters import FIGURES, choose, search
 
 ROOT = Path(__file__).parents[1]
 # Whoever asks for an address runs into nothing.
@@ -18,7 +19,7 @@ OFFLINE = {f"{scheme}_proxy": "http://127.0.0.1:9" for scheme in ("http", "https
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    """The report of a made-up finished run, as the repository's own Snakefile makes it."""
+    """The report of a made-up finished run with a search, as the repository's own Snakefile makes it."""
     folder = tmp_path_factory.mktemp("report")
     results = make_whole_run(folder / "results")
     (results / "demo").mkdir()
@@ -26,13 +27,27 @@ def report(tmp_path_factory):
         (results / "demo" / name).touch()
     for split in ("train", "test"):
         (results / "demo" / split).mkdir()
+    make_search(folder / "search", results / "hpo")
     shutil.copy(ROOT / "config.yaml", folder)
     command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", folder]
     done = subprocess.run(
-        [*command, "--report", "results/report.html"], capture_output=True, text=True, env=os.environ | OFFLINE
+        [*command, "--report", "results/report.html", "--configfile", ROOT / "docs" / "examples" / "demo_search.yaml"],
+        capture_output=True,
+        text=True,
+        env=os.environ | OFFLINE,
     )
     assert done.returncode == 0, done.stderr
     return results / "report.html"
+
+
+def make_search(work: Path, out: Path) -> None:
+    """What a search of nine quick trials by the real workers and the real stage leaves in `out`."""
+    search(work, trials=9)
+    choose(work, "chosen", trials=9)
+    shutil.copytree(work / "chosen", out)
+    (out / "workers").mkdir()
+    for number in range(2):
+        shutil.copy(work / "worker0.json", out / "workers" / f"worker{number}.json")
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +85,11 @@ def test_every_figure_has_its_label_and_caption(page, report):
     assert [path for path in captions if "adapters" in path] == [
         f"results/adapters/fold{n}/curve.png" for n in range(3)
     ]
+    for figure in FIGURES:
+        labels, caption = captions.pop(f"results/hpo/figures/{figure}.png")
+        assert labels == {"figure": figure} and f"Hyper-parameter search over hpo.space. {figure}" in caption
+    labels, caption = captions.pop("results/hpo/best.yaml")
+    assert labels == {"figure": "best parameters, and what the search saw"} and "expect a little" in caption
     labels, caption = captions.pop("results/eda/types.png")
     assert labels == {"figure": "types"} and "Share of each question type" in caption
 
@@ -79,6 +99,21 @@ def test_a_figure_opens(page, report):
     click(page, "3 Evaluation")
     page.wait("document.querySelectorAll('table tbody tr').length === 7")
     page.run("document.querySelector('table tbody a').click()")
+    page.wait("[...document.images].some(i => i.naturalWidth > 500)")
+
+
+def test_the_search_has_a_section_of_its_own(page, report):
+    """Its four figures and the best parameters, which open."""
+    page.open(report)
+    click(page, "2 Training")
+    click(page, "Hyper-parameter search")
+    page.wait("document.querySelectorAll('table tbody tr').length === 5")
+    shown = page.run("document.querySelector('table').innerText")
+    assert all(figure in shown for figure in FIGURES) and "best parameters" in shown
+    page.run(
+        "[...document.querySelectorAll('table tbody tr')].find(r => r.innerText.includes('history'))"
+        ".querySelector('a').click()"
+    )
     page.wait("[...document.images].some(i => i.naturalWidth > 500)")
 
 

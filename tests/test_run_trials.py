@@ -242,6 +242,19 @@ def test_living_workers_keep_their_trials(tmp_path: Path) -> None:
     assert first.claim() is None
 
 
+@pytest.mark.parametrize("local", [True, False])
+def test_a_second_machine_needs_locks_that_reach_it(tmp_path: Path, local: bool) -> None:
+    """Where they do not, both would take the other's living trials for abandoned ones; where they do, all is well."""
+    study = open_study(tmp_path)
+    study.locks_are_local = local
+    study.study.set_user_attr("session node17 4711 1", [time.time(), time.time() + 1])
+    if local:
+        with pytest.raises(UserError, match="node17 works on this search too, .*local_lock=none"):
+            study.claim()
+    else:
+        assert study.claim() is not None
+
+
 @pytest.mark.parametrize(
     ("error", "reason"),
     [

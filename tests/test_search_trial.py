@@ -31,10 +31,10 @@ HPO = {"trials": 3, "max_minutes": 0, "seed": 1, "folds": [0], "subset": 1.0, "p
 def arguments(world: Path, **train: Any) -> dict[str, Any]:
     """What trials and trainings of the world have in common."""
     job = test_train_adapter.job(world, "trials", **({"epochs": 1} | train))
-    return {key: Path(job[key]) if key in ("table", "folds") else job[key] for key in TRAINER_KEYS}
+    return {key: Path(job[key]) if key in ("table", "folds", "bases") else job[key] for key in TRAINER_KEYS}
 
 
-TRAINER_KEYS = ("table", "folds", "model", "prompt", "train")
+TRAINER_KEYS = ("table", "folds", "model", "prompt", "train", "bases")
 
 
 def trainer(world: Path, hpo: Mapping[str, Any] | None = None, **train: Any) -> TrialTrainer:

@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -20,10 +21,12 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 import rows
 import tiny_qwen
 from vqaflow.answer_model import AnswerModel
+from vqaflow.base_model import Base
+from vqaflow.config import TrainConfig, load_config, section
 from vqaflow.errors import OutOfMemory, UserError
 from vqaflow.files import file_digest
 from vqaflow.progress import stage
-from vqaflow.train_adapter import train_adapter
+from vqaflow.train_adapter import place, train_adapter
 from vqaflow.training_loop import Trainer
 
 SMALL = {
@@ -241,6 +244,18 @@ def test_an_adapter_that_changes_nothing_is_refused(world: Path) -> None:
     """A learning rate of nearly nothing must not pass for a training."""
     with pytest.raises(UserError, match="changes no logit"):
         run(job(world, "idle", learning_rate=1e-30, epochs=1))
+
+
+def test_only_what_a_training_needs_is_on_the_gpu(monkeypatch) -> None:
+    """On a T4 the 7B's head and embedding table (2.2 GB) are missed; a search's next trial may need the head again."""
+    base = Base(tiny_qwen.model(), None, torch.device("cuda"), torch.float32, "none")
+    config = section(TrainConfig, load_config(rows.ROOT / "config.yaml")["train"])
+    where: dict[torch.nn.Module, str] = {}
+    monkeypatch.setattr(torch.nn.Module, "to", lambda module, device: where.update({module: str(device)}))
+    modules = (base.language_model.embed_tokens, base.qwen.lm_head, base.visual)
+    for objective, tower, there in (("choice", False, "cpu cpu cpu"), ("mixed", True, "cpu cuda cuda")):
+        place(base, replace(config, objective=objective), tower)
+        assert " ".join(where[module] for module in modules) == there
 
 
 def test_run_json_says_what_made_the_adapter(world: Path, uninterrupted: Path) -> None:

@@ -17,5 +17,6 @@ with stage(snakemake.log[0]):
         train=snakemake.params.train,
         hpo=snakemake.params.hpo,
         work=Path("results/work/hpo"),
+        bases=Path("results/base"),
         out=Path(snakemake.output.trials),
     )

@@ -50,6 +50,11 @@ class Base:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
+    def join_gpu(self, *modules: Any) -> None:
+        """Move modules that an earlier training did without back to the device."""
+        for module in modules:
+            module.to(self.device)
+
     def letter_rows(self, letter_ids: list[int]) -> torch.Tensor:
         """The four rows (4, H) of the language-model head that forced choice needs, float32, on the device."""
         return self.qwen.lm_head.weight[letter_ids].detach().float().to(self.device)

@@ -29,15 +29,17 @@ def run_trials(
     train: Mapping[str, Any],
     hpo: Mapping[str, Any],
     work: Path,
+    bases: Path,
     out: Path,
 ) -> None:
     """Run trials until hpo.trials are finished in all or hpo.max_minutes are over; `out` tells which were run here.
 
-    `hpo` is the section without `enabled` and `workers`. The study and the checkpoints of its trials stay in `work`.
+    `hpo` is the section without `enabled` and `workers`. The study and the checkpoints of its trials stay in `work`,
+    `bases` keeps quantised bases for later jobs.
     """
     settings = section(HpoConfig, hpo)
     trainer = TrialTrainer(
-        table=table, folds=folds, model=model, prompt=prompt, train=train, hpo=settings, work=work.parent
+        table=table, folds=folds, model=model, prompt=prompt, train=train, hpo=settings, work=work.parent, bases=bases
     )
     study = SharedStudy(
         work, trainer.identity(), trainer.dimensions, trainer.start, settings, trainer.steps, worker=out.stem
@@ -76,6 +78,7 @@ def main() -> None:
             train=config["train"],
             hpo=search_settings(config["hpo"]),
             work=results / "work" / "hpo",
+            bases=results / "base",
             out=results / "hpo" / "workers" / f"worker{arguments.worker}.json",
         )
 

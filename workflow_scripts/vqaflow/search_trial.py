@@ -17,7 +17,8 @@ import pandas as pd
 import torch
 
 from vqaflow.base_files import base_digest
-from vqaflow.base_model import Base, best_device, compute_dtype, load_base, quantization
+from vqaflow.base_model import Base, best_device, compute_dtype, quantization
+from vqaflow.base_store import open_base
 from vqaflow.checkpoints import StopRequest
 from vqaflow.code_digest import module_digest
 from vqaflow.config import HpoConfig, ModelConfig, PromptConfig, TrainConfig, replace_keys, section
@@ -27,7 +28,7 @@ from vqaflow.feature_cache import FeatureCache
 from vqaflow.files import value_digest, write_json
 from vqaflow.lora import add_adapter, trainable
 from vqaflow.search_space import NOT_SEARCHED, Dimension, Report, read_space, starting_point
-from vqaflow.train_adapter import ROW_FIELDS, VIEW, make_deterministic, set_checkpointing, split_rows
+from vqaflow.train_adapter import ROW_FIELDS, VIEW, make_deterministic, place, set_checkpointing, split_rows
 from vqaflow.training_loop import Trainer
 
 WITHOUT_EFFECT = set(NOT_SEARCHED) - {"seed", "validate_every"}  # on what a trial's value is
@@ -71,9 +72,10 @@ class TrialTrainer:
         train: Mapping[str, Any],
         hpo: HpoConfig,
         work: Path,
+        bases: Path,
     ) -> None:
         self.model, self.prompt = section(ModelConfig, model), section(PromptConfig, prompt)
-        self.train, self.hpo, self.work = dict(train), hpo, work
+        self.train, self.hpo, self.work, self.bases = dict(train), hpo, work, bases
         self.dimensions: list[Dimension] = read_space(hpo.space)
         self.start = starting_point(self.dimensions, train)
         groups = pd.read_parquet(folds, columns=["id", "group"]).set_index("id")["group"].to_dict()
@@ -130,7 +132,7 @@ class TrialTrainer:
     @cached_property
     def _base(self) -> Base:
         make_deterministic()
-        return load_base(self.model)
+        return open_base(self.model, self.bases)
 
     @cached_property
     def _encoder(self) -> RowEncoder:
@@ -168,6 +170,7 @@ class TrialTrainer:
         try:
             add_adapter(base, train.lora, train.seed)
             set_checkpointing(base, train)
+            place(base, train, tower=True)
             trainer = Trainer(
                 base,
                 self._encoder,

@@ -210,9 +210,14 @@ def make_deterministic() -> None:
 
 def place(base: Base, train: TrainConfig, tower: bool) -> None:
     """Keep on the GPU what the steps need: no embedding table, no head for `choice`, the tower only if `tower`."""
-    needs_head = train.objective != "choice"
-    idle = [] if needs_head and base.qwen.config.tie_word_embeddings else [base.language_model.embed_tokens]
-    base.leave_gpu(*idle, *([] if needs_head else [base.qwen.lm_head]), *([] if tower else [base.visual]))
+    head = train.objective != "choice"
+    needed = [
+        (base.language_model.embed_tokens, head and base.qwen.config.tie_word_embeddings),
+        (base.qwen.lm_head, head),
+        (base.visual, tower),
+    ]
+    base.leave_gpu(*(module for module, is_needed in needed if not is_needed))
+    base.join_gpu(*(module for module, is_needed in needed if is_needed))
 
 
 def set_checkpointing(base: Base, train: TrainConfig) -> None:
