@@ -40,17 +40,11 @@ rule search_hyperparameters:
     input:
         workers=expand("results/hpo/workers/worker{worker}.json", worker=WORKERS),
     output:
-        best=report(
-            "results/hpo/best.yaml",
-            caption="../docs/captions/search.rst",
-            category="2 Training",
-            subcategory="Hyper-parameter search",
-            labels={"figure": "best parameters, and what the search saw"},
-        ),
+        best="results/hpo/best.yaml",
         study="results/hpo/study.db",
         figures=report(
             directory("results/hpo/figures"),
-            patterns=["{figure}.png"],
+            patterns=["{figure}.html", "{figure}.png"],
             caption="../docs/captions/search.rst",
             category="2 Training",
             subcategory="Hyper-parameter search",

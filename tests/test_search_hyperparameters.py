@@ -17,7 +17,7 @@ from test_run_trials import ROWS, accuracy, open_study, quick
 from vqaflow.checkpoints import StopRequest
 from vqaflow.errors import NotFinite, UserError
 from vqaflow.files import file_digest
-from vqaflow.search_hyperparameters import search_hyperparameters
+from vqaflow.search_hyperparameters import as_page, search_hyperparameters
 from vqaflow.search_space import Report
 from vqaflow.search_study import SharedStudy, storage
 from vqaflow.search_worker import work_off
@@ -91,10 +91,22 @@ def test_equal_searches_give_equal_files(searched: tuple, tmp_path: Path) -> Non
 def test_figures_are_four_and_drawn(searched: tuple) -> None:
     """A report's page without its picture, or with an empty one, helps nobody."""
     folder, _, _ = searched
-    assert {path.stem for path in (folder / "out" / "figures").iterdir()} == set(FIGURES)
+    assert {path.stem for path in (folder / "out" / "figures").glob("*.png")} == set(FIGURES)
     for name in FIGURES:
         with Image.open(folder / "out" / "figures" / f"{name}.png") as image:
             assert len(image.convert("RGB").getcolors(1 << 20)) > 20, f"{name} is nearly empty"
+
+
+def test_the_reports_page_says_what_best_yaml_says(searched: tuple) -> None:
+    """Browsers open no YAML from within a report, so that the page is what people read."""
+    folder, _, best = searched
+    page = (folder / "out" / "figures" / "best.html").read_text(encoding="utf-8")
+    for key, value in best["parameters"].items():
+        assert f"<tr><td>{key}<td>" in page
+        assert isinstance(value, str | list) or f"<td>{value:.4g}" in page
+    assert "[" not in page.partition("</style>")[2] and "320" in page
+    assert "not among the trials" in as_page(best | {"configuration_as_it_stands": None})
+    assert "&lt;b&gt;" in as_page({"study": {"name": "<b>"}})
 
 
 def test_fewer_trials_look_at_the_first_ones_only(searched: tuple) -> None:

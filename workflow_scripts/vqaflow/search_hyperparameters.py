@@ -6,8 +6,9 @@
 import argparse
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,12 @@ HEADER = """\
 # The accuracy is the highest of all trials on the same held-out rows, so expect a little less on new ones. No row is
 # excluded from anything for having been seen here: training, and OOF evaluation of these folds, use all rows.
 """
+PAGE = """\
+<!doctype html><html lang="en"><meta charset="utf-8"><title>Best parameters</title>
+<style>:root {{ color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif }} body {{ margin: 2rem }}
+td {{ padding: 0 2rem 0 0; vertical-align: top }} td + td {{ font-variant-numeric: tabular-nums }}</style>
+{body}</html>
+"""
 
 
 def search_hyperparameters(
@@ -46,6 +53,7 @@ def search_hyperparameters(
     copy_study(work / FILE, study_out, name)
     with atomic_folder(figures_out) as folder:
         draw_search(considered, best, study.user_attrs["saw"], folder)
+        write_text(folder / "best.html", as_page(summary))  # browsers open no YAML from within a report
     write_text(best_out, HEADER + yaml.safe_dump(summary, sort_keys=False, allow_unicode=True, width=1000))
     log.info("best of %d trials is trial %d: %s", len(considered), best.number, summary["accuracy"])
 
@@ -95,6 +103,25 @@ def summarize(study: optuna.Study, considered: Sequence[FrozenTrial], best: Froz
         "saw": {"subset": identity["search"]["subset"], "folds": study.user_attrs["saw"], "excluded_from": "nothing"},
         "environment": identity["precision"] | package_versions() | {"optuna": optuna.__version__},
     }
+
+
+def as_page(summary: Mapping[str, Any]) -> str:
+    """The content of best.yaml as a page: a table a section."""
+    parts = []
+    for title, section in summary.items():
+        rows = section.items() if isinstance(section, dict) else [("", "not among the trials")]
+        cells = "".join(f"<tr><td>{escape(str(key))}<td>{escape(shown(value))}" for key, value in rows)
+        parts.append(f"<h2>{escape(title.replace('_', ' '))}</h2><table>{cells}</table>\n")
+    return PAGE.format(body="".join(parts))
+
+
+def shown(value: Any) -> str:
+    """A value as people read it: numbers to four digits, lists and mappings in a line."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{key.replace('_', ' ')} {shown(one)}" for key, one in value.items())
+    return "; ".join(map(shown, value)) if isinstance(value, list) else str(value)
 
 
 def accuracy(trial: FrozenTrial) -> dict[str, Any]:
