@@ -23,7 +23,7 @@ NUMBER_WORD = (
     r"zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|none)"
 )
 COUNTER = (
-    r"(?:개|명|마리|대|그루|송이|장|권|병|잔|층|줄|쌍|켤레|채|척|조각|가지|군데|사람|자루|벌|다발|인분|인|봉지|접시|캔|박스|칸|"
+    r"(?:개|명|마리|대|그루|송이|장|권|병|잔|층|줄|쌍|켤레|채|척|조각|가지|군데|사람|자루|벌|다발|인분|인|봉지|접시|캔|박스|칸|단|"
     r"곳|종류|알|통|그릇|겹)"
 )
 COUNTED = re.compile(
@@ -40,7 +40,7 @@ AT_PLACE = re.compile(
     r"(?:위|아래|앞|뒤|옆|안|밖|속|근처|사이|내부|외부|쪽|입구|에서|에|주변|중앙|가운데|상단|하단|모서리|구석)$"
 )
 TURNED = re.compile(
-    r"왼쪽|오른쪽|좌측|우측|왼편|오른편|좌회전|우회전|시계\s?방향|[동서남북]쪽|직진|유턴|일방통행|\b(?:left|right|clockwise|east|west|u-turn)\b",
+    r"왼쪽|오른쪽|왼손|오른손|왼발|오른발|좌측|우측|왼편|오른편|좌회전|우회전|시계\s?방향|[동서남북]쪽|직진|유턴|일방통행|\b(?:left|right|clockwise|east|west|u-turn)\b",
     re.IGNORECASE,
 )
 STATEMENT = re.compile(r"[가-힣]다[.!]?$")
@@ -53,6 +53,7 @@ SIGN_NAME = re.compile(
     r"족발|국밥|분식|플라자|프라자|몰|스퀘어|시티|파크|하우스|호|거리|구|동|시|도|군|면|읍)$"
 )
 STATION = re.compile(r"[가-힣]\s?역$|\b(?:station|airport)$", re.IGNORECASE)
+WEEKDAY = re.compile(r"[월화수목금토일]요일|연중무휴|\b(?:mon|tues|wednes|thurs|fri|satur|sun)days?\b", re.IGNORECASE)
 PAIR = re.compile(r"[가-힣][와과] ")
 
 TESTS: dict[str, Callable[[str], object]] = {
@@ -70,6 +71,7 @@ TESTS: dict[str, Callable[[str], object]] = {
     "looks_name": LOOKS_NAME.search,
     "sign_name": SIGN_NAME.search,
     "station": STATION.search,
+    "weekday": WEEKDAY.search,
     "long": lambda c: len(c) >= 12,
     "phrase": lambda c: len(c.split()) >= 3,
     "pair": PAIR.search,

@@ -7,18 +7,21 @@ from vqaflow.question_parts import NOTHING, QuestionParts, without_other
 from vqaflow.question_words import ENGLISH_WORDS, VERBAL, english_word
 
 QUESTION = re.compile(
-    r"\b(?:(?P<COUNT>how many)|(?P<AMOUNT>how (?:much|tall|long|old|fast|far|big))|(?P<WHAT>what)|(?P<WHICH>which)"
+    r"\b(?:(?P<COUNT>how many)|(?P<AMOUNT>how (?:much|tall|long|old|fast|far|big|deep|high|wide|heavy))"
+    r"|(?P<WHAT>what)|(?P<WHICH>which)"
     r"|(?P<WHERE>where)|(?P<WHO>who|whom|whose)|(?P<WHEN>when)|(?P<WHY>why)|(?P<HOW>how))\b"
 )
 NUMBER_OF = re.compile(r"\b(?:the|total) (?P<COUNT>number of)\b")
 AT = re.compile(r"\b(?:in|at|on) (?:what|which)\b|\b(?:located|taken)\b")
 WORD = re.compile(r"[a-z0-9]+(?:['\-][a-z0-9]+)*")
+NAMES_ONLY = {"station", "street", "airport", "newspaper", "university"}  # "what station" asks for its name
 AUXILIARIES = set("is are was were be does do did can could has have had will would should s being".split())
 BE = {"is", "are", "was", "were", "s"}
 ARTICLES = set("the a an this that these those".split())
 ENDS_OF_PHRASE = AUXILIARIES | set(
-    "of in on at for with to from under behind above below near beside between that which who shown visible seen "
-    "present depicted pictured used holding wearing doing happening best most fit fits match matches like about".split()
+    """of in on at for with to from under behind above below near beside between next left right over inside that which
+    who shown visible seen present depicted pictured used holding wearing doing happening best most fit fits match
+    matches like about made makes produced built wrote painted""".split()
 )
 FRAME = re.compile(
     r"\b(?:in|on|from|of|by) (?:the|this) (?:image|picture|photo|photograph)\b|\b(?:the|this) (?:image|picture|photo)\b"
@@ -44,6 +47,7 @@ def english_parts(text: str) -> QuestionParts:
         main_verbs=frozenset(set().union(*map(english_word, rest)) & VERBAL),
         at_relation="RELATION" in classes and "THING" in head and found.lastgroup != "WHO",
         at_head="PLACE" in head and bool(AT.search(text)),
+        asks_which=role == "DETERMINER" and (found.lastgroup == "WHICH" or noun in NAMES_ONLY) and not asks_kind,
         asks_kind=asks_kind,
         counts_things=found.lastgroup == "COUNT",
         **common,
@@ -64,7 +68,8 @@ def _asked(rest: list[str], word: str) -> tuple[str, str, list[str], bool]:
         if phrase:
             after = [w for w in rest[1:] if w not in ARTICLES][len(phrase) :]
             owner = _phrase(after[1:]) if after[:1] == ["of"] else []
-            role = "OBJECT" if after[:1] and (after[0].endswith("ing") or after[0] == "used") else "PREDICATE"
+            does = after[:1] and (after[0].endswith("ing") or after[0] == "used")
+            role = "OBJECT" if does or rest[-1] == "doing" else "PREDICATE"
             return role, phrase[-1], phrase[:-1] + owner, False
         # "what is under the table?" asks for a thing by its place
         return "PREDICATE", "thing", [], False

@@ -19,7 +19,6 @@ FAMOUS_ENOUGH = 2
 NAMED = {"NAME", "BRAND"}
 ASKED_AT_SIGHT = {"NAME", "BRAND", "TEXT", "VALUE", "PROPERTY", "COLOR", "NUMBER"}
 READABLE = {"TEXT", "VALUE", "SIGN", "TRAFFICSIGN", "NAME", "BRAND", "BUSINESS"}
-TURNING = {"SIDE", "CLOCK", "TRAFFICSIGN"}
 MEASURES = {"digit", "measured", "only_digits"}
 BEARS_TEXT = {"TEXT", "SIGN"}
 CAPITAL_INSIDE = re.compile(r".[A-Z]")
@@ -56,7 +55,12 @@ def most_of(choices: Mapping[str, int]) -> set[str]:
 def guide_type(parts: QuestionParts, choices: Mapping[str, int]) -> str:
     """The type that the guide's clear-cut cases give, in its order of priority; general where none fits."""
     most = most_of(choices)
-    if _asks_for_text(parts) or _quotes_notice(parts) or _asks_for_value(parts, most) or _asks_for_label(parts, most):
+    if (
+        _asks_for_text(parts)
+        or _quotes_notice(parts)
+        or _asks_for_value(parts, most)
+        or _asks_for_label(parts, choices)
+    ):
         return "ocr"
     if _counts(parts, most):
         return "counting"
@@ -64,7 +68,11 @@ def guide_type(parts: QuestionParts, choices: Mapping[str, int]) -> str:
         return "color"
     if choices["yes_no"] >= 2:
         return "yesno"
-    if parts.word == "WHERE" or "SPOT" in parts.head or _asks_by_place(parts):
+    if parts.word == "WHAT" and parts.role == "OBJECT" and "DO" in parts.main_verbs:
+        return "attribute"  # what somebody does, wherever they stand
+    if (parts.word == "WHERE" and not parts.head & NAMED) or "SPOT" in parts.head or _asks_by_place(parts):
+        return "location"
+    if "LIMB" in parts.head and choices["turned"]:
         return "location"
     if "PROPERTY" in parts.head or parts.word in ("HOW", "WHEN", "WHY") or "statement" in most or _describes(parts):
         return "attribute"
@@ -77,25 +85,47 @@ def is_final(row: Row) -> bool:
         if row.parts.nouns & READABLE:
             return False
         return row.parts.word == "WHERE" or not any(row.choices[name] for name in ("proper", "latin", "labelled"))
-    return row.guide in ("counting", "color", "yesno") or (row.guide == "general" and _is_landmark(row))
+    return row.guide in ("counting", "color", "yesno") or (row.guide == "general" and _is_known_by_sight(row))
 
 
-def _is_landmark(row: Row) -> bool:
-    """Whether a name is asked for that one knows by sight of the thing."""
-    return "NAME" in row.parts.head and row.choices["famous"] >= FAMOUS_ENOUGH
+def _is_known_by_sight(row: Row) -> bool:
+    """Whether a name is asked for that one knows by sight of the thing: a landmark, a car."""
+    asked = row.parts.head
+    if _is_artwork(row.parts):
+        return True
+    if asked & NAMED and "LOOKS" in row.parts.nouns and row.choices["vehicle"] >= FAMOUS_ENOUGH:
+        return True
+    return "NAME" in asked and row.choices["famous"] >= FAMOUS_ENOUGH
+
+
+def _is_artwork(parts: QuestionParts) -> bool:
+    """Whether the title of a work is asked for that one knows, such as the Mona Lisa."""
+    return "TITLE" in parts.head and "ARTWORK" in parts.modifiers
 
 
 def _asks_for_text(parts: QuestionParts) -> bool:
     """What is written, in so many words."""
+    if _is_artwork(parts):
+        return False
     if "TEXT" in parts.head or ("TEXT" in parts.modifiers and "PROPERTY" in parts.head):
         return True
-    of_text = "READ" in parts.verbs or parts.nouns & {"LETTERS", "BOARD"}
-    return bool(of_text) and not parts.head & {"COLOR", "NUMBER"}
+    if parts.head & {"COLOR", "NUMBER"}:
+        return False
+    if "READ" in parts.verbs or ("PRINT" in parts.verbs and "LOOKS" not in parts.head):
+        return True
+    return ("LETTERS" in parts.nouns or "BOARD" in parts.nouns) and not _is_of_board(parts)
+
+
+def _is_of_board(parts: QuestionParts) -> bool:
+    """Whether boards are counted or their place, shape, … is asked for, rather than what they say."""
+    where_it_is = parts.word == "WHERE" and "STAND" in parts.main_verbs
+    return parts.counts_things or where_it_is or "LOOK" in parts.head or "DRAW" in parts.verbs
 
 
 def _quotes_notice(parts: QuestionParts) -> bool:
     """What must or may not be done is no sight: a notice says it."""
-    return "FORBID" in parts.verbs or "OBLIGE" in parts.main_verbs or parts.asks_leave
+    must = "OBLIGE" in parts.main_verbs or ("OBLIGE" in parts.verbs and "THING" in parts.head)
+    return "FORBID" in parts.verbs or must or parts.asks_leave
 
 
 def _asks_for_value(parts: QuestionParts, most: set[str]) -> bool:
@@ -104,23 +134,32 @@ def _asks_for_value(parts: QuestionParts, most: set[str]) -> bool:
         return True
     if parts.word == "AMOUNT" and "NUMBER" not in parts.head and most & MEASURES:
         return True
-    if "FLAVOUR" in parts.head and "PRODUCT" in parts.modifiers:
+    if "FLAVOUR" in parts.head | parts.modifiers and "PRODUCT" in parts.nouns:
+        return True
+    if parts.word == "WHEN" and most & (MEASURES | {"weekday"}):
+        return True
+    goes = "TRANSPORT" in parts.nouns and "GO" in parts.verbs
+    if parts.word == "WHERE" and (goes or ("VALUE" in parts.head and "BRAND" not in parts.head)):
         return True
     at_place = "PLACE" in parts.head or parts.nouns & {"BUSINESS", "SIGN"}
     return "VALUE" in parts.head and bool(at_place or most & MEASURES)
 
 
-def _asks_for_label(parts: QuestionParts, most: set[str]) -> bool:
+def _asks_for_label(parts: QuestionParts, choices: Mapping[str, int]) -> bool:
     """A name that only a sign or a label tells."""
+    most = most_of(choices)
     if "TRAFFICSIGN" in parts.nouns and ("PLACE" in parts.head or parts.word == "WHERE"):
         return True
+    if "BUSINESS" in parts.head and "LOOKS" not in parts.head and not parts.at_head:
+        named = choices["proper"] >= MOST or choices["labelled"] >= FAMOUS_ENOUGH
+        if parts.asks_which or (parts.word == "WHERE" and named):
+            return True
     if "station" in most and parts.head & {"PLACE", "BUSINESS", "NAME"}:
         return True
     if "PRODUCT" in parts.head and most & {"labelled", "latin"}:
         return True
-    if ("BRAND" in parts.head and "LOOKS" not in parts.nouns) or (
-        "NAME" in parts.head and "INDIVIDUAL" in parts.modifiers
-    ):
+    of_product = "LOOKS" not in parts.nouns or "PRODUCT" in parts.modifiers
+    if ("BRAND" in parts.head and of_product) or ("NAME" in parts.head and "INDIVIDUAL" in parts.modifiers):
         return True
     return bool(parts.head & NAMED and parts.modifiers & {"BUSINESS", "PRODUCT"} and "LOOKS" not in parts.modifiers)
 
@@ -139,14 +178,14 @@ def _asks_by_place(parts: QuestionParts) -> bool:
 
 
 def _describes(parts: QuestionParts) -> bool:
-    """Which description fits, what somebody does, what something means."""
+    """Which description fits, what something means, what it is made of."""
     if "THING" in parts.head and "DESCRIBE" in parts.verbs:
         return True
     if parts.word != "WHAT":
         return False
     if "MEAN" in parts.verbs:
         return parts.role == "OBJECT" or "THING" in parts.head
-    return parts.role == "OBJECT" and "DO" in parts.main_verbs
+    return parts.role == "ADVERB" and "MAKE" in parts.main_verbs and "LOOKS" not in parts.nouns
 
 
 def mirror_matters(row: Row) -> bool:
@@ -156,8 +195,16 @@ def mirror_matters(row: Row) -> bool:
         return "SIDE" in parts.nouns
     if guide == "yesno":
         return bool(parts.nouns & {"SIDE", "CLOCK", "TEXT"} or "READ" in parts.verbs)
-    if guide == "ocr" or row.choices["turned"] or row.choices["latin"] or parts.nouns & (TURNING | BEARS_TEXT):
+    if guide == "ocr" or row.choices["turned"] or "SIDE" in parts.nouns:
         return True
-    named = "NAME" in parts.nouns and "LOOKS" not in parts.nouns and not _is_landmark(row)
+    if guide == "general" and _is_known_by_sight(row):
+        return False
+    if row.choices["latin"] and not row.choices["vehicle"]:
+        return True
+    if parts.nouns & BEARS_TEXT and not _is_of_board(parts):
+        return True
+    if parts.nouns & {"CLOCK", "TRAFFICSIGN"} and not (parts.asks_kind or "LOOK" in parts.head):
+        return True
+    named = "NAME" in parts.nouns and "LOOKS" not in parts.nouns
     sold = "GOODS" in parts.head or ("SELL" in parts.verbs and "BUSINESS" in parts.nouns)
     return named or sold

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 
 from vqaflow.question_parts import NOTHING, QuestionParts, without_other
 from vqaflow.question_words import COUNTERS, KNOWN_NOUNS, KOREAN_NOUNS, korean_noun, korean_verb
@@ -31,6 +32,7 @@ VERB_TAGS = {"VV", "VA", "VX", "XR", "XSV", "MAG", "EC"}  # EC for 어야, "must
 ROLES = {"VCP": "PREDICATE", "JKO": "OBJECT", "JKB": "ADVERB", "JKS": "SUBJECT"}
 LOCATIVE = {"에", "에서", "으로", "로", "에게"}
 # 적 (few) looks like 적 (write), and 하 makes a verb of a noun, which says what is done.
+NAMES_ONLY = {"역", "길", "거리", "골목", "도로", "신문"}  # "무슨 역" asks for its name, "무슨 가게" for its kind
 NO_VERBS = {("적", "VA"), ("하", "XSV"), ("하", "XSA")}
 PAST_PARTICIPLE = "\N{HANGUL JONGSEONG NIEUN}"
 PLURAL = "XSN"
@@ -57,13 +59,18 @@ def korean_parts(text: str, morphemes: Sequence[Morpheme]) -> QuestionParts:
     following = words[at + 1] if at + 1 < len(words) else ("", "")
     role = ROLES.get(following[1], "NONE")
     head, modifiers, asks_kind, counts_things = "", [], False, False
+    topic, of_topic = _topic(words, at)
     if word in ("WHICH", "COUNT") or (word == "WHERE" and following[1] in ("NNG", "NNP")):
         role = "DETERMINER"
         head, modifiers, asks_kind = _determined(words, at)
         common["at_head"] = any(pair == (head, place) for pair in _pairs(words[at:]) for place in ("에", "에서"))
-        counts_things = word == "COUNT" and head in COUNTERS
+        counts_things = word == "COUNT" and head in COUNTERS and "VALUE" not in korean_noun(topic)
+        named = words[at][0] == "어느" or topic.endswith(head) or head in NAMES_ONLY
+        common["asks_which"] = bool(head) and named and not asks_kind
+        if maker := _maker(words, at, head, modifiers):
+            word, head, modifiers = "WHICH", maker, [topic, *of_topic]
     if not head:
-        head, modifiers = _topic(words, at)
+        head, modifiers = topic, of_topic
     return QuestionParts(
         word=word,
         role=role,
@@ -100,26 +107,35 @@ def _nouns(words: list[tuple[str, str]]) -> frozenset[str]:
 
 def _verbs(words: list[tuple[str, str]]) -> frozenset[str]:
     """Classes of verbs, and of the nouns before 하다 and 되다."""
-    following = [tag for _, tag in words[1:]] + [""]
     found: set[str] = set()
-    for (form, tag), after in zip(words, following, strict=True):
+    for (form, tag), (_, after) in pairwise([*words, ("", "")]):
         if (form, tag) in NO_VERBS:
             continue
         if tag in VERB_TAGS or after in ("XSV", "XSA"):
             found |= korean_verb(form)
-    if _is_written([form for form, _ in words]):
+    forms = [form for form, _ in words]
+    if _is_written(forms) or _is_quoted(forms):
         found.add("READ")
+    if ("안", "되") in pairwise(forms):
+        found.add("FORBID")
     return frozenset(found)
 
 
 def _is_written(forms: list[str]) -> bool:
-    """Whether 쓰다 and 쓰이다 mean writing: 써 있는, 쓰여진, 쓰인; not 쓰고 있는 (wearing) and 쓰이는 (being used)."""
-    for form, *after in zip(forms, [*forms[1:], ""], [*forms[2:], "", ""], strict=True):
-        if form in ("쓰", "쓰이", "씌이") and after[0] == "어" and after[1] in ("있", "지"):
+    """Whether 쓰다 and 쓰이다 mean writing: 써 있는, 쓰여진, 쓰인 글; not to wear (쓰고 있는) or be used (쓰이는)."""
+    for i, form in enumerate(forms):
+        after, then = [*forms[i + 1 : i + 3], "", ""][:2]
+        if form in ("쓰", "쓰이", "씌이") and after == "어" and then in ("있", "지"):
             return True
-        if form == "쓰이" and after[0] == PAST_PARTICIPLE:
+        if form == "쓰이" and after == PAST_PARTICIPLE and korean_noun(then) & {"TEXT", "VALUE", "NAME", "THING"}:
             return True
     return False
+
+
+def _is_quoted(forms: list[str]) -> bool:
+    """Whether the picture says so: "… 라고 되어 있나요", "안내에 따르면"."""
+    says = any(form.endswith(("라고", "다고", "자고")) and after == "되" for form, after in pairwise(forms))
+    return says or any(pair in (("따르", "면"), ("의하", "면")) for pair in pairwise(forms))
 
 
 def _at_relation(words: list[tuple[str, str]]) -> bool:
@@ -127,7 +143,11 @@ def _at_relation(words: list[tuple[str, str]]) -> bool:
     for i in range(len(words) - 3):
         if words[i][0] in KOREAN_NOUNS["RELATION"] and words[i + 1][0] in LOCATIVE:
             verb = next((j for j in range(i + 2, len(words)) if words[j][1] not in ("MAG", "JX")), i)
-            if "STAND" in korean_verb(words[verb][0]) and any(tag == "ETM" for _, tag in words[verb : verb + 5]):
+            if not any(tag == "ETM" for _, tag in words[verb : verb + 5]):
+                continue
+            says = korean_verb(words[verb][0])  # "옆에 보이는 것" asks by place, "옆에 보이는 나무" for a tree
+            of_thing = any(form in KOREAN_NOUNS["THING"] for form, _ in words[verb : verb + 3])
+            if "STAND" in says or ("SEEN" in says and of_thing):
                 return True
     return False
 
@@ -142,7 +162,7 @@ def _asks_leave(words: list[tuple[str, str]]) -> bool:
 
 def _pairs(words: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """Each form with the next."""
-    return [(form, after) for (form, _), (after, _) in zip(words, words[1:], strict=False)]
+    return [(form, after) for (form, _), (after, _) in pairwise(words)]
 
 
 def _determined(words: list[tuple[str, str]], at: int) -> tuple[str, list[str], bool]:
@@ -157,6 +177,15 @@ def _determined(words: list[tuple[str, str]], at: int) -> tuple[str, list[str], 
     if last + 2 < len(words) and words[last + 1][0] == "의" and words[last + 2][1] in NOUN_TAGS:
         return words[_run_of_nouns(words, last + 2)][0], [], True
     return "", [], True  # "… 는 어떤 종류인가요?": the topic is what is asked for
+
+
+def _maker(words: list[tuple[str, str]], at: int, head: str, modifiers: list[str]) -> str:
+    """The noun for whose it is, if that is asked: "어느 회사의 제품", "어느 백화점 것", "어디 제품"; else nothing."""
+    is_thing = head in KOREAN_NOUNS["GOODS"] | KOREAN_NOUNS["THING"]
+    for form in (*modifiers, head):
+        if "BRAND" in korean_noun(form) or (is_thing and "BUSINESS" in korean_noun(form)):
+            return form
+    return "회사" if is_thing and words[at][0] == "어디" else ""
 
 
 def _run_of_nouns(words: list[tuple[str, str]], first: int) -> int:
@@ -200,10 +229,10 @@ def _chosen_from(words: list[tuple[str, str]], before: int) -> int | None:
     `before` is the position before 것.
     """
     clause = range(before, max(before - 6, 0), -1)
-    verb = next((i for i in clause if "CHOOSE" in korean_verb(words[i][0])), None)
+    verb = next((i for i in clause if korean_verb(words[i][0]) & {"CHOOSE", "SEEN"}), None)
     if verb is None:
         return None
-    particles = ("으로", "로", "이", "가")
+    particles = ("으로", "로") if "SEEN" in korean_verb(words[verb][0]) else ("으로", "로", "이", "가")
     marked = (i for i in range(verb - 1, max(verb - 4, 0), -1) if words[i][0] in particles and words[i][1][0] == "J")
     found = next(marked, None)
     return None if found is None else found - 1

@@ -35,6 +35,8 @@ class QuestionParts:
     """The noun asked for is where something is ("어느 도시에 있나요?")."""
     asks_leave: bool = False
     """Something may or may not be done ("버릴 수 없는 것")."""
+    asks_which: bool = False
+    """Asks which one of its kind ("어느 휴게소", "which station"), not what kind."""
     asks_kind: bool = False
     """Asks for a kind of something ("어떤 종류", "what kind of")."""
     counts_things: bool = False

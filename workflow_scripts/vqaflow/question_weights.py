@@ -14,7 +14,7 @@ from vqaflow.files import file_digest
 
 FILE = Path(__file__).with_name("question_weights.json")
 # Makes the file part of the code, so that stages that type questions run again when it changes.
-SHA256 = "0b61759fe6f9c004c7701d6b5b8af47ffba0db22be230c646827fcbf417584ba"
+SHA256 = "c39d938b6dae7ff7fd3c97138e8a0571a2ccd39d89640141dc2ba8efba544aad"
 
 
 @dataclass(frozen=True)
