@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
+# Jobs with the demo's model take 1.3 GB each: three run at a time (gpu=3), however many cores there are.
 # A killed run leaves Snakemake's lock behind; the lock of `demo`, which dies with its holder, tells that it is stale.
 .PHONY: demo test lint lock clean
 
@@ -9,7 +10,7 @@ demo: .venv/ready
 	@exec 9> .venv/demo.lock; flock --nonblock 9 || { echo "make demo is already running here" >&2; exit 1; }; \
 	export PATH="$(CURDIR)/$(BIN):$$PATH"; \
 	if [ -n "$$(ls -A .snakemake/locks 2>/dev/null)" ]; then snakemake --unlock --quiet; fi; \
-	snakemake --cores all
+	snakemake --cores all --resources gpu=3
 
 test: .venv/ready lint
 	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
