@@ -40,7 +40,7 @@ AT_PLACE = re.compile(
     r"(?:위|아래|앞|뒤|옆|안|밖|속|근처|사이|내부|외부|쪽|입구|에서|에|주변|중앙|가운데|상단|하단|모서리|구석)$"
 )
 TURNED = re.compile(
-    r"왼쪽|오른쪽|왼손|오른손|왼발|오른발|좌측|우측|왼편|오른편|좌회전|우회전|시계\s?방향|[동서남북]쪽|직진|유턴|일방통행|\b(?:left|right|clockwise|east|west|u-turn)\b",
+    r"(?:왼|오른)(?:쪽|편|손|발|팔|다리|눈|귀|어깨|무릎)|좌완|우완|좌측|우측|좌회전|우회전|시계\s?방향|[동서남북]쪽|직진|유턴|일방통행|\b(?:left|right|clockwise|east|west|u-turn)\b",
     re.IGNORECASE,
 )
 STATEMENT = re.compile(r"[가-힣]다[.!]?$")
@@ -53,6 +53,7 @@ SIGN_NAME = re.compile(
     r"족발|국밥|분식|플라자|프라자|몰|스퀘어|시티|파크|하우스|호|거리|구|동|시|도|군|면|읍)$"
 )
 STATION = re.compile(r"[가-힣]\s?역$|\b(?:station|airport)$", re.IGNORECASE)
+QUOTED = re.compile(r"쓰여|써 있|써져|적혀|라고|\b(?:says|reads|written)\b", re.IGNORECASE)
 WEEKDAY = re.compile(r"[월화수목금토일]요일|연중무휴|\b(?:mon|tues|wednes|thurs|fri|satur|sun)days?\b", re.IGNORECASE)
 PAIR = re.compile(r"[가-힣][와과] ")
 
@@ -72,6 +73,7 @@ TESTS: dict[str, Callable[[str], object]] = {
     "sign_name": SIGN_NAME.search,
     "station": STATION.search,
     "weekday": WEEKDAY.search,
+    "quoted": QUOTED.search,
     "long": lambda c: len(c) >= 12,
     "phrase": lambda c: len(c.split()) >= 3,
     "pair": PAIR.search,

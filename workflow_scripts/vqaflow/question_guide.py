@@ -57,6 +57,7 @@ def guide_type(parts: QuestionParts, choices: Mapping[str, int]) -> str:
     most = most_of(choices)
     if (
         _asks_for_text(parts)
+        or "quoted" in most
         or _quotes_notice(parts)
         or _asks_for_value(parts, most)
         or _asks_for_label(parts, choices)
@@ -130,7 +131,9 @@ def _quotes_notice(parts: QuestionParts) -> bool:
 
 def _asks_for_value(parts: QuestionParts, most: set[str]) -> bool:
     """A price, a time, a speed, a flavour of something packed, where a bus goes, what a restaurant offers."""
-    if parts.word == "COUNT" and not parts.counts_things and "counted" not in most:
+    if parts.word == "COUNT" and not parts.counts_things and ("counted" not in most or parts.role == "DETERMINER"):
+        return True
+    if "measured" in most and parts.word in ("WHAT", "WHICH", "NONE"):
         return True
     if parts.word == "AMOUNT" and "NUMBER" not in parts.head and most & MEASURES:
         return True
@@ -152,13 +155,13 @@ def _asks_for_label(parts: QuestionParts, choices: Mapping[str, int]) -> bool:
         return True
     if "BUSINESS" in parts.head and "LOOKS" not in parts.head and not parts.at_head:
         named = choices["proper"] >= MOST or choices["labelled"] >= FAMOUS_ENOUGH
-        if parts.asks_which or (parts.word == "WHERE" and named):
+        if parts.asks_which or (parts.word in ("WHERE", "WHICH") and named and not parts.asks_kind):
             return True
     if "station" in most and parts.head & {"PLACE", "BUSINESS", "NAME"}:
         return True
     if "PRODUCT" in parts.head and most & {"labelled", "latin"}:
         return True
-    of_product = "LOOKS" not in parts.nouns or "PRODUCT" in parts.modifiers
+    of_product = "LOOKS" not in parts.nouns or "PRODUCT" in parts.modifiers or "TRANSPORT" in parts.nouns
     if ("BRAND" in parts.head and of_product) or ("NAME" in parts.head and "INDIVIDUAL" in parts.modifiers):
         return True
     return bool(parts.head & NAMED and parts.modifiers & {"BUSINESS", "PRODUCT"} and "LOOKS" not in parts.modifiers)

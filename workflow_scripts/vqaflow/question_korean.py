@@ -34,6 +34,8 @@ LOCATIVE = {"에", "에서", "으로", "로", "에게"}
 # 적 (few) looks like 적 (write), and 하 makes a verb of a noun, which says what is done.
 NAMES_ONLY = {"역", "길", "거리", "골목", "도로", "신문"}  # "무슨 역" asks for its name, "무슨 가게" for its kind
 NO_VERBS = {("적", "VA"), ("하", "XSV"), ("하", "XSA")}
+SAYING = {"되", "하", "설명", "안내", "경고", "소개", "쓰", "적히", "나오"}
+FUTURE_PARTICIPLE = "\N{HANGUL JONGSEONG RIEUL}"
 PAST_PARTICIPLE = "\N{HANGUL JONGSEONG NIEUN}"
 PLURAL = "XSN"
 # "In this picture", with which most questions open, says nothing about the type.
@@ -58,6 +60,8 @@ def korean_parts(text: str, morphemes: Sequence[Morpheme]) -> QuestionParts:
     word = QUESTION_WORDS[words[at][0]]
     following = words[at + 1] if at + 1 < len(words) else ("", "")
     role = ROLES.get(following[1], "NONE")
+    if word == "WHAT" and following[0] in KOREAN_NOUNS["RELATION"]:  # "무엇 위에 앉아 있나요?"
+        word, role = "WHERE", "ADVERB"
     head, modifiers, asks_kind, counts_things = "", [], False, False
     topic, of_topic = _topic(words, at)
     if word in ("WHICH", "COUNT") or (word == "WHERE" and following[1] in ("NNG", "NNP")):
@@ -65,6 +69,8 @@ def korean_parts(text: str, morphemes: Sequence[Morpheme]) -> QuestionParts:
         head, modifiers, asks_kind = _determined(words, at)
         common["at_head"] = any(pair == (head, place) for pair in _pairs(words[at:]) for place in ("에", "에서"))
         counts_things = word == "COUNT" and head in COUNTERS and "VALUE" not in korean_noun(topic)
+        if head == "층" and topic and "BUILDING" not in korean_noun(topic):
+            counts_things = False  # the floor that something is on
         named = words[at][0] == "어느" or topic.endswith(head) or head in NAMES_ONLY
         common["asks_which"] = bool(head) and named and not asks_kind
         if maker := _maker(words, at, head, modifiers):
@@ -102,7 +108,14 @@ def _classes(forms: list[str]) -> frozenset[str]:
 
 
 def _nouns(words: list[tuple[str, str]]) -> frozenset[str]:
-    return without_other({c for form, tag in words if tag in NOUN_TAGS - {"NNB"} for c in korean_noun(form)})
+    """Classes of all nouns, but not of one that something is merely before, on, … ("간판 앞에")."""
+    found: set[str] = set()
+    for i, (form, tag) in enumerate(words):
+        relation, particle = [*(form for form, _ in words[i + 1 : i + 3]), "", ""][:2]
+        is_landmark = relation in KOREAN_NOUNS["RELATION"] and particle in LOCATIVE
+        if tag in NOUN_TAGS - {"NNB"} and (form in KOREAN_NOUNS["RELATION"] or not is_landmark):
+            found |= korean_noun(form)
+    return without_other(found)
 
 
 def _verbs(words: list[tuple[str, str]]) -> frozenset[str]:
@@ -114,7 +127,7 @@ def _verbs(words: list[tuple[str, str]]) -> frozenset[str]:
         if tag in VERB_TAGS or after in ("XSV", "XSA"):
             found |= korean_verb(form)
     forms = [form for form, _ in words]
-    if _is_written(forms) or _is_quoted(forms):
+    if _is_written(forms) or _is_quoted(words):
         found.add("READ")
     if ("안", "되") in pairwise(forms):
         found.add("FORBID")
@@ -132,10 +145,15 @@ def _is_written(forms: list[str]) -> bool:
     return False
 
 
-def _is_quoted(forms: list[str]) -> bool:
-    """Whether the picture says so: "… 라고 되어 있나요", "안내에 따르면"."""
-    says = any(form.endswith(("라고", "다고", "자고")) and after == "되" for form, after in pairwise(forms))
-    return says or any(pair in (("따르", "면"), ("의하", "면")) for pair in pairwise(forms))
+def _is_quoted(words: list[tuple[str, str]]) -> bool:
+    """Whether the picture says so: "… 라고 되어 있나요", "… 자고 하는 것", "안내에 따르면"; not "… 다고 할 수 있는"."""
+    for i, (form, tag) in enumerate(words):
+        after, then = [*(form for form, _ in words[i + 1 : i + 3]), "", ""][:2]
+        if tag == "EC" and form.endswith(("라고", "다고", "자고")) and after in SAYING and then != FUTURE_PARTICIPLE:
+            return True
+        if (form, after) in (("따르", "면"), ("의하", "면")):
+            return True
+    return False
 
 
 def _at_relation(words: list[tuple[str, str]]) -> bool:

@@ -14,7 +14,7 @@ from vqaflow.files import file_digest
 
 FILE = Path(__file__).with_name("question_weights.json")
 # Makes the file part of the code, so that stages that type questions run again when it changes.
-SHA256 = "c39d938b6dae7ff7fd3c97138e8a0571a2ccd39d89640141dc2ba8efba544aad"
+SHA256 = "c5f2735048d2c4b5a9d3af87747eef3892a2f6d27d6f460bfeeb2bb3fd7a1a1e"
 
 
 @dataclass(frozen=True)
