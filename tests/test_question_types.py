@@ -214,6 +214,15 @@ def test_unseen_wordings_are_typed_well_enough(labelled, monkeypatch):
 
 
 @needs_dev
+@pytest.mark.parametrize(("name", "least"), [("blind", (0.94, 0.95, 0.98, 0.88)), ("seen", (0.92, 0.93, 0.93, 0.93))])
+def test_made_up_questions_are_typed_as_the_documentation_says(name, least):
+    """A change of a rule would lose what the others read: the labels are older than the rules for the blind ones."""
+    labelled = question_model.read_labelled(Path(__file__).with_name(f"questions_{name}.csv"))
+    judged = question_evaluation.judge(labelled, question_weights.shipped_weights())
+    found = [measure(judged) for measure in question_evaluation.MEASURES.values()]
+    assert all(value >= bound for value, bound in zip(found, least, strict=True)), found
+
+
 def test_folds_keep_equal_wordings_together(labelled, monkeypatch):
     """A cross-validated figure would be flattered by questions that the training part holds word for word."""
     trained = []

@@ -1,4 +1,4 @@
-"""How well the question types' model does on questions whose wording it has not seen, and how that grows with training.
+"""How well the question types' model does on labelled questions, and how that grows with training.
 
 Shapes: N questions, R repeats of the cross-validation.
 """
@@ -12,6 +12,7 @@ import numpy as np
 from vqaflow.progress import ProgressBar
 from vqaflow.question_model import TYPES, Labelled, fit
 from vqaflow.question_types import decide
+from vqaflow.question_weights import Weights
 
 FOLDS = 10
 SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)
@@ -75,6 +76,22 @@ MEASURES: dict[str, Callable[[Judged], float]] = {
 }
 
 
+def judge(labelled: Labelled, weights: Weights) -> Judged:
+    """What the model with `weights` says of all questions, as one repeat."""
+    said = [decide(row, weights) for row in labelled.rows]
+    return Judged(
+        positions(labelled),
+        labelled.unsafe_N,
+        np.array([[TYPES.index(one.qtype) for one in said]]),
+        np.array([[one.flip_unsafe for one in said]]),
+    )
+
+
+def positions(labelled: Labelled) -> np.ndarray:
+    """The labelled types (N) as positions in TYPES."""
+    return np.array([TYPES.index(name) for name in labelled.types_N])
+
+
 def cross_validate(labelled: Labelled, repeats: int, share: float = 1.0, title: str = "cross-validation") -> Judged:
     """What models say of the questions that they were not trained on; `share` of each training part is used.
 
@@ -83,7 +100,7 @@ def cross_validate(labelled: Labelled, repeats: int, share: float = 1.0, title: 
     from sklearn.model_selection import StratifiedGroupKFold
 
     n = len(labelled.rows)
-    types_N = np.array([TYPES.index(name) for name in labelled.types_N])
+    types_N = positions(labelled)
     said_types_RN, said_unsafe_RN = np.empty((repeats, n), np.int64), np.empty((repeats, n), bool)
     with ProgressBar(repeats * FOLDS, title, unit="fold") as bar, warnings.catch_warnings():
         # a type with fewer rows than folds is merely absent from some of them
@@ -109,10 +126,26 @@ def interval(measure: Callable[[Judged], float], judged: Judged) -> tuple[float,
     return float(low), float(high)
 
 
-def report(labelled: Labelled, repeats: int) -> str:
-    """The figures as text: measures with intervals, a table of types, the learning curve."""
+def report(labelled: Labelled, weights: Weights) -> str:
+    """The figures of a model on questions that it was not trained on."""
+    return "\n".join([f"{len(labelled.rows)} questions", *table(judge(labelled, weights))])
+
+
+def cross_validated_report(labelled: Labelled, repeats: int) -> str:
+    """The same of models trained on the other folds, and the learning curve."""
     judged = cross_validate(labelled, repeats)
-    lines = [f"{len(labelled.rows)} questions, {repeats} x {FOLDS} folds (95 % bootstrap intervals over questions)"]
+    lines = [f"{len(labelled.rows)} questions, {repeats} x {FOLDS} folds", *table(judged)]
+    lines += ["", "share of training  accuracy  macro-F1  flip recall  flip precision"]
+    for share in SHARES:
+        part = judged if share == 1 else cross_validate(labelled, repeats, share, f"with {share:.0%} of training")
+        values = "     ".join(f"{measure(part):.3f}" for measure in MEASURES.values())
+        lines.append(f"{share:4.0%}               {values}")
+    return "\n".join(lines)
+
+
+def table(judged: Judged) -> list[str]:
+    """Measures with 95 % bootstrap intervals over questions, and a line a type."""
+    lines = []
     for name, measure in MEASURES.items():
         low, high = interval(measure, judged)
         lines.append(f"{name:15s} {measure(judged):.3f} [{low:.3f}, {high:.3f}]")
@@ -120,9 +153,4 @@ def report(labelled: Labelled, repeats: int) -> str:
     for name, (precision, recall, f1) in f1_by_type(judged).items():
         count = (judged.types_N == TYPES.index(name)).sum()
         lines.append(f"{name:10s} {count:4d}  {precision:.3f}      {recall:.3f}   {f1:.3f}")
-    lines += ["", "share of training  accuracy  macro-F1  flip recall  flip precision"]
-    for share in SHARES:
-        part = judged if share == 1 else cross_validate(labelled, repeats, share, f"with {share:.0%} of training")
-        values = "     ".join(f"{measure(part):.3f}" for measure in MEASURES.values())
-        lines.append(f"{share:4.0%}               {values}")
-    return "\n".join(lines)
+    return lines

@@ -137,6 +137,8 @@ def _asks_for_value(parts: QuestionParts, most: set[str]) -> bool:
         return True
     if parts.word == "AMOUNT" and "NUMBER" not in parts.head and most & MEASURES:
         return True
+    if "NUMBER" in parts.head and "digit" in most and "counted" not in most:  # steps, views: of nothing that one sees
+        return True
     if "FLAVOUR" in parts.head | parts.modifiers and "PRODUCT" in parts.nouns:
         return True
     if parts.word == "WHEN" and most & (MEASURES | {"weekday"}):
@@ -144,8 +146,8 @@ def _asks_for_value(parts: QuestionParts, most: set[str]) -> bool:
     goes = "TRANSPORT" in parts.nouns and "GO" in parts.verbs
     if parts.word == "WHERE" and (goes or ("VALUE" in parts.head and "BRAND" not in parts.head)):
         return True
-    at_place = "PLACE" in parts.head or parts.nouns & {"BUSINESS", "SIGN"}
-    return "VALUE" in parts.head and bool(at_place or most & MEASURES)
+    told = "PLACE" in parts.head or parts.nouns & {"BUSINESS", "SIGN", "PRODUCT"}
+    return "VALUE" in parts.head and bool(told or most & MEASURES)
 
 
 def _asks_for_label(parts: QuestionParts, choices: Mapping[str, int]) -> bool:
@@ -160,6 +162,8 @@ def _asks_for_label(parts: QuestionParts, choices: Mapping[str, int]) -> bool:
     if "station" in most and parts.head & {"PLACE", "BUSINESS", "NAME"}:
         return True
     if "PRODUCT" in parts.head and most & {"labelled", "latin"}:
+        return True
+    if parts.asks_kind and "PRODUCT" in parts.nouns and "proper" in most and "LOOKS" not in parts.nouns:
         return True
     of_product = "LOOKS" not in parts.nouns or "PRODUCT" in parts.modifiers or "TRANSPORT" in parts.nouns
     if ("BRAND" in parts.head and of_product) or ("NAME" in parts.head and "INDIVIDUAL" in parts.modifiers):
@@ -209,5 +213,5 @@ def mirror_matters(row: Row) -> bool:
     if parts.nouns & {"CLOCK", "TRAFFICSIGN"} and not (parts.asks_kind or "LOOK" in parts.head):
         return True
     named = "NAME" in parts.nouns and "LOOKS" not in parts.nouns
-    sold = "GOODS" in parts.head or ("SELL" in parts.verbs and "BUSINESS" in parts.nouns)
+    sold = "GOODS" in parts.nouns or ("SELL" in parts.verbs and "BUSINESS" in parts.nouns)
     return named or sold

@@ -161,7 +161,7 @@ def _at_relation(words: list[tuple[str, str]]) -> bool:
     for i in range(len(words) - 3):
         if words[i][0] in KOREAN_NOUNS["RELATION"] and words[i + 1][0] in LOCATIVE:
             verb = next((j for j in range(i + 2, len(words)) if words[j][1] not in ("MAG", "JX")), i)
-            if not any(tag == "ETM" for _, tag in words[verb : verb + 5]):
+            if not any(tag == "ETM" for _, tag in words[verb : verb + 7]):
                 continue
             says = korean_verb(words[verb][0])  # "옆에 보이는 것" asks by place, "옆에 보이는 나무" for a tree
             of_thing = any(form in KOREAN_NOUNS["THING"] for form, _ in words[verb : verb + 3])
