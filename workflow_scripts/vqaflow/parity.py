@@ -6,15 +6,17 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vqaflow.base_files import RUN, base_digest
-from vqaflow.base_model import Base
 from vqaflow.config import ModelConfig, PromptConfig
-from vqaflow.encoding import RowEncoder
 from vqaflow.errors import UserError
 from vqaflow.files import value_digest
 from vqaflow.progress import log
+
+if TYPE_CHECKING:  # torch takes seconds: not for who only asks for versions
+    from vqaflow.base_model import Base
+    from vqaflow.encoding import RowEncoder
 
 PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "qwen-vl-utils")
 # They make pixels, positions and the model's code; their minor releases have changed each in silence. The others change
@@ -32,7 +34,7 @@ CURES = {
 PRECISION = ("dtype", "quantization")
 
 
-def parity(base: Base, encoder: RowEncoder, model: ModelConfig, prompt: PromptConfig) -> dict[str, Any]:
+def parity(base: "Base", encoder: "RowEncoder", model: ModelConfig, prompt: PromptConfig) -> dict[str, Any]:
     """The fields that training and scoring must agree on, as plain values."""
     return {
         "base": base_digest(model),
@@ -50,7 +52,12 @@ def package_versions() -> dict[str, str]:
     return {name: version(name) for name in PACKAGES} | {"python": sys.version.split()[0]}
 
 
-def check_parity(adapter: Path, base: Base, encoder: RowEncoder, model: ModelConfig, prompt: PromptConfig) -> None:
+def decisive_versions() -> dict[str, str]:
+    """Versions of the packages whose releases change results; they belong to what a kept result depends on."""
+    return {name: version(name) for name in DECISIVE_PACKAGES}
+
+
+def check_parity(adapter: Path, base: "Base", encoder: "RowEncoder", model: ModelConfig, prompt: PromptConfig) -> None:
     """Compare the run.json of the folder `adapter` with what scoring is about to use.
 
     Raises UserError that names the first field that differs. Another version of a package that only rounds differently,
