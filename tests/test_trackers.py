@@ -29,9 +29,9 @@ class Recorder(ModuleType):
         return call
 
 
-def run(name: str, folder, first_step: int = 0) -> None:
+def run(name: str, folder, first_step: int = 0, key: str = "0123456789abcdef") -> None:
     """Two steps of a training that tracks."""
-    (tracker,) = start_trackers([name], folder, {"learning_rate": 0.1}, first_step)
+    (tracker,) = start_trackers([name], folder, key, {"learning_rate": 0.1}, first_step)
     tracker.log({"loss": 0.5}, first_step + 1)
     tracker.log({"loss": 0.25}, first_step + 2)
     tracker.close()
@@ -43,6 +43,20 @@ def test_tensorboard_shows_a_resumed_run_as_one_curve(tmp_path) -> None:
     run("tensorboard", tmp_path, first_step=1)
     events = EventAccumulator(str(tmp_path)).Reload()
     assert [(event.step, event.value) for event in events.Scalars("loss")] == [(1, 0.5), (2, 0.5), (3, 0.25)]
+
+
+def test_another_training_of_a_fold_is_another_curve(tmp_path, monkeypatch) -> None:
+    """The curves of two configurations would run into each other, or wandb would refuse the later one's steps."""
+    run("tensorboard", tmp_path, first_step=4)
+    run("tensorboard", tmp_path, key="another")
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert [(event.step, event.value) for event in events.Scalars("loss")] == [(1, 0.5), (2, 0.25)]
+    package = Recorder("wandb")
+    monkeypatch.setitem(sys.modules, "wandb", package)
+    for key in ("one", "one", "another"):
+        run("wandb", tmp_path / "fold0", key=key)
+    ids = [keywords["id"] for call, _, keywords in package.calls if call == "init"]
+    assert ids == ["fold0-one", "fold0-one", "fold0-another"]
 
 
 @pytest.mark.parametrize(("name", "closing"), [("wandb", "finish"), ("mlflow", "end_run")])

@@ -20,10 +20,13 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 
 import rows
 import tiny_qwen
+from vqaflow import train_adapter as training
 from vqaflow.answer_model import AnswerModel
 from vqaflow.base_model import Base
+from vqaflow.base_store import open_base
+from vqaflow.checkpoints import StopRequest
 from vqaflow.config import TrainConfig, load_config, section
-from vqaflow.errors import OutOfMemory, UserError
+from vqaflow.errors import NotFinite, OutOfMemory, UserError
 from vqaflow.files import file_digest
 from vqaflow.progress import stage
 from vqaflow.train_adapter import place, train_adapter
@@ -181,6 +184,93 @@ def test_too_little_memory_halves_the_passes_and_says_so(world: Path, uninterrup
     assert json.loads((folder / "run.json").read_text(encoding="utf-8"))["rows_a_pass"] == 1
 
 
+def validations(monkeypatch, act) -> list[int]:
+    """Have `act` called with the rows of each validation pass before it; their numbers are in the list that returns."""
+    states, sizes = AnswerModel.states, []
+
+    def watched(self: AnswerModel, part: list, orders: list) -> torch.Tensor:
+        if not torch.is_grad_enabled():
+            sizes.append(len(part))
+            act(part)
+        return states(self, part, orders)
+
+    monkeypatch.setattr(AnswerModel, "states", watched)
+    return sizes
+
+
+def test_a_validation_takes_no_more_memory_than_a_step(world: Path, uninterrupted: Path, monkeypatch) -> None:
+    """It would end a training that the plan calls fitting; and what still does not fit is cut, to the same accuracy."""
+
+    def tight(part: list) -> None:
+        if len(part) > 3:
+            raise torch.OutOfMemoryError("simulated")
+
+    sizes = validations(monkeypatch, tight)
+    folder = run(job(world, "tight validation"))
+    assert max(sizes) == 2 * SMALL["batch_size"]
+    assert (folder / "log.csv").read_bytes() == (uninterrupted / "log.csv").read_bytes()
+
+
+def test_a_validation_that_is_not_finite_names_its_row(world: Path, monkeypatch) -> None:
+    """An answer of NaN would count as an "a", choose the best weights, and be a trial's value."""
+    states = AnswerModel.states
+
+    def broken(self: AnswerModel, part: list, orders: list) -> torch.Tensor:
+        made = states(self, part, orders)
+        return made if torch.is_grad_enabled() else made * torch.nan
+
+    monkeypatch.setattr(AnswerModel, "states", broken)
+    with pytest.raises(NotFinite, match=r"row 'row_\d+'.* in the validation after step 3"):
+        run(job(world, "not finite"))
+
+
+def test_a_stop_does_not_wait_for_a_validation(world: Path, uninterrupted: Path, monkeypatch) -> None:
+    """SLURM's half minute is shorter than a validation of the 7B: the last step must be saved before it."""
+
+    def stop(part: list) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    arguments = job(world, "stopped")
+    with monkeypatch.context() as patch:
+        sizes = validations(patch, stop)
+        with pytest.raises(SystemExit):
+            run(arguments)
+    assert len(sizes) == 1, "of three passes"
+    assert file_digest(run(arguments) / WEIGHTS) == file_digest(uninterrupted / WEIGHTS)
+    assert (Path(arguments["out"]) / "log.csv").read_bytes() == (uninterrupted / "log.csv").read_bytes()
+
+
+def test_a_checkpoint_of_another_precision_is_not_gone_on_with(world: Path) -> None:
+    """`auto` means float32 here and float16 on a GPU: half a training in each is none that anybody asked for."""
+    network = tiny_qwen.model()
+    bases = [Base(network, None, torch.device("cpu"), dtype, "none") for dtype in (torch.float32, torch.float16)]
+    bases.append(replace(bases[1], quantization="nf4"))
+    one = training.Job(world, "key", *[None] * 3, [], [], world, world)
+    assert len({one.checkpoint_key(base) for base in bases}) == 3
+
+
+def test_another_release_of_a_decisive_package_trains_anew(world: Path, uninterrupted: Path, monkeypatch) -> None:
+    """Scoring refuses the old adapter and says to train it again, which must not give the same one back."""
+    monkeypatch.setattr(training, "decisive_versions", lambda: {"transformers": "99.0"})
+    monkeypatch.setattr(training.Job, "run", lambda self, out: pytest.fail("trained"))
+    with pytest.raises(pytest.fail.Exception, match="trained"):
+        run(job(world, "whole"))
+
+
+def test_the_adapter_names_its_base_as_the_configuration_does(world: Path, monkeypatch) -> None:
+    """Not by the folder of quantised weights that it was loaded from, which only this machine has."""
+
+    def from_elsewhere(*arguments: object) -> Base:
+        base = open_base(*arguments)
+        base.model.name_or_path = "results/base/0123456789abcdef"
+        return base
+
+    monkeypatch.setattr(training, "open_base", from_elsewhere)
+    arguments = job(world, "named", epochs=1)
+    settings = json.loads((run(arguments) / "adapter_config.json").read_text(encoding="utf-8"))
+    assert settings["base_model_name_or_path"] == arguments["model"]["base"]
+
+
 def test_a_row_that_does_not_fit_alone_is_told_with_a_cure(world: Path, monkeypatch) -> None:
     """There is nothing left to halve."""
 
@@ -196,7 +286,7 @@ def test_the_best_measured_weights_are_kept_and_training_stops_early(world: Path
     """The adapter is the one of the best validation accuracy, not the last one."""
     accuracies, weights = iter([0.5, 0.9, 0.1, 0.2, 0.3]), []
 
-    def measured(self: Trainer) -> float:
+    def measured(self: Trainer, stop: StopRequest) -> float:
         weights.append(self._weights())
         return next(accuracies)
 

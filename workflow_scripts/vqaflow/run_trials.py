@@ -13,6 +13,7 @@ from vqaflow.checkpoints import stop_on_signals
 from vqaflow.config import HpoConfig, load_config, section
 from vqaflow.config_check import check_config
 from vqaflow.files import write_json
+from vqaflow.gpu_lease import lease_gpu
 from vqaflow.progress import log, stage
 from vqaflow.search_space import outside, search_settings, value_at
 from vqaflow.search_study import SharedStudy
@@ -70,6 +71,7 @@ def main() -> None:
     with stage(None):
         config = load_config(*arguments.config)
         check_config(config, arguments.schema)
+        lease_gpu()  # torch is imported, but has not asked for a GPU yet
         run_trials(
             table=results / "tables" / "train.parquet",
             folds=results / "folds.parquet",

@@ -27,6 +27,7 @@ from vqaflow.errors import NotFinite, OutOfMemory
 from vqaflow.feature_cache import FeatureCache
 from vqaflow.files import value_digest, write_json
 from vqaflow.lora import add_adapter, trainable
+from vqaflow.parity import decisive_versions
 from vqaflow.search_space import NOT_SEARCHED, Dimension, Report, read_space, starting_point
 from vqaflow.train_adapter import ROW_FIELDS, VIEW, make_deterministic, place, set_checkpointing, split_rows
 from vqaflow.training_loop import Trainer
@@ -103,6 +104,7 @@ class TrialTrainer:
             "space": [asdict(dimension) for dimension in self.dimensions],
             "search": {key: getattr(self.hpo, key) for key in ("seed", "folds", "subset", "pruner")},
             "rows": [fold.digest() for fold in self.folds],
+            "versions": decisive_versions(),
         }
 
     def _precision(self) -> dict[str, str]:

@@ -22,10 +22,10 @@ class Tracker(Protocol):
 
 
 class TensorBoard:
-    """Event files under `folder`; a resumed run replaces what the killed one wrote after its checkpoint."""
+    """Event files under `folder`; what is there of later steps, by a killed run or an earlier training, is replaced."""
 
-    def __init__(self, module: Any, folder: Path, settings: Mapping[str, Any], first_step: int) -> None:
-        self.writer = module.SummaryWriter(str(folder), purge_step=first_step + 1 if first_step else None)
+    def __init__(self, module: Any, folder: Path, key: str, settings: Mapping[str, Any], first_step: int) -> None:
+        self.writer = module.SummaryWriter(str(folder), purge_step=first_step + 1)
         self.writer.add_text("settings", str(dict(settings)))
 
     def log(self, figures: Mapping[str, float], step: int) -> None:
@@ -39,11 +39,11 @@ class TensorBoard:
 
 
 class Wandb:
-    """One wandb run a folder, gone on with after a resume; offline unless the user has logged in."""
+    """One wandb run a training, gone on with after a resume; offline unless the user has logged in."""
 
-    def __init__(self, module: Any, folder: Path, settings: Mapping[str, Any], first_step: int) -> None:
+    def __init__(self, module: Any, folder: Path, key: str, settings: Mapping[str, Any], first_step: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        name = {"project": PROJECT, "name": folder.name, "id": folder.name, "resume": "allow"}
+        name = {"project": PROJECT, "name": folder.name, "id": f"{folder.name}-{key[:12]}", "resume": "allow"}
         self.run = module.init(dir=str(folder), config=dict(settings), **name)
 
     def log(self, figures: Mapping[str, float], step: int) -> None:
@@ -58,7 +58,7 @@ class Wandb:
 class MLflow:
     """One MLflow run in the experiment of the project, wherever MLFLOW_TRACKING_URI says."""
 
-    def __init__(self, module: Any, folder: Path, settings: Mapping[str, Any], first_step: int) -> None:
+    def __init__(self, module: Any, folder: Path, key: str, settings: Mapping[str, Any], first_step: int) -> None:
         self.module = module
         module.set_experiment(PROJECT)
         module.start_run(run_name=folder.name)
@@ -82,9 +82,11 @@ def require_installed(names: Sequence[str]) -> None:
         _module(name)
 
 
-def start_trackers(names: Sequence[str], folder: Path, settings: Mapping[str, Any], first_step: int) -> list[Tracker]:
-    """Start the trackers of one adapter's training, which goes on after `first_step`."""
-    return [KINDS[name](_module(name), folder, settings, first_step) for name in names]
+def start_trackers(
+    names: Sequence[str], folder: Path, key: str, settings: Mapping[str, Any], first_step: int
+) -> list[Tracker]:
+    """Start the trackers of one adapter's training, which goes on after `first_step`; `key` tells it from others."""
+    return [KINDS[name](_module(name), folder, key, settings, first_step) for name in names]
 
 
 def _module(name: str) -> Any:

@@ -37,9 +37,10 @@ from vqaflow.feature_cache import FeatureCache
 from vqaflow.figures import label_axes, new_figure, save
 from vqaflow.files import value_digest, write_json
 from vqaflow.footprint import GIB
+from vqaflow.gpu_lease import lease_gpu
 from vqaflow.lora import add_adapter
 from vqaflow.orders import IDENTITY
-from vqaflow.parity import base_digest, package_versions, parity
+from vqaflow.parity import base_digest, decisive_versions, package_versions, parity
 from vqaflow.progress import stage
 from vqaflow.store import Store, cached
 from vqaflow.trackers import require_installed, start_trackers
@@ -85,6 +86,7 @@ def train_adapter(
         "prompt": asdict(prompts),
         "train": {key: value for key, value in asdict(settings).items() if key not in WITHOUT_EFFECT},
         "rows": value_digest([[[str(row[key]) for key in ROW_FIELDS] for row in rows] for rows in (outside, inside)]),
+        "versions": decisive_versions(),
     }
     job = Job(work, value_digest(parts), models, prompts, settings, outside, inside, bases, tracking)
     cached(Store(Path(store["path"]), store["gb"]), parts, out, job.run)
@@ -136,8 +138,7 @@ class Job:
             trainer.model.keep(plan.footprint.kept_layers)
         self.follow(trainer, settings)
         require_effect(base, trainer, self.validation[:4])
-        base.model.save_pretrained(out, save_embedding_layers=False)
-        (out / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
+        save_adapter(base, self.model, out)
         history = pd.DataFrame(trainer.progress.history)
         history.to_csv(out / "log.csv", index=False, lineterminator="\n")
         draw_curve(history, out / "curve.png")
@@ -169,11 +170,16 @@ class Job:
             base.leave_gpu(base.visual)
         return features
 
+    def checkpoint_key(self, base: Base) -> str:
+        """What a checkpoint is good for: this training, in the precision of this machine, which `auto` may decide."""
+        return value_digest([self.key, base.device.type, str(base.dtype), base.quantization])
+
     def follow(self, trainer: Trainer, settings: Mapping[str, Any]) -> None:
         """Run the training, its figures going to the trackers."""
-        first = trainer.restore(self.work, self.key)
+        key = self.checkpoint_key(trainer.base)
+        first = trainer.restore(self.work, key)
         told = {**asdict(self.train), "base": self.model.base, "device": settings["device"]}
-        trackers = start_trackers(self.train.trackers, self.tracking, told, first)
+        trackers = start_trackers(self.train.trackers, self.tracking, key, told, first)
 
         def follow(record: dict[str, float]) -> None:
             for tracker in trackers:
@@ -182,10 +188,18 @@ class Job:
         trainer.on_step = trainer.on_validation = follow
         try:
             with stop_on_signals() as stop:
-                trainer.run(self.work, self.key, stop)
+                trainer.run(self.work, key, stop)
         finally:
             for tracker in trackers:
                 tracker.close()
+
+
+def save_adapter(base: Base, model: ModelConfig, out: Path) -> None:
+    """Write the adapter as PEFT does; its base is named as in the configuration, not by a folder of this machine."""
+    settings = base.model.peft_config["default"]
+    settings.base_model_name_or_path, settings.revision = model.base, model.revision
+    base.model.save_pretrained(out, save_embedding_layers=False)
+    (out / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
 
 
 def outcome(trainer: Trainer, seconds: float) -> dict[str, Any]:
@@ -264,6 +278,7 @@ def main() -> None:
     arguments = parser.parse_args()
     config, results = load_config(*arguments.config), arguments.results
     with stage(None):
+        lease_gpu()  # torch is imported, but has not asked for a GPU yet
         train_adapter(
             table=results / "tables" / "train.parquet",
             folds=results / "folds.parquet",

@@ -13,6 +13,7 @@ import torch
 from vqaflow.answer_model import AnswerModel, Encoder, Features
 from vqaflow.augment import augment_row
 from vqaflow.base_model import Base
+from vqaflow.branches import letter_logits
 from vqaflow.checkpoints import StopRequest, load_checkpoint, save_checkpoint
 from vqaflow.config import TrainConfig
 from vqaflow.errors import OutOfMemory, UserError
@@ -23,7 +24,11 @@ from vqaflow.orders import IDENTITY, position_of, training_orders
 from vqaflow.progress import ProgressBar, log
 
 Row = Mapping[str, Any]
-VALIDATION_ROWS = 64  # rows in one validation pass
+VALIDATION_SHARE = 2  # rows of a validation pass by those of a training pass: without backward, they take less memory
+ONE_ROW_TOO_LARGE = (
+    "train.batch_size: one row does not fit into the GPU's memory. Lower model.max_pixels or train.choice_orders, or "
+    "set train.gradient_checkpointing to true."
+)
 BUCKET_STEPS = 8  # steps whose rows are sorted by length together: little padding, and still a random order
 
 
@@ -87,33 +92,45 @@ class Trainer:
         """
         self.restore(work, key)
         began = saved = time.monotonic()
-        validate_each = max(1, round(self.config.validate_every * self.steps_an_epoch))
         with ProgressBar(self.steps, f"train {work.name}", "step", self.progress.step) as bar:
-            while self.progress.step < self.steps and not self._stopped_early():
-                self.step(self._rows_of_step(self.progress.step))
-                state = self.progress
-                bar.advance(1, loss=state.loss_sum / state.answers, accuracy=state.right / state.answers)
-                self.on_step(self._record())
-                if state.step % validate_each == 0 or state.step == self.steps:
-                    self._validate(bar)
+            while not self._is_finished():
+                if self._validation_is_due():
+                    self._validate(bar, stop)
+                else:
+                    self.step(self._rows_of_step(self.progress.step))
+                    state = self.progress
+                    bar.advance(1, loss=state.loss_sum / state.answers, accuracy=state.right / state.answers)
+                    self.on_step(self._record())
                 now = time.monotonic()
-                late = self.config.max_minutes and now - began > 60 * self.config.max_minutes
-                if stop.signal or late or now - saved > 60 * self.config.checkpoint_minutes:
+                late = bool(self.config.max_minutes) and now - began > 60 * self.config.max_minutes
+                # Before a validation as well, so that a stop need not wait for its end.
+                is_time = self._validation_is_due() or now - saved > 60 * self.config.checkpoint_minutes
+                if stop.signal or late or is_time:
                     save_checkpoint(work, key, self._state())
                     saved = now
-                if stop.signal:
-                    log.info("stopped by signal %d after step %d; run again to go on", stop.signal, state.step)
-                    raise SystemExit(128 + stop.signal)
-                if late and state.step < self.steps:
+                self._leave_if_asked(stop)
+                if late and not self._is_finished():
                     raise UserError(
-                        f"train.max_minutes: {self.config.max_minutes} minutes are over at step {state.step} of "
-                        f"{self.steps}. A checkpoint is saved; run the same command again to go on."
+                        f"train.max_minutes: {self.config.max_minutes} minutes are over at step {self.progress.step} "
+                        f"of {self.steps}. A checkpoint is saved; run the same command again to go on."
                     )
         if self.config.keep == "best" and self.progress.best_weights is not None:
             self._load_weights(self.progress.best_weights)
 
-    def _stopped_early(self) -> bool:
-        return 0 < self.config.early_stopping <= self.progress.without_gain
+    def _is_finished(self) -> bool:
+        early = 0 < self.config.early_stopping <= self.progress.without_gain
+        return not self._validation_is_due() and (early or self.progress.step >= self.steps)
+
+    def _validation_is_due(self) -> bool:
+        step, history = self.progress.step, self.progress.history
+        each = max(1, round(self.config.validate_every * self.steps_an_epoch))
+        is_its_time = step > 0 and (step % each == 0 or step == self.steps)
+        return is_its_time and not (history and history[-1]["step"] == step)
+
+    def _leave_if_asked(self, stop: StopRequest) -> None:
+        if stop.signal:
+            log.info("stopped by signal %d after step %d; run again to go on", stop.signal, self.progress.step)
+            raise SystemExit(128 + stop.signal)
 
     def _rows_of_step(self, step: int) -> list[tuple[Row, list[str]]]:
         """The rows of a step and the choice orders that each is shown in, from the seed alone."""
@@ -170,10 +187,7 @@ class Trainer:
             log.warning("out of memory: nothing is kept for the backward pass from now on; the steps are unchanged")
             return
         if self.progress.micro_rows == 1:
-            raise OutOfMemory(
-                "train.batch_size: one row does not fit into the GPU's memory. Lower model.max_pixels or "
-                "train.choice_orders, or set train.gradient_checkpointing to true."
-            )
+            raise OutOfMemory(ONE_ROW_TOO_LARGE)
         rows = self.progress.micro_rows = self.progress.micro_rows // 2
         passes = math.ceil(self.step_rows / rows)
         log.warning("out of memory: %d passes of %d rows a step from now on; the steps are unchanged", passes, rows)
@@ -206,17 +220,37 @@ class Trainer:
         return loss_sum, right
 
     @torch.no_grad()
-    def validation_accuracy(self) -> float:
-        """Share of the validation rows that the choice scorer gets right in the identity order."""
+    def validation_accuracy(self, stop: StopRequest | None = None) -> float:
+        """Share of the validation rows that the choice scorer gets right in the identity order.
+
+        Raises NotFinite that names a row without finite logits, and SystemExit when `stop` asks for it.
+        """
         self.base.model.eval()
         right = 0
         ordered = sorted(self.validation, key=self._length)
-        for start in range(0, len(ordered), VALIDATION_ROWS):
-            part = ordered[start : start + VALIDATION_ROWS]
-            states_BKH = self.model.states(part, [[IDENTITY]] * len(part))
-            chosen = (states_BKH[:, 0].float() @ self.letter_rows_4H.T).argmax(-1).tolist()
-            right += sum(IDENTITY[i] == row["answer"] for i, row in zip(chosen, part, strict=True))
+        rows = VALIDATION_SHARE * self.progress.micro_rows
+        for start in range(0, len(ordered), rows):
+            right += self._right_answers(ordered[start : start + rows])
+            if stop:
+                self._leave_if_asked(stop)
         return right / len(ordered)
+
+    def _right_answers(self, part: Sequence[Row]) -> int:
+        """How many of `part` are right, in halves if their pass does not fit into memory."""
+        try:
+            states_BKH = self.model.states(part, [[IDENTITY]] * len(part))
+        except torch.OutOfMemoryError:
+            if len(part) == 1:
+                raise OutOfMemory(ONE_ROW_TOO_LARGE) from None
+        else:
+            logits_BK4 = letter_logits(states_BKH, self.letter_rows_4H)
+            where = f"in the validation after step {self.progress.step}"
+            require_finite([row["id"] for row in part], states_BKH, logits_BK4, logits_BK4.sum(), where)
+            chosen = logits_BK4[:, 0].argmax(-1).tolist()
+            return sum(IDENTITY[i] == row["answer"] for i, row in zip(chosen, part, strict=True))
+        torch.cuda.empty_cache()
+        half = len(part) // 2
+        return self._right_answers(part[:half]) + self._right_answers(part[half:])
 
     def _record(self) -> dict[str, float]:
         """Where training stands; loss and accuracy are means over the epoch so far."""
@@ -229,10 +263,10 @@ class Trainer:
             "learning_rate": self.schedule.get_last_lr()[0],
         }
 
-    def _validate(self, bar: ProgressBar) -> None:
+    def _validate(self, bar: ProgressBar, stop: StopRequest) -> None:
         state, record = self.progress, self._record()
         if self.validation:
-            record["val_accuracy"] = accuracy = self.validation_accuracy()
+            record["val_accuracy"] = accuracy = self.validation_accuracy(stop)
             state.without_gain += 1
             if accuracy > state.best_accuracy:
                 state.best_accuracy, state.without_gain = accuracy, 0
