@@ -249,6 +249,7 @@ class FusedDecoder:
         self.layers = [(AttentionBlock(layer, kernels), MlpBlock(layer, kernels)) for layer in model.layers]
         self.norm, self.eps = model.norm.weight.detach(), model.norm.variance_epsilon
         self.inverse_frequencies = model.rotary_emb.inv_freq.float()
+        self.attention_scaling = model.rotary_emb.attention_scaling  # other than 1 with yarn
         self.sections = model.config.rope_parameters["mrope_section"]
         assert model.config.hidden_act == "silu" and "sliding_attention" not in model.config.layer_types
         products = [p for attention, mlp in self.layers for p in (attention.qkv, attention.out, mlp.gate_up, mlp.down)]
@@ -273,7 +274,7 @@ class FusedDecoder:
         sections = turns_3NF.split(self.sections, dim=-1)
         turns_NF = torch.cat([section[i % 3] for i, section in enumerate(sections)], dim=-1)
         turns = torch.cat([turns_NF, turns_NF], dim=-1)[:, None]
-        cos, sin = turns.cos().to(dtype), turns.sin().to(dtype)
+        cos, sin = ((turn * self.attention_scaling).to(dtype) for turn in (turns.cos(), turns.sin()))
         return cos, sin, -sin
 
     def embed(self, layout: Layout, features: Sequence[torch.Tensor]) -> torch.Tensor:
