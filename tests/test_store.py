@@ -144,6 +144,24 @@ def test_a_store_that_cannot_be_written_costs_nothing_but_time(tmp_path, caplog)
     assert (out / "weights").exists()
 
 
+@pytest.mark.parametrize("name", ["fold0", "original.parquet"])
+def test_a_store_that_may_only_be_read_is_of_use(store, tmp_path, monkeypatch, name):
+    """A colleague's store, or one on a read-only mount: the job would end although its result is there already."""
+    compute = fill_folder if name == "fold0" else lambda partial: partial.write_bytes(b"scores")
+    cached(store, {"stage": "s"}, tmp_path / "first" / name, compute)
+
+    real = os.utime
+
+    def refuse(path: Path, *rest: object, **more: object) -> None:
+        if store.path in Path(path).parents:
+            raise PermissionError(13, "Permission denied")
+        real(path, *rest, **more)
+
+    monkeypatch.setattr(module.os, "utime", refuse)
+    assert cached(store, {"stage": "s"}, tmp_path / "again" / name, never)
+    assert content(tmp_path / "again") == content(tmp_path / "first")
+
+
 def test_a_full_disk_does_not_cost_a_whole_entry(store, tmp_path, monkeypatch):
     """The entry is sound and the target's disk is full: removing the entry would make a retry train again."""
     cached(store, {"stage": "s"}, tmp_path / "a.txt", lambda partial: partial.write_text("x"))

@@ -13,6 +13,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,13 +79,14 @@ def fetch(store: Store, key: str, out: Path) -> bool:
                 shutil.copyfile(artifact, partial)
             if not is_whole(entry, partial):  # the copy is what is checked: it is what will be used
                 raise OSError("its bytes are not those of its manifest")
-        os.utime(entry / MANIFEST)
     except OSError as error:
         if is_whole(entry, artifact):
             raise
         log.warning("store: entry %s is damaged and removed (%s)", key[:12], error)
         discard(entry)
         return False
+    with suppress(OSError):  # a store that may only be read tells nobody when it was used
+        os.utime(entry / MANIFEST)
     return True
 
 
