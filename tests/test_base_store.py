@@ -11,6 +11,7 @@ import scoring_world
 from vqaflow import base_store
 from vqaflow.base_model import Base
 from vqaflow.config import ModelConfig
+from vqaflow.errors import UserError
 from vqaflow.fused_decoder import FusedDecoder
 
 CPU = torch.device("cpu")
@@ -100,3 +101,15 @@ def test_a_full_disk_costs_time_but_no_result(model, tmp_path, monkeypatch) -> N
     monkeypatch.setattr(base_store, "write_json", full)
     assert base_store.open_base(model, tmp_path, CPU).quantization == "nf4"
     assert not [p for p in tmp_path.iterdir() if p.is_dir()]
+
+
+def test_a_file_system_without_locks_is_named_with_its_cure(model, loads, tmp_path, monkeypatch) -> None:
+    """On Lustre without the option flock, the user would read of an unexpected error and nothing to do about it."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.raises(UserError, match=r"\.lock: its file system has no locks .*jobs that share it.* option flock"):
+        base_store.open_base(model, tmp_path, CPU)
+    assert not loads, "what cannot be kept for the others must not be read for minutes first"

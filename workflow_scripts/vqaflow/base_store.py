@@ -4,7 +4,6 @@ Reading a 7B checkpoint and quantising it takes several times as long as reading
 its size, and each fold, view and trial would do it again.
 """
 
-import fcntl
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from vqaflow.base_model import Base, best_device, compute_dtype, load_base, quan
 from vqaflow.config import ModelConfig
 from vqaflow.files import atomic_folder, value_digest, write_json
 from vqaflow.progress import log
+from vqaflow.search_lease import Lease
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -82,8 +82,13 @@ def is_whole(folder: Path) -> bool:
 
 @contextmanager
 def locked(file: Path) -> Iterator[None]:
-    """Hold the lock `file` for a while, after whoever holds it now; the kernel releases it when the process ends."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    """Hold the lock `file` for a while, after whoever holds it now.
+
+    Raises UserError on a file system without locks.
+    """
+    lease = Lease(file)
+    lease.take(wait=True)
+    try:
         yield
+    finally:
+        lease.release()

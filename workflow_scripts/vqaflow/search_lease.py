@@ -1,4 +1,4 @@
-"""Locks that workers of a search hold on files: the kernel frees them when the worker ends, in whatever way."""
+"""Locks that processes hold on files: the kernel frees them when the process ends, in whatever way."""
 
 import fcntl
 from pathlib import Path
@@ -33,7 +33,7 @@ class Lease:
         except OSError as error:
             file.close()
             raise UserError(
-                f"{self.path}: its file system has no locks ({error.strerror}), which the workers of a search need. "
+                f"{self.path}: its file system has no locks ({error.strerror}), which jobs that share it need. "
                 "Let it be mounted with them (Lustre: option flock), or run in a folder of another file system."
             ) from None
         self.file = file
