@@ -126,7 +126,14 @@ def test_a_bomb_is_refused_before_it_is_decoded(tmp_path):
     assert problem(path) == "image_bomb"
     assert problem(path, 399_999_999) == "image_bomb"
     with pytest.raises(ImageProblem, match=r"max_image_pixels"):
-        open_image(path)
+        inspect_image(path, LIMIT)
+
+
+def test_what_the_tables_accepted_opens(tmp_path):
+    """With data.max_image_pixels raised for large scans, training would end hours later at an image of the tables."""
+    path = tmp_path / "scan.png"
+    Image.new("1", (13_400, 13_400)).save(path)  # just above what Pillow refuses by itself
+    assert open_image(path).size == (13_400, 13_400)
 
 
 def test_a_large_text_chunk_is_no_way_around(tmp_path):

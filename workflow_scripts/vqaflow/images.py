@@ -4,6 +4,7 @@ What an image is, is decided by its content, never by the file's extension. Pixe
 upright (EXIF orientation), transparent parts on white as qwen-vl-utils has them, 16-bit greys scaled to 8 bits.
 """
 
+import math
 import threading
 import warnings
 from contextlib import nullcontext
@@ -44,7 +45,6 @@ UPRIGHT = {
 # compared with the size that the file's header declares, before any pixel is decoded.
 Image.MAX_IMAGE_PIXELS = None
 warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd metadata, which no user can act on
-DEFAULT_MAX_PIXELS = 178_956_970  # where Pillow itself would refuse
 LARGE_PIXELS = 16_000_000  # above it images are inspected one at a time, whatever the number of threads
 _one_large_image = threading.Lock()
 
@@ -68,15 +68,19 @@ class ImageFacts:
     oddity: ImageProblem | None = None
 
 
-def open_image(path: Path | str, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image:
-    """The image as upright RGB, wholly decoded. Raises ImageProblem (a UserError) if that cannot be done."""
-    return _decode(path, max_pixels)[0]
+def open_image(path: Path | str) -> Image.Image:
+    """The image as upright RGB, wholly decoded, however large: `inspect_image` has let it into the tables.
+
+    Raises ImageProblem (a UserError) if that cannot be done.
+    """
+    return _decode(path, math.inf)[0]
 
 
 def inspect_image(path: Path | str, max_pixels: int) -> ImageFacts:
     """Digest, perceptual hash (imagehash.phash, 64 bits as 16 hex digits) and size of an image, decoded in full.
 
-    Raises ImageProblem if `open_image` would, and if the resizer would refuse the image's shape.
+    Raises ImageProblem if `open_image` would, if the image has more than `max_pixels`, and if the resizer would refuse
+    its shape.
     """
     import imagehash
 
@@ -124,7 +128,7 @@ def _real_folder(root: Path | str) -> Path:
     return Path(root).resolve()
 
 
-def _decode(path: Path | str, max_pixels: int) -> tuple[Image.Image, str]:
+def _decode(path: Path | str, max_pixels: float) -> tuple[Image.Image, str]:
     """The upright RGB image and its format's name among EXTENSIONS."""
     replace = "Replace the file by a whole one"
     try:
@@ -156,7 +160,7 @@ def _declared_pixels(path: Path | str) -> int:
         return 0
 
 
-def _check_header(image: Image.Image, max_pixels: int, path: Path | str) -> None:
+def _check_header(image: Image.Image, max_pixels: float, path: Path | str) -> None:
     """Refuse an image for the size that its header declares."""
     width, height = image.size
     if width < 1 or height < 1:
