@@ -303,6 +303,23 @@ def test_a_stale_shard_is_never_reused(world, tmp_path, monkeypatch) -> None:
     assert not pd.read_parquet(tmp_path / "a.parquet").equals(pd.read_parquet(tmp_path / "b.parquet"))
 
 
+@pytest.mark.parametrize("what", ["module_digest", "base_digest"])
+def test_shards_of_older_code_or_of_another_base_are_never_reused(world, tmp_path, monkeypatch, what) -> None:
+    """A killed scoring that goes on after an update, or with other weights at the same path, would mix two scorings."""
+    from vqaflow.scoring import Scorer
+
+    arguments = world.arguments(out=tmp_path / "a.parquet", work=tmp_path / "work")
+    monkeypatch.setattr(stage_module.shutil, "rmtree", lambda *a, **k: None)
+    score_choices(**arguments)
+    monkeypatch.setattr(stage_module, what, lambda _: "another")
+    calls, real = [], Scorer.score
+    monkeypatch.setattr(
+        Scorer, "score", lambda self, items, *rest: calls.append(len(items)) or real(self, items, *rest)
+    )
+    score_choices(**arguments | {"out": tmp_path / "b.parquet"})
+    assert calls == [4, 4, 10]
+
+
 def test_an_adapter_that_changes_nothing_stops_the_job(world, tmp_path) -> None:
     """An adapter whose weights never trained, or never loaded, would score as the bare base in silence."""
     idle = scoring_world.save_adapter(tmp_path / "idle", size=0)

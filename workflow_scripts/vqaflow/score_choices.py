@@ -89,7 +89,10 @@ def score_choices(
     }
 
     def compute(partial: Path) -> None:
-        scores = empty_scores() if rows.empty else _score(rows, task, adapter, work, features, bases, batch_tokens)
+        if rows.empty:
+            scores = empty_scores()
+        else:
+            scores = _score(rows, task, adapter, work, features, bases, batch_tokens, value_digest(parts))
         scores.to_parquet(partial, index=False)
 
     cached(Store(Path(store["path"]), store["gb"]), parts, out, compute)
@@ -168,8 +171,12 @@ def _score(
     features: Mapping[str, Any],
     bases: Path,
     batch_tokens: int,
+    key: str,
 ) -> pd.DataFrame:
-    """Score `rows` with the adapter in `folder`, shard by shard; the result stands in the order of `rows`."""
+    """Score `rows` with the adapter in `folder`, shard by shard; the result stands in the order of `rows`.
+
+    `key` is the digest of all that the scores depend on but the machine's precision.
+    """
     from vqaflow.adapters import read_adapter, use_adapter  # torch takes seconds: not for what the store has
     from vqaflow.base_store import open_base
     from vqaflow.encoding import RowEncoder
@@ -191,8 +198,7 @@ def _score(
     use_adapter(decoder, adapter)
     if np.array_equal(before, scorer.score(items[:PROBE_ROWS])):
         raise UserError(f"{folder}: the adapter changes no logit. It was not trained or not saved; train it again.")
-    context = [asdict(task), adapter_digest(folder), str(base.dtype), base.quantization]
-    scores = _in_shards(scorer, items, work, context)
+    scores = _in_shards(scorer, items, work, [key, str(base.dtype), base.quantization])
     place = {row_id: i for i, row_id in enumerate(rows["id"])}
     return scores.iloc[scores["id"].map(place).argsort(kind="stable")].reset_index(drop=True)
 
