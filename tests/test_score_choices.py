@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from peft import PeftModel
 
 import rows
 import scoring_world
-from vqaflow import feature_stream
+from vqaflow import feature_stream, parity
 from vqaflow import score_choices as stage_module
 from vqaflow.base_model import load_base
 from vqaflow.config import ModelConfig, section
@@ -257,6 +258,43 @@ def test_equal_inputs_are_scored_once(world, tmp_path, monkeypatch) -> None:
         folds = {"folds": world.folder / "folds.parquet"} if "fold" in change else {}
         with pytest.raises(AssertionError, match="scored again"):
             scored(world, tmp_path / "changed", store=store, **change, **folds)
+
+
+@pytest.mark.parametrize("package", ["transformers", "qwen-vl-utils"])
+def test_another_release_of_what_makes_the_inputs_scores_anew(world, tmp_path, monkeypatch, package) -> None:
+    """After an update of the locked packages, the store would give the scores that older pixels or positions had."""
+    from vqaflow.scoring import Scorer
+
+    store = {"path": str(tmp_path / "store"), "gb": 1}
+    scored(world, tmp_path / "first", store=store)
+    patch_release = {package: f"{version(package)}.post1"}
+    monkeypatch.setattr(parity, "version", lambda name: patch_release.get(name) or version(name))
+
+    def scores_again(*_: object) -> None:
+        raise AssertionError("scored again")
+
+    monkeypatch.setattr(Scorer, "score", scores_again)
+    with pytest.raises(AssertionError, match="scored again"):
+        scored(world, tmp_path / "updated", store=store)
+
+
+FROM_STORE = """
+import pickle, sys
+from vqaflow.score_choices import score_choices
+score_choices(**pickle.load(open(sys.argv[1], "rb")))
+sys.exit("torch" in sys.modules)
+"""
+
+
+def test_what_the_store_has_needs_no_torch(world, tmp_path) -> None:
+    """A run whose scores are all there would load it for seconds, fold by fold and view by view."""
+    store = {"path": str(tmp_path / "store"), "gb": 1}
+    first = scored(world, tmp_path / "first", store=store)
+    out = tmp_path / "scores.parquet"
+    (tmp_path / "job").write_bytes(pickle.dumps(world.arguments(out=out, work=tmp_path / "work", store=store)))
+    environment = os.environ | {"PYTHONPATH": str(rows.ROOT / "workflow_scripts")}
+    assert subprocess.run([sys.executable, "-c", FROM_STORE, tmp_path / "job"], env=environment).returncode == 0
+    pd.testing.assert_frame_equal(pd.read_parquet(out), first, check_exact=True)
 
 
 def test_another_fold_takes_the_features_from_the_disk(world, original, tmp_path, monkeypatch) -> None:

@@ -21,6 +21,7 @@ from vqaflow.config import LETTERS, ModelConfig, PromptConfig, ViewConfig, load_
 from vqaflow.errors import UserError
 from vqaflow.files import atomic_path, value_digest
 from vqaflow.orders import scoring_orders
+from vqaflow.parity import decisive_versions
 from vqaflow.progress import ProgressBar, log, stage
 from vqaflow.store import Store, cached
 
@@ -79,6 +80,7 @@ def score_choices(
     parts = {
         "stage": "score_choices",
         "code": module_digest("score_choices"),
+        "versions": decisive_versions(),
         "base": base_digest(task.model),
         "model": asdict(task.model) | {"base": None},
         "prompt": asdict(task.prompt),
