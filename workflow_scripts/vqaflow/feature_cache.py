@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from vqaflow.base_model import Base
 from vqaflow.config import ViewConfig
 from vqaflow.encoding import EncodedRow, RowEncoder
-from vqaflow.files import atomic_path, value_digest
+from vqaflow.files import atomic_path, sweep, value_digest
 from vqaflow.fp16_guard import finite_features
 from vqaflow.progress import ProgressBar, log
 from vqaflow.store import size_of
@@ -36,6 +36,7 @@ class FeatureFolder:
         settings = [encoder.pixel_limits(view), view.flip, str(base.dtype), tower_digest(base.visual)]
         self.root, self.folder, self.gb = folder, folder / value_digest(settings)[:16], gb
         self.written, self.full = 0, False
+        sweep(self.folder, ".*.safetensors")
 
     def read(self, sha256: str) -> torch.Tensor | None:
         """The features (visual tokens, H) of an image, if they are there and whole."""
@@ -53,7 +54,7 @@ class FeatureFolder:
             return
         self.written += 1
         try:
-            with atomic_path(self.folder / f"{sha256}.safetensors") as partial:
+            with atomic_path(self.folder / f"{sha256}.safetensors", sweeping=False) as partial:
                 save_file({"features": features.cpu().contiguous()}, partial)
         except (OSError, SafetensorError) as error:  # safetensors tells a full disk in its own words
             log.warning("%s: no more features are kept (%s)", self.root, error)

@@ -14,14 +14,16 @@ SECONDS_TO_LEFTOVER = 24 * 3600
 
 
 @contextmanager
-def atomic_path(target: Path | str) -> Iterator[Path]:
+def atomic_path(target: Path | str, sweeping: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `target`; on success it takes the target's name, on an error it is removed.
 
-    What stood under the target's name stays until the new file is whole and on the disk.
+    What stood under the target's name stays until the new file is whole and on the disk. `sweeping` looks through the
+    folder for what killed jobs left of this target: who writes many files into one folder sweeps it once, itself.
     """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    sweep(target.parent, f".{target.name}.*")
+    if sweeping:
+        sweep(target.parent, f".{target.name}.*")
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=target.suffix)
     os.close(handle)
     partial = Path(name)

@@ -1,0 +1,62 @@
+"""Features are kept where the configuration says, as long as they are what the tower would give now, and cheaply."""
+
+import os
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+import rows
+import scoring_world
+from vqaflow import feature_cache, files
+from vqaflow.base_model import Base, load_base
+from vqaflow.encoding import RowEncoder
+from vqaflow.feature_cache import FeatureFolder
+
+TWO_DAYS_AGO = time.time() - 2 * 24 * 3600
+
+
+class World:
+    """A base with its encoder, and rows with their encodings."""
+
+    def __init__(self, folder: Path) -> None:
+        settings = rows.model_config(base=str(scoring_world.save_base(folder / "base")))
+        self.base: Base = load_base(settings)
+        self.encoder = RowEncoder(self.base.processor, settings, rows.prompt_config())
+        table: pd.DataFrame = scoring_world.make_table(folder / "images", 5)
+        self.items = [(row, self.encoder.encode(row, ["abcd"], rows.VIEW)) for row in table.to_dict("records")]
+
+    def folder(self, root: Path) -> FeatureFolder:
+        """Features on disk under `root`, as a job opens them."""
+        return FeatureFolder(root, self.base, self.encoder, rows.VIEW)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> World:
+    """One for the module."""
+    return World(tmp_path_factory.mktemp("world"))
+
+
+def test_keeping_features_does_not_look_through_the_folder_each_time(world, tmp_path, monkeypatch) -> None:
+    """With tens of thousands of images kept, each further one would take longer than its tower's pass."""
+    kept = world.folder(tmp_path)
+    looks = []
+    monkeypatch.setattr(files, "sweep", lambda *_: looks.append(1))
+    monkeypatch.setattr(feature_cache, "sweep", lambda *_: looks.append(1))
+    for name in "abc":
+        kept.write(name, torch.ones(4, 8))
+    assert not looks and torch.equal(kept.read("c"), torch.ones(4, 8))
+
+
+def test_what_killed_jobs_left_among_the_features_goes(world, tmp_path) -> None:
+    """Half-written features of 5 MB each would fill the disk, counted against hardware.vision_gb and read by nobody."""
+    kept = world.folder(tmp_path)
+    kept.write("a", torch.ones(4, 8))
+    old, new = (kept.folder / f".b.safetensors.{name}.safetensors" for name in ("old", "new"))
+    for file in (old, new):
+        file.write_text("half")
+    os.utime(old, (TWO_DAYS_AGO, TWO_DAYS_AGO))
+    assert world.folder(tmp_path).read("a") is not None
+    assert sorted(p.name for p in kept.folder.iterdir()) == [new.name, "a.safetensors"]
