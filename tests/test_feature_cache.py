@@ -13,7 +13,7 @@ import scoring_world
 from vqaflow import feature_cache, files
 from vqaflow.base_model import Base, load_base
 from vqaflow.encoding import RowEncoder
-from vqaflow.feature_cache import FeatureFolder
+from vqaflow.feature_cache import FeatureCache, FeatureFolder
 
 TWO_DAYS_AGO = time.time() - 2 * 24 * 3600
 
@@ -31,6 +31,10 @@ class World:
     def folder(self, root: Path) -> FeatureFolder:
         """Features on disk under `root`, as a job opens them."""
         return FeatureFolder(root, self.base, self.encoder, rows.VIEW)
+
+    def cache(self, mode: str, root: Path) -> FeatureCache:
+        """Features of a training."""
+        return FeatureCache(self.base, self.encoder, rows.VIEW, mode, root)
 
 
 @pytest.fixture(scope="module")
@@ -60,3 +64,42 @@ def test_what_killed_jobs_left_among_the_features_goes(world, tmp_path) -> None:
     os.utime(old, (TWO_DAYS_AGO, TWO_DAYS_AGO))
     assert world.folder(tmp_path).read("a") is not None
     assert sorted(p.name for p in kept.folder.iterdir()) == [new.name, "a.safetensors"]
+
+
+@pytest.fixture
+def passes(monkeypatch) -> list[int]:
+    """Images in each call of the tower."""
+    seen: list[int] = []
+    real = feature_cache.finite_features
+
+    def noted(visual, pixels, *rest) -> list[torch.Tensor]:
+        seen.append(len(pixels))
+        return real(visual, pixels, *rest)
+
+    monkeypatch.setattr(feature_cache, "finite_features", noted)
+    return seen
+
+
+@pytest.mark.parametrize(("mode", "in_memory"), [("off", 0), ("memory", 5), ("disk", 0)])
+def test_only_the_mode_memory_takes_memory(world, tmp_path, passes, mode, in_memory) -> None:
+    """`cache_vision: disk` is for a host that cannot hold all features: 22 GB for 4000 images at 7B."""
+    cache = world.cache(mode, tmp_path)
+    cache.fill(world.items)
+    assert len(cache.kept) == in_memory
+    again = cache.of([*world.items, *world.items])
+    assert sum(passes) == (10 if mode == "off" else 5) and len(cache.kept) == in_memory
+    plain = world.cache("off", tmp_path).of(world.items)
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(again, [*plain, *plain], strict=True))
+
+
+def test_what_the_disk_has_no_room_for_is_computed_once(world, tmp_path, passes, monkeypatch) -> None:
+    """The tower has left the GPU after `fill`: each epoch would run it on the CPU."""
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(feature_cache, "save_file", full)
+    cache = world.cache("disk", tmp_path)
+    cache.fill(world.items)
+    cache.of(world.items)
+    assert sum(passes) == 5

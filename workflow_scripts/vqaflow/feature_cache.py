@@ -39,19 +39,19 @@ class FeatureFolder:
         sweep(self.folder, ".*.safetensors")
 
     def read(self, sha256: str) -> torch.Tensor | None:
-        """The features (visual tokens, H) of an image, if they are there and whole."""
+        """The features (visual tokens, H) of an image, mapped from their file, if they are there and whole."""
         file = self.folder / f"{sha256}.safetensors"
         try:
             return load_file(file)["features"] if file.is_file() else None
         except (SafetensorError, KeyError, OSError):
             return None  # a damaged file is made anew
 
-    def write(self, sha256: str, features: torch.Tensor) -> None:
-        """Keep the features of an image, if there is room."""
+    def write(self, sha256: str, features: torch.Tensor) -> bool:
+        """Keep the features of an image, if there is room; says whether they are kept."""
         if self.written % FILES_BETWEEN_SIZES == 0 and self.gb < math.inf:
             self.full = self.full or size_of(self.root) > self.gb * 1e9
         if self.full:
-            return
+            return False
         self.written += 1
         try:
             with atomic_path(self.folder / f"{sha256}.safetensors", sweeping=False) as partial:
@@ -59,11 +59,14 @@ class FeatureFolder:
         except (OSError, SafetensorError) as error:  # safetensors tells a full disk in its own words
             log.warning("%s: no more features are kept (%s)", self.root, error)
             self.full = True
+        return not self.full
 
 
 class FeatureCache:
-    """Features by image, kept nowhere (`off`), in the host's memory, or on disk in `folder` (and, once read, in
-    memory)."""
+    """Features by image: kept nowhere (`off`), in the host's memory (`memory`), or in `folder` (`disk`).
+
+    From the disk each use reads them anew, so that they take no memory; only what finds no room there stays in memory.
+    """
 
     def __init__(self, base: Base, encoder: RowEncoder, view: ViewConfig, mode: str, folder: Path) -> None:
         self.base, self.encoder, self.view, self.mode = base, encoder, view, mode
@@ -72,38 +75,42 @@ class FeatureCache:
 
     def of(self, items: Sequence[tuple[Mapping[str, Any], EncodedRow]]) -> list[torch.Tensor]:
         """Features (visual tokens, H) on the device for each row and its encoding."""
-        missing = {row["sha256"]: (row, encoded) for row, encoded in items if row["sha256"] not in self.kept}
-        made = self._compute(list(missing.values()))
-        if self.mode != "off":
-            self.kept |= {key: value.cpu() for key, value in made.items()}
-        return [
-            (made.get(row["sha256"], self.kept.get(row["sha256"]))).to(self.base.device, non_blocking=True)
-            for row, _ in items
-        ]
+        found = self._found(items)
+        return [found[row["sha256"]].to(self.base.device, non_blocking=True) for row, _ in items]
 
     def fill(self, items: Sequence[tuple[Mapping[str, Any], EncodedRow]]) -> None:
         """Compute all features beforehand, so that the tower is not needed again."""
         unique = list({row["sha256"]: (row, encoded) for row, encoded in items}.values())
         with ProgressBar(len(unique), "vision features", "image") as bar:
             for start in range(0, len(unique), 32):
-                self.of(unique[start : start + 32])
+                self._found(unique[start : start + 32])
                 bar.advance(len(unique[start : start + 32]))
 
+    def _found(self, items: Sequence[tuple[Mapping[str, Any], EncodedRow]]) -> dict[str, torch.Tensor]:
+        """Features by image, wherever they are; what is nowhere is computed, and kept as the mode says."""
+        images = {row["sha256"]: (row, encoded) for row, encoded in items}
+        found = {image: self.kept[image] for image in images if image in self.kept}
+        if self.disk:
+            read = {image: self.disk.read(image) for image in images if image not in found}
+            found |= {image: features for image, features in read.items() if features is not None}
+        return found | self._compute([item for image, item in images.items() if image not in found])
+
     def _compute(self, items: list[tuple[Mapping[str, Any], EncodedRow]]) -> dict[str, torch.Tensor]:
-        found = {row["sha256"]: self.disk.read(row["sha256"]) for row, _ in items} if self.disk else {}
-        found = {key: value for key, value in found.items() if value is not None}
-        todo = [(row, encoded) for row, encoded in items if row["sha256"] not in found]
+        made: dict[str, torch.Tensor] = {}
         with ThreadPoolExecutor(READERS) as pool:
-            pixels = list(pool.map(lambda item: self.encoder.pixels(item[0]["image_file"], self.view), todo))
+            pixels = list(pool.map(lambda item: self.encoder.pixels(item[0]["image_file"], self.view), items))
         for group in groups_of([len(p) for p in pixels], PATCHES_A_CALL):
-            rows = [todo[i][0] for i in group]
-            grids = [todo[i][1].grid for i in group]
-            made = finite_features(self.base.visual, [pixels[i] for i in group], grids, rows)
-            for row, features in zip(rows, made, strict=True):
-                found[row["sha256"]] = features
-                if self.disk:
-                    self.disk.write(row["sha256"], features)
-        return found
+            rows = [items[i][0] for i in group]
+            grids = [items[i][1].grid for i in group]
+            features = finite_features(self.base.visual, [pixels[i] for i in group], grids, rows)
+            made |= zip([row["sha256"] for row in rows], features, strict=True)
+            for row in rows:
+                self._keep(row["sha256"], made[row["sha256"]])
+        return made
+
+    def _keep(self, image: str, features: torch.Tensor) -> None:
+        if self.mode == "memory" or (self.disk and not self.disk.write(image, features)):
+            self.kept[image] = features.cpu()
 
 
 def groups_of(sizes: list[int], limit: int) -> list[list[int]]:

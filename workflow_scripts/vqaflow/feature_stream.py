@@ -41,7 +41,7 @@ class FeatureStream:
 
     def __init__(self, base: Base, encoder: RowEncoder, view: ViewConfig, folder: FeatureFolder | None) -> None:
         self.base, self.encoder, self.view, self.folder = base, encoder, view, folder
-        self.writes: list[Future[None]] = []
+        self.writes: list[Future[bool]] = []
 
     def of(self, batches: Iterable[Sequence[Prepared]]) -> Iterator[tuple[Sequence[Prepared], list[torch.Tensor]]]:
         """Each batch with its rows' features (visual tokens, H) on the device."""
