@@ -12,8 +12,11 @@ import rows
 import scoring_world
 from vqaflow import feature_cache, files
 from vqaflow.base_model import Base, load_base
+from vqaflow.code_digest import PACKAGE, reachable
+from vqaflow.config import ViewConfig
 from vqaflow.encoding import RowEncoder
 from vqaflow.feature_cache import FeatureCache, FeatureFolder
+from vqaflow.parity import decisive_versions
 
 TWO_DAYS_AGO = time.time() - 2 * 24 * 3600
 
@@ -103,3 +106,55 @@ def test_what_the_disk_has_no_room_for_is_computed_once(world, tmp_path, passes,
     cache.fill(world.items)
     cache.of(world.items)
     assert sum(passes) == 5
+
+
+def other_code(world: World, monkeypatch) -> None:
+    """The image pipeline as after an edit."""
+    monkeypatch.setattr(feature_cache, "module_digest", lambda name: "edited" if name == "encoding" else name)
+
+
+def other_tower_code(world: World, monkeypatch) -> None:
+    """The tower's forward as after an edit."""
+    monkeypatch.setattr(feature_cache, "module_digest", lambda name: "edited" if name == "fp16_guard" else name)
+
+
+def other_processor(world: World, monkeypatch) -> None:
+    """A base whose preprocessor_config.json normalises otherwise."""
+    monkeypatch.setattr(world.encoder.image_processor, "image_mean", [0.5, 0.5, 0.5])
+
+
+def other_release(world: World, monkeypatch) -> None:
+    """An update of a package that makes pixels."""
+    versions = decisive_versions() | {"qwen-vl-utils": "0.0.99"}
+    monkeypatch.setattr(feature_cache, "decisive_versions", lambda: versions)
+
+
+@pytest.mark.parametrize("change", [other_code, other_tower_code, other_processor, other_release])
+def test_features_of_other_makers_are_never_read(world, tmp_path, monkeypatch, change) -> None:
+    """Scores would be those of older pixels, in silence, for as long as the features lie there."""
+    monkeypatch.setattr(feature_cache, "module_digest", lambda name: name)
+    world.folder(tmp_path).write("a", torch.ones(4, 8))
+    assert world.folder(tmp_path).read("a") is not None
+    change(world, monkeypatch)
+    assert world.folder(tmp_path).read("a") is None
+
+
+def test_the_code_that_makes_features_belongs_to_their_key() -> None:
+    """A module that is reached by neither digest could change pixels and leave the older features in use."""
+    reached = {path.stem for name in ("encoding", "fp16_guard") for path in reachable(PACKAGE / f"{name}.py")}
+    assert reached >= {"images", "encoding", "vision", "fused_tower", "kernels", "fp16_guard"}
+
+
+def test_features_of_other_code_make_room(world, tmp_path, monkeypatch) -> None:
+    """After some updates hardware.vision_gb would be full of what nobody reads, and nothing kept for other folds."""
+    kept = world.folder(tmp_path)
+    flipped = FeatureFolder(tmp_path, world.base, world.encoder, ViewConfig(flip=True))
+    for folder in (kept, flipped):
+        folder.write("a", torch.ones(4, 8))
+        os.utime(folder.folder, (TWO_DAYS_AGO, TWO_DAYS_AGO))
+    world.folder(tmp_path)
+    assert kept.folder.exists() and flipped.folder.exists(), "views share the code and live side by side"
+    other_code(world, monkeypatch)
+    os.utime(flipped.folder)
+    world.folder(tmp_path)
+    assert not kept.folder.exists() and flipped.folder.exists(), "what was written today may be in use"

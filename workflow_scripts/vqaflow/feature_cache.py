@@ -1,6 +1,7 @@
 """Features of images from the frozen tower, each image's computed once for all epochs, orders and, on disk, jobs.
 
-A feature's key is the image's content, its resolution and mirroring, and the tower's weights and precision.
+A feature's key is the image's content, its resolution and mirroring, the image processor, the tower's weights and
+precision, and the code and packages that make pixels and features.
 """
 
 import math
@@ -14,10 +15,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from vqaflow.base_model import Base
+from vqaflow.code_digest import module_digest
 from vqaflow.config import ViewConfig
 from vqaflow.encoding import EncodedRow, RowEncoder
 from vqaflow.files import atomic_path, sweep, value_digest
 from vqaflow.fp16_guard import finite_features
+from vqaflow.parity import decisive_versions
 from vqaflow.progress import ProgressBar, log
 from vqaflow.store import size_of
 
@@ -30,13 +33,19 @@ class FeatureFolder:
     """Features on disk, a file an image, under `folder` and there under all else that they depend on.
 
     Nothing is written once all of `folder` holds `gb` gigabytes (which several jobs at a time may overshoot a little).
+    What other code or packages made is of no more use, and removed a day after it was written.
     """
 
     def __init__(self, folder: Path, base: Base, encoder: RowEncoder, view: ViewConfig, gb: float = math.inf) -> None:
-        settings = [encoder.pixel_limits(view), view.flip, str(base.dtype), tower_digest(base.visual)]
-        self.root, self.folder, self.gb = folder, folder / value_digest(settings)[:16], gb
+        processor = encoder.image_processor.to_json_string()
+        settings = [encoder.pixel_limits(view), view.flip, processor, str(base.dtype), tower_digest(base.visual)]
+        makers = makers_digest()[:8]
+        self.root, self.folder, self.gb = folder, folder / f"{makers}-{value_digest(settings)[:16]}", gb
         self.written, self.full = 0, False
         sweep(self.folder, ".*.safetensors")
+        for outdated in folder.glob("*/"):
+            if not outdated.name.startswith(makers):
+                sweep(folder, outdated.name)
 
     def read(self, sha256: str) -> torch.Tensor | None:
         """The features (visual tokens, H) of an image, mapped from their file, if they are there and whole."""
@@ -133,3 +142,8 @@ def tower_digest(visual: Any) -> str:
         for name, w in visual.named_parameters()
     ]
     return value_digest(sums)
+
+
+def makers_digest() -> str:
+    """Digest of the code and the packages that make pixels of an image file and features of pixels."""
+    return value_digest([module_digest("encoding"), module_digest("fp16_guard"), decisive_versions()])
