@@ -145,6 +145,14 @@ def test_command_names_what_is_missing_and_keeps_the_old_file(tmp_path):
         type_table(tmp_path / "absent.csv", out)
 
 
+def test_the_table_itself_is_never_written_over(tmp_path):
+    """The user would lose questions, choices and answers for three columns."""
+    table = write_csv(tmp_path / "train.csv", [("7", "1.jpg", "무엇?", "1", "2", "3", "4", "a")])
+    before = table.read_bytes()
+    done = run_module("vqaflow.question_types", table, "--out", tmp_path / "x" / ".." / "train.csv")
+    assert done.returncode == 1 and "Name another file" in done.stderr and table.read_bytes() == before
+
+
 def test_import_is_cheap():
     """`--help` and every module that imports this one would wait seconds for the analyser and scikit-learn."""
     heavy = {"kiwipiepy", "sklearn", "pandas", "torch"}

@@ -199,7 +199,7 @@ def test_leftovers_of_killed_jobs_go(store, tmp_path):
     """A job killed while it copies into the store must not leave gigabytes that nothing removes."""
     cached(store, {"stage": "s"}, tmp_path / "fold0", fill_folder)
     parent = only_entry(store).parent
-    old, new = parent / ".abc.old", parent / ".abc.new"
+    old, new = (parent / f".{'0f' * 32}.{end}" for end in ("abcd_123", "abcd_124"))
     for folder in (old, new):
         folder.mkdir()
         (folder / "weights").write_text("half")
@@ -211,12 +211,27 @@ def test_leftovers_of_killed_jobs_go(store, tmp_path):
 @pytest.mark.parametrize("kept", ["scores.parquet", "fold0"])
 def test_leftovers_of_killed_writers_go(tmp_path, kept):
     """What was being written when its job was killed goes with the next artifact of its name, a day later."""
-    for name in (f".{kept}.old", f".{kept}.new", ".other.old"):
+    end = Path(kept).suffix
+    gone, new, others = f".{kept}.abcd_123{end}", f".{kept}.abcd_124{end}", [f".other.abcd_123{end}", f".{kept}.swp"]
+    for name in (gone, new, *others):
         (tmp_path / name).write_text("half")
-        os.utime(tmp_path / name, (time.time() - (2 * 24 * 3600 if name.endswith("old") else 0),) * 2)
+        os.utime(tmp_path / name, (time.time() - (0 if name == new else 2 * 24 * 3600),) * 2)
     with (atomic_path if "." in kept else atomic_folder)(tmp_path / kept):
         pass
-    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([kept, f".{kept}.new", ".other.old"])
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([kept, new, *others]), "an editor's file is not ours"
+
+
+def test_a_folder_of_the_users_own_loses_nothing(tmp_path):
+    """Whoever names the folder of his pictures as the store must find them there afterwards, whatever their names."""
+    files = [f"사진/{i}.png" for i in range(3)] + ["ab/x.png", "ab/cd.png", "ab/.hidden.png", f"{'ab' * 32}.png"]
+    for name in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("a picture")
+        os.utime(tmp_path / name, (time.time() - 2 * 24 * 3600,) * 2)
+    store = Store(tmp_path, 1e-9)
+    cached(store, {"stage": "s"}, tmp_path / "out" / "a.txt", lambda partial: partial.write_text("x"))
+    assert verify(store) == [] and prune(store, 0.0) <= 1
+    assert all((tmp_path / name).read_text() == "a picture" for name in files)
 
 
 def hammer(path: Path, out: Path, seed: int) -> int:
@@ -258,6 +273,11 @@ def test_the_command_lists_verifies_and_prunes(store, tmp_path):
     assert "train_adapter" in listed and "score_choices" in listed
     assert command("verify", "--store", str(store.path)).stdout == "0 damaged entries removed\n"
     assert command("prune", "--store", str(store.path), "--gb", "0").stdout == "2 entries removed\n"
-    missing = command("list")
-    assert missing.returncode == 1 and "results/store: there is no store" in missing.stderr
-    assert "Traceback" not in missing.stderr
+    assert command("list", "--store", str(store.path)).returncode == 0
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "cat.png").touch()
+    for arguments in (["list"], ["verify", "--store", "pictures"], ["prune", "--gb", "0", "--store", "pictures"]):
+        missing = command(*arguments)
+        assert missing.returncode == 1 and "this is no store" in missing.stderr and "Traceback" not in missing.stderr
+    for arguments in (["prune"], ["prune", "--gb", "-1"]):
+        assert command(*arguments).returncode == 2

@@ -8,9 +8,11 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 
 SECONDS_TO_LEFTOVER = 24 * 3600
+RANDOM = "[a-z0-9_]" * 8  # how tempfile names what it makes; an editor's .name.swp is none of ours
 
 
 @contextmanager
@@ -23,7 +25,7 @@ def atomic_path(target: Path | str, sweeping: bool = True) -> Iterator[Path]:
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     if sweeping:
-        sweep(target.parent, f".{target.name}.*")
+        sweep(target.parent, f".{escape(target.name)}.{RANDOM}{escape(target.suffix)}")
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=target.suffix)
     os.close(handle)
     partial = Path(name)
@@ -42,7 +44,8 @@ def atomic_folder(target: Path | str) -> Iterator[Path]:
     """Like `atomic_path` for a folder: an older folder under the target's name is replaced as a whole."""
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    sweep(target.parent, f".{target.name}.*")
+    for middle in (".", ".old."):
+        sweep(target.parent, f".{escape(target.name)}{middle}{RANDOM}")
     partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
     partial.chmod(0o777 & ~current_umask())
     try:

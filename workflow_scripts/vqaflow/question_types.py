@@ -89,6 +89,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="OUT.csv", help="id, qtype and flip_unsafe (0 or 1)")
     given = parser.parse_args()
     with stage(None):
+        if given.out.resolve() == given.table.resolve():
+            raise UserError(f"{given.out}: this is the table itself, which would be lost. Name another file for --out.")
         type_table(given.table, given.out)
 
 

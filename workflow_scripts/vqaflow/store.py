@@ -15,14 +15,19 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from vqaflow.errors import UserError
-from vqaflow.files import atomic_folder, atomic_path, file_digest, sweep, value_digest, write_json
+from vqaflow.files import RANDOM, atomic_folder, atomic_path, file_digest, sweep, value_digest, write_json
 from vqaflow.progress import log, stage
 
 MANIFEST, ARTIFACT = "manifest.json", "artifact"
+# Names that entries have, and nothing else in a folder that somebody took for a store's.
+HEX = "[0-9a-f]"
+PREFIX, KEY = HEX * 2, HEX * 64
+REMOVED = "removed"
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class Store:
 
     def entries(self) -> list[Path]:
         """All entries, the one used longest ago first."""
-        found = {folder: _last_use(folder) for folder in self.path.glob("??/[!.]*")}
+        found = {folder: _last_use(folder) for folder in self.path.glob(f"{PREFIX}/{KEY}")}
         return sorted(found, key=lambda folder: (found[folder], folder.name))
 
 
@@ -142,7 +147,8 @@ def _last_use(entry: Path) -> float:
 
 def prune(store: Store, gb: float) -> int:
     """Remove entries, the longest unused first, until at most `gb` gigabytes stay; returns how many went."""
-    sweep(store.path, "??/.*")
+    for name in (f".{KEY}.{RANDOM}", f".{REMOVED}.{RANDOM}"):
+        sweep(store.path, f"{PREFIX}/{name}")
     entries = store.entries()
     sizes = {entry: size_of(entry) for entry in entries}
     total, removed = sum(sizes.values()), 0
@@ -158,7 +164,7 @@ def prune(store: Store, gb: float) -> int:
 def discard(entry: Path) -> None:
     """Remove an entry as a whole, so that none is ever half there under its name."""
     try:
-        aside = Path(tempfile.mkdtemp(dir=entry.parent, prefix=".removed."))
+        aside = Path(tempfile.mkdtemp(dir=entry.parent, prefix=f".{REMOVED}."))
         os.rename(entry, aside / entry.name)
         shutil.rmtree(aside)
     except OSError as error:  # another job was faster, or the store may only be read
@@ -184,17 +190,28 @@ def describe(store: Store) -> Iterator[str]:
         yield f"{entry.name[:12]}  {size_of(entry) / 1e6:10.1f} MB  {used}  {kind}"
 
 
+def gigabytes(text: str) -> float:
+    """A number that is not negative, for argparse."""
+    number = float(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text} is less than nothing")
+    return number
+
+
 def main() -> None:
     """List, verify or prune the store."""
     parser = argparse.ArgumentParser(prog="python -m vqaflow.store", description=__doc__)
-    parser.add_argument("action", choices=["list", "verify", "prune"])
+    actions = "list: a line an entry; verify: check all, and remove damaged ones; prune: remove the longest unused ones"
+    parser.add_argument("action", choices=["list", "verify", "prune"], help=actions)
     parser.add_argument("--store", type=Path, default=Path("results/store"), help="its folder (default: %(default)s)")
-    parser.add_argument("--gb", type=float, default=0.0, help="prune: gigabytes to keep at most (default: none)")
+    parser.add_argument("--gb", type=gigabytes, help="prune: keep at most so many gigabytes; 0 removes everything")
     arguments = parser.parse_args()
-    store = Store(arguments.store, arguments.gb)
+    if arguments.action == "prune" and arguments.gb is None:
+        parser.error("prune wants to know how many gigabytes to keep: --gb 10")
+    store = Store(arguments.store, arguments.gb or 0.0)
     with stage(None):
-        if not arguments.store.is_dir():
-            raise UserError(f"{arguments.store}: there is no store. Name its folder, config's hardware.store.")
+        if not arguments.store.is_dir() or not all(fnmatchcase(p.name, PREFIX) for p in arguments.store.iterdir()):
+            raise UserError(f"{arguments.store}: this is no store. Name its folder, config's hardware.store.")
         if arguments.action == "prune":
             print(f"{prune(store, arguments.gb)} entries removed")
         elif arguments.action == "verify":
