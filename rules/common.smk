@@ -25,17 +25,17 @@ except UserError as error:
 config = in_order(config)
 
 STARTED = time.time()
-HELP = """Targets:
-  snakemake                                        everything that is stale, to results/submission.validated.json
-  snakemake results/tables/train.parquet           check the tables and the images
-  snakemake results/eda/summary.json               figures of what the data look like
-  snakemake results/folds.parquet                  leak-free folds
-  snakemake results/hpo/best.yaml                  better parameters of training, while hpo.enabled
-  snakemake results/adapters/fold0                 one fold's adapter
-  snakemake results/scores/test/fold0/hflip.parquet  one fold's scores of one view
-  snakemake results/evaluation/metrics.json        accuracy with its interval, and why
-  snakemake results/submission.csv                 the file to hand in
-  snakemake --report results/report.html           everything in one page, after a run"""
+HELP = """Targets, of your own data: snakemake --configfile my.yaml -- TARGET
+  (none)                                 everything that is stale, to results/submission.validated.json
+  results/tables/train.parquet           check the tables and the images
+  results/eda/summary.json               figures of what the data look like
+  results/folds.parquet                  leak-free folds
+  results/hpo/best.yaml                  better parameters of training, while hpo.enabled
+  results/adapters/fold0                 one fold's adapter
+  results/scores/test/fold0/hflip.parquet  one fold's scores of one view
+  results/evaluation/metrics.json        accuracy with its interval, and why
+  results/submission.csv                 the file to hand in
+After a run: snakemake --configfile my.yaml --report results/report.html   everything in one page"""
 FOLDS = range(config["folds"]["n"])
 BASE = base_digest(section(ModelConfig, config["model"]))
 WORKERS = range(config["hpo"]["workers"])
@@ -97,4 +97,4 @@ def tell_result():
     """Say what came out, below Snakemake's own last lines."""
     from vqaflow.closing_line import closing_line  # its statistics need not load for a dry run
 
-    print(closing_line(Path("results")))
+    print(closing_line(Path("results"), STARTED))

@@ -1,6 +1,7 @@
 """The evaluation: every number against a plain count of the same thing, and nothing that the run must not know."""
 
 import json
+import time
 
 import numpy as np
 import pandas as pd
@@ -177,11 +178,20 @@ def test_a_run_ends_with_its_accuracy(evaluated):
     submit(folder)
     write_test_answers(folder)
     low, high = metrics["overall"]["wilson"]
-    line = closing_line(folder)
+    line = closing_line(folder, since=0)
     expected = f"OOF accuracy {metrics['overall']['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f}, n = 240)"
     assert expected in line
     letters = json.loads((folder / "submission.validated.json").read_text())["letters"]
     assert f"demo held-out accuracy {letters['a'] / 40:.3f}" in line and "n = 40" in line
+
+
+def test_a_run_claims_nothing_that_it_has_not_made(tmp_path):
+    """New folds alone have no accuracy yet, `help` makes none, and a submission that is gone is not to be handed in."""
+    folder = make_results(tmp_path / "results")
+    ensemble(folder)
+    evaluate(folder)
+    assert closing_line(folder, since=time.time() + 1) == "vqaflow: done"
+    assert "OOF accuracy" in closing_line(folder, since=0) and "submission" not in closing_line(folder, since=0)
 
 
 def test_without_training_logs_the_rest_is_measured(tmp_path):

@@ -12,15 +12,23 @@ from vqaflow.statistics import wilson
 USER_ERROR = re.compile(r"^\d\d:\d\d:\d\d E (error: .*)\Z", re.MULTILINE | re.DOTALL)
 
 
-def closing_line(results: Path) -> str:
-    """OOF accuracy and, for the demo, whose answers are known, the held-out accuracy of the submission."""
-    metrics = results / "evaluation" / "metrics.json"
-    if not metrics.is_file():
+def closing_line(results: Path, since: float) -> str:
+    """What a run that began at time `since` (seconds since 1970) has made: OOF accuracy, and the submission.
+
+    For the demo, whose answers are known, with the held-out accuracy of the submission.
+    """
+    metrics, submission = results / "evaluation" / "metrics.json", results / "submission.csv"
+    validated = results / "submission.validated.json"
+    if not metrics.is_file() or not any(
+        path.is_file() and path.stat().st_mtime >= since for path in (metrics, validated)
+    ):
         return "vqaflow: done"
     overall = json.loads(metrics.read_text(encoding="utf-8"))["overall"]
     line = f"vqaflow: OOF accuracy {share(overall['right'], overall['n'])}"
-    answers, submission = results / "demo" / "test_answers.csv", results / "submission.csv"
-    if answers.is_file() and submission.is_file():
+    if not submission.is_file():
+        return line
+    answers = results / "demo" / "test_answers.csv"
+    if answers.is_file():
         right, given = read_answers(answers), read_answers(submission)
         if right.keys() == given.keys():
             line += f"; demo held-out accuracy {share(sum(right[i] == given[i] for i in right), len(right))}"
