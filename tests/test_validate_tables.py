@@ -15,6 +15,7 @@ from PIL import Image
 
 from vqaflow.errors import UserError
 from vqaflow.files import file_digest
+from vqaflow.submission_files import read_sample
 from vqaflow.tables import UnreadableTable, detect_encoding, read_records
 from vqaflow.validate_tables import validate_tables
 
@@ -396,6 +397,37 @@ def test_a_column_named_twice(data):
     path = data.folder / "test.csv"
     path.write_text(path.read_text(encoding="utf-8").replace("a,b,c,d", "a,b,c,c"), encoding="utf-8")
     assert "two columns are called 'c'" in data.fail(write=False)
+
+
+@pytest.mark.parametrize("header", ["id,answer", "id,label", "번호,정답"])
+def test_a_sample_s_columns_may_be_called_anything(data, header):
+    """The submission is written by place: a name that only the competition's sample has must not stop the run."""
+    data.run()
+    ids = "".join(f"{row['id']},\n" for row in data.test)
+    (data.folder / "sample.csv").write_text(f"{header}\n{ids}", encoding="utf-8")
+    assert len(data.run(write=False)[1]) == 6
+    assert read_sample(data.folder / "sample.csv").columns == tuple(header.split(","))
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "words"),
+    [
+        (",id,answer", "0,{},", "Remove the first, unnamed column"),
+        ("answer,id", ",{}", "Put the column 'id' first"),
+        ("id,path,answer", "{},x,", "Keep two"),
+        ("id", "{}", "Add a second column"),
+        ("id;answer", "{};", "Separate the cells by commas"),
+        ("id,answer", "{},,", "the row has 3 cells, the header 2"),
+    ],
+)
+@pytest.mark.parametrize("on_bad_row", ["stop", "quarantine"])
+def test_a_sample_that_no_submission_can_be_made_from_stops_before_training(data, header, row, words, on_bad_row):
+    """The columns' form is only needed at the very end, after days of training."""
+    data.run()
+    rows = [header, *(row.format(test["id"]) for test in data.test)]
+    (data.folder / "sample.csv").write_text("\n".join(rows), encoding="utf-8")
+    message = data.fail(write=False, on_bad_row=on_bad_row)
+    assert "sample.csv line" in message and words in message
 
 
 def test_other_separators_are_recognised(data):

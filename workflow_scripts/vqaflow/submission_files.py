@@ -1,7 +1,5 @@
 """Reading the CSVs around a submission: the sample, and the ids of the test table."""
 
-import csv
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +7,7 @@ import polars as pl
 
 from vqaflow.errors import UserError
 from vqaflow.score_files import some
+from vqaflow.tables import UnreadableTable, detect_encoding, lay_out_sample, read_records
 
 
 @dataclass(frozen=True)
@@ -19,26 +18,14 @@ class Sample:
     ids: list[str]
 
 
-def read_text(path: Path) -> str:
-    """A CSV's text: UTF-8 with or without BOM, else CP949 (what Korean Excel saves)."""
+def read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
+    """A CSV's header and its records, all strings, as `tables` reads them; empty lines are skipped."""
     try:
-        data = path.read_bytes()
+        rows = [cells for _, cells in read_records(path, detect_encoding(path))]
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}). Check the path.") from None
-    for encoding in ("utf-8-sig", "cp949"):
-        try:
-            return data.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-    raise UserError(f"{path}: is neither UTF-8 nor CP949 text. Save it as CSV in UTF-8.")
-
-
-def read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
-    """A CSV's header and its records, all strings; empty lines are skipped."""
-    try:
-        rows = [row for row in csv.reader(io.StringIO(read_text(path), newline=""), strict=True) if row]
-    except csv.Error as error:
-        raise UserError(f"{path}: is no CSV ({error}). Save it as CSV in UTF-8.") from None
+    except UnreadableTable as fault:
+        raise UserError(f"{path} line {fault.line}: {fault}.") from None
     if not rows:
         raise UserError(f"{path}: is empty. Give a CSV with a header line.")
     header = rows[0]
@@ -51,10 +38,8 @@ def read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
 def read_sample(path: Path) -> Sample:
     """Read the sample submission; its first column holds the ids, its second is for the answers."""
     header, rows = read_rows(path)
-    if len(header) != 2:
-        raise UserError(
-            f"{path}: has {len(header)} columns ({', '.join(header)}), not two. Give the sample submission."
-        )
+    for fault in lay_out_sample(header)[1]:
+        raise UserError(f"{path}: {fault}.")
     ids = [row[0] for row in rows]
     if repeated := duplicates(ids):
         raise UserError(f"{path}: ids {some(repeated)} stand there more than once. Give the sample submission.")

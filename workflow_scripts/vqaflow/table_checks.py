@@ -43,10 +43,7 @@ class Chunk:
 
 def check_cells(chunk: Chunk, id_severity: str) -> None:
     """Ragged records, empty cells, and answers that are no letter. An empty id weighs `id_severity`."""
-    for position, count in chunk.ragged.items():
-        what = f"the row has {count} cells, the header {chunk.layout.width}"
-        cure = 'Put cells that hold a comma in "…"' if count > chunk.layout.width else "Add the missing cells"
-        chunk.report(position, "", what, cure, "cells")
+    check_width(chunk, ERROR)
     whole = chunk.frame.drop(index=list(chunk.ragged))
     try:
         input_schema(list(chunk.layout.columns)).validate(whole, lazy=True)
@@ -61,6 +58,14 @@ def check_cells(chunk: Chunk, id_severity: str) -> None:
             else:
                 assert check == ANSWER, check
                 chunk.report(position, column, *judge_answer(value))
+
+
+def check_width(chunk: Chunk, severity: str) -> None:
+    """Report records with more or fewer cells than the header."""
+    for position, count in chunk.ragged.items():
+        what = f"the row has {count} cells, the header {chunk.layout.width}"
+        cure = 'Put cells that hold a comma in "…"' if count > chunk.layout.width else "Add the missing cells"
+        chunk.report(position, "", what, cure, "cells", severity)
 
 
 def judge_answer(value: str) -> tuple[str, str, str]:

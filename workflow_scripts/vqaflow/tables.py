@@ -128,9 +128,7 @@ def lay_out(
 
     An extra column whose name is among `reserved` (or empty) becomes ``csv_<name>`` (or ``csv_<position>``).
     """
-    problems = []
-    for name in sorted({n for n in header if header.count(n) > 1}):
-        problems.append(UnreadableTable("repeated_column", 1, f"two columns are called {name!r}", "Rename one of them"))
+    problems = repeated_columns(header)
     columns = {}
     for name, choices in wanted.items():
         found = next((choice for choice in choices if choice in header), None)
@@ -149,12 +147,48 @@ def lay_out(
     return Layout(columns, extras, len(header)), problems
 
 
+def lay_out_sample(header: Sequence[str], id_name: str | None = None) -> tuple[Layout, list[UnreadableTable]]:
+    """Find ids and answers in a sample submission's `header`, and what is wrong with it.
+
+    The first of its two columns holds the ids, the second is for the answers, whatever they are called; a second column
+    of the name `id_name` tells that they are in another order.
+    """
+    columns = zip(("id", "answer"), zip(header, range(2), strict=False), strict=False)
+    layout = Layout(dict(columns), {}, len(header))
+    ids_second = id_name is not None and header[1:2] == [id_name] and header[0] != id_name
+    if len(header) == 2 and not ids_second:
+        return layout, repeated_columns(header)
+    what = f"the columns are {', '.join(map(repr, header))}, not the ids' and then the answers'"
+    if not header[0].strip() and len(header) > 1:
+        cure = "Remove the first, unnamed column (pandas writes none with index=False)"
+    elif len(header) == 1:
+        cure = "Separate the cells by commas" if one_cell(header) else "Add a second column, for the answers"
+    elif len(header) == 2:
+        cure = f"Put the column {id_name!r} first"
+    else:
+        cure = "Keep two: the ids' column first, then the answers'"
+    return layout, [UnreadableTable("sample_columns", 1, what, cure)]
+
+
+def repeated_columns(header: Sequence[str]) -> list[UnreadableTable]:
+    """A problem for each name that several columns have."""
+    return [
+        UnreadableTable("repeated_column", 1, f"two columns are called {name!r}", "Rename one of them")
+        for name in sorted({n for n in header if header.count(n) > 1})
+    ]
+
+
+def one_cell(header: Sequence[str]) -> bool:
+    """Whether the header came out as one cell since something else than a comma separates its names."""
+    return len(header) == 1 and any(mark in header[0] for mark in ";\t|")
+
+
 def missing_column(name: str, header: Sequence[str]) -> UnreadableTable:
     """What to say of a column that the header lacks: the nearest one that it has."""
     by_lower = {column.strip().lower(): column for column in header}
     nearest = difflib.get_close_matches(name.lower(), by_lower, n=1)
     cure = "Add it, or name yours under data.columns"
-    if len(header) == 1 and any(mark in header[0] for mark in ";\t|"):
+    if one_cell(header):
         cure = "Separate the cells by commas"
     elif nearest:
         cure = f"Is it {by_lower[nearest[0]]!r}? Then rename that, or name it under data.columns"

@@ -7,8 +7,9 @@ outputs; the tables of an earlier run stay.
 
 import argparse
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,18 @@ from vqaflow.files import atomic_path
 from vqaflow.images import ImageFacts
 from vqaflow.problems import ERROR, FATAL, Problems, user_error
 from vqaflow.progress import ProgressBar, log, stage
-from vqaflow.table_checks import Chunk, ImageChecks, check_cells, check_choices, check_ids, check_images
+from vqaflow.table_checks import Chunk, ImageChecks, check_cells, check_choices, check_ids, check_images, check_width
 from vqaflow.table_schema import RESERVED, CheckedTable, CheckedTrainTable, parquet_schema
-from vqaflow.tables import Layout, Record, UnreadableTable, detect_encoding, lay_out, read_records, wanted_columns
+from vqaflow.tables import (
+    Layout,
+    Record,
+    UnreadableTable,
+    detect_encoding,
+    lay_out,
+    lay_out_sample,
+    read_records,
+    wanted_columns,
+)
 
 CHUNK_ROWS = 1000
 
@@ -82,7 +92,7 @@ def open_image_root(root: Path, max_pixels: int, problems: Problems) -> ImageChe
 
 
 def open_table(
-    path: Path, wanted: dict[str, tuple[str, ...]], reserved: Sequence[str], problems: Problems
+    path: Path, lay_out_header: Callable[[list[str]], tuple[Layout, list[UnreadableTable]]], problems: Problems
 ) -> tuple[Layout, Iterator[Record], int] | None:
     """The layout of a CSV file, its records and their number; None, with the problems noted, if it cannot be read."""
     try:
@@ -93,7 +103,7 @@ def open_table(
         _, header = next(records, (0, []))
         if not header:
             raise UnreadableTable("empty_table", 0, "the file is empty", "Give a table with a header and rows")
-        layout, faults = lay_out(header, wanted, reserved)
+        layout, faults = lay_out_header(header)
         count = sum(1 for _ in records)
         if not count:
             faults.append(UnreadableTable("empty_table", 0, "the table has no rows", "Give a table with rows"))
@@ -122,7 +132,11 @@ class TableReader:
     ) -> tuple[dict[str, int], int]:
         """Check the table in `path` and write it to `out`; gives its ids with their lines, and how many rows stay."""
         ids: dict[str, int] = {}
-        opened = open_table(path, wanted_columns(self.names, is_train), RESERVED, self.problems)
+        opened = open_table(
+            path,
+            partial(lay_out, wanted=wanted_columns(self.names, is_train), reserved=RESERVED),
+            self.problems,
+        )
         if opened is None:
             return ids, 0
         layout, records, count = opened
@@ -182,15 +196,18 @@ def type_columns(frame: pd.DataFrame) -> dict[str, pd.Series]:
 def compare_ids(
     test_ids: dict[str, int], test_csv: Path, sample_submission: Path, names: ColumnsConfig, problems: Problems
 ) -> None:
-    """Report ids that only one of the test table and the sample submission has, and ids that the latter repeats."""
-    wanted = {"id": (names.id,), "answer": (names.answer,)}
-    opened = open_table(sample_submission, wanted, [], problems)
+    """Report what of the sample submission the submission cannot be made from.
+
+    That is its form, ids that only one of it and the test table has, and ids that it repeats.
+    """
+    opened = open_table(sample_submission, partial(lay_out_sample, id_name=names.id), problems)
     if opened is None:
         return
     layout, records, _ = opened
     seen: dict[str, int] = {}
     while batch := list(islice(records, CHUNK_ROWS)):
         chunk = Chunk(sample_submission, layout, batch, problems)
+        check_width(chunk, FATAL)
         check_ids(chunk, seen, FATAL, {}, test_csv)
         for position, row_id in enumerate(chunk.frame["id"]):
             if test_ids and row_id not in test_ids:
