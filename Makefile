@@ -3,14 +3,18 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 # Jobs with the demo's model take 1.3 GB each: three run at a time (gpu=3), however many cores there are.
-# A killed run leaves Snakemake's lock behind; the lock of `demo`, which dies with its holder, tells that it is stale.
+# A killed run leaves Snakemake's locks behind. A mark among them, which goes with them when Snakemake ends or unlocks,
+# tells that they are the demo's; its own lock, which dies with its holder, tells that it was killed. Others' stay.
 .PHONY: demo test lint lock clean
 
 demo: .venv/ready
 	@exec 9> .venv/demo.lock; flock --nonblock 9 || { echo "make demo is already running here" >&2; exit 1; }; \
-	export PATH="$(CURDIR)/$(BIN):$$PATH"; \
-	if [ -n "$$(ls -A .snakemake/locks 2>/dev/null)" ]; then snakemake --unlock --quiet; fi; \
-	snakemake --cores all --resources gpu=3
+	export PATH="$(CURDIR)/$(BIN):$$PATH"; locks=.snakemake/locks; \
+	if [ -e $$locks/demo ]; then snakemake --unlock --quiet; fi; \
+	if [ -z "$$(ls -A $$locks 2>/dev/null)" ]; then \
+		(until [ -e $$locks/0.output.lock ]; do sleep 0.1; kill -0 $$$$ || exit; done; : > $$locks/demo) 9>&- 2>/dev/null & \
+	fi; \
+	exec snakemake --cores all --resources gpu=3
 
 test: .venv/ready lint
 	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
