@@ -10,6 +10,8 @@ import yaml
 from vqaflow.config import in_order
 from vqaflow.config_check import check_config, check_files
 from vqaflow.errors import UserError
+from vqaflow.pooling import ORDER_POOLINGS, POOLS
+from vqaflow.recipes import Recipe
 
 ROOT = Path(__file__).parents[1]
 SCHEMA = ROOT / "schemas" / "config.schema.yaml"
@@ -66,12 +68,21 @@ def test_the_shipped_configuration_has_no_mistake():
         ("prompt.choice_format", "{text}", ["prompt.choice_format"]),
         ("hpo.space.learning_rat", {"choice": [1e-4]}, ["hpo.space.learning_rat"]),
         ("hpo.folds", [5], ["hpo.folds"]),
+        ("ensemble.recipe", "nonsense", ["ensemble.recipe", "auto, default, geometric+mean", "prior+vote"]),
+        ("ensemble.recipe", "geometric+maen", ["did you mean 'geometric+mean'?"]),
     ],
 )
 def test_a_mistake_is_named_with_its_cure(key, value, words):
     message = problems(changed(key, value))
     assert message.count("\n") == 0, "one mistake, one line"
     assert all(word in message for word in words), message
+
+
+def test_every_recipe_may_be_named():
+    """A pooling that the schema forgets could not be kept, although a run has chosen it."""
+    names = [Recipe(orders, pooling).name for orders in ORDER_POOLINGS for pooling in POOLS]
+    for name in ("auto", "default", *names):
+        check_config(changed("ensemble.recipe", name), SCHEMA)
 
 
 def test_a_missing_key_is_named():
