@@ -1,12 +1,14 @@
 """A mistake in the configuration must be named with its cure before hours are spent on it."""
 
 import copy
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from vqaflow import config_check
 from vqaflow.config import in_order
 from vqaflow.config_check import check_config, check_files
 from vqaflow.errors import UserError
@@ -83,6 +85,23 @@ def test_every_recipe_may_be_named():
     names = [Recipe(orders, pooling).name for orders in ORDER_POOLINGS for pooling in POOLS]
     for name in ("auto", "default", *names):
         check_config(changed("ensemble.recipe", name), SCHEMA)
+
+
+@pytest.mark.parametrize("with_folder", [False, True])
+def test_a_tracker_that_is_not_installed_is_named_before_anything_runs(tmp_path, monkeypatch, with_folder):
+    """Trainings start only after tables and folds; the folder that wandb leaves behind is no package."""
+    real = config_check.find_spec
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    monkeypatch.setattr(config_check, "find_spec", lambda name: real("json" if name == "torch" else name))
+    if with_folder:
+        (tmp_path / "wandb").mkdir()
+    assert "train.trackers: wandb is not installed here" in problems(changed("train.trackers", ["wandb"]))
+
+
+def test_trackers_are_not_looked_for_where_no_job_runs(monkeypatch):
+    """Snakemake may stand alone, and make the environment that the jobs run in."""
+    monkeypatch.setattr(config_check, "find_spec", lambda name: None)
+    check_config(changed("train.trackers", ["tensorboard", "wandb"]), SCHEMA)
 
 
 def test_a_missing_key_is_named():

@@ -3,7 +3,8 @@
 import difflib
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,22 @@ def _cross_checks(config: Mapping[str, Any]) -> Iterator[str]:
     for kind, template in config["prompt"]["templates"].items():
         yield from _template_problems(f"prompt.templates.{kind}", template)
     yield from _view_problems(config["views"], model)
+    yield from _tracker_problems(config["train"]["trackers"])
+
+
+def _tracker_problems(trackers: Sequence[str]) -> Iterator[str]:
+    """Trackers whose package is missing; told nothing of where the jobs have an environment of their own."""
+    if not _is_installed("torch"):
+        return
+    for name in trackers:
+        if not _is_installed(name):
+            yield f"train.trackers: {name} is not installed here. Install it (pip install {name}), or leave it out."
+
+
+def _is_installed(package: str) -> bool:
+    """Whether the package can be imported, without importing it; a mere folder of its name has no origin."""
+    spec = find_spec(package)
+    return spec is not None and spec.origin is not None
 
 
 def _template_problems(where: str, template: str) -> Iterator[str]:
