@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import importlib
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ import yaml
 from vqaflow.errors import UserError
 
 T = TypeVar("T")
+REPOSITORY = Path(__file__).parents[2]
 LETTERS = ("a", "b", "c", "d")
 QTYPES = ("counting", "color", "ocr", "yesno", "location", "attribute", "general")
 
@@ -171,11 +173,48 @@ def _value(hint: Any, value: Any) -> Any:
 
 
 def load_config(*paths: Path | str) -> dict[str, Any]:
-    """Read YAML files, later ones overriding earlier ones key by key (as Snakemake's --configfile does)."""
+    """Read YAML files, later ones overriding earlier ones key by key (as Snakemake's --configfile does).
+
+    Raises UserError for a file that is missing or holds no keys in YAML.
+    """
     merged: dict[str, Any] = {}
     for path in paths:
-        _merge(merged, yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {})
+        _merge(merged, _read_keys(Path(path)))
     return merged
+
+
+def checked_config(*paths: Path | str) -> dict[str, Any]:
+    """The configuration of a stage that is run by hand: `paths` over the repository's config.yaml, checked as a whole.
+
+    It is what Snakemake makes of them as --configfile: a file that hardware.settings names lies below them.
+    Raises UserError with all that is wrong.
+    """
+    base = REPOSITORY / "config.yaml"
+    config = load_config(base, *paths)
+    hardware = config.get("hardware")
+    if isinstance(hardware, Mapping) and isinstance(settings := hardware.get("settings"), str):
+        config = load_config(base, settings, *paths)
+    # By its name, which leaves it out of the stages' code (code_digest): no result depends on how mistakes are found.
+    check = importlib.import_module("vqaflow.config_check")
+    check.check_config(config, REPOSITORY / "schemas" / "config.schema.yaml")
+    return config
+
+
+def _read_keys(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}). Name a file of settings that is there.") from None
+    except yaml.MarkedYAMLError as error:
+        line = f" line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise UserError(f"{path}{line}: is no YAML ({error.problem}). Correct it there or in the line above.") from None
+    except (yaml.YAMLError, ValueError) as error:  # a byte that is no UTF-8, a character or a date that cannot be
+        raise UserError(f"{path}: is no YAML in UTF-8 ({' '.join(str(error).split())}). Correct it.") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: holds no keys with values. Write it like {REPOSITORY / 'config.yaml'}.")
+    return values
 
 
 def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:

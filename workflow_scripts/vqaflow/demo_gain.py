@@ -13,7 +13,7 @@ import pandas as pd
 
 from vqaflow.base_model import load_base
 from vqaflow.closing_line import read_answers, share
-from vqaflow.config import LETTERS, ModelConfig, PromptConfig, ViewConfig, load_config, section
+from vqaflow.config import LETTERS, ModelConfig, PromptConfig, ViewConfig, checked_config, section
 from vqaflow.encoding import RowEncoder
 from vqaflow.errors import UserError
 from vqaflow.fused_decoder import FusedDecoder
@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path("results"), help="the folder of a finished demo")
     arguments = parser.parse_args()
     with stage(None):
-        kept = demo_gain(load_config(*arguments.config), arguments.results)
+        kept = demo_gain(checked_config(*arguments.config), arguments.results)
     raise SystemExit(0 if kept else 1)
 
 

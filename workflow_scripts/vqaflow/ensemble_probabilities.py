@@ -14,7 +14,7 @@ import polars as pl
 
 from vqaflow.artifacts import require_file
 from vqaflow.calibration import CALIBRATIONS
-from vqaflow.config import LETTERS, EnsembleConfig, load_config, section
+from vqaflow.config import LETTERS, EnsembleConfig, checked_config, section
 from vqaflow.errors import UserError
 from vqaflow.files import atomic_path, write_json
 from vqaflow.pooling import ORDER_POOLINGS, POOLS, pool_folds, pool_orders, position_prior
@@ -251,7 +251,7 @@ def main() -> None:
             train=results / "tables" / "train.parquet",
             test=results / "tables" / "test.parquet",
             folds=results / "folds.parquet",
-            ensemble=load_config(*arguments.config)["ensemble"],
+            ensemble=checked_config(*arguments.config)["ensemble"],
             oof_out=results / "ensemble" / "oof.parquet",
             test_out=results / "ensemble" / "test.parquet",
             recipe_out=results / "ensemble" / "recipe.json",

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from vqaflow.artifacts import read_table
-from vqaflow.config import LETTERS, QTYPES, load_config
+from vqaflow.config import LETTERS, QTYPES, checked_config
 from vqaflow.eda_figures import draw_all
 from vqaflow.files import atomic_folder, write_json
 from vqaflow.fold_balance import shares
@@ -185,7 +185,7 @@ def main() -> None:
     arguments = parser.parse_args()
     results = arguments.results
     with stage(None):
-        model = load_config(*arguments.config)["model"]
+        model = checked_config(*arguments.config)["model"]
         explore_data(
             train=results / "tables" / "train.parquet",
             test=results / "tables" / "test.parquet",

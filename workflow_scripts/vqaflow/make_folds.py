@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from vqaflow.artifacts import read_table
-from vqaflow.config import LETTERS, load_config
+from vqaflow.config import LETTERS, checked_config
 from vqaflow.errors import UserError
 from vqaflow.files import atomic_path, write_json
 from vqaflow.fold_balance import balance_report, deal
@@ -125,7 +125,7 @@ def main() -> None:
         make_folds(
             train=results / "tables" / "train.parquet",
             test=results / "tables" / "test.parquet",
-            **load_config(*arguments.config)["folds"],
+            **checked_config(*arguments.config)["folds"],
             folds_out=results / "folds.parquet",
             report_out=results / "folds.report.json",
         )

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from qwen_vl_utils import smart_resize
 
-from vqaflow.config import ModelConfig, PromptConfig, TrainConfig, load_config, section
+from vqaflow.config import ModelConfig, PromptConfig, TrainConfig, checked_config, section
 from vqaflow.errors import UserError
 from vqaflow.progress import log, stage
 from vqaflow.shapes import SHAPES, Shape
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rows", type=int, help="training rows of a fold (default: the table's, else 1000)")
     settings = parser.parse_args(arguments)
     with stage(None):
-        config = load_config(*settings.config)
+        config = checked_config(*settings.config)
         plan = offline_plan(config, settings)
         print(*plan.lines(), sep="\n")
         if not plan.fits:

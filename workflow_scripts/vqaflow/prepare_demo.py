@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 
-from vqaflow.config import LETTERS, DemoConfig, load_config, section
+from vqaflow.config import LETTERS, DemoConfig, checked_config, section
 from vqaflow.demo_questions import DIGIT_QUESTIONS, KINDS, KOREAN, LANGUAGES, answer_family, kind_and_korean
 from vqaflow.errors import UserError
 from vqaflow.files import atomic_folder, file_digest
@@ -197,7 +197,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/demo"), help="folder to write (default: %(default)s)")
     arguments = parser.parse_args()
     with stage(None):
-        prepare_demo(demo=load_config(*arguments.config)["data"]["demo"], out=arguments.out)
+        prepare_demo(demo=checked_config(*arguments.config)["data"]["demo"], out=arguments.out)
 
 
 if __name__ == "__main__":

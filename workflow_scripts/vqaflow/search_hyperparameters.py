@@ -16,7 +16,7 @@ import optuna
 import yaml
 from optuna.trial import FrozenTrial, TrialState
 
-from vqaflow.config import load_config
+from vqaflow.config import checked_config
 from vqaflow.errors import UserError
 from vqaflow.files import atomic_folder, atomic_path, value_digest, write_text
 from vqaflow.parity import package_versions
@@ -156,13 +156,14 @@ def main() -> None:
     arguments = parser.parse_args()
     folder = arguments.results / "hpo"
     with stage(None):
+        config = checked_config(*arguments.config)
         workers = sorted(folder.glob("workers/worker*.json"))
         if not workers:
             raise UserError(f"{folder / 'workers'}: no worker has been here. Run python -m vqaflow.run_trials first.")
         search_hyperparameters(
             workers=workers,
             work=arguments.results / "work" / "hpo",
-            trials=load_config(*arguments.config)["hpo"]["trials"],
+            trials=config["hpo"]["trials"],
             best_out=folder / "best.yaml",
             study_out=folder / "study.db",
             figures_out=folder / "figures",

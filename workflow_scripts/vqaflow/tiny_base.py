@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-from vqaflow.config import ModelConfig, PromptConfig, load_config, section
+from vqaflow.config import ModelConfig, PromptConfig, checked_config, section
 from vqaflow.files import atomic_folder, current_umask
 from vqaflow.progress import log, stage
 from vqaflow.tiny_card import model_card
@@ -370,9 +370,9 @@ def main() -> None:
     parser.add_argument("--validation-rows", type=int, default=16384)
     parser.add_argument("--seed", type=int, default=0)
     arguments = vars(parser.parse_args())
-    config = load_config(*arguments.pop("config"))
     out = arguments.pop("out")
     with stage(None):
+        config = checked_config(*arguments.pop("config"))
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         settings, prompt = section(ModelConfig, config["model"]), section(PromptConfig, config["prompt"])
         train(Recipe(**arguments), settings, prompt, device, out)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from vqaflow.artifacts import read_table
-from vqaflow.config import LETTERS, load_config
+from vqaflow.config import LETTERS, checked_config
 from vqaflow.ensemble_probabilities import PROBABILITIES
 from vqaflow.errors import UserError
 from vqaflow.files import write_text
@@ -53,8 +53,8 @@ def main() -> None:
     parser.add_argument("--test", type=Path, default=Path("results/ensemble/test.parquet"), help="the test ensemble")
     parser.add_argument("--out", type=Path, default=Path("results/submission.csv"), help="default: %(default)s")
     arguments = parser.parse_args()
-    sample = Path(load_config(*arguments.config)["data"]["sample_submission"])
     with stage(None):
+        sample = Path(checked_config(*arguments.config)["data"]["sample_submission"])
         write_submission(test=arguments.test, sample_submission=sample, out=arguments.out)
 
 
