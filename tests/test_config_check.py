@@ -128,6 +128,35 @@ def test_a_file_that_is_not_there_is_named(key, value):
         check_files(changed(key, value), Path("results"))
 
 
+@pytest.mark.parametrize(
+    ("base", "content", "words"),
+    [
+        ("./no", None, r"there is no folder \./no\. Correct it"),
+        ("/no/where", None, "there is no folder /no/where"),
+        ("~/models/qwen", None, r".*Write the path without ~\."),
+        ("no/such/base", None, "there is no folder no/such/base"),
+        ("here", None, "here has no config.json with a model_type"),
+        ("here", "{", "here has no config.json with a model_type"),
+        ("here", "[]", "here has no config.json with a model_type"),
+        ("here", '{"model_type": "llama"}', "here is a llama model"),
+    ],
+)
+def test_a_base_that_is_no_checkpoint_is_named(tmp_path, monkeypatch, base, content, words):
+    """The first training would meet it only after tables, images and folds."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    if content:
+        (tmp_path / "here" / "config.json").write_text(content)
+    with pytest.raises(UserError, match=f"^config: model.base: {words}"):
+        check_files(changed("model.base", base), Path("results"))
+
+
+@pytest.mark.parametrize("base", ["Qwen/Qwen2.5-VL-7B-Instruct", "gpt2", str(ROOT / CONFIG["model"]["base"])])
+def test_a_hub_name_and_a_checkpoint_pass(tmp_path, monkeypatch, base):
+    monkeypatch.chdir(tmp_path)
+    check_files(changed("model.base", base), Path("results"))
+
+
 def test_what_the_workflow_makes_need_not_be_there(tmp_path, monkeypatch):
     """The demo's tables come into being by the run itself."""
     monkeypatch.chdir(tmp_path)

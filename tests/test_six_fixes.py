@@ -69,6 +69,13 @@ def test_1_a_checkpoint_that_lacks_weights_is_refused(folder, tmp_path) -> None:
         load_base(rows.model_config(base=str(part)), CPU)
 
 
+def test_1_a_folder_without_a_processor_is_named_with_its_cure(tmp_path) -> None:
+    """The library's own word for it is a traceback about processing classes."""
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}', encoding="utf-8")
+    with pytest.raises(UserError, match=r"^config model\.base: cannot load .*Give a folder with a Qwen2\.5-VL"):
+        load_base(rows.model_config(base=str(tmp_path)), CPU)
+
+
 def test_2_bfloat16_is_refused_on_a_t4_and_float16_chosen(monkeypatch) -> None:
     """A T4 emulates bfloat16, many times slower."""
     card(monkeypatch, (7, 5))

@@ -93,13 +93,21 @@ def load_base(model: ModelConfig, device: torch.device | None = None, stored: Pa
     device = device or best_device()
     try:
         processor = AutoProcessor.from_pretrained(model.base, revision=model.revision)
+    except (OSError, ValueError) as error:  # ValueError: of a folder or name that has no processor
+        raise unloadable(model, error) from error
+    try:
         network = load_network(model, device, stored)
     except OSError as error:
-        raise UserError(
-            f"config model.base: cannot load {model.base!r} ({str(error).splitlines()[0]}). Give a folder with a "
-            "Qwen2.5-VL checkpoint, or a hub name on a machine that reaches the hub."
-        ) from error
+        raise unloadable(model, error) from error
     return Base(network, processor, device, compute_dtype(model, device), quantization(model, device))
+
+
+def unloadable(model: ModelConfig, error: Exception) -> UserError:
+    """What to tell of a base that the library cannot load."""
+    return UserError(
+        f"config model.base: cannot load {model.base!r} ({str(error).splitlines()[0]}). Give a folder with a "
+        "Qwen2.5-VL checkpoint, or a hub name on a machine that reaches the hub."
+    )
 
 
 def load_network(model: ModelConfig, device: torch.device, stored: Path | None = None) -> Any:

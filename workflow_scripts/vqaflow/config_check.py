@@ -1,6 +1,7 @@
 """The configuration is checked whole before anything runs: every problem at once, each with the key and the cure."""
 
 import difflib
+import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -59,7 +60,7 @@ def check_config(config: Mapping[str, Any], schema: Path | str) -> None:
 def check_files(config: Mapping[str, Any], made: Path) -> None:
     """Raise one UserError that lists the user's files which are not there; those below `made` the workflow makes.
 
-    Reads none of them.
+    Reads none of them but what a base in a folder says of itself.
     """
     data, settings = config["data"], config["hardware"]["settings"]
     files = {f"data.{key}": data[key] for key in ("train_csv", "test_csv", "sample_submission")}
@@ -73,8 +74,26 @@ def check_files(config: Mapping[str, Any], made: Path) -> None:
         for key, kind, path in missing
         if not Path(path).is_relative_to(made)
     ]
+    problems += _base_problems(config["model"]["base"])
     if problems:
         raise UserError("config: " + "\n        ".join(problems))
+
+
+def _base_problems(base: str) -> Iterator[str]:
+    """What is wrong with a base that is a folder, by its look or because there is one; hub names pass."""
+    folder = Path(base)
+    if not folder.is_dir():
+        if base.startswith(("/", ".", "~")) or base.count("/") > 1:
+            cure = "Write the path without ~." if base.startswith("~") else "Correct it, or give a hub name."
+            yield f"model.base: there is no folder {base}. {cure}"
+        return
+    try:
+        kind = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
+    except (OSError, ValueError, LookupError, TypeError):
+        yield f"model.base: {base} has no config.json with a model_type. Give the folder of a Qwen2.5-VL checkpoint."
+        return
+    if kind != "qwen2_5_vl":
+        yield f"model.base: {base} is a {kind} model. Give the folder of a Qwen2.5-VL one (3B or 7B Instruct)."
 
 
 def _plain(value: Any) -> Any:
