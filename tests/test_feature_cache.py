@@ -152,9 +152,13 @@ def test_features_of_other_code_make_room(world, tmp_path, monkeypatch) -> None:
     for folder in (kept, flipped):
         folder.write("a", torch.ones(4, 8))
         os.utime(folder.folder, (TWO_DAYS_AGO, TWO_DAYS_AGO))
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    os.utime(mine, (TWO_DAYS_AGO, TWO_DAYS_AGO))
     world.folder(tmp_path)
     assert kept.folder.exists() and flipped.folder.exists(), "views share the code and live side by side"
     other_code(world, monkeypatch)
     os.utime(flipped.folder)
     world.folder(tmp_path)
     assert not kept.folder.exists() and flipped.folder.exists(), "what was written today may be in use"
+    assert mine.exists(), "a folder that no job has made"

@@ -22,7 +22,7 @@ from vqaflow.files import atomic_path, sweep, value_digest
 from vqaflow.fp16_guard import finite_features
 from vqaflow.parity import decisive_versions
 from vqaflow.progress import ProgressBar, log
-from vqaflow.store import size_of
+from vqaflow.store import HEX, size_of
 
 PATCHES_A_CALL = 16384
 READERS = 2
@@ -43,9 +43,9 @@ class FeatureFolder:
         self.root, self.folder, self.gb = folder, folder / f"{makers}-{value_digest(settings)[:16]}", gb
         self.written, self.full = 0, False
         sweep(self.folder, ".*.safetensors")
-        for outdated in folder.glob("*/"):
-            if not outdated.name.startswith(makers):
-                sweep(folder, outdated.name)
+        for kept in folder.glob(f"{HEX * 8}-{HEX * 16}"):
+            if not kept.name.startswith(makers):
+                sweep(folder, kept.name)
 
     def read(self, sha256: str) -> torch.Tensor | None:
         """The features (visual tokens, H) of an image, mapped from their file, if they are there and whole."""
