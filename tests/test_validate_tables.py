@@ -303,16 +303,21 @@ def test_quarantine_leaves_train_rows_out_and_keeps_test_rows(data):
     """A test row must stay in the submission, whatever its image."""
     expected = spoil(data)
     data.train.append(data.row("train", 6) | {"answer": "d"})
+    data.test.append(data.row("test", 8))
     train, test = data.run(on_bad_row="quarantine")
     assert list(train["id"]) == ["train_0006"] and train["usable"].all() and train["width"].dtype == "int64"
-    assert list(test["id"]) == [row["id"] for row in data.test] and not test["usable"].any()
-    assert test["sha256"].isna().all() and (test["width"] == 0).all() and data.kinds() == expected
+    assert list(test["id"]) == [row["id"] for row in data.test] and list(test["usable"]) == [False] * 8 + [True]
+    bad = test[:8]
+    assert bad["sha256"].isna().all() and (bad["width"] == 0).all() and data.kinds() == expected
 
 
-def test_quarantine_of_every_training_row_stops(data):
-    for row in data.train:
-        row["answer"] = "E"
-    assert "no usable row is left" in data.fail(on_bad_row="quarantine")
+@pytest.mark.parametrize(("split", "column"), [("train", "answer"), ("test", "path")])
+def test_quarantine_of_every_row_of_a_table_stops(data, split, column):
+    """Trainings for a test table without one image end in a submission of guesses, or in nothing."""
+    for row in getattr(data, split):
+        row[column] = "E"
+    assert f"{split}.csv: no usable row is left" in data.fail(on_bad_row="quarantine")
+    assert len(data.problems("problems.failed")) == 6, "the list must survive the failed rule"
 
 
 @pytest.mark.parametrize("on_bad_row", ["stop", "quarantine"])

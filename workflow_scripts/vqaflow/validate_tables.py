@@ -66,18 +66,20 @@ def validate_tables(
     with ExitStack() as outputs:
         # The test table goes first, so that a training row can be told that its id is one of test's.
         partial_test, partial_train = (outputs.enter_context(atomic_path(out)) for out in (test_out, train_out))
-        test_ids, tested = reader.check(test_csv, partial_test, is_train=False, other_ids={}, other_file=train_csv)
+        test_ids, answerable = reader.check(test_csv, partial_test, is_train=False, other_ids={}, other_file=train_csv)
         _, trained = reader.check(train_csv, partial_train, is_train=True, other_ids=test_ids, other_file=test_csv)
         compare_ids(test_ids, test_csv, sample_submission, names, problems)
         problems.write(problems_out)
         stopping = problems.stopping(on_bad_row)
-        if not stopping and not trained:
-            raise UserError(f"{train_csv}: no usable row is left. Correct the rows that {problems_out} lists.")
-        if stopping:
+        useless = [path for path, usable in ((train_csv, trained), (test_csv, answerable)) if not usable]
+        if stopping or useless:
             shutil.copyfile(problems_out, failed)
+        if stopping:
             raise user_error(stopping, failed)
+        if useless:
+            raise UserError(f"{useless[0]}: no usable row is left. Correct the rows that {failed} lists.")
     failed.unlink(missing_ok=True)
-    log.info("tables: %d training and %d test rows", trained, tested)
+    log.info("tables: %d training and %d test rows", trained, len(test_ids))
     if problems.found:
         log.warning("tables: %s; each is listed in %s", problems.count(), problems_out)
 
@@ -130,7 +132,7 @@ class TableReader:
     def check(
         self, path: Path, out: Path, *, is_train: bool, other_ids: dict[str, int], other_file: Path
     ) -> tuple[dict[str, int], int]:
-        """Check the table in `path` and write it to `out`; gives its ids with their lines, and how many rows stay."""
+        """Check the table in `path` and write it to `out`; gives its ids with their lines, and the number of usable rows."""
         ids: dict[str, int] = {}
         opened = open_table(
             path,
@@ -142,7 +144,7 @@ class TableReader:
         layout, records, count = opened
         id_severity = ERROR if is_train else FATAL  # a test row without an id of its own cannot be answered
         schema = parquet_schema(is_train, list(layout.extras))
-        kept = 0
+        usable = 0
         with ProgressBar(count, "train table" if is_train else "test table") as bar:
             with pyarrow.parquet.ParquetWriter(out, schema) as writer:
                 while batch := list(islice(records, CHUNK_ROWS)):
@@ -151,10 +153,10 @@ class TableReader:
                     check_ids(chunk, ids, id_severity, other_ids, other_file)
                     check_choices(chunk, self.normal_form)
                     table = self.checked(chunk, is_train)
-                    kept += len(table)
+                    usable += int(table["usable"].sum())
                     writer.write_table(pyarrow.Table.from_pandas(table, schema=schema, preserve_index=False))
                     bar.advance(len(batch), problems=len(self.problems.found))
-        return ids, kept
+        return ids, usable
 
     def checked(self, chunk: Chunk, is_train: bool) -> pd.DataFrame:
         """The chunk's rows with what was found about them; bad rows are marked (test) or left out (train)."""
