@@ -189,6 +189,19 @@ def test_many_offenders_are_counted_not_listed(world):
         validate(world, submission(answers=[a.upper() for a in ANSWERS]))
 
 
+@pytest.mark.parametrize(("rows", "accepted"), [(1, True), (2, True), (10, True), (11, False)])
+def test_equal_answers_are_a_fault_only_where_they_cannot_be_chance(world, rows, accepted):
+    """A tiny test table may well have one right letter; its run must come to its end."""
+    (world / "sample.csv").write_text("id,answer\n" + "".join(f"{i},\n" for i in IDS[:rows]))
+    (world / "test.csv").write_text("id\n" + "".join(f"{i}\n" for i in IDS[:rows]))
+    data = submission(IDS[:rows], ["a"] * rows)
+    if accepted:
+        assert validate(world, data)["letters"]["a"] == rows
+    else:
+        with pytest.raises(UserError, match="constant: all 11 answers are 'a'"):
+            validate(world, data)
+
+
 def test_sample_and_test_table_must_agree(world):
     (world / "test.csv").write_text("id,question\n" + "".join(f"{i},?\n" for i in IDS[:-1]))
     with pytest.raises(UserError, match="sample and test table differ in 1 ids: '012'.*sample"):
