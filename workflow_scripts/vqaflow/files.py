@@ -1,5 +1,6 @@
 """Files that are never half-written, and digests of files and values."""
 
+import errno
 import hashlib
 import json
 import os
@@ -35,6 +36,9 @@ def atomic_path(target: Path | str, sweeping: bool = True) -> Iterator[Path]:
             os.fsync(file.fileno())
         partial.chmod(0o666 & ~current_umask())
         os.replace(partial, target)
+    except OSError as error:
+        _name_full_disk(error, target)
+        raise
     finally:
         partial.unlink(missing_ok=True)
 
@@ -57,8 +61,17 @@ def atomic_folder(target: Path | str) -> Iterator[Path]:
             shutil.rmtree(old)
         else:
             os.rename(partial, target)
+    except OSError as error:
+        _name_full_disk(error, target)
+        raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _name_full_disk(error: OSError, target: Path) -> None:
+    """Writing does not know the name of its file, which is a temporary one besides: say which was to be written."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        error.filename = str(target)
 
 
 def sweep(folder: Path, pattern: str) -> None:
