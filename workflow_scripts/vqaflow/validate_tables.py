@@ -132,7 +132,7 @@ class TableReader:
     def check(
         self, path: Path, out: Path, *, is_train: bool, other_ids: dict[str, int], other_file: Path
     ) -> tuple[dict[str, int], int]:
-        """Check the table in `path` and write it to `out`; gives its ids with their lines, and the number of usable rows."""
+        """Check a table and write it to `out`; gives its ids with their lines, and how many rows are usable."""
         ids: dict[str, int] = {}
         opened = open_table(
             path,
