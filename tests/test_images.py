@@ -1,5 +1,7 @@
 """Images: what would break if a picture were turned, clipped, believed or let out of its folder wrongly."""
 
+import unicodedata
+
 import imagehash
 import numpy as np
 import pytest
@@ -211,6 +213,21 @@ def test_paths_that_do_not(root, name, kind):
     with pytest.raises(ImageProblem) as caught:
         find_image(name, root)
     assert caught.value.kind == kind and "\n" not in str(caught.value)
+
+
+def test_a_name_in_another_unicode_form_or_case_is_told(root):
+    """A reader sees two equal names, and would look for the fault elsewhere."""
+    (root / unicodedata.normalize("NFD", "사진")).mkdir()
+    picture().save(root / unicodedata.normalize("NFD", "사진/고양이.png"))
+    for name, words in {
+        "사진/고양이.png": ["Unicode form (the table's is NFC)", "--nfc"],
+        "SUB/b.PNG": ["upper and lower case", f"{root}/sub/b.png"],
+    }.items():
+        with pytest.raises(ImageProblem) as caught:
+            find_image(name, root)
+        assert caught.value.kind == "image_missing" and all(word in str(caught.value) for word in words), caught.value
+    with pytest.raises(ImageProblem, match=r"no file \S*sub/none\.png\. Put it there"):
+        find_image("sub/none.png", root)
 
 
 def test_an_absolute_path_inside_is_refused_too(root):

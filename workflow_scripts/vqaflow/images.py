@@ -5,7 +5,9 @@ upright (EXIF orientation), transparent parts on white as qwen-vl-utils has them
 """
 
 import math
+import os
 import threading
+import unicodedata
 import warnings
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -119,8 +121,48 @@ def find_image(name: str, root: Path | str) -> Path:
         return real
     what = f"{real} is no file but a folder or device" if there else f"no file {Path(root) / name}"
     cure = f"Put it there, correct the path, or set data.image_root (now {root})"
-    cure = "Write / instead of \\" if "\\" in name else cure
+    if "\\" in name:
+        cure = "Write / instead of \\"
+    elif not there and (alike := _named_alike(real, real_root)):
+        difference, cure = _difference(str(real), str(alike))
+        what += f", but {alike}, whose name differs in {difference}"
     raise ImageProblem("image_missing", what, cure)
+
+
+def _named_alike(missing: Path, root: Path) -> Path | None:
+    """What there is under `root` with the path `missing` but for case and Unicode form."""
+    found = root
+    for name in missing.relative_to(root).parts:
+        if not (found / name).exists():
+            name = _names_in(found).get(_plain(name), "")
+            if not name:
+                return None
+        found /= name
+    return found
+
+
+def _difference(missing: str, alike: str) -> tuple[str, str]:
+    """How two paths differ that look the same, and the cure."""
+    if unicodedata.normalize("NFC", missing) != unicodedata.normalize("NFC", alike):
+        return "upper and lower case", "Write the path as the file is called, or rename the file"
+    form = "NFC" if unicodedata.is_normalized("NFC", missing) else "NFD"
+    cure = (
+        f"Rename the files to {form} (convmv -r -f utf8 -t utf8 --{form.lower()} --notest FOLDER), or change the table"
+    )
+    return f"Unicode form (the table's is {form})", cure
+
+
+@lru_cache(maxsize=8)
+def _names_in(folder: Path) -> dict[str, str]:
+    """The names in a folder by what they are but for case and Unicode form; none of one that cannot be listed."""
+    try:
+        return {_plain(name): name for name in os.listdir(folder)}
+    except OSError:
+        return {}
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 @lru_cache(maxsize=8)
