@@ -203,6 +203,16 @@ def test_other_encodings_are_refused_not_guessed(tmp_path, content, line):
     assert caught.value.line == line
 
 
+@pytest.mark.parametrize("rows", [30, 300_000])
+def test_a_bad_byte_in_cp949_names_its_own_line(tmp_path, rows):
+    """Not the first line with Korean in it, where there is nothing to find."""
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"id,q\n" + "x,색\n".encode("cp949") * rows + b"y,\xff\n")
+    with pytest.raises(UnreadableTable, match="CP949 up to this line") as caught:
+        detect_encoding(path)
+    assert caught.value.line == rows + 2
+
+
 def test_an_image_column_is_found_without_being_named(data):
     for row in data.train:
         row["image"] = row.pop("path")
@@ -435,11 +445,14 @@ def test_a_sample_that_no_submission_can_be_made_from_stops_before_training(data
     assert "sample.csv line" in message and words in message
 
 
-def test_other_separators_are_recognised(data):
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
+def test_other_separators_are_recognised(data, mark):
+    """One fault, one message: that eight columns are missing would hide it."""
     data.run()
     path = data.folder / "train.csv"
-    path.write_text(path.read_text(encoding="utf-8").replace(",", ";"), encoding="utf-8")
-    assert "Separate the cells by commas" in data.fail(write=False)
+    path.write_text(path.read_text(encoding="utf-8").replace(",", mark), encoding="utf-8")
+    message = data.fail(write=False)
+    assert "tables: 1 problem (1 separator)" in message and "Separate the cells by commas" in message
 
 
 def test_missing_files_and_empty_tables_are_told_together(data):

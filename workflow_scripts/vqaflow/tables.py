@@ -38,8 +38,12 @@ def detect_encoding(path: Path) -> str:
     bad_line = first_undecodable_line(path, "utf-8")
     if bad_line is None:
         return "utf-8-sig"
-    if first_undecodable_line(path, "cp949") is None and is_korean(head):
-        return "cp949"
+    bad_in_cp949 = first_undecodable_line(path, "cp949")
+    if (bad_in_cp949 is None or bad_in_cp949 > bad_line) and is_korean(head):
+        if bad_in_cp949 is None:
+            return "cp949"
+        what = "the text is CP949 up to this line, which has a byte that is not"
+        raise UnreadableTable("encoding", bad_in_cp949, what, "Correct the line, and save the file as CSV in UTF-8")
     from charset_normalizer import from_bytes
 
     best = from_bytes(head[:65536]).best()
@@ -65,8 +69,11 @@ def first_undecodable_line(path: Path, encoding: str) -> int | None:
 
 
 def is_korean(head: bytes) -> bool:
-    """Whether CP949 text (cut off anywhere) is Korean rather than another encoding that happens to decode."""
-    characters = [c for c in codecs.getincrementaldecoder("cp949")().decode(head) if not c.isascii()]
+    """Whether CP949 text (cut off anywhere) is Korean rather than another encoding that happens to decode.
+
+    Bytes that are not CP949 do not count.
+    """
+    characters = [c for c in codecs.getincrementaldecoder("cp949")("ignore").decode(head) if not c.isascii()]
     return 2 * sum(map(in_ks_x_1001, characters)) >= len(characters)
 
 
@@ -128,6 +135,9 @@ def lay_out(
 
     An extra column whose name is among `reserved` (or empty) becomes ``csv_<name>`` (or ``csv_<position>``).
     """
+    if one_cell(header):
+        what = f"the columns' names came out as one cell, {header[0]!r}"
+        return Layout({}, {}, 1), [UnreadableTable("separator", 1, what, "Separate the cells by commas")]
     problems = repeated_columns(header)
     columns = {}
     for name, choices in wanted.items():
@@ -188,8 +198,6 @@ def missing_column(name: str, header: Sequence[str]) -> UnreadableTable:
     by_lower = {column.strip().lower(): column for column in header}
     nearest = difflib.get_close_matches(name.lower(), by_lower, n=1)
     cure = "Add it, or name yours under data.columns"
-    if one_cell(header):
-        cure = "Separate the cells by commas"
-    elif nearest:
+    if nearest:
         cure = f"Is it {by_lower[nearest[0]]!r}? Then rename that, or name it under data.columns"
     return UnreadableTable("missing_column", 1, f"no column {name!r} among {', '.join(map(repr, header))}", cure)
