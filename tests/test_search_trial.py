@@ -17,9 +17,9 @@ from vqaflow import train_adapter as training
 from vqaflow.checkpoints import StopRequest
 from vqaflow.config import HpoConfig, load_config
 from vqaflow.errors import NotFinite, OutOfMemory
+from vqaflow.file_lock import Lease, locks_are_local
 from vqaflow.run_trials import run_trials
 from vqaflow.search_hyperparameters import search_hyperparameters
-from vqaflow.search_lease import Lease, locks_are_local
 from vqaflow.search_trial import TrialTrainer, is_out_of_memory, stratified_subset
 from vqaflow.training_loop import Trainer
 

@@ -5,8 +5,6 @@ its size, and each fold, view and trial would do it again.
 """
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -16,9 +14,9 @@ import torch
 from vqaflow.base_files import base_digest
 from vqaflow.base_model import Base, best_device, compute_dtype, load_base, quantization
 from vqaflow.config import ModelConfig
+from vqaflow.file_lock import Lease
 from vqaflow.files import atomic_folder, value_digest, write_json
 from vqaflow.progress import log
-from vqaflow.search_lease import Lease
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -34,7 +32,7 @@ def open_base(model: ModelConfig, bases: Path, device: torch.device | None = Non
         return load_base(model, device)
     folder = bases / stored_name(model, compute_dtype(model, device))
     began = monotonic()
-    with locked(bases / f".{folder.name}.lock"):
+    with Lease(bases / f".{folder.name}.lock").held():
         if not is_whole(folder):
             base = load_base(model, device)
             keep_network(base.qwen, folder)
@@ -78,17 +76,3 @@ def is_whole(folder: Path) -> bool:
     except (OSError, ValueError):
         return False
     return promised == sizes(folder)
-
-
-@contextmanager
-def locked(file: Path) -> Iterator[None]:
-    """Hold the lock `file` for a while, after whoever holds it now.
-
-    Raises UserError on a file system without locks.
-    """
-    lease = Lease(file)
-    lease.take(wait=True)
-    try:
-        yield
-    finally:
-        lease.release()

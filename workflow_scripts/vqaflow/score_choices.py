@@ -20,6 +20,7 @@ from vqaflow.code_digest import module_digest
 from vqaflow.config import LETTERS, ModelConfig, PromptConfig, ViewConfig, load_config, section
 from vqaflow.errors import UserError
 from vqaflow.files import atomic_path, value_digest
+from vqaflow.gpu_lease import lease_gpu
 from vqaflow.orders import scoring_orders
 from vqaflow.parity import decisive_versions
 from vqaflow.progress import ProgressBar, log, stage
@@ -240,6 +241,7 @@ def main() -> None:
     views = config["views"][arguments.view]
     scores = results / "scores" / split / f"fold{arguments.fold}"
     with stage(None):
+        lease_gpu()  # torch is not imported yet
         score_choices(
             table=results / "tables" / ("train.parquet" if split == "oof" else "test.parquet"),
             folds=results / "folds.parquet" if split == "oof" else None,

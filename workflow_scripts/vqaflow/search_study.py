@@ -10,8 +10,7 @@ import os
 import random
 import socket
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from vqaflow.config import HpoConfig
 from vqaflow.errors import UserError
+from vqaflow.file_lock import Lease, locks_are_local
 from vqaflow.files import value_digest
 from vqaflow.progress import log
-from vqaflow.search_lease import Lease, locks_are_local
 from vqaflow.search_space import Dimension
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -60,8 +59,8 @@ class SharedStudy:
     ) -> None:
         self.folder, self.dimensions, self.hpo, self.worker = folder, dimensions, hpo, worker
         self.name = f"search-{value_digest(identity)[:12]}"
-        self.mutex = Lease(folder / "study.lock")
-        with self.locked():
+        self.mutex = Lease(folder / "study.lock")  # held while a worker claims
+        with self.mutex.held():
             self.study = optuna.create_study(
                 storage=storage(folder / FILE),
                 study_name=self.name,
@@ -78,18 +77,9 @@ class SharedStudy:
         self.began = time.time()
         self.locks_are_local = locks_are_local(folder)
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep the other workers from claiming meanwhile."""
-        self.mutex.take(wait=True)
-        try:
-            yield
-        finally:
-            self.mutex.release()
-
     def claim(self) -> Claim | None:
         """The next trial for this worker: an abandoned one, else a new one; None if none is left."""
-        with self.locked():
+        with self.mutex.held():
             self.note_time()
             self._require_shared_locks()
             if len(counted_trials(self.study)) >= self.hpo.trials:

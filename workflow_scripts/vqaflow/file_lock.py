@@ -1,6 +1,8 @@
 """Locks that processes hold on files: the kernel frees them when the process ends, in whatever way."""
 
 import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -38,6 +40,15 @@ class Lease:
             ) from None
         self.file = file
         return True
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the lock for a while, after whoever holds it now."""
+        self.take(wait=True)
+        try:
+            yield
+        finally:
+            self.release()
 
     def release(self) -> None:
         """Give the lock back."""
