@@ -347,6 +347,16 @@ def test_ids_that_do_not_tell_test_rows_apart_always_stop(data, on_bad_row):
     }
 
 
+def test_a_fifth_choice_is_named_as_what_it_is(data):
+    """To write another letter, as a typo would need, would teach the model a wrong answer."""
+    for row in data.train + data.test:
+        row["e"] = "보라"
+    data.train[2]["answer"] = "e"
+    message = data.fail()
+    assert "beyond the four that are supported ('e')" in message and "Leave out the rows" in message
+    assert "Write the letter" not in message
+
+
 def test_equal_choices_are_told_and_used(data):
     """The real competition has three such training rows and one such test row, which needs an answer."""
     data.train[0].update(a="빨강", b="빨강", answer="c")

@@ -57,7 +57,7 @@ def check_cells(chunk: Chunk, id_severity: str) -> None:
                 chunk.report(position, column, "the cell is empty", "Fill it in", EMPTY_CELL, severity)
             else:
                 assert check == ANSWER, check
-                chunk.report(position, column, *judge_answer(value))
+                chunk.report(position, column, *judge_answer(value, chunk.layout))
 
 
 def check_width(chunk: Chunk, severity: str) -> None:
@@ -68,11 +68,14 @@ def check_width(chunk: Chunk, severity: str) -> None:
         chunk.report(position, "", what, cure, "cells", severity)
 
 
-def judge_answer(value: str) -> tuple[str, str, str]:
+def judge_answer(value: str, layout: Layout) -> tuple[str, str, str]:
     """What is wrong with an answer that is none of the letters: problem, cure, kind."""
     letter = normalize(value, "NFKC").lower()
     if letter in LETTERS:
         return "the letter is in another form (upper case, spaces, full width)", f"Write {letter}", "answer_form"
+    if letter in layout.extras:
+        cure = f"Leave out the rows whose answer is {value}; the model is only shown the four"
+        return "the answer is a choice beyond the four that are supported", cure, "answer_value"
     return f"the answer is none of {', '.join(LETTERS)}", "Write the letter of the right choice", "answer_value"
 
 
