@@ -220,6 +220,15 @@ def test_an_image_column_is_found_without_being_named(data):
     assert train["path"][0] == "train/train_0000.png" and "image" not in train
 
 
+def test_the_other_image_column_is_named_where_files_are_missing(data):
+    """`path` is taken by default; where `image` holds the files, looking for them under `path` is in vain."""
+    for row in data.train:
+        row["image"], row["path"] = row["path"], "old/" + row["path"]
+    assert "or data.columns.image to 'image', which is a column too" in data.fail()
+    names = COLUMNS | {"image": "image"}
+    assert len(data.run(columns=names)[0]) == 6
+
+
 def test_own_column_names_and_extra_columns(data):
     """Extra columns are kept as text; those called like a column of ours get a prefix."""
     names = {"id": "번호", "image": "파일", "question": "질문", "choices": ["1", "2", "3", "4"], "answer": "정답"}

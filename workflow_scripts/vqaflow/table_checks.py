@@ -13,7 +13,7 @@ from vqaflow.images import ImageFacts, ImageProblem, find_image, inspect_image
 from vqaflow.normalize import normalize
 from vqaflow.problems import ERROR, WARNING, Problems
 from vqaflow.table_schema import ANSWER, EMPTY_CELL, input_schema
-from vqaflow.tables import Layout, Record
+from vqaflow.tables import IMAGE_NAMES, Layout, Record
 
 
 class Chunk:
@@ -164,9 +164,12 @@ def check_images(chunk: Chunk, images: ImageChecks) -> list[ImageFacts | None]:
     """Report what is wrong with the images; gives the facts of each row's image, None where there are none."""
     filled = [i for i, name in enumerate(chunk.frame["path"]) if name.strip() and i not in chunk.ragged]
     facts: list[ImageFacts | None] = [None] * len(chunk.frame)
+    other = next((name for name in IMAGE_NAMES if name in chunk.layout.extras), None)
+    other_column = f", or data.columns.image to {other!r}, which is a column too" if other else ""
     for position, found in zip(filled, images.inspect(list(chunk.frame["path"].iloc[filled])), strict=True):
         if isinstance(found, ImageProblem):
-            chunk.report(position, "path", found.what, found.cure, found.kind)
+            cure = found.cure + other_column if found.kind == "image_missing" else found.cure
+            chunk.report(position, "path", found.what, cure, found.kind)
             continue
         facts[position] = found
         if found.oddity:
