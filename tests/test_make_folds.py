@@ -224,6 +224,27 @@ def test_equal_seeds_give_equal_bytes(run, tmp_path):
     assert not run(table, seed=1)[0]["fold"].equals(first["fold"])
 
 
+@pytest.mark.parametrize(
+    ("table", "changes", "cure", "no_cure"),
+    [
+        (table_of([1] * 6, [0] * 6, range(6)), {"n": 3}, "Group by less", "ower folds.n"),  # two folds are the fewest
+        (table_of([1, 1, 2, 3], [0, 0, 0, 2**60], range(4)), {"n": 4}, "Lower folds.n to 3, or group by less", "near"),
+        (
+            table_of([1, 2, 3], [0, 1, 2**60], range(3)),
+            {"n": 3, "near_distance": 1},
+            "or lower folds.near_distance",
+            "!",
+        ),
+        (plain_table(2), {"n": 3}, "Lower folds.n to 2, or add training rows", "group by"),
+        (plain_table(1), {"n": 2}, "Add training rows", "ower folds.n"),
+    ],
+)
+def test_too_few_groups_are_told_with_a_cure_that_works(run, table, changes, cure, no_cure):
+    with pytest.raises(UserError) as error:
+        run(table, **changes)
+    assert cure in str(error.value) and no_cure not in str(error.value), error.value
+
+
 def test_tables_of_few_rows_are_split(run):
     """Each of the twelve strata has a single row: nothing to stratify by."""
     folds, _, _ = run(plain_table(12, ("ocr", "color", "general")), n=4)

@@ -44,7 +44,7 @@ def make_folds(
     if count < n:
         raise UserError(
             f"folds: the {len(table)} training rows of {train} form {count} groups, fewer than folds.n = {n}. "
-            "Lower folds.n or folds.near_distance, or group by less (folds.group_by)."
+            f"{cure_of_few_groups(count, len(table), n, near_distance)}."
         )
     strata = table[["qtype", "answer"]]
     fold_N = deal(strata, groups_N, n, seed)
@@ -63,6 +63,18 @@ def make_folds(
     with atomic_path(folds_out) as partial:
         pd.DataFrame({"id": table["id"], "fold": fold_N, "group": groups_N}).to_parquet(partial, index=False)
     write_json(report_out, report)
+
+
+def cure_of_few_groups(count: int, rows: int, n: int, near_distance: int) -> str:
+    """What helps where `rows` form `count` groups, fewer than `n`: two folds are the fewest there can be."""
+    cures = [f"lower folds.n to {count}"] if count > 1 else []
+    if rows >= n and near_distance:
+        cures.append("lower folds.near_distance")
+    if rows >= n:
+        cures.append("group by less (folds.group_by)")
+    cures.append("add training rows with other images and questions")
+    cure = ", or ".join(cures)
+    return cure[0].upper() + cure[1:]
 
 
 def group_report(groups_N: np.ndarray) -> dict[str, int]:
