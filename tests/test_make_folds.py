@@ -232,8 +232,8 @@ def test_equal_seeds_give_equal_bytes(run, tmp_path):
         (
             table_of([1, 2, 3], [0, 1, 2**60], range(3)),
             {"n": 3, "near_distance": 1},
-            "or lower folds.near_distance",
-            "!",
+            ". Lower folds.near_distance",
+            "folds.n to",
         ),
         (plain_table(2), {"n": 3}, "Lower folds.n to 2, or add training rows", "group by"),
         (plain_table(1), {"n": 2}, "Add training rows", "ower folds.n"),
