@@ -182,6 +182,16 @@ def test_a_bad_setting_stops_before_anything(finished, tmp_path, settings, words
     assert len(last_words(done.stdout).splitlines()) == 1
 
 
+@pytest.mark.parametrize("options", [[], ["--configfile", "mine.yaml"]])
+def test_a_run_in_another_folder_is_told_to_run_in_the_workflow_s(tmp_path, options):
+    """All paths start from there; Snakemake itself would say no more than KeyError."""
+    (tmp_path / "mine.yaml").write_text("orders: all\n")
+    done = snakemake(tmp_path, "-n", "-s", str(ROOT / "Snakefile"), *options)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stdout
+    assert f"Run snakemake in the workflow's folder, {ROOT}, without --directory." in last_words(done.stdout)
+
+
 def begin_demo(folder: Path) -> subprocess.Popen:
     """`make demo` in a process group of its own, as a terminal or a scheduler starts it."""
     with (folder / "printed").open("a") as out:
