@@ -1,14 +1,23 @@
 """vqaflow: from a table of images, questions and four choices to a validated submission. `snakemake help` lists targets."""
 
+from pathlib import Path
+
 from snakemake.utils import min_version
 
 min_version("9.27")
 
 
+if not Path("config.yaml").is_file():
+    raise SystemExit(
+        f"error: {Path.cwd()}: there is no config.yaml here. "
+        f"Run snakemake in the workflow's folder, {workflow.basedir}, without --directory."
+    )
+
+
 configfile: "config.yaml"
 
 
-if (config["hardware"] or {}).get("settings"):  # a profile's keys lie over config.yaml's and under --configfile's
+if (config.get("hardware") or {}).get("settings"):  # a profile's keys lie over config.yaml's and under --configfile's
 
     configfile: config["hardware"]["settings"]
 
