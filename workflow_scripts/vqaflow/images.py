@@ -86,7 +86,7 @@ def inspect_image(path: Path | str, max_pixels: int) -> ImageFacts:
     """
     import imagehash
 
-    with _one_large_image if _declared_pixels(path) > LARGE_PIXELS else nullcontext():
+    with _one_large_image if math.prod(declared_size(path)) > LARGE_PIXELS else nullcontext():
         image, image_format = _decode(path, max_pixels)
         phash = str(imagehash.phash(image))
     width, height = image.size
@@ -99,6 +99,15 @@ def inspect_image(path: Path | str, max_pixels: int) -> ImageFacts:
         what = f"the file is a {image_format} image but is called {suffix or 'nothing'}"
         oddity = ImageProblem("image_extension", what, "It is read as what it is; rename it when convenient", path)
     return ImageFacts(file_digest(path), phash, width, height, oddity)
+
+
+def declared_size(path: Path | str) -> tuple[int, int]:
+    """Width and height by the file's header, before any turning; (0, 0) if that cannot be read."""
+    try:
+        with Image.open(path, formats=list(EXTENSIONS)) as image:
+            return image.size
+    except Exception:  # what is wrong is told by decoding
+        return 0, 0
 
 
 def find_image(name: str, root: Path | str) -> Path:
@@ -191,15 +200,6 @@ def _decode(path: Path | str, max_pixels: float) -> tuple[Image.Image, str]:
     except Exception as error:  # decoders raise whatever a broken file leads them to
         kind = "image_truncated" if "truncated" in str(error).lower() else "image_unreadable"
         raise ImageProblem(kind, f"the image cannot be decoded ({error})", replace, path) from None
-
-
-def _declared_pixels(path: Path | str) -> int:
-    """The image's area by its header; 0 if that cannot be read."""
-    try:
-        with Image.open(path, formats=list(EXTENSIONS)) as image:
-            return image.width * image.height
-    except Exception:  # what is wrong is told by decoding
-        return 0
 
 
 def _check_header(image: Image.Image, max_pixels: float, path: Path | str) -> None:
