@@ -2,11 +2,14 @@
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from polars.exceptions import ComputeError
 
 from vqaflow.closing_line import error_lines
 from vqaflow.files import atomic_folder, atomic_path, write_text
@@ -52,6 +55,22 @@ def fill_disk(file: Path) -> None:
         full.write("x")
 
 
+def fail_as_polars(file: Path) -> None:
+    with atomic_path(file):
+        raise ComputeError("parquet: underlying IO error: No space left on device (os error 28)")
+
+
+def fail_as_torch(file: Path) -> None:
+    with atomic_path(file):
+        raise RuntimeError("[enforce fail at inline_container.cc:671] . unexpected pos 704 vs 598")
+
+
+def fail_as_torch_on_full_disk(file: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=4096))
+        fail_as_torch(file)
+
+
 def refuse(number: int, path: Path):
     raise OSError(number, os.strerror(number), str(path))
 
@@ -65,6 +84,8 @@ def refuse(number: int, path: Path):
         (lambda path: refuse(errno.EACCES, path / ".a.csv.x1.csv"), "out", "it may not be read or written by you"),
         (lambda path: refuse(errno.EROFS, path / "made" / ".a.x1"), "out", "its disk can only be read"),
         (lambda path: refuse(errno.EDQUOT, path), "out", "your share of its disk is used up"),
+        (fail_as_polars, "new", "its disk is full"),
+        (fail_as_torch_on_full_disk, "new", "its disk is full"),
         pytest.param(
             fill_disk, "new", "its disk is full", marks=pytest.mark.skipif(not FULL.exists(), reason="no /dev/full")
         ),
@@ -85,6 +106,7 @@ def test_a_place_that_cannot_be_written_is_one_message(tmp_path, capsys, work, p
 def test_an_unknown_error_of_the_system_keeps_its_traceback(tmp_path, capsys):
     """A network that fails, say, is no file to move out of the way."""
     assert "Traceback" in ended(tmp_path / "a.log", lambda: refuse(errno.ECONNRESET, tmp_path), capsys)
+    assert "Traceback" in ended(tmp_path / "a.log", lambda: fail_as_torch(tmp_path / "new"), capsys)
 
 
 def test_a_log_that_cannot_be_made_is_one_message(tmp_path, capsys):

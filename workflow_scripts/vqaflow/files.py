@@ -13,6 +13,7 @@ from glob import escape
 from pathlib import Path
 
 SECONDS_TO_LEFTOVER = 24 * 3600
+BYTES_OF_FULL_DISK = 2**20  # with less left than this a disk counts as full
 RANDOM = "[a-z0-9_]" * 8  # how tempfile names what it makes; an editor's .name.swp is none of ours
 
 
@@ -31,14 +32,12 @@ def atomic_path(target: Path | str, sweeping: bool = True) -> Iterator[Path]:
     os.close(handle)
     partial = Path(name)
     try:
-        yield partial
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.chmod(0o666 & ~current_umask())
-        os.replace(partial, target)
-    except OSError as error:
-        _name_full_disk(error, target)
-        raise
+        with _naming_full_disk(target):
+            yield partial
+            with partial.open("rb") as file:
+                os.fsync(file.fileno())
+            partial.chmod(0o666 & ~current_umask())
+            os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -53,25 +52,36 @@ def atomic_folder(target: Path | str) -> Iterator[Path]:
     partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
     partial.chmod(0o777 & ~current_umask())
     try:
-        yield partial
-        if target.exists():
-            old = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.old."))
-            os.rename(target, old / target.name)
-            os.rename(partial, target)
-            shutil.rmtree(old)
-        else:
-            os.rename(partial, target)
-    except OSError as error:
-        _name_full_disk(error, target)
-        raise
+        with _naming_full_disk(target):
+            yield partial
+            if target.exists():
+                old = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.old."))
+                os.rename(target, old / target.name)
+                os.rename(partial, target)
+                shutil.rmtree(old)
+            else:
+                os.rename(partial, target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _name_full_disk(error: OSError, target: Path) -> None:
-    """Writing does not know the name of its file, which is a temporary one besides: say which was to be written."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        error.filename = str(target)
+@contextmanager
+def _naming_full_disk(target: Path) -> Iterator[None]:
+    """Have a full disk end in an OSError that names `target`: what is written has a temporary name, or tells none.
+
+    Libraries in Rust tell of a full disk in words, and PyTorch of anything else.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            error.filename = str(target)
+        raise
+    except Exception as error:
+        told = f"os error {errno.ENOSPC}" in str(error)
+        if told or (isinstance(error, RuntimeError) and shutil.disk_usage(target.parent).free < BYTES_OF_FULL_DISK):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from error
+        raise
 
 
 def sweep(folder: Path, pattern: str) -> None:
