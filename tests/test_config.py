@@ -79,8 +79,11 @@ BY_HAND = {
     "make_folds": [],
     "plan": [],
     "prepare_demo": [],
+    "run_trials": [],
+    "score_choices": ["--split", "oof", "--fold", "0"],
     "search_hyperparameters": [],
     "tiny_base": ["--out", "model"],
+    "train_adapter": ["--fold", "0"],
     "write_submission": [],
 }
 

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vqaflow.checkpoints import stop_on_signals
-from vqaflow.config import HpoConfig, load_config, section
-from vqaflow.config_check import check_config
+from vqaflow.config import HpoConfig, checked_config, section
 from vqaflow.files import write_json
 from vqaflow.gpu_lease import lease_gpu
 from vqaflow.progress import log, stage
@@ -63,14 +62,12 @@ def main() -> None:
     """Run one worker by hand."""
     parser = argparse.ArgumentParser(prog="python -m vqaflow.run_trials", description=__doc__)
     parser.add_argument("--config", nargs="+", type=Path, default=[Path("config.yaml")], help="later files override")
-    parser.add_argument("--schema", type=Path, default=Path("schemas/config.schema.yaml"), help="of the configuration")
     parser.add_argument("--worker", type=int, default=0, help="its number: another one for each worker at a time")
     parser.add_argument("--results", type=Path, default=Path("results"), help="the folder of tables and folds")
     arguments = parser.parse_args()
     results = arguments.results
     with stage(None):
-        config = load_config(*arguments.config)
-        check_config(config, arguments.schema)
+        config = checked_config(*arguments.config)
         lease_gpu()  # torch is imported, but has not asked for a GPU yet
         run_trials(
             table=results / "tables" / "train.parquet",

@@ -17,7 +17,7 @@ import pandas as pd
 
 from vqaflow.base_files import adapter_digest, base_digest
 from vqaflow.code_digest import module_digest
-from vqaflow.config import LETTERS, ModelConfig, PromptConfig, ViewConfig, load_config, section
+from vqaflow.config import LETTERS, ModelConfig, PromptConfig, ViewConfig, checked_config, section
 from vqaflow.errors import UserError
 from vqaflow.files import atomic_path, value_digest
 from vqaflow.gpu_lease import lease_gpu
@@ -235,12 +235,13 @@ def main() -> None:
     parser.add_argument("--view", default="original")
     parser.add_argument("--results", type=Path, default=Path("results"), help="the folder of tables and adapters")
     arguments = parser.parse_args()
-    config, split, results = load_config(*arguments.config), arguments.split, arguments.results
-    if arguments.view not in config["views"]:
-        parser.error(f"--view {arguments.view}: the config has {', '.join(config['views'])}")
-    views = config["views"][arguments.view]
+    split, results = arguments.split, arguments.results
     scores = results / "scores" / split / f"fold{arguments.fold}"
     with stage(None):
+        config = checked_config(*arguments.config)
+        if arguments.view not in config["views"]:
+            parser.error(f"--view {arguments.view}: the config has {', '.join(config['views'])}")
+        views = config["views"][arguments.view]
         lease_gpu()  # torch is not imported yet
         score_choices(
             table=results / "tables" / ("train.parquet" if split == "oof" else "test.parquet"),

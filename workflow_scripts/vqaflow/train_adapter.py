@@ -27,7 +27,7 @@ from vqaflow.config import (
     PromptConfig,
     TrainConfig,
     ViewConfig,
-    load_config,
+    checked_config,
     replace_keys,
     section,
 )
@@ -276,8 +276,9 @@ def main() -> None:
     parser.add_argument("--best", type=Path, help="best.yaml of a hyper-parameter search")
     parser.add_argument("--results", type=Path, default=Path("results"), help="the folder of tables and folds")
     arguments = parser.parse_args()
-    config, results = load_config(*arguments.config), arguments.results
+    results = arguments.results
     with stage(None):
+        config = checked_config(*arguments.config)
         lease_gpu()  # torch is imported, but has not asked for a GPU yet
         train_adapter(
             table=results / "tables" / "train.parquet",
