@@ -84,6 +84,7 @@ BY_HAND = {
     "search_hyperparameters": [],
     "tiny_base": ["--out", "model"],
     "train_adapter": ["--fold", "0"],
+    "validate_tables": [],
     "write_submission": [],
 }
 

@@ -18,7 +18,7 @@ import pandas as pd
 import pyarrow
 import pyarrow.parquet
 
-from vqaflow.config import LETTERS, ColumnsConfig, load_config, section
+from vqaflow.config import LETTERS, ColumnsConfig, checked_config, section
 from vqaflow.errors import UserError
 from vqaflow.files import atomic_path
 from vqaflow.images import ImageFacts
@@ -241,7 +241,7 @@ def main() -> None:
         parser.add_argument(f"--{name}-out", type=Path, default=folder / file, help="default: %(default)s")
     arguments = vars(parser.parse_args())
     with stage(None):
-        config = load_config(*arguments.pop("config"))
+        config = checked_config(*arguments.pop("config"))
         data = {key: value for key, value in config["data"].items() if key != "demo"}
         files = {key: Path(data.pop(key)) for key in ("train_csv", "test_csv", "sample_submission", "image_root")}
         validate_tables(**files, **data, normal_form=config["prompt"]["normal_form"], **arguments)
