@@ -11,10 +11,8 @@ demo: .venv/ready
 	@exec 9> .venv/demo.lock; flock --nonblock 9 || { echo "make demo is already running here" >&2; exit 1; }; \
 	export PATH="$(CURDIR)/$(BIN):$$PATH"; locks=.snakemake/locks; \
 	if [ -e $$locks/demo ]; then snakemake --unlock --quiet; fi; \
-	if [ -z "$$(ls -A $$locks 2>/dev/null)" ]; then \
-		(until [ -e $$locks/0.output.lock ]; do sleep 0.1; kill -0 $$$$ || exit; done; : > $$locks/demo) 9>&- 2>/dev/null & \
-	fi; \
-	exec snakemake --cores all --resources gpu=3
+	mkdir -p $$locks; if [ -z "$$(ls -A $$locks)" ]; then : > $$locks/demo; fi; \
+	snakemake --cores all --resources gpu=3; status=$$?; rm -f $$locks/demo; exit $$status
 
 test: .venv/ready lint
 	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile

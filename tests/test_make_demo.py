@@ -13,7 +13,8 @@ import pytest
 
 from workflow_world import ROOT
 
-WAITING = 'rule all:\n    output: "done"\n    shell: "until [ -e go ]; do sleep 0.1; done; touch done"\n'
+WAITING = 'rule all:\n    output: "done"\n    shell: "touch begun; until [ -e go ]; do sleep 0.1; done; touch done"\n'
+LOCK = ".snakemake/locks/0.output.lock"
 SNAKEMAKE = str(Path(sys.executable).with_name("snakemake"))
 
 
@@ -50,7 +51,7 @@ class Demo:
     def kill(self, run: subprocess.Popen) -> None:
         """End a run with all of its jobs, without a chance to say goodbye."""
         os.killpg(run.pid, signal.SIGKILL)
-        run.communicate()
+        run.communicate(timeout=60)
 
     def run(self, *command: str) -> subprocess.CompletedProcess:
         """A command's end and what it printed."""
@@ -71,7 +72,7 @@ def demo(tmp_path: Path) -> Iterator[Demo]:
 
 def test_a_killed_demo_goes_on(demo) -> None:
     """After a crash or a scheduler's SIGKILL the README's one command must do, without a word on locks."""
-    demo.kill(demo.begin("make", "demo", sign=".snakemake/locks/demo"))
+    demo.kill(demo.begin("make", "demo", sign=LOCK))
     assert list((demo.folder / ".snakemake/locks").glob("*.lock"))
     (demo.folder / "go").touch()
     again = demo.run("make", "demo")
@@ -83,17 +84,17 @@ def test_a_killed_demo_goes_on(demo) -> None:
 def test_a_live_run_of_another_terminal_keeps_its_lock(demo, before) -> None:
     """Two runs that write one set of results at the same time would mix them, in silence."""
     if before == "a killed demo":  # of which the user has cleaned up by hand
-        demo.kill(demo.begin("make", "demo", sign=".snakemake/locks/demo"))
+        demo.kill(demo.begin("make", "demo", sign=LOCK))
         assert demo.run(SNAKEMAKE, "--unlock").returncode == 0
     elif before == "a demo that failed":  # at a bad setting
         (demo.folder / "Snakefile").write_text('raise WorkflowError("a bad setting")\n')
         assert demo.run("make", "demo").returncode != 0
         (demo.folder / "Snakefile").write_text(WAITING)
     elif before == "an interrupted demo":
-        run = demo.begin("make", "demo", sign=".snakemake/locks/demo")
+        run = demo.begin("make", "demo", sign="begun")
         os.killpg(run.pid, signal.SIGINT)
-        run.communicate()
-    other = demo.begin(SNAKEMAKE, "--cores", "1", sign=".snakemake/locks/0.output.lock")
+        run.communicate(timeout=60)
+    other = demo.begin(SNAKEMAKE, "--cores", "1", sign=LOCK)
     refused = demo.run("make", "demo")
     assert refused.returncode != 0 and "cannot be locked" in refused.stdout, refused.stdout
     (demo.folder / "go").touch()
@@ -103,7 +104,7 @@ def test_a_live_run_of_another_terminal_keeps_its_lock(demo, before) -> None:
 
 def test_a_second_demo_is_refused(demo) -> None:
     """It must not take the first one's lock for a killed demo's."""
-    first = demo.begin("make", "demo", sign=".snakemake/locks/demo")
+    first = demo.begin("make", "demo", sign=LOCK)
     second = demo.run("make", "demo")
     assert second.returncode != 0 and "make demo is already running here" in second.stdout
     (demo.folder / "go").touch()
