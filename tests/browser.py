@@ -6,6 +6,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,14 @@ FLAGS = (
     "--disable-extensions",
     "--hide-scrollbars",
 )
+# Chromium reads commands from descriptor 3 and answers on 4, which other files may have here.
+LAUNCH = """
+import fcntl, os, sys
+commands, answers = (fcntl.fcntl(int(number), fcntl.F_DUPFD, 10) for number in sys.argv[1:3])
+os.dup2(commands, 3)
+os.dup2(answers, 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 
 class Page:
@@ -155,18 +164,13 @@ def browser(folder: Path) -> Iterator[Page]:
         pytest.skip("no Chromium is installed (Debian: apt-get install chromium fonts-nanum)")
     (child_in, commands), (replies, child_out) = os.pipe(), os.pipe()
 
-    def connect() -> None:  # Chromium reads commands from descriptor 3 and answers on 4
-        spare_in, spare_out = os.dup2(child_in, 20), os.dup2(child_out, 21)
-        os.dup2(spare_in, 3)
-        os.dup2(spare_out, 4)
-
+    launch = [sys.executable, "-c", LAUNCH, str(child_in), str(child_out), command]
     with (folder / "chromium.log").open("wb") as errors:
         process = subprocess.Popen(
-            [command, *FLAGS, f"--user-data-dir={folder / 'profile'}"],
+            [*launch, *FLAGS, f"--user-data-dir={folder / 'profile'}"],
             stdout=errors,
             stderr=errors,
-            close_fds=False,
-            preexec_fn=connect,
+            pass_fds=(child_in, child_out),
         )
     os.close(child_in)
     os.close(child_out)

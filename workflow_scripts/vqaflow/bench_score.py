@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from peft import LoraConfig as PeftLoraConfig
 from peft import get_peft_model
+from transformers import Qwen2VLImageProcessor
 
 from vqaflow.adapters import Adapter, use_adapter
 from vqaflow.base_model import Base
@@ -48,6 +49,7 @@ class ScoredRows(MadeEncoder):
     def __init__(self, made: MadeRows) -> None:
         super().__init__(made)
         self.patches = made.pixels(1)[0]
+        self.image_processor = Qwen2VLImageProcessor()
 
     def pixels(self, image_file: str, view: ViewConfig) -> torch.Tensor:
         """The same patches (h·w, 1176) for each image."""
