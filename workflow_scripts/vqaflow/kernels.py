@@ -69,6 +69,11 @@ class Kernels:
     @classmethod
     def compiled(cls) -> "Kernels":
         """One kernel each for each width, and for any number of tokens."""
+        import torch._inductor.config as inductor  # takes a second: not where nothing is compiled
+
+        # A handful of kernels needs no pool of compiling processes, one a core, which starts up beside the first dozen
+        # of batches and slows them to a quarter of their speed.
+        inductor.compile_threads = 1
         return cls(*map(compiled, (rms_norm, rms_norm_backward, rotate, gated, gated_backward)))
 
 
