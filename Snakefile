@@ -25,6 +25,7 @@ if (config.get("hardware") or {}).get("settings"):  # a profile's keys lie over 
 include: "rules/common.smk"
 include: "rules/prepare_demo.smk"
 include: "rules/data.smk"
+include: "rules/store_base.smk"
 include: "rules/hpo.smk"
 include: "rules/train_adapter.smk"
 include: "rules/score_choices.smk"

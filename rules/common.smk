@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "workflow_scripts"))
 
 from vqaflow.base_files import base_digest
 from vqaflow.code_digest import code_digest
-from vqaflow.config import ModelConfig, in_order, section
+from vqaflow.config import BaseConfig, ModelConfig, entries, in_order, section
 from vqaflow.config_check import check_config, check_files
 from vqaflow.errors import UserError
 from vqaflow.search_space import search_settings
@@ -30,6 +30,7 @@ HELP = """Targets, of your own data: snakemake --configfile my.yaml -- TARGET
   results/tables/train.parquet           check the tables and the images
   results/eda/summary.json               figures of what the data look like
   results/folds.parquet                  leak-free folds
+  results/base/stored.json               the base model, quantised once for all jobs
   results/hpo/best.yaml                  better parameters of training, while hpo.enabled
   results/adapters/fold0                 one fold's adapter
   results/scores/test/fold0/hflip.parquet  one fold's scores of one view
@@ -39,6 +40,7 @@ After a run: snakemake --configfile my.yaml --report results/report.html   every
 FOLDS = range(config["folds"]["n"])
 BASE = base_digest(section(ModelConfig, config["model"]))
 WORKERS = range(config["hpo"]["workers"])
+STORED_BASE = [] if config["model"]["quantization"] == "none" else "results/base/stored.json"
 VIEWS = [name for name, view in config["views"].items() if view.get("enabled", True)]
 
 

@@ -12,6 +12,7 @@ rule run_trials:
     input:
         table="results/tables/train.parquet",
         folds="results/folds.parquet",
+        stored_base=STORED_BASE,
     output:
         trials="results/hpo/workers/worker{worker}.json",
     log:

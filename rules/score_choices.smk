@@ -15,6 +15,7 @@ rule score_choices:
         table=table_of,
         folds=folds_of,
         margins=margins_of,
+        stored_base=STORED_BASE,
     output:
         scores="results/scores/{split}/fold{fold}/{view}.parquet",
     log:

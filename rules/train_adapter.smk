@@ -13,6 +13,7 @@ rule train_adapter:
         table="results/tables/train.parquet",
         folds="results/folds.parquet",
         best=best_of,
+        stored_base=STORED_BASE,
     output:
         # The folder by its name, and in it the files that others depend on: only files have checksums.
         adapter=directory("results/adapters/fold{fold}"),

@@ -37,7 +37,9 @@ def test_a_profile_plans_the_whole_workflow(workflow, name):
     options = [] if name == "default" else ["--profile", f"profiles/{name}"]
     ended = snakemake(workflow, "-n", "--configfile", "mine.yaml", *options)
     assert ended.returncode == 0, ended.stdout
-    assert plan_of(ended.stdout).jobs["train_adapter"] == 3
+    plan = plan_of(ended.stdout)
+    assert plan.jobs["train_adapter"] == 3
+    assert ("store_base" in plan.rules) == (name in ("default", "kaggle-t4x2")), "only where a base may be quantised"
 
 
 @pytest.mark.parametrize("name", WITH_SETTINGS)

@@ -28,7 +28,8 @@ OPTIONS = [
     *("--slurm-no-account", "--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "1"),
     *("--seconds-between-status-checks", "1", "--latency-wait", "5"),
     *("--default-resources", "mem_mb=1000", "runtime=20", "slurm_partition=debug"),
-    *("--set-resources", "train_adapter:mem_mb=3000", "score_choices:mem_mb=3000", "run_trials:mem_mb=3000"),
+    "--set-resources",
+    *(f"{rule}:mem_mb=3000" for rule in ("store_base", "train_adapter", "score_choices", "run_trials")),
     # As in the local run: sums depend on how many threads add.
     *("--set-threads", "train_adapter=1", "score_choices=1", "run_trials=1"),
 ]

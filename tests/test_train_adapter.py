@@ -23,12 +23,12 @@ import tiny_qwen
 from vqaflow import train_adapter as training
 from vqaflow.answer_model import AnswerModel
 from vqaflow.base_model import Base
-from vqaflow.base_store import open_base
 from vqaflow.checkpoints import StopRequest
 from vqaflow.config import TrainConfig, load_config, section
 from vqaflow.errors import NotFinite, OutOfMemory, UserError
 from vqaflow.files import file_digest
 from vqaflow.progress import stage
+from vqaflow.store_base import open_base
 from vqaflow.train_adapter import place, train_adapter
 from vqaflow.training_loop import Trainer
 

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from vqaflow.config import ModelConfig
+from vqaflow.config import BaseConfig
 from vqaflow.errors import UserError
 from vqaflow.files import file_digest, value_digest
 
@@ -14,7 +14,7 @@ WEIGHTS, CONFIG, RUN = "adapter_model.safetensors", "adapter_config.json", "run.
 FUNCTION = ("r", "lora_alpha", "use_rslora")
 
 
-def base_digest(model: ModelConfig) -> str:
+def base_digest(model: BaseConfig) -> str:
     """Which base it is: a hub name with its revision, or the content of a folder.
 
     Of files above 64 MB only size, first and last megabyte are read: enough to tell checkpoints apart, in seconds.

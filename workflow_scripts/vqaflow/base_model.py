@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoProcessor, BitsAndBytesConfig, Qwen2_5_VLForConditionalGeneration
 
-from vqaflow.config import ModelConfig
+from vqaflow.config import BaseConfig
 from vqaflow.errors import UserError
 from vqaflow.vision import use_window_attention
 
@@ -65,7 +65,7 @@ def best_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def compute_dtype(model: ModelConfig, device: torch.device) -> torch.dtype:
+def compute_dtype(model: BaseConfig, device: torch.device) -> torch.dtype:
     """`model.compute_dtype` with auto resolved; refuses bfloat16 where the card only emulates it."""
     if model.compute_dtype == "auto":
         return torch.float16 if device.type == "cuda" else torch.float32
@@ -78,17 +78,17 @@ def compute_dtype(model: ModelConfig, device: torch.device) -> torch.dtype:
     return dtype
 
 
-def quantization(model: ModelConfig, device: torch.device) -> str:
+def quantization(model: BaseConfig, device: torch.device) -> str:
     """`model.quantization` with auto resolved: nf4 on a GPU, none without."""
     if model.quantization == "auto":
         return "nf4" if device.type == "cuda" else "none"
     return model.quantization
 
 
-def load_base(model: ModelConfig, device: torch.device | None = None, stored: Path | None = None) -> Base:
+def load_base(model: BaseConfig, device: torch.device | None = None, stored: Path | None = None) -> Base:
     """Load base and processor from a folder or, by name, the hub; everything frozen, in evaluation mode.
 
-    `stored` is a folder that base_store.py has put the quantised weights in (`base_store.open_base` calls it so).
+    `stored` is a folder that store_base.py has put the quantised weights in (`store_base.open_base` calls it so).
     """
     device = device or best_device()
     try:
@@ -102,7 +102,7 @@ def load_base(model: ModelConfig, device: torch.device | None = None, stored: Pa
     return Base(network, processor, device, compute_dtype(model, device), quantization(model, device))
 
 
-def unloadable(model: ModelConfig, error: Exception) -> UserError:
+def unloadable(model: BaseConfig, error: Exception) -> UserError:
     """What to tell of a base that the library cannot load."""
     return UserError(
         f"config model.base: cannot load {model.base!r} ({str(error).splitlines()[0]}). Give a folder with a "
@@ -110,7 +110,7 @@ def unloadable(model: ModelConfig, error: Exception) -> UserError:
     )
 
 
-def load_network(model: ModelConfig, device: torch.device, stored: Path | None = None) -> Any:
+def load_network(model: BaseConfig, device: torch.device, stored: Path | None = None) -> Any:
     """The frozen Qwen2_5_VLForConditionalGeneration of `load_base`, quantised if the configuration wants it."""
     dtype = compute_dtype(model, device)
     options: dict[str, Any] = {"revision": model.revision} if model.revision else {}

@@ -1,4 +1,4 @@
-"""How long a base takes to load: quantised from its checkpoint each time, or as base_store.py keeps it."""
+"""How long a base takes to load: quantised from its checkpoint each time, or as store_base.py keeps it."""
 
 import gc
 import time
@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from vqaflow.base_model import load_network
-from vqaflow.base_store import save_network
 from vqaflow.config import ModelConfig
 from vqaflow.shapes import Shape, build
+from vqaflow.store_base import save_network
 
 
 def measure_loading(shape: Shape, device: torch.device, folder: Path) -> dict[str, float]:

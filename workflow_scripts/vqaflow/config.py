@@ -20,13 +20,19 @@ QTYPES = ("counting", "color", "ocr", "yesno", "location", "attribute", "general
 
 
 @dataclass(frozen=True)
-class ModelConfig:
-    """`model`: the base model and the one resolution policy for training and scoring."""
+class BaseConfig:
+    """What of `model` says which base it is and how its weights are held."""
 
     base: str
     revision: str | None
     quantization: str
     compute_dtype: str
+
+
+@dataclass(frozen=True)
+class ModelConfig(BaseConfig):
+    """`model`: the base model and the one resolution policy for training and scoring."""
+
     min_pixels: int
     max_pixels: int
 
@@ -164,6 +170,11 @@ def section(kind: type[T], values: Mapping[str, Any]) -> T:
     if missing:
         raise UserError(f"{kind.__name__}: missing key(s) {', '.join(missing)}; add them to the configuration.")
     return kind(**{name: _value(hints[name], value) for name, value in values.items()})
+
+
+def entries(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of `values` that the section `kind` has."""
+    return {f.name: values[f.name] for f in dataclasses.fields(kind) if f.name in values}
 
 
 def _value(hint: Any, value: Any) -> Any:

@@ -181,13 +181,13 @@ def _score(
     `key` is the digest of all that the scores depend on but the machine's precision.
     """
     from vqaflow.adapters import read_adapter, use_adapter  # torch takes seconds: not for what the store has
-    from vqaflow.base_store import open_base
     from vqaflow.encoding import RowEncoder
     from vqaflow.feature_cache import FeatureFolder
     from vqaflow.fused_decoder import FusedDecoder
     from vqaflow.kernels import can_compile
     from vqaflow.parity import check_parity
     from vqaflow.scoring import Scorer
+    from vqaflow.store_base import open_base
 
     adapter = read_adapter(folder)
     base = open_base(task.model, bases)

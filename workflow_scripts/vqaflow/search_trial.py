@@ -18,7 +18,6 @@ import torch
 
 from vqaflow.base_files import base_digest
 from vqaflow.base_model import Base, best_device, compute_dtype, quantization
-from vqaflow.base_store import open_base
 from vqaflow.checkpoints import StopRequest
 from vqaflow.code_digest import module_digest
 from vqaflow.config import HpoConfig, ModelConfig, PromptConfig, TrainConfig, replace_keys, section
@@ -29,6 +28,7 @@ from vqaflow.files import value_digest, write_json
 from vqaflow.lora import add_adapter, trainable
 from vqaflow.parity import decisive_versions
 from vqaflow.search_space import NOT_SEARCHED, Dimension, Report, read_space, starting_point
+from vqaflow.store_base import open_base
 from vqaflow.train_adapter import ROW_FIELDS, VIEW, make_deterministic, place, set_checkpointing, split_rows
 from vqaflow.training_loop import Trainer
 

@@ -18,7 +18,6 @@ import yaml
 
 from vqaflow.base_files import RUN
 from vqaflow.base_model import Base
-from vqaflow.base_store import open_base
 from vqaflow.checkpoints import stop_on_signals
 from vqaflow.code_digest import module_digest
 from vqaflow.config import (
@@ -43,6 +42,7 @@ from vqaflow.orders import IDENTITY
 from vqaflow.parity import base_digest, decisive_versions, package_versions, parity
 from vqaflow.progress import stage
 from vqaflow.store import Store, cached
+from vqaflow.store_base import open_base
 from vqaflow.trackers import require_installed, start_trackers
 from vqaflow.training_loop import Trainer
 from vqaflow.training_plan import log_plan, plan_training, settings_of

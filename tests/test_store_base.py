@@ -1,6 +1,8 @@
 """A quantised base is made once, comes back with the same numbers, and is made anew when it is not whole."""
 
+import json
 import threading
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -8,13 +10,14 @@ import torch
 
 import rows
 import scoring_world
-from vqaflow import base_store
+from vqaflow import store_base
 from vqaflow.base_model import Base
-from vqaflow.config import ModelConfig
+from vqaflow.config import BaseConfig, ModelConfig, entries
 from vqaflow.errors import UserError
 from vqaflow.fused_decoder import FusedDecoder
 
 CPU = torch.device("cpu")
+AUTO = {"quantization": "auto", "compute_dtype": "auto"}
 
 
 @pytest.fixture(scope="module")
@@ -28,14 +31,20 @@ def model(tmp_path_factory) -> ModelConfig:
 def loads(monkeypatch) -> list[Path | None]:
     """Where each load took its weights from: a folder of the store, or None for the checkpoint itself."""
     seen: list[Path | None] = []
-    real = base_store.load_base
+    real = store_base.load_base
 
     def noted(model: ModelConfig, device: torch.device, stored: Path | None = None) -> Base:
         seen.append(stored)
         return real(model, device, stored)
 
-    monkeypatch.setattr(base_store, "load_base", noted)
+    monkeypatch.setattr(store_base, "load_base", noted)
     return seen
+
+
+@pytest.fixture
+def no_gpu(monkeypatch) -> None:
+    """Wherever the tests run."""
+    monkeypatch.setattr(store_base, "best_device", lambda: CPU)
 
 
 def weights(base: Base) -> list[torch.Tensor]:
@@ -48,36 +57,63 @@ def weights(base: Base) -> list[torch.Tensor]:
 
 def test_a_stored_base_has_the_numbers_of_a_quantised_one(model, loads, tmp_path) -> None:
     """Every later job computes with the same weights as the first."""
-    first = base_store.open_base(model, tmp_path, CPU)
-    again = base_store.open_base(model, tmp_path, CPU)
+    first = store_base.open_base(model, tmp_path, CPU)
+    again = store_base.open_base(model, tmp_path, CPU)
     assert loads[0] is None and loads[1].parent == tmp_path
     for ours, theirs in zip(weights(again), weights(first), strict=True):
         assert torch.equal(ours, theirs)
     assert not any(weight.requires_grad for weight in again.qwen.parameters())
 
 
+def test_the_rule_spares_every_job_the_quantising(model, loads, no_gpu, tmp_path) -> None:
+    """Else each fold, view and trial would read the whole checkpoint; told is the folder that they take it from."""
+    bases, told = tmp_path / "base", tmp_path / "base" / "stored.json"
+    settings = entries(BaseConfig, asdict(model))
+    store_base.store_base(settings, bases, told)
+    written = told.read_bytes()
+    folder = bases / json.loads(written)["folder"]
+    assert store_base.is_whole(folder)
+    store_base.store_base(settings, bases, told)
+    assert told.read_bytes() == written
+    store_base.open_base(model, bases)
+    assert loads == [None, folder], "quantised once, and not loaded to find out that it is there"
+
+
+def test_the_rule_says_that_nothing_is_quantised_here(model, loads, no_gpu, tmp_path) -> None:
+    """`auto` without a GPU: a folder of quantised weights would be disk for nothing."""
+    told = tmp_path / "stored.json"
+    store_base.store_base({"base": model.base, "revision": None} | AUTO, tmp_path / "base", told)
+    assert json.loads(told.read_text()) == {
+        "base": model.base,
+        "quantization": "none",
+        "compute_dtype": "torch.float32",
+        "folder": None,
+    }
+    assert not (tmp_path / "base").exists() and not loads
+
+
 def test_a_damaged_stored_base_is_made_anew(model, loads, tmp_path) -> None:
     """A copy that lost bytes must not be scored with."""
-    base_store.open_base(model, tmp_path, CPU)
+    store_base.open_base(model, tmp_path, CPU)
     (folder,) = (p for p in tmp_path.iterdir() if p.is_dir())
     file = max(folder.iterdir(), key=lambda p: p.stat().st_size)
     file.write_bytes(file.read_bytes()[:-1])
-    base_store.open_base(model, tmp_path, CPU)
+    store_base.open_base(model, tmp_path, CPU)
     assert loads == [None, None]
-    assert base_store.is_whole(folder)
+    assert store_base.is_whole(folder)
 
 
 def test_other_content_or_precision_is_another_base(model, tmp_path) -> None:
     """Weights changed under the same path must not be mistaken for the quantised ones."""
-    name = base_store.stored_name(model, torch.float16)
+    name = store_base.stored_name(model, torch.float16)
     other = scoring_world.save_base(tmp_path / "other", seed=5)
-    assert base_store.stored_name(rows.model_config(base=str(other)), torch.float16) != name
-    assert base_store.stored_name(model, torch.bfloat16) != name
+    assert store_base.stored_name(rows.model_config(base=str(other)), torch.float16) != name
+    assert store_base.stored_name(model, torch.bfloat16) != name
 
 
 def test_jobs_that_start_together_quantise_once(model, loads, tmp_path) -> None:
     """Two folds on two GPUs would else both read the whole checkpoint."""
-    jobs = [threading.Thread(target=base_store.open_base, args=(model, tmp_path, CPU)) for _ in range(3)]
+    jobs = [threading.Thread(target=store_base.open_base, args=(model, tmp_path, CPU)) for _ in range(3)]
     for job in jobs:
         job.start()
     for job in jobs:
@@ -88,7 +124,7 @@ def test_jobs_that_start_together_quantise_once(model, loads, tmp_path) -> None:
 def test_an_unquantised_base_takes_no_disk(model, tmp_path) -> None:
     """The demo on a CPU, and large cards with model.quantization none, read the checkpoint as it is."""
     plain = rows.model_config(base=model.base, quantization="none")
-    assert base_store.open_base(plain, tmp_path, CPU).quantization == "none"
+    assert store_base.open_base(plain, tmp_path, CPU).quantization == "none"
     assert not list(tmp_path.iterdir())
 
 
@@ -98,8 +134,8 @@ def test_a_full_disk_costs_time_but_no_result(model, tmp_path, monkeypatch) -> N
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(base_store, "write_json", full)
-    assert base_store.open_base(model, tmp_path, CPU).quantization == "nf4"
+    monkeypatch.setattr(store_base, "write_json", full)
+    assert store_base.open_base(model, tmp_path, CPU).quantization == "nf4"
     assert not [p for p in tmp_path.iterdir() if p.is_dir()]
 
 
@@ -111,5 +147,5 @@ def test_a_file_system_without_locks_is_named_with_its_cure(model, loads, tmp_pa
 
     monkeypatch.setattr("fcntl.flock", refuse)
     with pytest.raises(UserError, match=r"\.lock: its file system has no locks .*jobs that share it.* option flock"):
-        base_store.open_base(model, tmp_path, CPU)
+        store_base.open_base(model, tmp_path, CPU)
     assert not loads, "what cannot be kept for the others must not be read for minutes first"

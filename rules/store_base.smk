@@ -1,0 +1,31 @@
+"""The base model, quantised once for all jobs.
+
+In:  the base model
+Out: results/base/: a folder of quantised weights, named by what they depend on, and stored.json, which names it
+
+Part of the DAG unless model.quantization is none. The jobs that load a base wait for it here and look for its folder
+themselves: on a machine that quantises otherwise, or after the folder was deleted, the first of them makes it anew.
+(Nobody should mark stored.json `ancient`: Snakemake then overlooks all other reasons to rerun what comes after it.)
+"""
+
+
+rule store_base:
+    output:
+        stored="results/base/stored.json",
+    log:
+        "results/logs/store_base.log",
+    benchmark:
+        "results/benchmarks/store_base.tsv"
+    conda:
+        "../envs/vqaflow.yaml"
+    threads: 1
+    resources:
+        gpu=1,
+    params:
+        base=BASE,
+        model=entries(BaseConfig, config["model"]),
+        code=code_of("store_base"),
+    message:
+        "Quantising the base model once for all jobs"
+    script:
+        "../workflow_scripts/store_base.py"
