@@ -314,10 +314,12 @@ def free(bench: Bench) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print the tables, and write them."""
     parser = argparse.ArgumentParser(prog="python -m vqaflow.bench score", description=__doc__)
-    parser.add_argument("--shape", choices=SHAPES, default="7b", help="a published shape; tiny for a CPU")
+    parser.add_argument(
+        "--shape", choices=SHAPES, default="7b", help="a published shape, or tiny, the demo's, for a CPU"
+    )
     parser.add_argument("--rows", type=int, default=64, help="rows scored by each adapter")
     parser.add_argument(
-        "--batch-tokens", type=int, default=18432, help="tokens in a pass (hardware.score_batch_tokens)"
+        "--batch-tokens", type=int, help="tokens in a pass (hardware.score_batch_tokens); 18432 on a GPU, 4096 without"
     )
     parser.add_argument(
         "--load", type=Path, help="also write a checkpoint of this shape to a folder and time loading it"
@@ -326,7 +328,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     settings = parser.parse_args(arguments)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
-    bench = Bench(settings.shape, device, settings.rows, settings.batch_tokens)
+    batch_tokens = settings.batch_tokens or (18432 if device.type == "cuda" else 4096)
+    bench = Bench(settings.shape, device, settings.rows, batch_tokens)
     print(f"matrix products reach {bench.ceiling / 1e12:.3g} TFLOP/s; one row has {bench.made}\n", flush=True)
     measure_all(bench)
     results = {

@@ -158,7 +158,9 @@ class Bench:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print the table, and write it."""
     parser = argparse.ArgumentParser(prog="python -m vqaflow.bench train", description=__doc__)
-    parser.add_argument("--shape", choices=SHAPES, default="7b", help="a published shape; tiny for a CPU")
+    parser.add_argument(
+        "--shape", choices=SHAPES, default="7b", help="a published shape, or tiny, the demo's, for a CPU"
+    )
     parser.add_argument("--batch", type=int, default=4, help="rows in a pass")
     parser.add_argument("--only", nargs="*", default=["seed", "trl", "ours", "checks"], help="which recipes to run")
     parser.add_argument("--json", type=Path, help="write all figures to this file")

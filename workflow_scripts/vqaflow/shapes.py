@@ -33,6 +33,7 @@ class Shape:
     vision_depth: int = 32
     vision_heads: int = 16
     full_attention: tuple[int, ...] = (7, 15, 23, 31)
+    window: int = 112
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "Shape":
@@ -51,6 +52,7 @@ class Shape:
             vision["depth"],
             vision["num_heads"],
             tuple(vision["fullatt_block_indexes"]),
+            vision["window_size"],
         )
 
     @property
@@ -104,7 +106,7 @@ class Shape:
                 "num_heads": self.vision_heads,
                 "out_hidden_size": self.hidden,
                 "fullatt_block_indexes": list(self.full_attention),
-                "window_size": 112,
+                "window_size": self.window,
             },
             tie_word_embeddings=self.tied,
             image_token_id=self.vocabulary - 9,
@@ -117,7 +119,7 @@ class Shape:
 SHAPES = {
     "7b": Shape(3584, 18944, 28, 28, 4, 152064, False),
     "3b": Shape(2048, 11008, 36, 16, 2, 151936, True),
-    "tiny": Shape(128, 256, 4, 8, 2, 512, True, 64, 128, 4, 4, (1, 3)),
+    "tiny": Shape(128, 384, 6, 4, 2, 1863, False, 128, 320, 4, 4, (1, 3), 56),  # the demo's base, in assets/
 }
 
 
