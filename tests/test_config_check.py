@@ -80,6 +80,16 @@ def test_a_mistake_is_named_with_its_cure(key, value, words):
     assert all(word in message for word in words), message
 
 
+@pytest.mark.parametrize("orders", ["identity", 1])
+@pytest.mark.parametrize("ensemble", [{"order_pooling": "prior"}, {"recipe": "prior+mean"}])
+def test_a_prior_of_one_order_is_refused_before_the_training(orders, ensemble):
+    """Else the run would end after its GPU hours, at the ensemble, which cannot tell it either."""
+    config = changed("orders", orders)
+    config["ensemble"] |= ensemble
+    assert "ensemble: a position prior cannot be told from one choice order" in problems(config)
+    check_config(config | {"orders": "cyclic"}, SCHEMA)
+
+
 def test_every_recipe_may_be_named():
     """A pooling that the schema forgets could not be kept, although a run has chosen it."""
     names = [Recipe(orders, pooling).name for orders in ORDER_POOLINGS for pooling in POOLS]

@@ -178,6 +178,10 @@ def _cross_checks(config: Mapping[str, Any]) -> Iterator[str]:
         yield f"data.columns: {name!r} stands for two things. Name each column once."
     for kind, template in config["prompt"]["templates"].items():
         yield from _template_problems(f"prompt.templates.{kind}", template)
+    ensemble = config["ensemble"]
+    asked_for_prior = ensemble["order_pooling"] == "prior" or ensemble["recipe"].startswith("prior+")
+    if asked_for_prior and config["orders"] in ("identity", 1):
+        yield "ensemble: a position prior cannot be told from one choice order. Set orders to cyclic, or use geometric."
     yield from _view_problems(config["views"], model)
     yield from _tracker_problems(config["train"]["trackers"])
 
