@@ -118,8 +118,8 @@ def test_the_results_are_those_of_a_local_run(run, tmp_path_factory):
 
 
 def test_every_job_went_through_the_queue(run):
-    """Those that do the work, and each in a job of its own: 14 and the one that was cancelled."""
-    assert run.states() == ["CANCELLED", *["COMPLETED"] * 14]
+    """Those that do the work, and each in a job of its own: 15 and the one that was cancelled."""
+    assert run.states() == ["CANCELLED", *["COMPLETED"] * 15]
     queue = "\n".join(run.queue)
     assert "RUNNING rule_train_adapter" in queue and "PENDING rule_" in queue
 
@@ -134,7 +134,7 @@ def test_a_cancelled_training_is_retried_and_resumes(run):
 def test_the_logs_are_collected(run):
     """SLURM's own files, one a job, beside the stages' logs."""
     kept = list((run.folder / "results/logs/slurm").rglob("*.log"))
-    assert len(kept) == 15
+    assert len(kept) == 16
     assert any("going on from step" in path.read_text(encoding="utf-8") for path in kept)
 
 
