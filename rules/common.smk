@@ -30,7 +30,7 @@ HELP = """Targets, of your own data: snakemake --configfile my.yaml -- TARGET
   results/tables/train.parquet           check the tables and the images
   results/eda/summary.json               figures of what the data look like
   results/folds.parquet                  leak-free folds
-  results/base/stored.json               the base model, quantised once for all jobs
+  results/base.json                      the base model, quantised once for all jobs
   results/hpo/best.yaml                  better parameters of training, while hpo.enabled
   results/adapters/fold0                 one fold's adapter
   results/scores/test/fold0/hflip.parquet  one fold's scores of one view
@@ -40,7 +40,7 @@ After a run: snakemake --configfile my.yaml --report results/report.html   every
 FOLDS = range(config["folds"]["n"])
 BASE = base_digest(section(ModelConfig, config["model"]))
 WORKERS = range(config["hpo"]["workers"])
-STORED_BASE = [] if config["model"]["quantization"] == "none" else "results/base/stored.json"
+STORED_BASE = [] if config["model"]["quantization"] == "none" else "results/base.json"
 VIEWS = [name for name, view in config["views"].items() if view.get("enabled", True)]
 
 

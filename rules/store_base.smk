@@ -1,17 +1,18 @@
 """The base model, quantised once for all jobs.
 
 In:  the base model
-Out: results/base/: a folder of quantised weights, named by what they depend on, and stored.json, which names it
+Out: a folder of quantised weights in results/base/, named by what they depend on, and results/base.json, which names it
 
 Part of the DAG unless model.quantization is none. The jobs that load a base wait for it here and look for its folder
-themselves: on a machine that quantises otherwise, or after the folder was deleted, the first of them makes it anew.
-(Nobody should mark stored.json `ancient`: Snakemake then overlooks all other reasons to rerun what comes after it.)
+themselves: on a machine that quantises otherwise, or after results/base/ was deleted, the first of them makes it anew.
+So base.json stands beside that folder: were it lost with it, all jobs would run again. (Marked `ancient`, it would have
+Snakemake overlook all other reasons to rerun what comes after it.)
 """
 
 
 rule store_base:
     output:
-        stored="results/base/stored.json",
+        stored="results/base.json",
     log:
         "results/logs/store_base.log",
     benchmark:

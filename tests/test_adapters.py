@@ -124,12 +124,42 @@ def test_files_that_are_missing_or_damaged_are_named(folder, tmp_path) -> None:
         read_adapter(copy)
 
 
-def test_only_plain_lora_is_scored(folder, tmp_path) -> None:
-    """DoRA's weights merged as LoRA's would be another function."""
-    copy = damaged(folder, tmp_path / "dora", lambda tensors: None)
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("use_dora", True),
+        ("rank_pattern", {"q_proj": 8}),
+        ("alpha_pattern", {"q_proj": 8}),
+        ("bias", "all"),
+        ("init_lora_weights", "pissa"),
+        ("alora_invocation_tokens", [1]),
+    ],
+)
+def test_only_plain_lora_is_scored(folder, tmp_path, key, value) -> None:
+    """DoRA's weights merged as LoRA's would be another function; PiSSA's belong to another base."""
+    copy = damaged(folder, tmp_path / "copy", lambda tensors: None)
     file = copy / "adapter_config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"use_dora": True}))
-    with pytest.raises(UserError, match="use_dora = True"):
+    file.write_text(json.dumps(json.loads(file.read_text()) | {key: value}))
+    with pytest.raises(UserError, match=f"{key} = "):
+        read_adapter(copy)
+
+
+def test_rank_stabilised_scaling_is_pefts(folder, tmp_path) -> None:
+    """alpha over the root of r, not over r: half of an adapter's weight at rank 4."""
+    copy = damaged(folder, tmp_path / "copy", lambda tensors: None)
+    file = copy / "adapter_config.json"
+    settings = json.loads(file.read_text())
+    file.write_text(json.dumps(settings | {"use_rslora": True}))
+    assert read_adapter(copy).scaling == settings["lora_alpha"] / settings["r"] ** 0.5
+    assert read_adapter(folder / "adapter").scaling == settings["lora_alpha"] / settings["r"]
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"r": "x", "lora_alpha": 1}'])
+def test_a_configuration_that_is_none_is_named(folder, tmp_path, text) -> None:
+    """A file that another tool wrote must not end in a traceback."""
+    copy = damaged(folder, tmp_path / "copy", lambda tensors: None)
+    (copy / "adapter_config.json").write_text(text)
+    with pytest.raises(UserError, match=r"adapter_config\.json: damaged"):
         read_adapter(copy)
 
 

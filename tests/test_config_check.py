@@ -62,7 +62,7 @@ def test_the_shipped_configuration_has_no_mistake():
         ("views.original.enabled", False, ["views.original"]),
         ("views.original.flip", True, ["views.original"]),
         ("views.fine.when", "margin > 0.3", ["views.fine.when", "margin < 0.3"]),
-        ("views.fine.max_pixels", 10000, ["views.fine: min_pixels 12544 is above max_pixels 10000"]),
+        ("views.fine.max_pixels", 10000, ["views.fine: min_pixels 50176 is above max_pixels 10000"]),
         ("model.min_pixels", 60000, ["model.min_pixels: 60000 is above"]),
         ("data.columns.answer", "question", ["data.columns: 'question' stands for two things"]),
         ("prompt.templates.ocr", "{question} {choices}", ["prompt.templates.ocr", "at the start of a line"]),

@@ -129,7 +129,26 @@ def other_release(world: World, monkeypatch) -> None:
     monkeypatch.setattr(feature_cache, "decisive_versions", lambda: versions)
 
 
-@pytest.mark.parametrize("change", [other_code, other_tower_code, other_processor, other_release])
+def other_limits(world: World, monkeypatch) -> None:
+    """A view, or a model's setting, with more pixels."""
+    monkeypatch.setattr(world.encoder, "pixel_limits", lambda view: (784, 99 * 784))
+
+
+def other_precision(world: World, monkeypatch) -> None:
+    """The same base on a machine that computes in float16."""
+    monkeypatch.setattr(world.base, "dtype", torch.float16)
+
+
+def other_tower(world: World, monkeypatch) -> None:
+    """Another base, whose tower has other weights."""
+    norm = world.base.visual.blocks[0].norm1
+    monkeypatch.setattr(norm, "weight", torch.nn.Parameter(norm.weight.detach() * 1.5))
+
+
+CHANGES = [other_code, other_tower_code, other_processor, other_release, other_limits, other_precision, other_tower]
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_features_of_other_makers_are_never_read(world, tmp_path, monkeypatch, change) -> None:
     """Scores would be those of older pixels, in silence, for as long as the features lie there."""
     monkeypatch.setattr(feature_cache, "module_digest", lambda name: name)

@@ -14,13 +14,14 @@ import pandas as pd
 import pytest
 import torch
 from peft import PeftModel
+from PIL import Image
 
 import rows
 import scoring_world
 from vqaflow import feature_stream, parity
 from vqaflow import score_choices as stage_module
 from vqaflow.base_model import load_base
-from vqaflow.config import ModelConfig, section
+from vqaflow.config import ModelConfig, ViewConfig, section
 from vqaflow.encoding import RowEncoder
 from vqaflow.errors import UserError
 from vqaflow.orders import inverse
@@ -140,6 +141,50 @@ def test_flip_leaves_unsafe_and_unusable_rows_out(world, original, tmp_path) -> 
     assert np.abs(flipped[LOGITS].to_numpy() - same[LOGITS].to_numpy()).max() > 1e-3
 
 
+def test_a_view_leaves_out_the_images_that_it_would_not_resize(world, tmp_path) -> None:
+    """The same pixels scored as a second view would count these rows twice in the pool, and cost the time again."""
+    settings = section(ModelConfig, world.model)
+    encoder = RowEncoder(load_base(settings).processor, settings, rows.prompt_config())
+    sizes = world.table[["width", "height"]].itertuples(index=False)
+    grids = {
+        row_id: encoder.grid_of(*size, rows.VIEW)[1:] for row_id, size in zip(world.table["id"], sizes, strict=True)
+    }
+    areas = {row_id: high * wide for row_id, (high, wide) in grids.items()}
+    limit = sorted(areas.values())[len(areas) // 2] * 14 * 14
+    scores = scored(world, tmp_path, views={"max_pixels": limit}, view="coarse")
+    left = set(scores["id"])
+    assert left == {row_id for row_id, area in areas.items() if area * 14 * 14 > limit}
+    assert left and left != set(areas)
+
+
+def test_hflip_swaps_left_and_right(world, tmp_path) -> None:
+    """Upside down it would be a view that no photograph shows, and scores would suffer in silence."""
+    settings = section(ModelConfig, world.model)
+    encoder = RowEncoder(load_base(settings).processor, settings, rows.prompt_config())
+    file = Path(world.table["image_file"][0])
+    mirrored = tmp_path / "mirrored.png"
+    Image.fromarray(np.ascontiguousarray(np.asarray(Image.open(file).convert("RGB"))[:, ::-1])).save(mirrored)
+    seen, wanted = encoder.pixels(file, ViewConfig(flip=True)), encoder.pixels(mirrored, ViewConfig())
+    # What lies left and right in a patch depends on where the resizer's filter begins.
+    assert (seen - wanted).abs().mean() < 0.02 * (encoder.pixels(file, ViewConfig()) - wanted).abs().mean()
+
+
+def test_a_pass_that_does_not_fit_is_halved_and_gives_each_row_its_own(world, original, tmp_path, monkeypatch) -> None:
+    """Halves joined the wrong way round would give rows each other's scores."""
+    from vqaflow.scoring import Scorer
+
+    real = Scorer._letter_logits
+
+    def short_of_memory(self, batch, features):
+        if len(batch) > 1:
+            raise torch.OutOfMemoryError
+        return real(self, batch, features)
+
+    monkeypatch.setattr(Scorer, "_letter_logits", short_of_memory)
+    halved = scored(world, tmp_path)
+    np.testing.assert_allclose(halved[LOGITS], original[LOGITS], atol=1e-4)
+
+
 def test_when_scores_only_small_margins(world, original, tmp_path) -> None:
     """The fine view costs many tokens: only the rows that need it get it."""
     original.to_parquet(tmp_path / "original.parquet")
@@ -245,7 +290,7 @@ def test_equal_inputs_are_scored_once(world, tmp_path, monkeypatch) -> None:
     """Going back to an earlier configuration, or an adapter trained again to the same bytes, takes seconds."""
     from vqaflow.scoring import Scorer
 
-    store = {"path": str(tmp_path / "store"), "gb": 1}
+    store, arguments = {"path": str(tmp_path / "store"), "gb": 1}, world.arguments()
     first = scored(world, tmp_path / "first", store=store)
 
     def never(*_: object) -> None:
@@ -254,10 +299,17 @@ def test_equal_inputs_are_scored_once(world, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(Scorer, "score", never)
     again = scored(world, tmp_path / "again", store=store, batch_tokens=64)
     pd.testing.assert_frame_equal(again, first, check_exact=True)
-    for change in ({"orders": "identity"}, {"views": {"flip": True}, "view": "hflip"}, {"fold": 1}):
-        folds = {"folds": world.folder / "folds.parquet"} if "fold" in change else {}
-        with pytest.raises(AssertionError, match="scored again"):
-            scored(world, tmp_path / "changed", store=store, **change, **folds)
+    changes = [
+        {"orders": "identity"},
+        {"views": {"flip": True}, "view": "hflip"},
+        {"views": {"min_pixels": 200 * 200, "max_pixels": 250 * 250}, "view": "fine"},
+        {"fold": 1, "folds": world.folder / "folds.parquet"},
+        {"prompt": arguments["prompt"] | {"system": "Answer otherwise."}},
+        {"model": arguments["model"] | {"max_pixels": 112 * 112}},
+    ]
+    for change in changes:
+        with pytest.raises((AssertionError, UserError), match=r"scored again|the adapter was trained with"):
+            scored(world, tmp_path / "changed", store=store, **change)
 
 
 @pytest.mark.parametrize("package", ["transformers", "qwen-vl-utils"])

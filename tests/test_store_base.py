@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import rows
 import scoring_world
-from vqaflow import store_base
+from vqaflow import base_files, store_base
 from vqaflow.base_model import Base
 from vqaflow.config import BaseConfig, ModelConfig, entries
 from vqaflow.errors import UserError
+from vqaflow.files import current_umask
 from vqaflow.fused_decoder import FusedDecoder
 
 CPU = torch.device("cpu")
@@ -67,7 +69,7 @@ def test_a_stored_base_has_the_numbers_of_a_quantised_one(model, loads, tmp_path
 
 def test_the_rule_spares_every_job_the_quantising(model, loads, no_gpu, tmp_path) -> None:
     """Else each fold, view and trial would read the whole checkpoint; told is the folder that they take it from."""
-    bases, told = tmp_path / "base", tmp_path / "base" / "stored.json"
+    bases, told = tmp_path / "base", tmp_path / "base.json"
     settings = entries(BaseConfig, asdict(model))
     store_base.store_base(settings, bases, told)
     written = told.read_bytes()
@@ -81,7 +83,7 @@ def test_the_rule_spares_every_job_the_quantising(model, loads, no_gpu, tmp_path
 
 def test_the_rule_says_that_nothing_is_quantised_here(model, loads, no_gpu, tmp_path) -> None:
     """`auto` without a GPU: a folder of quantised weights would be disk for nothing."""
-    told = tmp_path / "stored.json"
+    told = tmp_path / "base.json"
     store_base.store_base({"base": model.base, "revision": None} | AUTO, tmp_path / "base", told)
     assert json.loads(told.read_text()) == {
         "base": model.base,
@@ -105,10 +107,61 @@ def test_a_damaged_stored_base_is_made_anew(model, loads, tmp_path) -> None:
 
 def test_other_content_or_precision_is_another_base(model, tmp_path) -> None:
     """Weights changed under the same path must not be mistaken for the quantised ones."""
-    name = store_base.stored_name(model, torch.float16)
-    other = scoring_world.save_base(tmp_path / "other", seed=5)
-    assert store_base.stored_name(rows.model_config(base=str(other)), torch.float16) != name
-    assert store_base.stored_name(model, torch.bfloat16) != name
+    here = rows.model_config(base=str(scoring_world.save_base(tmp_path)))
+    name = store_base.stored_name(here, torch.float16)
+    assert store_base.stored_name(model, torch.float16) == name, "the same weights at another path are the same base"
+    assert store_base.stored_name(here, torch.bfloat16) != name
+    scoring_world.save_base(tmp_path, seed=5)
+    assert store_base.stored_name(here, torch.float16) != name
+
+
+def test_every_tensor_of_a_large_checkpoint_tells_it_apart(tmp_path, monkeypatch) -> None:
+    """A LoRA merged into a base, under its old path, leaves the file's size, start and end as they were."""
+    monkeypatch.setattr(base_files, "WHOLE_FILE_BYTES", 1000)
+    monkeypatch.setattr(base_files, "SAMPLES", 1)
+    drawn = torch.Generator().manual_seed(1)
+    tensors = {f"layers.{i}.weight": torch.randn(300, 40, generator=drawn) for i in range(6)}
+    tensors["norm.weight"] = torch.randn(7, generator=drawn)
+    seen = set()
+    for changed in (None, *tensors):
+        shifted = {name: value + 1e-3 * (name == changed) for name, value in tensors.items()}
+        save_file(shifted, tmp_path / "model.safetensors")
+        seen.add(base_files.base_digest(rows.model_config(base=str(tmp_path))))
+    assert len(seen) == 8
+
+
+def test_older_checkpoints_are_told_apart_as_well(tmp_path) -> None:
+    """pytorch_model.bin holds the weights where there is no safetensors file."""
+    digests = set()
+    for content in (b"one", b"two"):
+        (tmp_path / "pytorch_model.bin").write_bytes(content)
+        digests.add(base_files.base_digest(rows.model_config(base=str(tmp_path))))
+    assert len(digests) == 2
+
+
+@pytest.mark.parametrize("quantization", ["none", "nf4"])
+def test_a_checkpoint_that_cannot_be_used_is_named_with_its_cure(model, tmp_path, quantization) -> None:
+    """A download that broke off, and a base that somebody has quantised already."""
+    folder = scoring_world.save_base(tmp_path / "base")
+    settings = rows.model_config(base=str(folder), quantization=quantization)
+    weights = folder / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-9])
+    with pytest.raises(UserError, match=r"config model\.base: cannot load"):
+        store_base.open_base(settings, tmp_path / "bases", CPU)
+    weights.write_bytes(whole)
+    config = json.loads((folder / "config.json").read_text())
+    quantized = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+    (folder / "config.json").write_text(json.dumps(config | {"quantization_config": quantized}))
+    with pytest.raises(UserError, match="is quantised already. Give the checkpoint it was made from"):
+        store_base.open_base(settings, tmp_path / "bases", CPU)
+
+
+def test_others_may_read_what_is_stored(model, tmp_path) -> None:
+    """On a cluster's shared disk: the library writes weights for their owner alone."""
+    store_base.open_base(model, tmp_path, CPU)
+    (folder,) = (p for p in tmp_path.iterdir() if p.is_dir())
+    assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {0o666 & ~current_umask()}
 
 
 def test_jobs_that_start_together_quantise_once(model, loads, tmp_path) -> None:

@@ -19,9 +19,24 @@ from vqaflow.errors import UserError
 from vqaflow.fused_decoder import FusedDecoder, Projection
 
 PREFIX = "base_model.model."
-# PEFT settings that would make the adapter another function than W + scaling·B·A, with the values that do not.
-PLAIN = {"peft_type": "LORA", "use_dora": False, "bias": "none", "modules_to_save": None, "fan_in_fan_out": False}
-PLAIN_EMPTY = ("rank_pattern", "alpha_pattern", "layer_replication", "trainable_token_indices", "target_parameters")
+# PEFT settings that would make the adapter another function than W + scaling·B·A, with the values that do not (the
+# first is PEFT's own). PiSSA, OLoRA and other beginnings train against another base than the one that is loaded.
+PLAIN = {
+    "peft_type": ("LORA",),
+    "use_dora": (False,),
+    "bias": ("none",),
+    "modules_to_save": (None,),
+    "fan_in_fan_out": (False,),
+    "init_lora_weights": (True, False, "gaussian"),
+}
+PLAIN_EMPTY = (
+    "rank_pattern",
+    "alpha_pattern",
+    "layer_replication",
+    "trainable_token_indices",
+    "target_parameters",
+    "alora_invocation_tokens",
+)
 
 
 @dataclass(frozen=True)
@@ -40,7 +55,7 @@ def read_adapter(folder: Path | str) -> Adapter:
     """
     folder = Path(folder)
     config = adapter_config(folder)
-    unusual = [key for key, plain in PLAIN.items() if config.get(key, plain) != plain]
+    unusual = [key for key, plain in PLAIN.items() if config.get(key, plain[0]) not in plain]
     unusual += [key for key in PLAIN_EMPTY if config.get(key)]
     if unusual:
         raise UserError(f"{folder / CONFIG}: {unusual[0]} = {config[unusual[0]]!r}. Only plain LoRA can be scored.")

@@ -1,14 +1,18 @@
 """Which base model and which adapter it is, told from their files without loading them."""
 
+import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from vqaflow.config import BaseConfig
 from vqaflow.errors import UserError
 from vqaflow.files import file_digest, value_digest
 
-SUFFIXES = {".json", ".safetensors", ".jinja", ".txt"}
+SUFFIXES = {".json", ".safetensors", ".bin", ".jinja", ".txt"}
 WHOLE_FILE_BYTES = 64 * 2**20
+SAMPLE_BYTES, SAMPLES = 2048, 4096
 WEIGHTS, CONFIG, RUN = "adapter_model.safetensors", "adapter_config.json", "run.json"
 # What of an adapter's configuration says which function its weights are.
 FUNCTION = ("r", "lora_alpha", "use_rslora")
@@ -17,7 +21,8 @@ FUNCTION = ("r", "lora_alpha", "use_rslora")
 def base_digest(model: BaseConfig) -> str:
     """Which base it is: a hub name with its revision, or the content of a folder.
 
-    Of files above 64 MB only size, first and last megabyte are read: enough to tell checkpoints apart, in seconds.
+    Of files above 64 MB only samples are read, of every tensor of a safetensors file: whatever was trained or merged
+    into a base shows in them, and a 7B takes a second.
     """
     folder = Path(model.base)
     if not folder.is_dir():
@@ -30,10 +35,28 @@ def _digest(path: Path) -> str:
     size = path.stat().st_size
     if size <= WHOLE_FILE_BYTES:
         return file_digest(path)
+    digest = hashlib.sha256(str(size).encode())
     with path.open("rb") as file:
-        first = file.read(2**20)
-        file.seek(-(2**20), 2)
-        return value_digest([size, first.hex(), file.read().hex()])
+        for start in _sampled(file, size, path.suffix == ".safetensors"):
+            file.seek(start)
+            digest.update(file.read(SAMPLE_BYTES))
+    return digest.hexdigest()
+
+
+def _sampled(file: BinaryIO, size: int, is_safetensors: bool) -> Iterator[int]:
+    """Where samples begin: in a safetensors file's header and at start, middle and end of each tensor, else evenly."""
+    if is_safetensors:
+        length = int.from_bytes(file.read(8), "little")
+        try:
+            header = json.loads(file.read(min(length, WHOLE_FILE_BYTES)))
+            spans = [tensor["data_offsets"] for name, tensor in header.items() if name != "__metadata__"]
+        except (ValueError, LookupError, AttributeError, TypeError):  # damaged, which loading it will tell
+            spans = []
+        yield from range(0, min(8 + length, WHOLE_FILE_BYTES), SAMPLE_BYTES)
+        for first, last in spans:
+            for start in (first, (first + last) // 2, last - SAMPLE_BYTES):
+                yield 8 + length + max(start, first)
+    yield from range(0, size, max(size // SAMPLES, 1))
 
 
 def adapter_digest(folder: Path) -> str:
@@ -51,6 +74,7 @@ def adapter_config(folder: Path) -> dict:
         if not (folder / name).is_file():
             raise UserError(f"{folder}: the adapter has no {name}. Train it again (rule train_adapter).")
     try:
-        return json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{folder / CONFIG}: damaged ({error}). Train the adapter again.") from error
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        return config | {"r": int(config["r"]), "lora_alpha": float(config["lora_alpha"])}
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{folder / CONFIG}: damaged ({error!r}). Train the adapter again.") from error

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoProcessor, BitsAndBytesConfig, Qwen2_5_VLForConditionalGeneration
 
 from vqaflow.config import BaseConfig
@@ -97,7 +98,7 @@ def load_base(model: BaseConfig, device: torch.device | None = None, stored: Pat
         raise unloadable(model, error) from error
     try:
         network = load_network(model, device, stored)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise unloadable(model, error) from error
     return Base(network, processor, device, compute_dtype(model, device), quantization(model, device))
 
@@ -119,7 +120,12 @@ def load_network(model: BaseConfig, device: torch.device, stored: Path | None = 
     if quantization(model, device) == "nf4" and not stored:
         options["quantization_config"] = nf4_config(dtype)
     source = stored or model.base
-    require_kind(AutoConfig.from_pretrained(source, revision=options.get("revision")).model_type, model.base)
+    config = AutoConfig.from_pretrained(source, revision=options.get("revision"))
+    require_kind(config.model_type, model.base)
+    if not stored and getattr(config, "quantization_config", None):
+        raise UserError(
+            f"config model.base: {model.base!r} is quantised already. Give the checkpoint it was made from."
+        )
     network, loading = Qwen2_5_VLForConditionalGeneration.from_pretrained(
         source,
         dtype=dtype,

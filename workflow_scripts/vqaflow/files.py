@@ -54,6 +54,8 @@ def atomic_folder(target: Path | str) -> Iterator[Path]:
     try:
         with _naming_full_disk(target):
             yield partial
+            for path in partial.rglob("*"):  # some libraries write for their owner alone
+                path.chmod((0o777 if path.is_dir() else 0o666) & ~current_umask())
             if target.exists():
                 old = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.old."))
                 os.rename(target, old / target.name)

@@ -76,7 +76,7 @@ def score_choices(
         section(ViewConfig, views),
         tuple(scoring_orders(orders)),
     )
-    rows = select_rows(pd.read_parquet(table), folds, fold, view, task.view, margins_from)
+    rows = select_rows(pd.read_parquet(table), folds, fold, view, task, margins_from)
     log.info("%s, fold %s: %d rows in %d choice orders", view, fold, len(rows), len(task.orders))
     parts = {
         "stage": "score_choices",
@@ -103,10 +103,10 @@ def score_choices(
 
 
 def select_rows(
-    table: pd.DataFrame, folds: Path | None, fold: int, name: str, view: ViewConfig, margins_from: Path | None
+    table: pd.DataFrame, folds: Path | None, fold: int, name: str, task: Task, margins_from: Path | None
 ) -> pd.DataFrame:
     """The rows that a view scores, in the table's order."""
-    rows = table[table["usable"]]
+    rows, view = table[table["usable"]], task.view
     if folds is not None:
         assigned = pd.read_parquet(folds)
         mine = set(assigned.loc[assigned["fold"] == fold, "id"])
@@ -117,6 +117,8 @@ def select_rows(
         rows = rows[rows["id"].isin(mine)]
     if view.flip:
         rows = rows[~rows["flip_unsafe"]]
+    elif (view.min_pixels, view.max_pixels) != (None, None):
+        rows = rows[_is_resized(rows, task.model, view)]
     if view.when is None:
         return rows
     limit = margin_limit(name, view.when)
@@ -124,6 +126,19 @@ def select_rows(
         raise UserError(f"config views.{name}.when: it needs the original view's scores. Keep the view `original`.")
     margins = margins_of(pd.read_parquet(margins_from))
     return rows[rows["id"].map(margins) < limit]
+
+
+def _is_resized(rows: pd.DataFrame, model: ModelConfig, view: ViewConfig) -> np.ndarray:
+    """Whether a view shows each row's image in another size than the original view: equal ones would count twice."""
+    from vqaflow.image_tokens import visual_grids  # loads torch, which most views need not wait for
+
+    limits = model.min_pixels, model.max_pixels
+    others = view.min_pixels or model.min_pixels, view.max_pixels or model.max_pixels
+    grids, resized = (visual_grids(rows["width"], rows["height"], *pixels) for pixels in (limits, others))
+    changed = np.array([one != other for one, other in zip(grids, resized, strict=True)], dtype=bool)
+    if not changed.all():
+        log.info("%d rows are left out: the view shows their images in the original's size", (~changed).sum())
+    return changed
 
 
 def margin_limit(name: str, when: str) -> float:

@@ -115,11 +115,10 @@ def main() -> None:
     parser.add_argument("--config", nargs="+", type=Path, default=[Path("config.yaml")], help="later files override")
     parser.add_argument("--results", type=Path, default=Path("results"), help="the folder of all artifacts")
     arguments = parser.parse_args()
-    bases = arguments.results / "base"
     with stage(None):
         model = entries(BaseConfig, checked_config(*arguments.config)["model"])
         lease_gpu()  # torch is imported, but has not asked for a GPU yet
-        store_base(model=model, bases=bases, out=bases / "stored.json")
+        store_base(model=model, bases=arguments.results / "base", out=arguments.results / "base.json")
 
 
 if __name__ == "__main__":
