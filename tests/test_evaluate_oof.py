@@ -185,6 +185,18 @@ def test_a_run_ends_with_its_accuracy(evaluated):
     assert f"demo held-out accuracy {letters['a'] / 40:.3f}" in line and "n = 40" in line
 
 
+def test_a_run_ends_well_under_the_users_own_headers(evaluated):
+    """A sample submission with the headers ID and label is accepted, so the last line must not need others."""
+    folder, _ = evaluated
+    submit(folder)
+    write_test_answers(folder)
+    before = closing_line(folder, since=0)
+    submission = folder / "submission.csv"
+    lines = submission.read_text(encoding="utf-8").splitlines()
+    submission.write_text("\n".join(["ID,label", *lines[1:], ""]), encoding="utf-8")
+    assert "demo held-out accuracy" in before and closing_line(folder, since=0) == before
+
+
 def test_a_run_claims_nothing_that_it_has_not_made(tmp_path):
     """New folds alone have no accuracy yet, `help` makes none, and a submission that is gone is not to be handed in."""
     folder = make_results(tmp_path / "results")
