@@ -42,7 +42,8 @@ class Linker:
 
 def first_positions(keys: Sequence[Hashable] | np.ndarray) -> np.ndarray:
     """For each key the position where an equal one stands first."""
-    codes, _ = pd.factorize(np.asarray(keys))
+    # As objects: an array of strings would take rows times the longest text.
+    codes, _ = pd.factorize(keys if isinstance(keys, np.ndarray) else np.asarray(keys, dtype=object))
     return np.unique(codes, return_index=True)[1][codes]
 
 
