@@ -369,6 +369,40 @@ def test_every_step_reaches_the_tracker(world: Path) -> None:
     assert events.Scalars("val_accuracy")
 
 
+class Failing:
+    """A tracker whose server is gone."""
+
+    def __init__(self, when: str) -> None:
+        self.when, self.calls = when, []
+
+    def log(self, figures: dict, step: int) -> None:
+        """Fail, or note the step."""
+        self.calls.append(step)
+        if self.when == "log":
+            raise ConnectionError("no route to host")
+
+    def close(self) -> None:
+        """Fail, or note it."""
+        self.calls.append("close")
+        if self.when == "close":
+            raise ConnectionError("no route to host")
+
+
+def test_a_tracker_that_fails_does_not_end_the_training(world: Path, monkeypatch, caplog) -> None:
+    """A wandb server that goes down, or a full disk under tracking, would cost hours on the GPU."""
+    trackers = {when: Failing(when) for when in ("log", "close", "never")}
+    monkeypatch.setattr(training, "require_installed", lambda names: None)
+    monkeypatch.setattr(training, "start_trackers", lambda names, *rest: [trackers[name] for name in names])
+    with caplog.at_level("WARNING", "vqaflow"):
+        monkeypatch.setattr("vqaflow.progress.log.propagate", True)
+        folder = run(job(world, "untracked", trackers=list(trackers), epochs=1))
+    assert (folder / WEIGHTS).is_file()
+    assert trackers["log"].calls == [1], "a tracker that failed is asked no more"
+    assert trackers["close"].calls == trackers["never"].calls == [1, 2, 3, 3, "close"]
+    told = [record.getMessage() for record in caplog.records if "train.trackers" in record.getMessage()]
+    assert len(told) == 2 and "log failed" in told[0] and "close failed" in told[1]
+
+
 def test_going_back_to_an_earlier_configuration_trains_nothing(world: Path, uninterrupted: Path) -> None:
     """The store has the adapter of every configuration that was trained before, to the byte."""
     before = file_digest(uninterrupted / WEIGHTS)

@@ -7,7 +7,8 @@ import argparse
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -40,10 +41,10 @@ from vqaflow.gpu_lease import lease_gpu
 from vqaflow.lora import add_adapter
 from vqaflow.orders import IDENTITY
 from vqaflow.parity import base_digest, decisive_versions, package_versions, parity
-from vqaflow.progress import stage
+from vqaflow.progress import log, stage
 from vqaflow.store import Store, cached
 from vqaflow.store_base import open_base
-from vqaflow.trackers import require_installed, start_trackers
+from vqaflow.trackers import Tracker, require_installed, start_trackers
 from vqaflow.training_loop import Trainer
 from vqaflow.training_plan import log_plan, plan_training, settings_of
 
@@ -179,19 +180,39 @@ class Job:
         key = self.checkpoint_key(trainer.base)
         first = trainer.restore(self.work, key)
         told = {**asdict(self.train), "base": self.model.base, "device": settings["device"]}
-        trackers = start_trackers(self.train.trackers, self.tracking, key, told, first)
+        started = start_trackers(self.train.trackers, self.tracking, key, told, first)
+        trackers = dict(zip(self.train.trackers, started, strict=True))
 
         def follow(record: dict[str, float]) -> None:
-            for tracker in trackers:
-                tracker.log({name: value for name, value in record.items() if name != "step"}, int(record["step"]))
+            figures = {name: value for name, value in record.items() if name != "step"}
+            for name in list(trackers):
+                with dropped_if_failing(trackers, name) as tracker:
+                    tracker.log(figures, int(record["step"]))
 
         trainer.on_step = trainer.on_validation = follow
         try:
             with stop_on_signals() as stop:
                 trainer.run(self.work, key, stop)
         finally:
-            for tracker in trackers:
-                tracker.close()
+            for name in list(trackers):
+                with dropped_if_failing(trackers, name) as tracker:
+                    tracker.close()
+
+
+@contextmanager
+def dropped_if_failing(trackers: dict[str, Tracker], name: str) -> Iterator[Tracker]:
+    """Take a tracker that fails out of `trackers`, with a warning: its curves are worth less than the training."""
+    try:
+        yield trackers[name]
+    except Exception as error:  # of packages, servers and disks of any kind
+        del trackers[name]
+        log.warning(
+            "train.trackers: %s failed and gets no more figures; the training goes on (%s: %s). Check its login, its "
+            "server and the disk, or take it out of train.trackers; log.csv has the figures of each validation.",
+            name,
+            type(error).__name__,
+            error,
+        )
 
 
 def save_adapter(base: Base, model: ModelConfig, out: Path) -> None:
