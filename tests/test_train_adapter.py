@@ -153,6 +153,22 @@ def test_a_time_limit_stops_at_a_checkpoint_and_the_next_run_goes_on(world: Path
     assert file_digest(arguments["out"] / WEIGHTS) == file_digest(uninterrupted / WEIGHTS)
 
 
+def test_loading_counts_in_the_time_limit(world: Path, monkeypatch) -> None:
+    """The 7B loads for minutes: a notebook would end before the checkpoint that the limit promised."""
+    passed = 0.0
+    monkeypatch.setattr(training.time, "monotonic", lambda: passed)
+
+    def slow(*arguments: object) -> Base:
+        nonlocal passed
+        passed += 61
+        return open_base(*arguments)
+
+    monkeypatch.setattr(training, "open_base", slow)
+    with pytest.raises(UserError, match=r"train\.max_minutes: 1 minutes are over at step 1 of 3\."):
+        run(job(world, "slow", epochs=1, max_minutes=1))
+    assert not (world / "slow" / "adapter").exists() and (world / "slow/work/train/fold0/checkpoint.pt").is_file()
+
+
 def assert_same_training(folder: Path, other: Path) -> None:
     """The weights agree to rounding."""
     ours = load_file(folder / WEIGHTS)

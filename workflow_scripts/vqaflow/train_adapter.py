@@ -137,7 +137,7 @@ class Job:
         trainer = Trainer(base, encoder, self.features(base, encoder), self.rows, self.validation, train)
         if train.gradient_checkpointing == "auto":
             trainer.model.keep(plan.footprint.kept_layers)
-        self.follow(trainer, settings)
+        self.follow(trainer, settings, began)
         require_effect(base, trainer, self.validation[:4])
         save_adapter(base, self.model, out)
         history = pd.DataFrame(trainer.progress.history)
@@ -175,8 +175,8 @@ class Job:
         """What a checkpoint is good for: this training, in the precision of this machine, which `auto` may decide."""
         return value_digest([self.key, base.device.type, str(base.dtype), base.quantization])
 
-    def follow(self, trainer: Trainer, settings: Mapping[str, Any]) -> None:
-        """Run the training, its figures going to the trackers."""
+    def follow(self, trainer: Trainer, settings: Mapping[str, Any], began: float) -> None:
+        """Run the training of a job that `began` at that time.monotonic, its figures going to the trackers."""
         key = self.checkpoint_key(trainer.base)
         first = trainer.restore(self.work, key)
         told = {**asdict(self.train), "base": self.model.base, "device": settings["device"]}
@@ -192,7 +192,7 @@ class Job:
         trainer.on_step = trainer.on_validation = follow
         try:
             with stop_on_signals() as stop:
-                trainer.run(self.work, key, stop)
+                trainer.run(self.work, key, stop, began=began)
         finally:
             for name in list(trackers):
                 with dropped_if_failing(trackers, name) as tracker:

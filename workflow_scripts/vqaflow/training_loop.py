@@ -85,13 +85,15 @@ class Trainer:
             return (step + 1) / (warmup + 1)
         return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1.0, self.steps - warmup)))
 
-    def run(self, work: Path, key: str, stop: StopRequest) -> None:
+    def run(self, work: Path, key: str, stop: StopRequest, *, began: float | None = None) -> None:
         """Train to the end, from the last checkpoint under `work` that `key` made.
 
-        Raises UserError when train.max_minutes are over, SystemExit on a signal; both after a checkpoint.
+        Raises UserError when train.max_minutes since `began` (a time.monotonic, by default now) are over, SystemExit
+        on a signal; both after a checkpoint, and a step at least.
         """
         self.restore(work, key)
-        began = saved = time.monotonic()
+        saved = time.monotonic()
+        began = saved if began is None else began
         with ProgressBar(self.steps, f"train {work.name}", "step", self.progress.step) as bar:
             while not self._is_finished():
                 if self._validation_is_due():
