@@ -11,6 +11,7 @@ from PIL import Image
 from results_world import ensemble, evaluate, make_results, submit
 from vqaflow.closing_line import closing_line
 from vqaflow.errors import UserError
+from vqaflow.evaluate_oof import checkpoint_choice
 from vqaflow.evaluation_figures import FIGURES
 from vqaflow.files import folder_digest
 from vqaflow.mistakes import LIMITS
@@ -145,7 +146,9 @@ def test_the_leaderboard_s_scatter_is_that_of_its_size(evaluated):
     p = board["accuracy"]
     assert board["test_rows"] == 40
     assert board["half_width"] == pytest.approx(1.959964 * np.sqrt(p * (1 - p) / 40), rel=1e-6)
-    assert board["half_width_with_oof"] == pytest.approx(1.959964 * np.sqrt(p * (1 - p) * (1 / 40 + 1 / 240)), rel=1e-6)
+    overall = evaluated[1]["overall"]
+    own = (max(overall["wilson"][1], overall["bootstrap"][1]) - min(overall["wilson"][0], overall["bootstrap"][0])) / 2
+    assert board["half_width_with_oof"] == pytest.approx(np.hypot(board["half_width"], own), rel=1e-6)
 
 
 def test_the_folder_is_whole_and_every_figure_opens(evaluated):
@@ -173,11 +176,20 @@ def write_test_answers(folder):
     pd.DataFrame({"id": ids, "answer": "a"}).to_csv(folder / "demo" / "test_answers.csv", index=False)
 
 
+def test_what_choosing_the_epoch_by_oof_rows_may_add_is_told():
+    """OOF accuracy is the number that train.keep: best optimised, and a reader must know by how much at most."""
+    curves = {"fold0": [0.5, 0.9, 0.8], "fold1": [0.6, 0.7, 0.7], "fold2": [np.nan, 0.5, np.nan]}
+    told = checkpoint_choice({fold: pd.DataFrame({"val_accuracy": curve}) for fold, curve in curves.items()})
+    assert told["best_minus_last"] == pytest.approx(0.1 / 3) and "3.33 points" in told["text"]
+    assert checkpoint_choice({})["best_minus_last"] == 0
+
+
 def test_a_run_ends_with_its_accuracy(evaluated):
     folder, metrics = evaluated
     submit(folder)
     write_test_answers(folder)
-    low, high = metrics["overall"]["wilson"]
+    intervals = np.array([metrics["overall"]["wilson"], metrics["overall"]["bootstrap"]])
+    low, high = intervals[:, 0].min(), intervals[:, 1].max()
     line = closing_line(folder, since=0)
     expected = f"OOF accuracy {metrics['overall']['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f}, n = 240)"
     assert expected in line

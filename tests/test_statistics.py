@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from vqaflow.statistics import (
+    accuracy_summary,
     bootstrap_interval,
     brier,
     calibration_summary,
@@ -17,6 +18,7 @@ from vqaflow.statistics import (
     recall_by_letter,
     recall_spread,
     reliability,
+    widest,
     wilson,
 )
 
@@ -89,3 +91,14 @@ def test_recall_spread_shows_position_bias():
     always_a = recall_by_letter(np.zeros(8, int), answers)
     assert always_a == [1, 0, 0, 0] and recall_spread(always_a) == pytest.approx(np.std([1, 0, 0, 0]))
     assert recall_spread(recall_by_letter(np.array([0]), np.array([0]))) is None
+
+
+def test_the_interval_that_is_shown_covers_both():
+    """Wilson's is too narrow where rows share an image; the bootstrap of groups has no width when all is right."""
+    groups = np.repeat(np.arange(30), 8)
+    right = groups % 3 > 0
+    summary = accuracy_summary(right, groups)
+    assert widest(summary) == summary["bootstrap"] and summary["bootstrap"][0] < summary["wilson"][0] - 0.05
+    perfect = accuracy_summary(np.ones(240, bool), groups)
+    assert perfect["bootstrap"] == (1, 1) and widest(perfect) == perfect["wilson"]
+    assert widest(accuracy_summary(right)) == wilson(int(right.sum()), 240)

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from vqaflow.progress import UNEXPECTED
-from vqaflow.statistics import wilson
+from vqaflow.statistics import Interval, widest, wilson
 
 # The last record of a log, which may have several lines.
 USER_ERROR = re.compile(r"^\d\d:\d\d:\d\d E (error: .*)\Z", re.MULTILINE | re.DOTALL)
@@ -24,7 +24,7 @@ def closing_line(results: Path, since: float) -> str:
     ):
         return "vqaflow: done"
     overall = json.loads(metrics.read_text(encoding="utf-8"))["overall"]
-    line = f"vqaflow: OOF accuracy {share(overall['right'], overall['n'])}"
+    line = f"vqaflow: OOF accuracy {share(overall['right'], overall['n'], widest(overall))}"
     if not submission.is_file():
         return line
     answers = results / "demo" / "test_answers.csv"
@@ -49,9 +49,9 @@ def error_lines(logs: Path, since: float) -> list[str]:
     return lines
 
 
-def share(right: int, n: int) -> str:
-    """A proportion with its Wilson interval, in words."""
-    low, high = wilson(right, n)
+def share(right: int, n: int, interval: Interval | None = None) -> str:
+    """A proportion with its interval, Wilson's if none is given, in words."""
+    low, high = interval or wilson(right, n)
     return f"{right / n:.3f} (95 % interval {low:.3f} to {high:.3f}, n = {n})"
 
 

@@ -5,7 +5,7 @@ All numbers but those of single passes come from the OOF ensemble, whose rows we
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from vqaflow.mistakes import write_mistakes
 from vqaflow.passes import SEED, error_correlation, fold_agreement, read_views, single_pass_metrics
 from vqaflow.progress import log, stage
 from vqaflow.score_files import score_files, some
-from vqaflow.statistics import accuracy_summary, leaderboard_half_width
+from vqaflow.statistics import accuracy_summary, leaderboard_half_width, widest
 
 MARGIN_BINS = 10
 COVERAGE_POINTS = 100
@@ -58,6 +58,7 @@ def evaluate_oof(
                 "folds": fold_agreement(test_table, files, report),
             },
             "learning": {fold: learning_summary(history) for fold, history in logs.items()},
+            "checkpoint_choice": checkpoint_choice(logs),
             "leaderboard": leaderboard(rows, test),
         }
     )
@@ -66,10 +67,10 @@ def evaluate_oof(
         write_json(folder / "metrics.json", metrics)
         draw_all(metrics, logs, folder)
         write_mistakes(rows, folder)
-    low, high = overall["wilson"]
-    log.info(
-        "OOF accuracy %.2f %% [%.2f, %.2f], n = %d", *(100 * x for x in (overall["accuracy"], low, high)), overall["n"]
-    )
+    shown = (overall["accuracy"], *widest(overall))
+    log.info("OOF accuracy %.2f %% [%.2f, %.2f], n = %d", *(100 * x for x in shown), overall["n"])
+    if metrics["checkpoint_choice"]["best_minus_last"]:
+        log.info("%s", metrics["checkpoint_choice"]["text"])
     log.info("%s", metrics["leaderboard"]["text"])
 
 
@@ -153,6 +154,15 @@ def learning_summary(history: pd.DataFrame) -> dict[str, Any]:
     }
 
 
+def checkpoint_choice(logs: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
+    """How much of OOF accuracy may come from choosing each adapter's epoch by it, as `train.keep: best` does."""
+    curves = [history["val_accuracy"].dropna() for history in logs.values()]
+    gaps = [float(curve.max() - curve.iloc[-1]) for curve in curves if len(curve)]
+    gain = float(np.mean(gaps)) if gaps else 0.0
+    text = f"train.keep: best chooses each adapter's epoch by OOF rows: at most {100 * gain:.2f} points come from that"
+    return {"best_minus_last": gain, "text": text}
+
+
 def leaderboard(rows: pd.DataFrame, test: Path) -> dict[str, Any]:
     """Where a leaderboard of the test table's size would put a system with the OOF accuracy, by chance alone.
 
@@ -160,7 +170,8 @@ def leaderboard(rows: pd.DataFrame, test: Path) -> dict[str, Any]:
     """
     n, p = len(pl.read_parquet(test, columns=["id"])), float(rows["right"].mean())
     half = leaderboard_half_width(p, n)
-    both = float(np.hypot(half, leaderboard_half_width(p, len(rows))))
+    low, high = widest(accuracy_summary(rows["right"].to_numpy(), rows["group"].to_numpy(), SEED))
+    both = float(np.hypot(half, (high - low) / 2))
     return {
         "accuracy": p,
         "test_rows": n,

@@ -4,6 +4,7 @@ Shapes: N rows, C choices. `right_N` is boolean, `probabilities_NC` sums to 1 ov
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,15 @@ def accuracy_summary(right_N: np.ndarray, groups_N: np.ndarray | None = None, se
     if groups_N is not None:
         summary["bootstrap"] = bootstrap_interval(right_N, groups_N, seed) if n else None
     return summary
+
+
+def widest(summary: Mapping[str, Any]) -> Interval:
+    """The interval of an accuracy_summary that covers Wilson's and the bootstrap's.
+
+    Wilson's takes rows of one group for independent, which is too narrow; the bootstrap has no width at 0 or 1.
+    """
+    lows, highs = zip(summary["wilson"], summary.get("bootstrap") or summary["wilson"], strict=True)
+    return min(lows), max(highs)
 
 
 def paired_summary(first_N: np.ndarray, second_N: np.ndarray, groups_N: np.ndarray, seed: int = 0) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from vqaflow.passes import learned, priors_of
 from vqaflow.progress import stage
 from vqaflow.recipes import Fitted, Recipe
 from vqaflow.score_files import ScoreFile, check_complete, read_logits, row_index, score_files, some, views_of
+from vqaflow.statistics import widest
 from vqaflow.submission_files import Sample, read_sample
 from vqaflow.validate_submission import find_problems, parse
 
@@ -273,7 +274,7 @@ def check_evaluation(results: Results) -> str:
         require_file(folder / page, "evaluate_oof")
         if not (folder / page).read_text(encoding="utf-8", errors="replace").endswith("</html>\n"):
             raise UserError(f"{folder / page}: is cut off. {again}")
-    low, high = overall["wilson"]
+    low, high = widest(overall)
     return f"OOF accuracy {100 * right / overall['n']:.2f} % [{100 * low:.2f}, {100 * high:.2f}], n = {overall['n']}"
 
 
