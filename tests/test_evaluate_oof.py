@@ -241,6 +241,16 @@ def test_rows_of_another_run_are_refused_and_the_old_evaluation_stays(tmp_path):
     assert [p.name for p in folder.iterdir() if p.name.startswith(".")] == []
 
 
+def test_columns_of_the_user_do_not_meddle_with_what_is_evaluated(tmp_path):
+    """An earlier model's probabilities in train.csv ended the run with an error after all the training."""
+    plain, own = (make_results(tmp_path / name) for name in ("plain", "own"))
+    path = own / "tables" / "train.parquet"
+    extras = dict.fromkeys([*P, *LOGITS, "fold_x", "order", "view", "right", "confidence", "doubt"], "0.5")
+    pd.read_parquet(path).assign(**extras).to_parquet(path, index=False)
+    assert ensemble(own) == ensemble(plain)
+    assert evaluate(own) == evaluate(plain)
+
+
 def test_one_view_one_order_and_a_view_without_rows_are_drawn(tmp_path):
     """The smallest configuration has no second view to compare with."""
     folder = make_results(tmp_path / "results", strength={"original": 1.0}, orders=["abcd"], folds=2)

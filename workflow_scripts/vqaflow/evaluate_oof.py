@@ -27,6 +27,8 @@ from vqaflow.statistics import accuracy_summary, leaderboard_half_width, widest
 
 MARGIN_BINS = 10
 COVERAGE_POINTS = 100
+# Not the user's own columns: one called p_a or right would be mistaken for what is added here.
+COLUMNS = ["id", "image_file", "question", *LETTERS, "answer", "sha256", "qtype"]
 
 
 def evaluate_oof(
@@ -75,8 +77,8 @@ def evaluate_oof(
 
 
 def read_rows(oof: Path, train_table: Path, folds: Path) -> pd.DataFrame:
-    """The training table with p_a to p_d, fold, group, answer_index, predicted, right, confidence and margin."""
-    table = read_table(train_table, "validate_tables")
+    """The `COLUMNS` with p_a to p_d, fold, group, answer_index, predicted, right, confidence and margin."""
+    table = read_table(train_table, "validate_tables", COLUMNS)
     probabilities = read_table(oof, "ensemble_probabilities", ["id", *PROBABILITIES])
     assigned = read_table(folds, "make_folds", ["id", "fold", "group"])
     if alone := sorted(set(table["id"]) ^ set(probabilities["id"])):
