@@ -197,6 +197,22 @@ def test_when_scores_only_small_margins(world, original, tmp_path) -> None:
     assert np.abs(scores[LOGITS].to_numpy() - same[LOGITS].to_numpy()).max() > 1e-3, "more pixels must be seen"
 
 
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [("table", "validate_tables"), ("folds", "make_folds"), ("margins_from", "score_choices")],
+)
+def test_inputs_that_are_missing_or_damaged_are_told_with_their_rule(world, tmp_path, name, rule) -> None:
+    """Who scores by hand would get a traceback of pandas, and not learn what to run before."""
+    given = tmp_path / "given.parquet"
+    changes = {"views": {"when": "margin < 0.3"}, "view": "fine"} | {name: given}
+    with pytest.raises(UserError, match=rf"given\.parquet: is missing\. Run the rule {rule}\."):
+        scored(world, tmp_path, **changes)
+    world.table[["question"]].to_parquet(given)
+    given.write_bytes(given.read_bytes()[:-9])
+    with pytest.raises(UserError, match=rf"given\.parquet: is damaged.* run the rule {rule} again"):
+        scored(world, tmp_path, **changes)
+
+
 def test_no_row_gives_an_empty_typed_table(world, original, tmp_path) -> None:
     """A view that no row wants is still an artifact that the ensemble can read."""
     original.to_parquet(tmp_path / "original.parquet")

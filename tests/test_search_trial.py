@@ -16,7 +16,7 @@ import test_train_adapter
 from vqaflow import train_adapter as training
 from vqaflow.checkpoints import StopRequest
 from vqaflow.config import HpoConfig, load_config
-from vqaflow.errors import NotFinite, OutOfMemory
+from vqaflow.errors import NotFinite, OutOfMemory, UserError
 from vqaflow.file_lock import Lease, locks_are_local
 from vqaflow.run_trials import run_trials
 from vqaflow.search_hyperparameters import search_hyperparameters
@@ -165,6 +165,14 @@ def test_a_search_is_the_same_while_its_trials_are_worth_the_same(world: Path, c
     """Trials of other data or settings are never mixed, and none is thrown away for what changes no value."""
     changed = trainer(world, change.get("hpo"), **change.get("train", {}))
     assert (changed.identity() == trainer(world).identity()) is same
+
+
+@pytest.mark.parametrize(("name", "rule"), [("table", "validate_tables"), ("folds", "make_folds")])
+def test_inputs_that_are_missing_are_told_with_their_rule(world: Path, tmp_path: Path, name: str, rule: str) -> None:
+    """Who searches by hand would get a traceback of pandas, and not learn what to run before."""
+    given = arguments(world) | {name: tmp_path / "given.parquet"}
+    with pytest.raises(UserError, match=rf"given\.parquet: is missing\. Run the rule {rule}\."):
+        TrialTrainer(**given, hpo=HpoConfig(**HPO), work=tmp_path)
 
 
 @pytest.mark.slow

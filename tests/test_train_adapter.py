@@ -153,6 +153,34 @@ def test_a_time_limit_stops_at_a_checkpoint_and_the_next_run_goes_on(world: Path
     assert file_digest(arguments["out"] / WEIGHTS) == file_digest(uninterrupted / WEIGHTS)
 
 
+def half(path: Path, file: Path) -> None:
+    """Write the first half of `file` to `path`."""
+    content = file.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+@pytest.mark.parametrize(("name", "rule"), [("table", "validate_tables"), ("folds", "make_folds")])
+def test_inputs_that_are_missing_or_damaged_are_told_with_their_rule(world: Path, tmp_path: Path, name, rule) -> None:
+    """Who runs the stage by hand would get a traceback of pandas, and not learn what to run before."""
+    arguments = job(world, "inputs")
+    given = tmp_path / "given.parquet"
+    with pytest.raises(UserError, match=rf"given\.parquet: is missing\. Run the rule {rule}\."):
+        run(arguments | {name: given})
+    half(given, arguments[name])
+    with pytest.raises(UserError, match=rf"given\.parquet: is damaged.* run the rule {rule} again"):
+        run(arguments | {name: given})
+
+
+@pytest.mark.parametrize("content", [None, "", "parameters:\n", "- parameters", "parameters: {r: [", "accuracy: 1\n"])
+def test_a_search_without_parameters_is_told_with_its_rule(world: Path, tmp_path: Path, content: str | None) -> None:
+    """A mistyped --best, or a file cut short, must neither end in a traceback nor train with the defaults."""
+    best = tmp_path / "best.yaml"
+    if content is not None:
+        best.write_text(content, encoding="utf-8")
+    with pytest.raises(UserError, match=r"best\.yaml: is .*rule search_hyperparameters"):
+        run(job(world, "inputs") | {"best": best})
+
+
 def test_loading_counts_in_the_time_limit(world: Path, monkeypatch) -> None:
     """The 7B loads for minutes: a notebook would end before the checkpoint that the limit promised."""
     passed = 0.0

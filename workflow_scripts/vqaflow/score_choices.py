@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from vqaflow.artifacts import read_table
 from vqaflow.base_files import adapter_digest, base_digest
 from vqaflow.code_digest import module_digest
 from vqaflow.config import LETTERS, ModelConfig, PromptConfig, ViewConfig, checked_config, section
@@ -76,7 +77,7 @@ def score_choices(
         section(ViewConfig, views),
         tuple(scoring_orders(orders)),
     )
-    rows = select_rows(pd.read_parquet(table), folds, fold, view, task, margins_from)
+    rows = select_rows(read_table(table, "validate_tables"), folds, fold, view, task, margins_from)
     log.info("%s, fold %s: %d rows in %d choice orders", view, fold, len(rows), len(task.orders))
     parts = {
         "stage": "score_choices",
@@ -105,10 +106,10 @@ def score_choices(
 def select_rows(
     table: pd.DataFrame, folds: Path | None, fold: int, name: str, task: Task, margins_from: Path | None
 ) -> pd.DataFrame:
-    """The rows that a view scores, in the table's order."""
+    """The rows that a view scores, in the table's order. Raises UserError if folds or margins cannot be read."""
     rows, view = table[table["usable"]], task.view
     if folds is not None:
-        assigned = pd.read_parquet(folds)
+        assigned = read_table(folds, "make_folds", ["id", "fold"])
         mine = set(assigned.loc[assigned["fold"] == fold, "id"])
         if missing := mine - set(table["id"]):
             raise UserError(
@@ -124,7 +125,7 @@ def select_rows(
     limit = margin_limit(name, view.when)
     if margins_from is None:
         raise UserError(f"config views.{name}.when: it needs the original view's scores. Keep the view `original`.")
-    margins = margins_of(pd.read_parquet(margins_from))
+    margins = margins_of(read_table(margins_from, "score_choices", ["id", *LOGITS]))
     return rows[rows["id"].map(margins) < limit]
 
 

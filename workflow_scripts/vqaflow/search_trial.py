@@ -13,9 +13,9 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 
+from vqaflow.artifacts import read_table
 from vqaflow.base_files import base_digest
 from vqaflow.base_model import Base, best_device, compute_dtype, quantization
 from vqaflow.checkpoints import StopRequest
@@ -79,7 +79,7 @@ class TrialTrainer:
         self.train, self.hpo, self.work, self.bases = dict(train), hpo, work, bases
         self.dimensions: list[Dimension] = read_space(hpo.space)
         self.start = starting_point(self.dimensions, train)
-        groups = pd.read_parquet(folds, columns=["id", "group"]).set_index("id")["group"].to_dict()
+        groups = read_table(folds, "make_folds", ["id", "group"]).set_index("id")["group"].to_dict()
         self.folds = [self._fold(table, folds, number, groups) for number in hpo.folds]
 
     def _fold(self, table: Path, folds: Path, number: int, groups: Mapping[str, int]) -> Fold:

@@ -17,6 +17,7 @@ import pandas as pd
 import torch
 import yaml
 
+from vqaflow.artifacts import damaged, read_table, require_file
 from vqaflow.base_files import RUN
 from vqaflow.base_model import Base
 from vqaflow.checkpoints import stop_on_signals
@@ -95,13 +96,29 @@ def train_adapter(
 
 
 def with_best(train: Mapping[str, Any], best: Path | None) -> dict[str, Any]:
-    """`train` with the parameters of a search in place."""
-    return replace_keys(train, yaml.safe_load(best.read_text(encoding="utf-8"))["parameters"] if best else {})
+    """`train` with the parameters of a search in place. Raises UserError unless `best` has some."""
+    return replace_keys(train, read_parameters(best) if best else {})
+
+
+def read_parameters(best: Path) -> dict[str, Any]:
+    """The parameters of the best trial of a search. Raises UserError if the file is missing, damaged or without."""
+    require_file(best, "search_hyperparameters")
+    try:
+        found = yaml.safe_load(best.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise damaged(best, "search_hyperparameters", error) from None
+    if not isinstance(found, dict) or not isinstance(found.get("parameters"), dict):
+        raise damaged(best, "search_hyperparameters", ValueError("it has no parameters"))
+    return found["parameters"]
 
 
 def split_rows(table: Path, folds: Path, fold: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The rows of `fold` (held out) and all others, as records."""
-    rows = pd.read_parquet(table).merge(pd.read_parquet(folds, columns=["id", "fold"]), on="id", validate="1:1")
+    """The rows of `fold` (held out) and all others, as records.
+
+    Raises UserError if a file is missing or damaged, or if there is no such fold.
+    """
+    assigned = read_table(folds, "make_folds", ["id", "fold"])
+    rows = read_table(table, "validate_tables").merge(assigned, on="id", validate="1:1")
     if fold not in set(rows["fold"]):
         raise UserError(f"{folds}: there is no fold {fold}. It has folds 0 to {rows['fold'].max()}.")
     held_out = rows["fold"] == fold
