@@ -118,7 +118,6 @@ def test_other_content_or_precision_is_another_base(model, tmp_path) -> None:
 def test_every_tensor_of_a_large_checkpoint_tells_it_apart(tmp_path, monkeypatch) -> None:
     """A LoRA merged into a base, under its old path, leaves the file's size, start and end as they were."""
     monkeypatch.setattr(base_files, "WHOLE_FILE_BYTES", 1000)
-    monkeypatch.setattr(base_files, "SAMPLES", 1)
     drawn = torch.Generator().manual_seed(1)
     tensors = {f"layers.{i}.weight": torch.randn(300, 40, generator=drawn) for i in range(6)}
     tensors["norm.weight"] = torch.randn(7, generator=drawn)

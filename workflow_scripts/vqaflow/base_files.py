@@ -45,18 +45,24 @@ def _digest(path: Path) -> str:
 
 def _sampled(file: BinaryIO, size: int, is_safetensors: bool) -> Iterator[int]:
     """Where samples begin: in a safetensors file's header and at start, middle and end of each tensor, else evenly."""
-    if is_safetensors:
-        length = int.from_bytes(file.read(8), "little")
-        try:
-            header = json.loads(file.read(min(length, WHOLE_FILE_BYTES)))
-            spans = [tensor["data_offsets"] for name, tensor in header.items() if name != "__metadata__"]
-        except (ValueError, LookupError, AttributeError, TypeError):  # damaged, which loading it will tell
-            spans = []
-        yield from range(0, min(8 + length, WHOLE_FILE_BYTES), SAMPLE_BYTES)
-        for first, last in spans:
-            for start in (first, (first + last) // 2, last - SAMPLE_BYTES):
-                yield 8 + length + max(start, first)
-    yield from range(0, size, max(size // SAMPLES, 1))
+    begin, spans = _tensors(file) if is_safetensors else (0, [])
+    if not spans:
+        yield from range(0, size, size // SAMPLES)
+        return
+    yield from range(0, begin, SAMPLE_BYTES)
+    for first, last in spans:
+        for start in (first, (first + last) // 2, last - SAMPLE_BYTES):
+            yield begin + max(start, first)
+
+
+def _tensors(file: BinaryIO) -> tuple[int, list[tuple[int, int]]]:
+    """Where a safetensors file's data begin, and from where to where each tensor goes; none if it is damaged."""
+    length = int.from_bytes(file.read(8), "little")
+    try:
+        header = json.loads(file.read(min(length, WHOLE_FILE_BYTES)))
+        return 8 + length, [tensor["data_offsets"] for name, tensor in header.items() if name != "__metadata__"]
+    except (ValueError, LookupError, AttributeError, TypeError):  # loading it will tell
+        return 0, []
 
 
 def adapter_digest(folder: Path) -> str:
