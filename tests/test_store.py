@@ -279,5 +279,14 @@ def test_the_command_lists_verifies_and_prunes(store, tmp_path):
     for arguments in (["list"], ["verify", "--store", "pictures"], ["prune", "--gb", "0", "--store", "pictures"]):
         missing = command(*arguments)
         assert missing.returncode == 1 and "this is no store" in missing.stderr and "Traceback" not in missing.stderr
-    for arguments in (["prune"], ["prune", "--gb", "-1"]):
-        assert command(*arguments).returncode == 2
+    assert command("prune").returncode == 2
+
+
+@pytest.mark.parametrize("size", ["nan", "inf", "-inf", "-1", "-0.5", "ten"])
+def test_a_size_that_is_none_prunes_nothing(store, tmp_path, monkeypatch, capsys, size):
+    """`--gb nan` would remove every adapter that was ever trained."""
+    cached(store, {"stage": "train_adapter"}, tmp_path / "fold0", fill_folder)
+    monkeypatch.setattr(sys, "argv", ["store", "prune", "--store", str(store.path), f"--gb={size}"])
+    with pytest.raises(SystemExit, match="2"):
+        module.main()
+    assert size in capsys.readouterr().err and len(store.entries()) == 1

@@ -8,6 +8,7 @@ again.
 
 import argparse
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -191,10 +192,10 @@ def describe(store: Store) -> Iterator[str]:
 
 
 def gigabytes(text: str) -> float:
-    """A number that is not negative, for argparse."""
+    """A finite number that is not negative, for argparse."""
     number = float(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{text} is less than nothing")
+    if not 0 <= number < math.inf:  # nothing is at most nan: all entries would go
+        raise argparse.ArgumentTypeError(f"{text} is no size. Give a number of gigabytes, 0 or more")
     return number
 
 
