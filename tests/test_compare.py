@@ -46,6 +46,15 @@ def test_a_real_gain_is_told_with_its_tests(runs):
     assert sum(summary["n"] for summary in found.by_type.values()) == 240
 
 
+def test_p_values_by_type_are_corrected_for_their_number(runs):
+    """One type in twenty would look better by chance alone."""
+    found = compare(runs / "weak", runs / "strong")
+    told = {line.split()[0]: line.split()[-1] for line in describe(found) if "]  " in line}
+    assert told["all"] == f"{found.overall['mcnemar_p']:.3g}"
+    for qtype, summary in found.by_type.items():
+        assert told[qtype] == f"{min(1.0, 4 * summary['mcnemar_p']):.3g}"
+
+
 def test_turned_around_the_other_run_is_better(runs):
     there, back = compare(runs / "weak", runs / "strong"), compare(runs / "strong", runs / "weak")
     assert back.overall["gain"] == -there.overall["gain"] and back.overall["mcnemar_p"] == there.overall["mcnemar_p"]

@@ -9,7 +9,7 @@ import pytest
 from results_world import LOGITS, ensemble, make_results
 from vqaflow.errors import UserError
 from vqaflow.files import folder_digest
-from vqaflow.recipes import parts_of
+from vqaflow.recipes import Oof, Procedure, Recipe, choose, cross_fit, fit, nested, parts_of
 
 P = ["p_a", "p_b", "p_c", "p_d"]
 
@@ -234,3 +234,41 @@ def test_parts_keep_groups_whole_and_sizes_even():
     assert sorted(np.concatenate(parts)) == list(range(400))
     assert all(not set(groups[a]) & set(groups[b]) for i, a in enumerate(parts) for b in parts[:i])
     assert max(map(len, parts)) - min(map(len, parts)) <= 5
+
+
+STACKED = Recipe("geometric", "stacking")
+
+
+def noise_in_groups():
+    """400 rows that say nothing of their answers; those of a group are equal, so that one gives the others away."""
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(100), 4)
+    logp_NVC = np.log(rng.dirichlet(np.ones(4), (100, 8)))[groups]
+    return Oof({"geometric": logp_NVC}, rng.integers(0, 4, 100)[groups], groups)
+
+
+def test_a_pool_that_learns_is_judged_on_groups_that_it_has_not_seen():
+    """Noise would be reported as 58 % right if pools learned from the rows they answer, 48 % if from their groups."""
+    oof = noise_in_groups()
+    held_out = nested(Procedure((STACKED,), "none", 0), oof).calibrated_NC
+    for probabilities_NC in (held_out, cross_fit(STACKED, oof, np.arange(400), 0)):
+        assert (probabilities_NC.argmax(1) == oof.answers_N).mean() < 0.35
+
+
+def test_calibration_learns_how_sure_a_pool_is_of_new_rows():
+    """On rows that the pool was fitted to, noise looks like knowledge, and the submission would be far too sure."""
+    oof = noise_in_groups()
+    fitted, _ = fit(Procedure((STACKED,), "temperature", 0), oof, np.arange(400))
+    sure_N = fitted.calibrate(fitted.pool(oof.logp["geometric"])).max(1)
+    assert sure_N.mean() < 0.35
+
+
+def test_many_candidates_need_a_clearer_gain():
+    """The best of many by chance would be taken for better: McNemar's p is 0.013 for one try, and seven were made."""
+    hit, miss = [0.7, 0.1, 0.1, 0.1], [0.1, 0.7, 0.1, 0.1]
+    right = {"geometric": np.arange(200) < 100, "arithmetic": (np.arange(200) >= 3) & (np.arange(200) < 114)}
+    logp = {how: np.log(np.where(right_N[:, None, None], hit, miss)) for how, right_N in right.items()}
+    oof, rows = Oof(logp, np.zeros(200, int), np.arange(200)), np.arange(200)
+    eight = tuple(Recipe(how, pooling) for pooling in ("mean", "log_mean", "weighted", "vote") for how in logp)
+    assert choose(Procedure(eight[:2], "none", 0), oof, rows).recipe == eight[1]
+    assert choose(Procedure(eight, "none", 0), oof, rows).recipe == eight[0]
