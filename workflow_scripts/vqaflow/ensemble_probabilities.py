@@ -50,7 +50,7 @@ def ensemble_probabilities(
     files = score_files(scores)
     rows = oof_rows(train, folds, files)
     oof, priors = read_oof(rows, files)
-    every = all_candidates(settings, priors)
+    every = all_candidates(settings, priors, oof)
     chosen_from = every if settings.recipe == "auto" else (wanted(settings, every),)
     procedure = Procedure(chosen_from, settings.calibration, settings.seed)
     held_out = nested(procedure, oof)
@@ -89,8 +89,12 @@ def check_name(where: str, name: str, known: Sequence[str]) -> None:
         raise UserError(f"{where}: {name!r} is unknown. {cure}")
 
 
-def all_candidates(settings: EnsembleConfig, priors: Priors) -> tuple[Recipe, ...]:
-    """Every recipe that the scores allow, the configured default first."""
+def all_candidates(settings: EnsembleConfig, priors: Priors, oof: Oof) -> tuple[Recipe, ...]:
+    """Every recipe that the scores allow, the configured default first.
+
+    Where each choice visits each position equally often, removing a prior changes nothing: unless the config names it,
+    it is then left out, since every further candidate asks for a clearer gain of all others.
+    """
     known = all(prior is not None for prior in priors.values())
     asked_for_prior = settings.order_pooling == "prior" or settings.recipe.startswith("prior+")
     if asked_for_prior and not known:
@@ -99,7 +103,9 @@ def all_candidates(settings: EnsembleConfig, priors: Priors) -> tuple[Recipe, ..
             f"config ensemble: a position prior cannot be estimated from the orders of oof/fold{fold}/{view}. "
             "Score in more orders (config orders: cyclic) or use geometric."
         )
-    allowed = [how for how in ORDER_POOLINGS if how != "prior" or known]
+    cancels = np.allclose(oof.logp["prior"], oof.logp["geometric"], equal_nan=True)
+    offers_prior = asked_for_prior or (known and not cancels)
+    allowed = [how for how in ORDER_POOLINGS if how != "prior" or offers_prior]
     return candidates(Recipe(settings.order_pooling, settings.pooling), allowed)
 
 
