@@ -18,6 +18,7 @@ from vqaflow.recipes import Recipe
 ROOT = Path(__file__).parents[1]
 SCHEMA = ROOT / "schemas" / "config.schema.yaml"
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+SEEDED = ("data.demo", "folds", "train", "ensemble", "hpo")
 
 
 def changed(key: str, value: Any) -> dict[str, Any]:
@@ -70,6 +71,7 @@ def test_the_shipped_configuration_has_no_mistake():
         ("prompt.choice_format", "{text}", ["prompt.choice_format"]),
         ("hpo.space.learning_rat", {"choice": [1e-4]}, ["hpo.space.learning_rat"]),
         ("hpo.folds", [5], ["hpo.folds"]),
+        *((f"{key}.seed", 2**32, [f"{key}.seed", "4294967295"]) for key in SEEDED),  # numpy takes no more
         ("ensemble.recipe", "nonsense", ["ensemble.recipe", "auto, default, geometric+mean", "prior+vote"]),
         ("ensemble.recipe", "geometric+maen", ["did you mean 'geometric+mean'?"]),
     ],
