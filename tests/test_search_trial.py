@@ -13,6 +13,7 @@ import yaml
 
 import rows
 import test_train_adapter
+from vqaflow import search_trial
 from vqaflow import train_adapter as training
 from vqaflow.checkpoints import StopRequest
 from vqaflow.config import HpoConfig, load_config
@@ -165,6 +166,44 @@ def test_a_search_is_the_same_while_its_trials_are_worth_the_same(world: Path, c
     """Trials of other data or settings are never mixed, and none is thrown away for what changes no value."""
     changed = trainer(world, change.get("hpo"), **change.get("train", {}))
     assert (changed.identity() == trainer(world).identity()) is same
+
+
+@pytest.mark.parametrize(
+    "name", ["module_digest", "base_digest", "compute_dtype", "quantization", "best_device", "decisive_versions"]
+)
+def test_other_code_base_precision_or_versions_are_another_search(
+    world: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Accuracies of another base, or in float16 beside float32, would be compared as if they were of one search."""
+    one = trainer(world)
+    before = one.identity()
+    other = torch.device("meta") if name == "best_device" else "another"
+    monkeypatch.setattr(search_trial, name, lambda *given: other)
+    assert one.identity() != before
+
+
+@pytest.mark.parametrize(("section", "change"), [("model", {"max_pixels": 60 * 56}), ("prompt", {"system": "Answer."})])
+def test_other_pixels_or_words_are_another_search(world: Path, section: str, change: dict[str, Any]) -> None:
+    """Trials that saw other inputs are worth nothing beside the new ones."""
+    given = arguments(world)
+    one, other = (
+        TrialTrainer(**given | {section: dict(given[section]) | changed}, hpo=HpoConfig(**HPO), work=world / "trials")
+        for changed in ({}, change)
+    )
+    assert one.identity() != other.identity()
+
+
+def test_other_rows_are_another_search(world: Path, tmp_path: Path) -> None:
+    """A corrected answer is worth another accuracy, whether it was trained on or held out."""
+    given, identities = arguments(world), []
+    for row in (None, 0, 1):
+        table = pd.read_parquet(given["table"])
+        if row is not None:
+            table.loc[row, "answer"] = "d"
+        table.to_parquet(tmp_path / "table.parquet")
+        changed = given | {"table": tmp_path / "table.parquet"}
+        identities.append(TrialTrainer(**changed, hpo=HpoConfig(**HPO), work=tmp_path).identity())
+    assert identities[0] not in identities[1:] and identities[1] != identities[2]
 
 
 @pytest.mark.parametrize(("name", "rule"), [("table", "validate_tables"), ("folds", "make_folds")])

@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,8 +27,9 @@ from vqaflow.base_model import Base
 from vqaflow.checkpoints import StopRequest
 from vqaflow.config import TrainConfig, load_config, section
 from vqaflow.errors import NotFinite, OutOfMemory, UserError
-from vqaflow.files import file_digest
+from vqaflow.files import file_digest, value_digest
 from vqaflow.progress import stage
+from vqaflow.store import Store
 from vqaflow.store_base import open_base
 from vqaflow.train_adapter import place, train_adapter
 from vqaflow.training_loop import Trainer
@@ -454,6 +456,64 @@ def test_going_back_to_an_earlier_configuration_trains_nothing(world: Path, unin
     run(job(world, "whole", max_minutes=500))
     assert time.monotonic() - started < 5
     assert file_digest(uninterrupted / WEIGHTS) == before
+
+
+def store_key(arguments: dict, monkeypatch) -> str:
+    """What the store keeps the adapter of `arguments` under, and the checkpoints with it; nothing is trained."""
+    keys: list[str] = []
+
+    def note(store: Store, parts: dict, out: Path, compute: Callable) -> None:
+        keys.extend([value_digest(parts), compute.__self__.key])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "cached", note)
+        train_adapter(**arguments)
+    assert keys[0] == keys[1], "a checkpoint would be gone on with for another adapter than the store's"
+    return keys[0]
+
+
+@pytest.mark.parametrize("name", ["module_digest", "base_digest", "decisive_versions"])
+def test_other_code_base_or_versions_are_another_adapter(world: Path, monkeypatch, name: str) -> None:
+    """The store would give back what an older release, or other weights under the same path, had trained."""
+    before = store_key(job(world, "keyed"), monkeypatch)
+    monkeypatch.setattr(training, name, lambda *given: "another")
+    assert store_key(job(world, "keyed"), monkeypatch) != before
+
+
+@pytest.mark.parametrize(
+    ("section", "change", "same"),
+    [
+        ("model", {"max_pixels": 60 * 56}, False),
+        ("model", {"compute_dtype": "float16"}, False),
+        ("prompt", {"system": "Answer."}, False),
+        ("train", {"learning_rate": 0.02}, False),
+        ("train", {"seed": 1}, False),
+        ("train", {"keep": "last"}, False),
+        ("train", {"checkpoint_minutes": 7}, True),
+        ("train", {"max_minutes": 500}, True),
+        ("train", {"trackers": ["tensorboard"]}, True),
+    ],
+)
+def test_another_setting_is_another_adapter(world: Path, monkeypatch, section: str, change: dict, same: bool) -> None:
+    """An old adapter must not pass for the new settings', nor may hours be spent again for what changes nothing."""
+    arguments = job(world, "keyed")
+    changed = arguments | {section: dict(arguments[section]) | change}
+    assert changed[section] != arguments[section]
+    assert (store_key(changed, monkeypatch) == store_key(arguments, monkeypatch)) is same
+
+
+@pytest.mark.parametrize("field", [field for field in training.ROW_FIELDS if field != "id"])
+def test_another_row_is_another_adapter(world: Path, tmp_path: Path, monkeypatch, field: str) -> None:
+    """A corrected question or answer must be trained on, and be measured by; row 0 is held out, row 1 is not."""
+    arguments, keys = job(world, "keyed"), []
+    for row in (None, 0, 1):
+        table = pd.read_parquet(arguments["table"])
+        if row is not None:
+            table.loc[row, field] += 1 if field in ("width", "height") else "x"
+        table.to_parquet(tmp_path / "table.parquet")
+        keys.append(store_key(arguments | {"table": tmp_path / "table.parquet"}, monkeypatch))
+    keys.append(store_key(arguments | {"fold": 1}, monkeypatch))
+    assert len(set(keys)) == 4
 
 
 @pytest.mark.parametrize("mode", ["off", "disk"])
