@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
-from results_world import ensemble, make_results
+from results_world import ensemble, evaluate, make_results
 from vqaflow.compare import columns, compare, cut, describe, width
 from vqaflow.errors import UserError
 
@@ -53,6 +53,18 @@ def test_p_values_by_type_are_corrected_for_their_number(runs):
     assert told["all"] == f"{found.overall['mcnemar_p']:.3g}"
     for qtype, summary in found.by_type.items():
         assert told[qtype] == f"{min(1.0, 4 * summary['mcnemar_p']):.3g}"
+
+
+def test_runs_of_a_single_group_are_compared_without_an_interval(runs, tmp_path):
+    """All questions about one picture: nothing tells how another picture would fare, so no run is called better."""
+    for name in ("weak", "strong"):
+        shutil.copytree(runs / name, tmp_path / name)
+        change(tmp_path / name, "folds.parquet", lambda frame: frame.assign(group=0))
+    lines = list(describe(compare(tmp_path / "weak", tmp_path / "strong")))
+    assert any("[one group]" in line for line in lines)
+    assert "The difference is within noise: keep the simpler run." in lines
+    metrics = evaluate(tmp_path / "strong")
+    assert metrics["overall"]["bootstrap"] is None
 
 
 def test_turned_around_the_other_run_is_better(runs):

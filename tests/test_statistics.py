@@ -61,6 +61,14 @@ def test_bootstrap_agrees_with_the_normal_interval_where_rows_are_independent():
     assert bootstrap_interval(right, np.arange(2000)) == (low, high)
 
 
+def test_a_single_group_has_no_bootstrap_interval():
+    """Twenty rows about one picture would be told as exactly 70 % right, with an interval of no width."""
+    right, one = np.arange(20) < 14, np.zeros(20, int)
+    assert bootstrap_interval(right, one) is None and bootstrap_interval(right[:0], one[:0]) is None
+    assert accuracy_summary(right, one)["bootstrap"] is None
+    assert widest(accuracy_summary(right, one)) == wilson(14, 20)
+
+
 def test_bootstrap_widens_for_rows_that_share_a_group():
     """Ten questions about one picture are not ten independent observations."""
     right = np.repeat(np.arange(200) % 10 < 8, 10)

@@ -153,26 +153,27 @@ def describe(found: Comparison) -> Iterator[str]:
 
 def summary_line(name: str, summary: Mapping[str, Any], tests: int) -> list[str]:
     """One line of the table of accuracies; its p-value is corrected for the number of `tests`."""
-    low, high = summary["bootstrap"]
     return [
         name,
         f"{summary['n']:,}",
         *(f"{100 * summary[run]['accuracy']:.2f} % {interval(summary[run]['wilson'])}" for run in "ab"),
-        f"{100 * summary['gain']:+.2f} {interval((low, high), '+')}",
+        f"{100 * summary['gain']:+.2f} {interval(summary['bootstrap'], '+')}",
         str(summary["only_first_right"]),
         str(summary["only_second_right"]),
         f"{min(1.0, tests * summary['mcnemar_p']):.3g}",
     ]
 
 
-def interval(bounds: Sequence[float], sign: str = "") -> str:
-    """An interval in percent."""
+def interval(bounds: Sequence[float] | None, sign: str = "") -> str:
+    """An interval in percent; a single group has none."""
+    if bounds is None:
+        return "[one group]"
     return f"[{100 * bounds[0]:{sign}.2f}, {100 * bounds[1]:{sign}.2f}]"
 
 
 def verdict(summary: Mapping[str, Any]) -> str:
     """One sentence: is the difference more than noise? Both tests must say so."""
-    low, high = summary["bootstrap"]
+    low, high = summary["bootstrap"] or (0, 0)
     if summary["mcnemar_p"] >= 1 - CONFIDENCE or low <= 0 <= high:
         return "The difference is within noise: keep the simpler run."
     return f"{'B' if summary['gain'] > 0 else 'A'} is better, and by more than noise."

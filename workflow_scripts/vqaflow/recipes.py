@@ -101,7 +101,7 @@ def choose(procedure: Procedure, oof: Oof, rows: np.ndarray) -> Choice:
     for chosen in procedure.candidates:
         gain = paired_summary(right[chosen], right[best], oof.groups_N[rows], procedure.seed)
         p_value = min(1.0, gain["mcnemar_p"] * max(1, len(right) - 1))
-        if p_value >= 1 - CONFIDENCE or gain["bootstrap"][0] <= 0:
+        if p_value >= 1 - CONFIDENCE or gain["bootstrap"] is None or gain["bootstrap"][0] <= 0:
             break
     if len(right) == 1:
         reason = "set by ensemble.recipe"

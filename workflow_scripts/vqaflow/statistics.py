@@ -34,15 +34,16 @@ def leaderboard_half_width(accuracy: float, n: int, confidence: float = CONFIDEN
     return float(norm.ppf((1 + confidence) / 2)) * math.sqrt(accuracy * (1 - accuracy) / n)
 
 
-def bootstrap_interval(values_N: np.ndarray, groups_N: np.ndarray, seed: int = 0) -> Interval:
+def bootstrap_interval(values_N: np.ndarray, groups_N: np.ndarray, seed: int = 0) -> Interval | None:
     """95 % percentile interval of the mean of `values_N`; whole groups are drawn, since their rows are not independent.
 
-    Give the difference of two systems' `right_N` for a paired interval.
+    Give the difference of two systems' `right_N` for a paired interval. Of fewer than two groups it is None: how much
+    groups differ cannot be told.
     """
-    if len(values_N) == 0:
-        return math.nan, math.nan
     _, group_N = np.unique(groups_N, return_inverse=True)
     sizes_G = np.bincount(group_N)
+    if len(sizes_G) < 2:
+        return None
     sums_G = np.bincount(group_N, weights=np.asarray(values_N, np.float64))
     rng = np.random.default_rng(seed)
     means = np.empty(BOOTSTRAP_DRAWS)
@@ -64,7 +65,7 @@ def accuracy_summary(right_N: np.ndarray, groups_N: np.ndarray | None = None, se
     n, right = len(right_N), int(np.sum(right_N))
     summary: dict[str, Any] = {"n": n, "right": right, "accuracy": right / n if n else None, "wilson": wilson(right, n)}
     if groups_N is not None:
-        summary["bootstrap"] = bootstrap_interval(right_N, groups_N, seed) if n else None
+        summary["bootstrap"] = bootstrap_interval(right_N, groups_N, seed)
     return summary
 
 
@@ -84,7 +85,7 @@ def paired_summary(first_N: np.ndarray, second_N: np.ndarray, groups_N: np.ndarr
     return {
         "n": len(first_N),
         "gain": float(difference_N.mean()) if len(first_N) else None,
-        "bootstrap": bootstrap_interval(difference_N, groups_N, seed) if len(first_N) else None,
+        "bootstrap": bootstrap_interval(difference_N, groups_N, seed),
         "only_first_right": only_first,
         "only_second_right": only_second,
         "mcnemar_p": mcnemar(only_first, only_second),
