@@ -230,6 +230,14 @@ def test_a_name_in_another_unicode_form_or_case_is_told(root):
         find_image("sub/none.png", root)
 
 
+@pytest.mark.parametrize("name", [" sub/b.png", "sub/b.png ", "\u3000sub/b.png\t"])
+def test_spaces_around_a_path_are_told(root, name):
+    """Nobody sees a space at the end of a cell, and the file seems to be there."""
+    with pytest.raises(ImageProblem, match="one without the spaces around it. Remove the spaces") as caught:
+        find_image(name, root)
+    assert caught.value.kind == "image_missing"
+
+
 def test_an_absolute_path_inside_is_refused_too(root):
     """It would work on one machine only."""
     with pytest.raises(ImageProblem, match="absolute"):

@@ -415,6 +415,13 @@ def test_broken_quotes_name_the_line_they_start_at(data, cell):
         assert "train.csv line 4: a quotation mark" in data.fail(write=False, on_bad_row=on_bad_row)
 
 
+def test_a_cell_that_is_too_long_is_told_as_that(data):
+    """One who looks for an open quotation mark, as was told, finds none."""
+    data.train[2]["question"] = "?" * 131_073
+    message = data.fail()
+    assert "train.csv line 4: a cell is longer than 131,072 characters" in message and "Shorten it" in message
+
+
 def test_missing_columns_name_the_nearest_in_every_file(data):
     for row in data.train:
         row["Question"] = row.pop("question")

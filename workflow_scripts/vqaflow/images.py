@@ -132,6 +132,8 @@ def find_image(name: str, root: Path | str) -> Path:
     cure = f"Put it there, correct the path, or set data.image_root (now {root})"
     if "\\" in name:
         cure = "Write / instead of \\"
+    elif not there and name != name.strip() and (real_root / name.strip()).is_file():
+        what, cure = f"no file {str(Path(root) / name)!r}, but one without the spaces around it", "Remove the spaces"
     elif not there and (alike := _named_alike(real, real_root)):
         difference, cure = _difference(str(real), str(alike))
         what += f", but {alike}, whose name differs in {difference}"

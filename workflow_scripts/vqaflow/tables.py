@@ -87,7 +87,10 @@ def in_ks_x_1001(character: str) -> bool:
 
 
 def read_records(path: Path, encoding: str) -> Iterator[Record]:
-    """The records of a CSV file, the header first; empty lines are skipped. Broken quoting raises UnreadableTable."""
+    """The records of a CSV file, the header first; empty lines are skipped.
+
+    Broken quoting and cells beyond the csv module's limit raise UnreadableTable.
+    """
     with path.open(encoding=encoding, newline="") as file:
         reader = csv.reader(file, strict=True)
         while True:
@@ -97,6 +100,10 @@ def read_records(path: Path, encoding: str) -> Iterator[Record]:
             except StopIteration:
                 return
             except csv.Error as error:
+                if "field limit" in str(error):
+                    what = f"a cell is longer than {csv.field_size_limit():,} characters; the file was not read on"
+                    cure = "Shorten it, or close its quotation mark if it took in the lines below"
+                    raise UnreadableTable("cell_too_long", line, what, cure) from None
                 what = f"a quotation mark is not closed, or stands within a cell ({error}); the file was not read on"
                 cure = 'Put the cell in "…" and double the marks within it'
                 raise UnreadableTable("quoting", line, what, cure) from None
