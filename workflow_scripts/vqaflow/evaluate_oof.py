@@ -168,7 +168,7 @@ def checkpoint_choice(logs: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
 def leaderboard(rows: pd.DataFrame, test: Path) -> dict[str, Any]:
     """Where a leaderboard of the test table's size would put a system with the OOF accuracy, by chance alone.
 
-    `half_width` takes the OOF accuracy p as the true one; `half_width_with_oof` adds OOF's own sampling error.
+    `half_width` takes the OOF accuracy p as the true one; `half_width_with_oof` adds half the width of OOF's own interval.
     """
     n, p = len(pl.read_parquet(test, columns=["id"])), float(rows["right"].mean())
     half = leaderboard_half_width(p, n)
@@ -181,7 +181,7 @@ def leaderboard(rows: pd.DataFrame, test: Path) -> dict[str, Any]:
         "interval": [max(0.0, p - half), min(1.0, p + half)],
         "half_width_with_oof": both,
         "interval_with_oof": [max(0.0, p - both), min(1.0, p + both)],
-        "formula": "p ± 1.96 · sqrt(p (1 - p) / n); with OOF: 1.96 · sqrt(p (1 - p) (1 / n + 1 / n_oof))",
+        "formula": "p ± h, h = 1.96 · sqrt(p (1 - p) / n); with OOF: sqrt(h² + h_oof²), h_oof half the OOF interval",
         "text": f"a leaderboard of {n:,} rows scatters by ±{100 * half:.2f} points around a true {100 * p:.2f} %: "
         "smaller differences are noise",
     }
