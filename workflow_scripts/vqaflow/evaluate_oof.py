@@ -168,7 +168,7 @@ def checkpoint_choice(logs: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
 def leaderboard(rows: pd.DataFrame, test: Path) -> dict[str, Any]:
     """Where a leaderboard of the test table's size would put a system with the OOF accuracy, by chance alone.
 
-    `half_width` takes the OOF accuracy p as the true one; `half_width_with_oof` adds half the width of OOF's own interval.
+    `half_width` takes the OOF accuracy p as the true one; `half_width_with_oof` adds OOF's own interval.
     """
     n, p = len(pl.read_parquet(test, columns=["id"])), float(rows["right"].mean())
     half = leaderboard_half_width(p, n)
