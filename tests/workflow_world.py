@@ -20,7 +20,10 @@ from vqaflow.files import file_digest
 ROOT = Path(__file__).parents[1]
 PARTS = ["Snakefile", "config.yaml", "rules", "workflow_scripts", "schemas", "envs", "profiles", "docs", "assets"]
 # The closing line reads these two.
-FABRICATED = {".csv": "id,answer\n{name},a\n", ".json": '{"overall": {"right": 1, "n": 2, "wilson": [0, 1]}, "name": "{name}"}'}
+FABRICATED = {
+    ".csv": "id,answer\n{name},a\n",
+    ".json": '{"overall": {"right": 1, "n": 2, "wilson": [0, 1]}, "name": "{name}"}',
+}
 NOT_DIRECT = "input files updated by another job"
 
 
