@@ -224,7 +224,8 @@ def test_a_search_starts_again_when_what_it_trains_changes(worlds, key):
 
 
 def test_another_view_is_scored_and_no_other_again(worlds):
-    """Adding a view must not score again those that there are."""
+    """Adding a view must not score again those that there are, nor train, when the quantised base was deleted."""
+    shutil.rmtree(worlds["plain"].folder / "results" / "base", ignore_errors=True)
     plan = worlds["plain"].plan({"views": {"large": {"max_pixels": 100352}}})
     assert plan.jobs["score_choices"] == 4  # two folds and two splits
     assert plan.rules == {"score_choices"} | worlds["plain"].followers["ensemble_probabilities"] | {
