@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ import rows
 from vqaflow.bench_train import train_config
 from vqaflow.footprint import Footprint, usable_gib
 from vqaflow.shapes import SHAPES, Shape
-from vqaflow.training_plan import Tokens, plan_of
+from vqaflow.training_plan import Plan, Tokens, plan_of
 
 MEASURED = rows.ROOT / "docs" / "benchmarks" / "train.json"
 
@@ -69,3 +70,21 @@ def test_memory_is_filled_but_not_over() -> None:
     assert kept(7.0) == 0
     assert 0 < kept(14.7) < 28
     assert kept(79.0) == 28
+
+
+def test_time_follows_the_mean_row_and_memory_the_largest() -> None:
+    """Steps count what an optimiser step takes; the tower's time comes once where its features are kept."""
+    train = replace(train_config(), cache_vision="memory", epochs=3, batch_size=4, accumulation=1)
+
+    def planned(largest: int = 2000, visual: int = 768, **changes: Any) -> Plan:
+        tokens = Tokens(1000, largest, visual)
+        return plan_of(SHAPES["7b"], replace(train, **changes), tokens, 100, torch.float16, True, 79.0, 1e13)
+
+    usual = planned()
+    assert usual.steps == 75 and planned(accumulation=4).steps == 21
+    assert planned(largest=1000).seconds == usual.seconds
+    assert planned(largest=1000).footprint.peak_gib < usual.footprint.peak_gib
+    without = planned(visual=0).seconds
+    assert 0 < without < usual.seconds
+    always = planned(cache_vision="off").seconds
+    assert always - without == pytest.approx(3 * (usual.seconds - without), rel=1e-6)
