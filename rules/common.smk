@@ -3,18 +3,23 @@
 Parsing reads no data. Snakemake compares params as text, so that keys are sorted: their order in a file means nothing.
 """
 
+import os
 import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(workflow.basedir) / "workflow_scripts"))
+SCRIPTS = Path(workflow.basedir) / "workflow_scripts"
+# This process and all jobs take the package from beside this Snakefile, whichever one is installed.
+sys.path.insert(0, str(SCRIPTS))
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(SCRIPTS), os.environ.get("PYTHONPATH")]))
 
-from vqaflow.base_files import base_digest
-from vqaflow.code_digest import code_digest
-from vqaflow.config import BaseConfig, ModelConfig, entries, in_order, section
-from vqaflow.config_check import check_config, check_files
-from vqaflow.errors import UserError
-from vqaflow.search_space import search_settings
+from vqaflow.model.base_digest import base_digest
+from vqaflow.runtime.code_digest import code_digest
+from vqaflow.config.sections import BaseConfig, HpoConfig, ModelConfig, entries, section
+from vqaflow.config.loading import in_order
+from vqaflow.config.check import check_config, check_files
+from vqaflow.runtime.errors import UserError
+
 
 try:
     check_config(config, Path(workflow.basedir) / "schemas" / "config.schema.yaml")
@@ -53,7 +58,7 @@ wildcard_constraints:
 
 def code_of(rule_name):
     """The digest of a rule's script and of all that it imports from the package."""
-    return code_digest(Path(workflow.basedir) / "workflow_scripts" / f"{rule_name}.py")
+    return code_digest(SCRIPTS / f"{rule_name}.py")
 
 
 def image_root_of(wildcards):
@@ -90,13 +95,13 @@ def margins_of(wildcards):
 
 def tell_errors():
     """Repeat what stopped the run, below Snakemake's own last lines: the stages' messages, or where they are told."""
-    from vqaflow.closing_line import error_lines
+    from vqaflow.reporting.closing_line import error_lines
 
     print("", *error_lines(Path("results/logs"), STARTED), sep="\n", file=sys.stderr)
 
 
 def tell_result():
     """Say what came out, below Snakemake's own last lines."""
-    from vqaflow.closing_line import closing_line  # its statistics need not load for a dry run
+    from vqaflow.reporting.closing_line import closing_line  # its statistics need not load for a dry run
 
     print(closing_line(Path("results"), STARTED))

@@ -29,7 +29,7 @@ rule run_trials:
         model=lookup(dpath="model", within=config),
         prompt=lookup(dpath="prompt", within=config),
         train=lookup(dpath="train", within=config),
-        hpo=search_settings(config["hpo"]),
+        hpo=entries(HpoConfig, config["hpo"]),
         code=code_of("run_trials"),
     message:
         "Trying parameters of training, worker {wildcards.worker}"

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from vqaflow.ensemble_probabilities import ensemble_probabilities
-from vqaflow.progress import stage
+from vqaflow.ensemble.ensemble_probabilities import ensemble_probabilities
+from vqaflow.runtime.stage import stage
 
 with stage(snakemake.log[0]):
     ensemble_probabilities(

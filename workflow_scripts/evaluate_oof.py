@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from vqaflow.evaluate_oof import evaluate_oof
-from vqaflow.progress import stage
+from vqaflow.evaluation.evaluate_oof import evaluate_oof
+from vqaflow.runtime.stage import stage
 
 with stage(snakemake.log[0]):
     evaluate_oof(

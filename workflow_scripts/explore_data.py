@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from vqaflow.explore_data import explore_data
-from vqaflow.progress import stage
+from vqaflow.data.exploration.explore_data import explore_data
+from vqaflow.runtime.stage import stage
 
 with stage(snakemake.log[0]):
     explore_data(

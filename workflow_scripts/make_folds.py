@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from vqaflow.make_folds import make_folds
-from vqaflow.progress import stage
+from vqaflow.data.folds.make_folds import make_folds
+from vqaflow.runtime.stage import stage
 
 with stage(snakemake.log[0]):
     make_folds(

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from vqaflow.prepare_demo import prepare_demo
-from vqaflow.progress import stage
+from vqaflow.demo.prepare_demo import prepare_demo
+from vqaflow.runtime.stage import stage
 
 with stage(snakemake.log[0]):
     prepare_demo(demo=snakemake.params.demo, out=Path(snakemake.output.train).parent)

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from vqaflow.gpu_lease import lease_gpu
-from vqaflow.progress import stage
+from vqaflow.runtime.gpu_lease import lease_gpu
+from vqaflow.runtime.stage import stage
 
 with stage(snakemake.log[0]):
     lease_gpu()
-    from vqaflow.score_choices import score_choices  # imports torch, which must see the leased GPU only
+    from vqaflow.scoring.score_choices import score_choices  # imports torch, which must see the leased GPU only
 
     at, hardware = snakemake.wildcards, snakemake.resources
     score_choices(

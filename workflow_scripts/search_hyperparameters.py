@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from vqaflow.progress import stage
-from vqaflow.search_hyperparameters import search_hyperparameters
+from vqaflow.runtime.stage import stage
+from vqaflow.search.search_hyperparameters import search_hyperparameters
 
 with stage(snakemake.log[0]):
     search_hyperparameters(

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from vqaflow.gpu_lease import lease_gpu
-from vqaflow.progress import stage
+from vqaflow.runtime.gpu_lease import lease_gpu
+from vqaflow.runtime.stage import stage
 
 with stage(snakemake.log[0]):
     lease_gpu()
-    from vqaflow.store_base import store_base  # imports torch, which must see the leased GPU only
+    from vqaflow.model.store_base import store_base  # imports torch, which must see the leased GPU only
 
     store_base(model=snakemake.params.model, bases=Path("results/base"), out=Path(snakemake.output.stored))

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from vqaflow.progress import stage
-from vqaflow.validate_submission import validate_submission
+from vqaflow.ensemble.submission.validate_submission import validate_submission
+from vqaflow.runtime.stage import stage
 
 with stage(snakemake.log[0]):
     validate_submission(

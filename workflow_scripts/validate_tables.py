@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from vqaflow.progress import stage
-from vqaflow.validate_tables import validate_tables
+from vqaflow.data.validate_tables import validate_tables
+from vqaflow.runtime.stage import stage
 
 with stage(snakemake.log[0]):
     validate_tables(

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from vqaflow.progress import stage
-from vqaflow.write_submission import write_submission
+from vqaflow.ensemble.submission.write_submission import write_submission
+from vqaflow.runtime.stage import stage
 
 with stage(snakemake.log[0]):
     write_submission(

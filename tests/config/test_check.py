@@ -1,0 +1,182 @@
+"""A mistake in the configuration must be named with its cure before hours are spent on it."""
+
+import copy
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from places import ROOT
+from vqaflow.config import check as config_check
+from vqaflow.config.check import check_config, check_files
+from vqaflow.config.loading import in_order
+from vqaflow.ensemble.pooling import POOLS
+from vqaflow.ensemble.recipes import Recipe
+from vqaflow.runtime.errors import UserError
+from vqaflow.scoring.order_pooling import ORDER_POOLINGS
+
+SCHEMA = ROOT / "schemas" / "config.schema.yaml"
+CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+SEEDED = ("data.demo", "folds", "train", "ensemble", "hpo")
+
+
+def changed(key: str, value: Any) -> dict[str, Any]:
+    """config.yaml with another value, or another key, at a dotted place."""
+    config = copy.deepcopy(CONFIG)
+    *parents, last = key.split(".")
+    section = config
+    for parent in parents:
+        section = section.setdefault(parent, {})
+    section[last] = value
+    return config
+
+
+def problems(config: dict[str, Any]) -> str:
+    with pytest.raises(UserError) as error:
+        check_config(config, SCHEMA)
+    return str(error.value)
+
+
+def test_the_shipped_configuration_has_no_mistake():
+    check_config(CONFIG, SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("train.learning_rat", 1.0, ["train.learning_rat: unknown key", "'learning_rate'"]),
+        ("trian", {}, ["trian: unknown key", "'train'"]),
+        ("model.batch_size", 4, ["model.batch_size: unknown key", "'train.batch_size'"]),  # a key of another section
+        ("views.hflip.flipped", True, ["views.hflip.flipped: unknown key", "'flip'"]),
+        ("train.epochs", "3", ["train.epochs", "'3' is not a number"]),
+        ("train.learning_rate", "1e-4", ["1.0e-4"]),  # YAML 1.1 reads 1e-4 as text
+        ("train.batch_size", 2.0, ["train.batch_size", "not a whole number"]),
+        ("train.epochs", float("nan"), ["train.epochs"]),
+        ("train.epochs", True, ["train.epochs", "not a number"]),
+        ("train.label_smoothing", 1.0, ["train.label_smoothing"]),
+        ("train.objective", "choise", ["train.objective", "did you mean 'choice'?"]),
+        ("model.quantization", "int8", ["model.quantization", "nf4"]),
+        ("orders", "cyclical", ["orders", "did you mean 'cyclic'?"]),
+        ("orders", 25, ["orders"]),
+        ("views", None, ["views", "{}"]),
+        ("views.original.enabled", False, ["views.original"]),
+        ("views.original.flip", True, ["views.original"]),
+        ("views.fine.when", "margin > 0.3", ["views.fine.when", "margin < 0.3"]),
+        ("views.fine.max_pixels", 10000, ["views.fine: min_pixels 50176 is above max_pixels 10000"]),
+        ("model.min_pixels", 60000, ["model.min_pixels: 60000 is above"]),
+        ("data.columns.answer", "question", ["data.columns: 'question' stands for two things"]),
+        ("prompt.templates.ocr", "{question} {choices}", ["prompt.templates.ocr", "at the start of a line"]),
+        ("prompt.templates.ocr", "\n{choices}\n{question}", ["prompt.templates.ocr", "Swap them"]),
+        ("prompt.choice_format", "{text}", ["prompt.choice_format"]),
+        ("hpo.space.learning_rat", {"choice": [1e-4]}, ["hpo.space.learning_rat"]),
+        ("hpo.folds", [5], ["hpo.folds"]),
+        *((f"{key}.seed", 2**32, [f"{key}.seed", "4294967295"]) for key in SEEDED),  # numpy takes no more
+        ("ensemble.recipe", "nonsense", ["ensemble.recipe", "auto, default, geometric+mean", "prior+vote"]),
+        ("ensemble.recipe", "geometric+maen", ["did you mean 'geometric+mean'?"]),
+    ],
+)
+def test_a_mistake_is_named_with_its_cure(key, value, words):
+    message = problems(changed(key, value))
+    assert message.count("\n") == 0, "one mistake, one line"
+    assert all(word in message for word in words), message
+
+
+@pytest.mark.parametrize("orders", ["identity", 1])
+@pytest.mark.parametrize("ensemble", [{"order_pooling": "prior"}, {"recipe": "prior+mean"}])
+def test_a_prior_of_one_order_is_refused_before_the_training(orders, ensemble):
+    """Else the run would end after its GPU hours, at the ensemble, which cannot tell it either."""
+    config = changed("orders", orders)
+    config["ensemble"] |= ensemble
+    assert "ensemble: a position prior cannot be told from one choice order" in problems(config)
+    check_config(config | {"orders": "cyclic"}, SCHEMA)
+
+
+def test_every_recipe_may_be_named():
+    """A pooling that the schema forgets could not be kept, although a run has chosen it."""
+    names = [Recipe(orders, pooling).name for orders in ORDER_POOLINGS for pooling in POOLS]
+    for name in ("auto", "default", *names):
+        check_config(changed("ensemble.recipe", name), SCHEMA)
+
+
+@pytest.mark.parametrize("with_folder", [False, True])
+def test_a_tracker_that_is_not_installed_is_named_before_anything_runs(tmp_path, monkeypatch, with_folder):
+    """Trainings start only after tables and folds; the folder that wandb leaves behind is no package."""
+    real = config_check.find_spec
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    monkeypatch.setattr(config_check, "find_spec", lambda name: real("json" if name == "torch" else name))
+    if with_folder:
+        (tmp_path / "wandb").mkdir()
+    assert "train.trackers: wandb is not installed here" in problems(changed("train.trackers", ["wandb"]))
+
+
+def test_trackers_are_not_looked_for_where_no_job_runs(monkeypatch):
+    """Snakemake may stand alone, and make the environment that the jobs run in."""
+    monkeypatch.setattr(config_check, "find_spec", lambda name: None)
+    check_config(changed("train.trackers", ["tensorboard", "wandb"]), SCHEMA)
+
+
+def test_a_missing_key_is_named():
+    config = copy.deepcopy(CONFIG)
+    del config["train"]["lora"]["r"]
+    assert "train.lora.r: the key is missing" in problems(config)
+
+
+def test_all_mistakes_are_told_at_once():
+    """Not one a run, when each run is a wait in a queue."""
+    config = changed("train.epochs", "many")
+    config["model"]["max_pixels"] = 0
+    config["foldes"] = {}
+    message = problems(config)
+    assert all(key in message for key in ("train.epochs", "model.max_pixels", "foldes"))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("data.train_csv", "no.csv"), ("data.image_root", "no"), ("hardware.settings", "no.yaml")],
+)
+def test_a_file_that_is_not_there_is_named(key, value):
+    with pytest.raises(UserError, match=rf"^config: {key}: there is no (file|folder) {value}\. "):
+        check_files(changed(key, value), Path("results"))
+
+
+@pytest.mark.parametrize(
+    ("base", "content", "words"),
+    [
+        ("./no", None, r"there is no folder \./no\. Correct it"),
+        ("/no/where", None, "there is no folder /no/where"),
+        ("~/models/qwen", None, r".*Write the path without ~\."),
+        ("no/such/base", None, "there is no folder no/such/base"),
+        ("here", None, "here has no config.json with a model_type"),
+        ("here", "{", "here has no config.json with a model_type"),
+        ("here", "[]", "here has no config.json with a model_type"),
+        ("here", '{"model_type": "llama"}', "here is a llama model"),
+    ],
+)
+def test_a_base_that_is_no_checkpoint_is_named(tmp_path, monkeypatch, base, content, words):
+    """The first training would meet it only after tables, images and folds."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    if content:
+        (tmp_path / "here" / "config.json").write_text(content)
+    with pytest.raises(UserError, match=f"^config: model.base: {words}"):
+        check_files(changed("model.base", base), Path("results"))
+
+
+@pytest.mark.parametrize("base", ["Qwen/Qwen2.5-VL-7B-Instruct", "gpt2", str(ROOT / CONFIG["model"]["base"])])
+def test_a_hub_name_and_a_checkpoint_pass(tmp_path, monkeypatch, base):
+    monkeypatch.chdir(tmp_path)
+    check_files(changed("model.base", base), Path("results"))
+
+
+def test_what_the_workflow_makes_need_not_be_there(tmp_path, monkeypatch):
+    """The demo's tables come into being by the run itself."""
+    monkeypatch.chdir(tmp_path)
+    check_files(CONFIG, Path("results"))
+
+
+def test_the_order_of_keys_is_lost_and_that_of_lists_kept():
+    assert list(in_order({"b": 1, "a": {"d": [2, 1], "c": 3}})) == ["a", "b"]
+    assert in_order({"b": [{"z": 1, "y": 2}, 0]}) == {"b": [{"y": 2, "z": 1}, 0]}
+    assert str(in_order(CONFIG)) == str(in_order(dict(reversed(CONFIG.items()))))

@@ -1,0 +1,99 @@
+"""A stage that is run by hand takes the same settings as Snakemake does, and says what is wrong with them."""
+
+import pytest
+import yaml
+
+from places import ROOT
+from vqaflow.commands.command_line import main
+from vqaflow.config.loading import checked_config, load_config
+from vqaflow.runtime.errors import UserError
+
+
+@pytest.fixture
+def mine(tmp_path):
+    """Writes a user's settings and gives their file."""
+
+    def write(text: str, name: str = "my.yaml"):
+        file = tmp_path / name
+        file.write_text(text, encoding="utf-8")
+        return file
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("train: {epochs: 2", r"my\.yaml line \d: is no YAML \(.+\)\. "),
+        ("train:\n\tepochs: 2\n", r"my\.yaml line 2: is no YAML \(.+\)\. "),
+        ("epochs: \x07", r"my\.yaml: is no YAML in UTF-8 \(.+\)\. "),
+        ("since: 2024-13-41", r"my\.yaml: is no YAML in UTF-8 \(month must be in 1\.\.12.*\)\. "),
+        ("- train\n- 2\n", r"my\.yaml: holds no keys with values\. "),
+    ],
+)
+def test_a_broken_file_is_named_with_the_line(mine, text, told):
+    """A traceback of the YAML package says neither which of several files it is nor what to do."""
+    with pytest.raises(UserError, match=told) as error:
+        load_config(mine(text))
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_that_is_not_there_or_not_in_utf_8_is_named(tmp_path):
+    (tmp_path / "korean.yaml").write_bytes("prompt: {system: 안녕}".encode("cp949"))
+    for name, told in (("no.yaml", "No such file"), (".", "Is a directory"), ("korean.yaml", "UTF-8")):
+        with pytest.raises(UserError, match=told) as error:
+            load_config(tmp_path / name)
+        assert str(error.value).startswith(f"{tmp_path / name}: ")
+
+
+def test_a_file_of_what_differs_is_enough(mine):
+    """What Snakemake makes of --configfile my.yaml, a stage by hand makes of --config my.yaml."""
+    whole = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    config = checked_config(mine("train: {epochs: 9}"))
+    assert config["train"]["epochs"] == 9
+    whole["train"]["epochs"] = 9
+    assert config == whole
+
+
+def test_the_file_of_hardware_settings_lies_below_the_users(mine):
+    """A profile's settings must not win over the user's own, nor be forgotten."""
+    settings = mine("train: {batch_size: 3, accumulation: 5}", "settings.yaml")
+    config = checked_config(mine(f"hardware: {{settings: {settings}}}\ntrain: {{batch_size: 7}}"))
+    assert (config["train"]["batch_size"], config["train"]["accumulation"]) == (7, 5)
+
+
+def test_a_mistake_stops_a_stage_that_is_run_by_hand(mine):
+    """A misspelt key would be ignored, and the run be another than the one asked for."""
+    with pytest.raises(UserError, match=r"train\.epoch: unknown key; did you mean 'epochs'\?"):
+        checked_config(mine("train: {epoch: 9}"))
+    with pytest.raises(UserError, match="hardware: null is not a section"):
+        checked_config(mine("hardware:"))
+
+
+BY_HAND = {
+    "demo_gain": [],
+    "ensemble_probabilities": [],
+    "explore_data": [],
+    "make_folds": [],
+    "plan": [],
+    "prepare_demo": [],
+    "run_trials": [],
+    "score_choices": ["--split", "oof", "--fold", "0"],
+    "search_hyperparameters": [],
+    "tiny_base": ["--out", "model"],
+    "train_adapter": ["--fold", "0"],
+    "validate_tables": [],
+    "write_submission": [],
+}
+
+
+@pytest.mark.parametrize("stage", BY_HAND)
+def test_every_stage_checks_the_configuration_before_it_begins(stage, mine, tmp_path, monkeypatch, capsys):
+    """One that does not takes a misspelt key for a default, or ends in a traceback in the middle."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main([stage, "--config", str(mine("folds: {n: 0}\nensembel: {}")), *BY_HAND[stage]])
+    told = capsys.readouterr().err
+    assert ended.value.code == 1
+    assert "folds.n" in told and "ensembel: unknown key" in told and "Traceback" not in told
+    assert [path.name for path in tmp_path.iterdir()] == ["my.yaml"], "nothing may have been made"

@@ -1,0 +1,305 @@
+"""The check of a results folder: a whole one passes, and each kind of damage or disagreement is found and named."""
+
+import json
+import shutil
+import sqlite3
+from contextlib import closing
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from results_world import make_whole_run
+from vqaflow.commands.command_line import main
+from vqaflow.evaluation.verify.verify import CHECKS, verify
+from vqaflow.runtime.digests import file_digest
+from vqaflow.runtime.errors import UserError
+
+P = ["p_a", "p_b", "p_c", "p_d"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    return make_whole_run(tmp_path_factory.mktemp("run") / "results")
+
+
+@pytest.fixture
+def results(finished, tmp_path):
+    """A copy to damage."""
+    return shutil.copytree(finished, tmp_path / "results")
+
+
+def failures(results, **options):
+    return {name: found for name, state, found in verify(results, **options) if state == "FAILED"}
+
+
+def test_a_finished_run_passes(finished):
+    assert [(name, state) for name, state, _ in verify(finished)] == [(name, "ok") for name in CHECKS]
+    assert failures(finished, sample=finished / "sample_submission.csv") == {}
+
+
+def test_verifying_changes_nothing(finished):
+    before = {path: file_digest(path) for path in finished.rglob("*") if path.is_file()}
+    list(verify(finished))
+    assert {path: file_digest(path) for path in finished.rglob("*") if path.is_file()} == before
+
+
+FILES = {
+    "tables/train.parquet": "tables",
+    "tables/test.parquet": "tables",
+    "tables/problems.csv": "tables",
+    "eda/summary.json": "exploration",
+    "eda/types.png": "exploration",
+    "folds.parquet": "folds",
+    "folds.report.json": "folds",
+    "adapters/fold1/adapter_model.safetensors": "adapters",
+    "adapters/fold1/adapter_config.json": "adapters",
+    "adapters/fold1/run.json": "adapters",
+    "adapters/fold1/log.csv": "adapters",
+    "adapters/fold1/curve.png": "adapters",
+    "scores/oof/fold0/original.parquet": "scores",
+    "scores/test/fold2/hflip.parquet": "scores",
+    "ensemble/oof.parquet": "ensemble",
+    "ensemble/test.parquet": "ensemble",
+    "ensemble/recipe.json": "ensemble",
+    "evaluation/metrics.json": "evaluation",
+    "evaluation/coverage.png": "evaluation",
+    "evaluation/mistakes.html": "evaluation",
+    "evaluation/mistakes_excerpt.html": "evaluation",
+    "submission.csv": "submission",
+    "submission.validated.json": "submission",
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_missing_file_is_named(results, name):
+    (results / name).unlink()
+    check, found = next(iter(failures(results).items()))
+    assert check == FILES[name]
+    assert name.rsplit("/", 1)[-1] in found or name.rsplit("/", 1)[0] in found
+    assert any(cure in found for cure in ("Run the rule", "rain it again", "Score it")), found
+
+
+@pytest.mark.parametrize("name", sorted(set(FILES) - {"tables/problems.csv"}))
+def test_a_cut_off_file_is_named(results, name):
+    """What a full disk or an interrupted copy leaves."""
+    data = (results / name).read_bytes()
+    (results / name).write_bytes(data[: len(data) // 2])
+    check, found = next(iter(failures(results).items()))
+    assert check == FILES[name] and name in found
+
+
+@pytest.mark.parametrize(
+    "name", ["folds.report.json", "ensemble/recipe.json", "evaluation/metrics.json", "submission.validated.json"]
+)
+def test_json_of_another_kind_is_named(results, name):
+    (results / name).write_text("{}")
+    (found,) = failures(results).values()
+    assert name in found and "is damaged (it has no" in found
+
+
+def frame(change):
+    def edit(path):
+        table = pd.read_parquet(path)
+        change(table).to_parquet(path, index=False)
+
+    return edit
+
+
+def values(**changes):
+    def edit(path):
+        value = json.loads(path.read_text())
+        for key, new in changes.items():
+            *parents, last = key.split("__")
+            inner = value
+            for parent in parents:
+                inner = inner[parent]
+            inner[last] = new
+        path.write_text(json.dumps(value))
+
+    return edit
+
+
+def swapped(table, column, first=0, second=-1):
+    """Two rows of `table` with their values of `column` exchanged."""
+    cells = table[column].to_numpy().copy()
+    cells[[first, second]] = cells[[second, first]]
+    return table.assign(**{column: cells})
+
+
+def double_first(path):
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([*lines, lines[1]]))
+
+
+def other_answer(path):
+    lines = path.read_text().splitlines(keepends=True)
+    row_id, answer = lines[1].strip().split(",")
+    lines[1] = f"{row_id},{'b' if answer == 'a' else 'a'}\n"
+    path.write_text("".join(lines))
+
+
+def sharper(table):
+    p = table[P].to_numpy() ** 2
+    return table.assign(**dict(zip(P, (p / p.sum(1, keepdims=True)).T, strict=True)))
+
+
+DISAGREEMENTS = {
+    "wrong answer letter": ("tables/train.parquet", frame(lambda t: t.assign(answer="e")), "tables", "damaged"),
+    "lost column": ("tables/test.parquet", frame(lambda t: t.drop(columns="sha256")), "tables", "sha256"),
+    "shared id": (
+        "tables/test.parquet",
+        frame(lambda t: t.assign(id=["train_0000", *t["id"][1:]])),
+        "tables",
+        "'train_0000' are in both tables",
+    ),
+    "lost row of folds": ("folds.parquet", frame(lambda t: t[1:]), "folds", "'train_0000' are not exactly once"),
+    "row twice in folds": ("folds.parquet", frame(lambda t: pd.concat([t, t[:1]])), "folds", "'train_0000' are not"),
+    "group over folds": (
+        "folds.parquet",
+        frame(lambda t: t.assign(fold=[1 - min(t["fold"][0], 1), *t["fold"][1:]])),
+        "folds",
+        "share a group but not a fold",
+    ),
+    "image over folds": (
+        "folds.parquet",
+        frame(lambda t: swapped(t.assign(group=range(len(t))), "fold", 0, 5)),
+        "folds",
+        "share a image but not a fold",
+    ),
+    "other number of folds": ("folds.report.json", values(n=4), "folds", "not 0 to 3"),
+    "adapter of other rows": ("adapters/fold2/run.json", values(held_out="x"), "adapters", "may know its own"),
+    "adapter of another prompt": (
+        "adapters/fold2/run.json",
+        values(parity__prompt="y"),
+        "adapters",
+        r"parity\.prompt is not that of",
+    ),
+    "score of another fold's row": (
+        "scores/oof/fold0/original.parquet",
+        frame(lambda t: t.assign(id=t["id"].replace("train_0000", "train_0004"))),
+        "scores",
+        "'train_0004'.*of another fold, on which this fold's adapter was trained",
+    ),
+    "unscored row": ("scores/test/fold1/original.parquet", frame(lambda t: t[4:]), "scores", "no scores of rows"),
+    "score that is no number": (
+        "scores/test/fold1/hflip.parquet",
+        frame(lambda t: t.assign(logit_b=np.inf)),
+        "scores",
+        "not a finite number",
+    ),
+    "other scores": (
+        "scores/test/fold1/original.parquet",
+        frame(lambda t: t.assign(logit_a=-t["logit_a"])),
+        "ensemble",
+        r"test\.parquet: rows .* do not follow from the scores",
+    ),
+    "probabilities above 1": (
+        "ensemble/oof.parquet",
+        frame(lambda t: t.assign(p_a=t["p_a"] + 0.1)),
+        "ensemble",
+        "no probabilities that sum to 1",
+    ),
+    "rows in another order": ("ensemble/test.parquet", frame(lambda t: t[::-1]), "ensemble", "not the table's"),
+    "other probabilities": ("ensemble/test.parquet", frame(sharper), "ensemble", "do not follow from the scores"),
+    "other OOF answers": (
+        "ensemble/oof.parquet",
+        frame(lambda t: t.assign(p_a=0.25, p_b=0.25, p_c=0.25, p_d=0.25)),
+        "ensemble",
+        "rows of oof.parquet are right, but",
+    ),
+    "other folds in OOF": (
+        "ensemble/oof.parquet",
+        frame(lambda t: t.assign(fold=(t["fold"] + 1) % 3)),
+        "ensemble",
+        "not those of folds.parquet",
+    ),
+    "other temperature": (
+        "ensemble/recipe.json",
+        values(calibration__learned={"temperature": 3.0}),
+        "ensemble",
+        "do not follow from the scores",
+    ),
+    "old metrics": ("evaluation/metrics.json", values(overall__right=3), "evaluation", "says 3 of 120 rows are right"),
+    "edited submission": ("submission.csv", other_answer, "submission", "its sha256 is not the one in"),
+    "old accuracy in the proof": (
+        "submission.validated.json",
+        values(oof__accuracy=0.99),
+        "submission",
+        "another accuracy than metrics.json",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DISAGREEMENTS)
+def test_a_disagreement_is_named(results, case):
+    name, harm, check, message = DISAGREEMENTS[case]
+    harm(results / name)
+    found = failures(results)
+    assert next(iter(found)) == check
+    with pytest.raises(UserError, match=message):
+        raise UserError(found[check])
+
+
+@pytest.mark.parametrize(("harm", "message"), [(other_answer, "have another answer"), (double_first, "duplicate ids")])
+def test_a_submission_that_was_edited_and_signed_again_is_found(results, harm, message):
+    harm(results / "submission.csv")
+    values(sha256=file_digest(results / "submission.csv"))(results / "submission.validated.json")
+    assert message in failures(results)["submission"]
+
+
+@pytest.fixture
+def searched(results):
+    """A run whose parameters were searched."""
+    (results / "hpo" / "figures").mkdir(parents=True)
+    (results / "hpo" / "best.yaml").write_text("parameters: {learning_rate: 0.001}\n")
+    with closing(sqlite3.connect(results / "hpo" / "study.db")) as database:
+        database.execute("CREATE TABLE trials (number INTEGER)")
+        database.execute("INSERT INTO trials VALUES (0)")
+        database.commit()
+    shutil.copy(results / "eda" / "types.png", results / "hpo" / "figures" / "history.png")
+    return results
+
+
+def test_a_search_is_checked_if_there_was_one(searched):
+    found = {name: (state, text) for name, state, text in verify(searched)}
+    assert found["search"] == ("ok", "1 trials; best: learning_rate 0.001")
+
+
+@pytest.mark.parametrize("name", ["hpo/best.yaml", "hpo/study.db", "hpo/figures/history.png"])
+@pytest.mark.parametrize("data", [b"", b"\x89no"])
+def test_a_damaged_search_is_named(searched, name, data):
+    (searched / name).write_bytes(data)
+    (found,) = failures(searched).values()
+    assert name in found and "Delete it and run the rule search_hyperparameters again" in found
+
+
+def test_the_sample_s_order_is_compared(results):
+    sample = results / "sample_submission.csv"
+    header, *lines = sample.read_text().splitlines(keepends=True)
+    sample.write_text(header + "".join(lines[::-1]))
+    assert failures(results) == {}
+    assert "order: row 1" in failures(results, sample=sample)["submission"]
+
+
+def test_what_cannot_be_checked_is_skipped_and_said(results):
+    (results / "folds.parquet").unlink()
+    states = {name: (state, found) for name, state, found in verify(results)}
+    assert states["scores"] == ("skipped", "since folds failed")
+    assert states["submission"] == ("skipped", "since ensemble failed") and states["exploration"][0] == "ok"
+
+
+def test_command_prints_a_line_a_check_and_exits(results, monkeypatch, capsys):
+    main(["verify", str(results)])
+    assert [line.split()[:2] for line in capsys.readouterr().out.splitlines()] == [["ok", name] for name in CHECKS]
+    (results / "submission.csv").unlink()
+    with pytest.raises(SystemExit) as end:
+        main(["verify", str(results)])
+    assert end.value.code == 1
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("FAILED") and last.endswith("submission.csv: is missing. Run the rule write_submission.")
+
+
+def test_no_folder_is_said(tmp_path):
+    with pytest.raises(UserError, match="Give the results folder"):
+        list(verify(tmp_path / "nothing"))

@@ -1,0 +1,190 @@
+"""Features are kept where the configuration says, as long as they are what the tower would give now, and cheaply."""
+
+import os
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+import rows
+import scoring_world
+from vqaflow.config.sections import ViewConfig
+from vqaflow.model.base import Base, load_base
+from vqaflow.model.encoding import row_encoder
+from vqaflow.model.encoding.row_encoder import RowEncoder
+from vqaflow.model.features import cache as feature_cache
+from vqaflow.model.features import folder as feature_folder
+from vqaflow.model.features.cache import FeatureCache
+from vqaflow.model.features.folder import MAKERS, FeatureFolder
+from vqaflow.model.vision import finite_features
+from vqaflow.runtime import files
+from vqaflow.runtime.code_digest import reachable
+from vqaflow.runtime.versions import decisive_versions
+
+TWO_DAYS_AGO = time.time() - 2 * 24 * 3600
+
+
+class World:
+    """A base with its encoder, and rows with their encodings."""
+
+    def __init__(self, folder: Path) -> None:
+        settings = rows.model_config(base=str(scoring_world.save_base(folder / "base")))
+        self.base: Base = load_base(settings)
+        self.encoder = RowEncoder(self.base.processor, settings, rows.prompt_config())
+        table: pd.DataFrame = scoring_world.make_table(folder / "images", 5)
+        self.items = [(row, self.encoder.encode(row, ["abcd"], rows.VIEW)) for row in table.to_dict("records")]
+
+    def folder(self, root: Path) -> FeatureFolder:
+        """Features on disk under `root`, as a job opens them."""
+        return FeatureFolder(root, self.base, self.encoder, rows.VIEW)
+
+    def cache(self, mode: str, root: Path) -> FeatureCache:
+        """Features of a training."""
+        return FeatureCache(self.base, self.encoder, rows.VIEW, mode, root)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> World:
+    """One for the module."""
+    return World(tmp_path_factory.mktemp("world"))
+
+
+def test_keeping_features_does_not_look_through_the_folder_each_time(world, tmp_path, monkeypatch) -> None:
+    """With tens of thousands of images kept, each further one would take longer than its tower's pass."""
+    kept = world.folder(tmp_path)
+    looks = []
+    monkeypatch.setattr(files, "sweep", lambda *_: looks.append(1))
+    monkeypatch.setattr(feature_folder, "sweep", lambda *_: looks.append(1))
+    for name in "abc":
+        kept.write(name, torch.ones(4, 8))
+    assert not looks and torch.equal(kept.read("c"), torch.ones(4, 8))
+
+
+def test_what_killed_jobs_left_among_the_features_goes(world, tmp_path) -> None:
+    """Half-written features of 5 MB each would fill the disk, counted against hardware.vision_gb and read by nobody."""
+    kept = world.folder(tmp_path)
+    kept.write("a", torch.ones(4, 8))
+    old, new = (kept.folder / f".b.safetensors.{name}.safetensors" for name in ("old", "new"))
+    for file in (old, new):
+        file.write_text("half")
+    os.utime(old, (TWO_DAYS_AGO, TWO_DAYS_AGO))
+    assert world.folder(tmp_path).read("a") is not None
+    assert sorted(p.name for p in kept.folder.iterdir()) == [new.name, "a.safetensors"]
+
+
+@pytest.fixture
+def passes(monkeypatch) -> list[int]:
+    """Images in each call of the tower."""
+    seen: list[int] = []
+    real = feature_cache.finite_features
+
+    def noted(visual, pixels, *rest) -> list[torch.Tensor]:
+        seen.append(len(pixels))
+        return real(visual, pixels, *rest)
+
+    monkeypatch.setattr(feature_cache, "finite_features", noted)
+    return seen
+
+
+@pytest.mark.parametrize(("mode", "in_memory"), [("off", 0), ("memory", 5), ("disk", 0)])
+def test_only_the_mode_memory_takes_memory(world, tmp_path, passes, mode, in_memory) -> None:
+    """`cache_vision: disk` is for a host that cannot hold all features: 22 GB for 4000 images at 7B."""
+    cache = world.cache(mode, tmp_path)
+    cache.fill(world.items)
+    assert len(cache.kept) == in_memory
+    again = cache.of([*world.items, *world.items])
+    assert sum(passes) == (10 if mode == "off" else 5) and len(cache.kept) == in_memory
+    plain = world.cache("off", tmp_path).of(world.items)
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(again, [*plain, *plain], strict=True))
+
+
+def test_what_the_disk_has_no_room_for_is_computed_once(world, tmp_path, passes, monkeypatch) -> None:
+    """The tower has left the GPU after `fill`: each epoch would run it on the CPU."""
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(feature_folder, "save_file", full)
+    cache = world.cache("disk", tmp_path)
+    cache.fill(world.items)
+    cache.of(world.items)
+    assert sum(passes) == 5
+
+
+def other_code(world: World, monkeypatch) -> None:
+    """The image pipeline as after an edit."""
+    monkeypatch.setattr(feature_folder, "code_digest", lambda file: "edited" if file == row_encoder.__file__ else file)
+
+
+def other_tower_code(world: World, monkeypatch) -> None:
+    """The tower's forward as after an edit."""
+    monkeypatch.setattr(
+        feature_folder, "code_digest", lambda file: "edited" if file == finite_features.__file__ else file
+    )
+
+
+def other_processor(world: World, monkeypatch) -> None:
+    """A base whose preprocessor_config.json normalises otherwise."""
+    monkeypatch.setattr(world.encoder.image_processor, "image_mean", [0.5, 0.5, 0.5])
+
+
+def other_release(world: World, monkeypatch) -> None:
+    """An update of a package that makes pixels."""
+    versions = decisive_versions() | {"qwen-vl-utils": "0.0.99"}
+    monkeypatch.setattr(feature_folder, "decisive_versions", lambda: versions)
+
+
+def other_limits(world: World, monkeypatch) -> None:
+    """A view, or a model's setting, with more pixels."""
+    monkeypatch.setattr(world.encoder, "pixel_limits", lambda view: (784, 99 * 784))
+
+
+def other_precision(world: World, monkeypatch) -> None:
+    """The same base on a machine that computes in float16."""
+    monkeypatch.setattr(world.base, "dtype", torch.float16)
+
+
+def other_tower(world: World, monkeypatch) -> None:
+    """Another base, whose tower has other weights."""
+    norm = world.base.visual.blocks[0].norm1
+    monkeypatch.setattr(norm, "weight", torch.nn.Parameter(norm.weight.detach() * 1.5))
+
+
+CHANGES = [other_code, other_tower_code, other_processor, other_release, other_limits, other_precision, other_tower]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_features_of_other_makers_are_never_read(world, tmp_path, monkeypatch, change) -> None:
+    """Scores would be those of older pixels, in silence, for as long as the features lie there."""
+    monkeypatch.setattr(feature_folder, "code_digest", lambda file: file)
+    world.folder(tmp_path).write("a", torch.ones(4, 8))
+    assert world.folder(tmp_path).read("a") is not None
+    change(world, monkeypatch)
+    assert world.folder(tmp_path).read("a") is None
+
+
+def test_the_code_that_makes_features_belongs_to_their_key() -> None:
+    """A module that is reached by neither digest could change pixels and leave the older features in use."""
+    reached = {path.stem for file in MAKERS for path in reachable(Path(file))}
+    assert reached >= {"decoding", "row_encoder", "windows", "fused_tower", "elementwise", "finite_features"}
+
+
+def test_features_of_other_code_make_room(world, tmp_path, monkeypatch) -> None:
+    """After some updates hardware.vision_gb would be full of what nobody reads, and nothing kept for other folds."""
+    kept = world.folder(tmp_path)
+    flipped = FeatureFolder(tmp_path, world.base, world.encoder, ViewConfig(flip=True))
+    for folder in (kept, flipped):
+        folder.write("a", torch.ones(4, 8))
+        os.utime(folder.folder, (TWO_DAYS_AGO, TWO_DAYS_AGO))
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    os.utime(mine, (TWO_DAYS_AGO, TWO_DAYS_AGO))
+    world.folder(tmp_path)
+    assert kept.folder.exists() and flipped.folder.exists(), "views share the code and live side by side"
+    other_code(world, monkeypatch)
+    os.utime(flipped.folder)
+    world.folder(tmp_path)
+    assert not kept.folder.exists() and flipped.folder.exists(), "what was written today may be in use"
+    assert mine.exists(), "a folder that no job has made"

@@ -1,0 +1,204 @@
+"""A quantised base is made once, comes back with the same numbers, and is made anew when it is not whole."""
+
+import json
+import threading
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import rows
+import scoring_world
+from vqaflow.config.sections import BaseConfig, ModelConfig, entries
+from vqaflow.model import base_digest as base_files
+from vqaflow.model import stored_base as store_base
+from vqaflow.model.base import Base
+from vqaflow.model.decoder.fused_decoder import FusedDecoder
+from vqaflow.runtime.errors import UserError
+from vqaflow.runtime.files import current_umask
+
+CPU = torch.device("cpu")
+AUTO = {"quantization": "auto", "compute_dtype": "auto"}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> ModelConfig:
+    """A random base on disk, to be quantised."""
+    folder = scoring_world.save_base(tmp_path_factory.mktemp("base"))
+    return rows.model_config(base=str(folder), quantization="nf4")
+
+
+@pytest.fixture
+def loads(monkeypatch) -> list[Path | None]:
+    """Where each load took its weights from: a folder of the store, or None for the checkpoint itself."""
+    seen: list[Path | None] = []
+    real = store_base.load_base
+
+    def noted(model: ModelConfig, device: torch.device, stored: Path | None = None) -> Base:
+        seen.append(stored)
+        return real(model, device, stored)
+
+    monkeypatch.setattr(store_base, "load_base", noted)
+    return seen
+
+
+@pytest.fixture
+def no_gpu(monkeypatch) -> None:
+    """Wherever the tests run."""
+    monkeypatch.setattr(store_base, "best_device", lambda: CPU)
+
+
+def weights(base: Base) -> list[torch.Tensor]:
+    """All weights as the decoder multiplies with them, and the tower's and the embeddings'."""
+    decoder = FusedDecoder(base)
+    expanded = [p.weight(torch.empty(1)) for a, m in decoder.layers for p in (a.qkv, a.out, m.gate_up, m.down)]
+    assert all(p.quantized for a, m in decoder.layers for p in (a.qkv, a.out, m.gate_up, m.down))
+    return [*expanded, *base.visual.parameters(), base.qwen.lm_head.weight, decoder.embedding.weight]
+
+
+def test_a_stored_base_has_the_numbers_of_a_quantised_one(model, loads, tmp_path) -> None:
+    """Every later job computes with the same weights as the first."""
+    first = store_base.open_base(model, tmp_path, CPU)
+    again = store_base.open_base(model, tmp_path, CPU)
+    assert loads[0] is None and loads[1].parent == tmp_path
+    for ours, theirs in zip(weights(again), weights(first), strict=True):
+        assert torch.equal(ours, theirs)
+    assert not any(weight.requires_grad for weight in again.qwen.parameters())
+
+
+def test_the_rule_spares_every_job_the_quantising(model, loads, no_gpu, tmp_path) -> None:
+    """Else each fold, view and trial would read the whole checkpoint; told is the folder that they take it from."""
+    bases, told = tmp_path / "base", tmp_path / "base.json"
+    settings = entries(BaseConfig, asdict(model))
+    store_base.store_base(settings, bases, told)
+    written = told.read_bytes()
+    folder = bases / json.loads(written)["folder"]
+    assert store_base.is_whole(folder)
+    store_base.store_base(settings, bases, told)
+    assert told.read_bytes() == written
+    store_base.open_base(model, bases)
+    assert loads == [None, folder], "quantised once, and not loaded to find out that it is there"
+
+
+def test_the_rule_says_that_nothing_is_quantised_here(model, loads, no_gpu, tmp_path) -> None:
+    """`auto` without a GPU: a folder of quantised weights would be disk for nothing."""
+    told = tmp_path / "base.json"
+    store_base.store_base({"base": model.base, "revision": None} | AUTO, tmp_path / "base", told)
+    assert json.loads(told.read_text()) == {
+        "base": model.base,
+        "quantization": "none",
+        "compute_dtype": "torch.float32",
+        "folder": None,
+    }
+    assert not (tmp_path / "base").exists() and not loads
+
+
+def test_a_damaged_stored_base_is_made_anew(model, loads, tmp_path) -> None:
+    """A copy that lost bytes must not be scored with."""
+    store_base.open_base(model, tmp_path, CPU)
+    (folder,) = (p for p in tmp_path.iterdir() if p.is_dir())
+    file = max(folder.iterdir(), key=lambda p: p.stat().st_size)
+    file.write_bytes(file.read_bytes()[:-1])
+    store_base.open_base(model, tmp_path, CPU)
+    assert loads == [None, None]
+    assert store_base.is_whole(folder)
+
+
+def test_other_content_or_precision_is_another_base(model, tmp_path) -> None:
+    """Weights changed under the same path must not be mistaken for the quantised ones."""
+    here = rows.model_config(base=str(scoring_world.save_base(tmp_path)))
+    name = store_base.stored_name(here, torch.float16)
+    assert store_base.stored_name(model, torch.float16) == name, "the same weights at another path are the same base"
+    assert store_base.stored_name(here, torch.bfloat16) != name
+    scoring_world.save_base(tmp_path, seed=5)
+    assert store_base.stored_name(here, torch.float16) != name
+
+
+def test_every_tensor_of_a_large_checkpoint_tells_it_apart(tmp_path, monkeypatch) -> None:
+    """A LoRA merged into a base, under its old path, leaves the file's size, start and end as they were."""
+    monkeypatch.setattr(base_files, "WHOLE_FILE_BYTES", 1000)
+    drawn = torch.Generator().manual_seed(1)
+    tensors = {f"layers.{i}.weight": torch.randn(300, 40, generator=drawn) for i in range(6)}
+    tensors["norm.weight"] = torch.randn(7, generator=drawn)
+    seen = set()
+    for changed in (None, *tensors):
+        shifted = {name: value + 1e-3 * (name == changed) for name, value in tensors.items()}
+        save_file(shifted, tmp_path / "model.safetensors")
+        seen.add(base_files.base_digest(rows.model_config(base=str(tmp_path))))
+    assert len(seen) == 8
+
+
+def test_older_checkpoints_are_told_apart_as_well(tmp_path) -> None:
+    """pytorch_model.bin holds the weights where there is no safetensors file."""
+    digests = set()
+    for content in (b"one", b"two"):
+        (tmp_path / "pytorch_model.bin").write_bytes(content)
+        digests.add(base_files.base_digest(rows.model_config(base=str(tmp_path))))
+    assert len(digests) == 2
+
+
+@pytest.mark.parametrize("quantization", ["none", "nf4"])
+def test_a_checkpoint_that_cannot_be_used_is_named_with_its_cure(model, tmp_path, quantization) -> None:
+    """A download that broke off, and a base that somebody has quantised already."""
+    folder = scoring_world.save_base(tmp_path / "base")
+    settings = rows.model_config(base=str(folder), quantization=quantization)
+    weights = folder / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-9])
+    with pytest.raises(UserError, match=r"config model\.base: cannot load"):
+        store_base.open_base(settings, tmp_path / "bases", CPU)
+    weights.write_bytes(whole)
+    config = json.loads((folder / "config.json").read_text())
+    quantized = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+    (folder / "config.json").write_text(json.dumps(config | {"quantization_config": quantized}))
+    with pytest.raises(UserError, match="is quantised already. Give the checkpoint it was made from"):
+        store_base.open_base(settings, tmp_path / "bases", CPU)
+
+
+def test_others_may_read_what_is_stored(model, tmp_path) -> None:
+    """On a cluster's shared disk: the library writes weights for their owner alone."""
+    store_base.open_base(model, tmp_path, CPU)
+    (folder,) = (p for p in tmp_path.iterdir() if p.is_dir())
+    assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {0o666 & ~current_umask()}
+
+
+def test_jobs_that_start_together_quantise_once(model, loads, tmp_path) -> None:
+    """Two folds on two GPUs would else both read the whole checkpoint."""
+    jobs = [threading.Thread(target=store_base.open_base, args=(model, tmp_path, CPU)) for _ in range(3)]
+    for job in jobs:
+        job.start()
+    for job in jobs:
+        job.join()
+    assert sorted(stored is None for stored in loads) == [False, False, True]
+
+
+def test_an_unquantised_base_takes_no_disk(model, tmp_path) -> None:
+    """The demo on a CPU, and large cards with model.quantization none, read the checkpoint as it is."""
+    plain = rows.model_config(base=model.base, quantization="none")
+    assert store_base.open_base(plain, tmp_path, CPU).quantization == "none"
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_costs_time_but_no_result(model, tmp_path, monkeypatch) -> None:
+    """The job goes on with the base that it has quantised."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store_base, "write_json", full)
+    assert store_base.open_base(model, tmp_path, CPU).quantization == "nf4"
+    assert not [p for p in tmp_path.iterdir() if p.is_dir()]
+
+
+def test_a_file_system_without_locks_is_named_with_its_cure(model, loads, tmp_path, monkeypatch) -> None:
+    """On Lustre without the option flock, the user would read of an unexpected error and nothing to do about it."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.raises(UserError, match=r"\.lock: its file system has no locks .*jobs that share it.* option flock"):
+        store_base.open_base(model, tmp_path, CPU)
+    assert not loads, "what cannot be kept for the others must not be read for minutes first"

@@ -1,0 +1,138 @@
+"""Two folds must never meet on one GPU, whatever dies when; and what a scheduler assigned must be kept to."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from places import PACKAGE, SCRIPTS
+from vqaflow.runtime import gpu_lease
+from vqaflow.runtime.gpu_lease import Device, lease_gpu, visible_devices
+
+# Takes a lease, proves by an exclusive marker file that nobody else has that device, works a little, and ends.
+WORKER = """
+import os, sys, time
+from pathlib import Path
+from vqaflow.runtime.gpu_lease import Device, lease_gpu
+import vqaflow.runtime.gpu_lease as module
+module.SECONDS_BETWEEN_TRIES = 0.01
+folder, work = Path(sys.argv[1]), float(sys.argv[2])
+device = lease_gpu(folder / "locks", [Device(d, d) for d in sys.argv[3].split(",")])
+assert os.environ["CUDA_VISIBLE_DEVICES"] == device.visible_as
+assert "torch" not in sys.modules
+marker = folder / f"busy-{device.identity}"
+marker.touch(exist_ok=False)
+print(device.identity, flush=True)
+time.sleep(work)
+marker.unlink()
+if sys.argv[4:]:
+    os.kill(os.getpid(), int(sys.argv[4]))  # dies as it is, with the device in its hands
+"""
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(SCRIPTS)}
+
+
+@pytest.fixture(autouse=True)
+def nothing_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_lease, "_held", {})
+    monkeypatch.setattr(gpu_lease, "SECONDS_BETWEEN_TRIES", 0.01)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+
+
+def worker(folder: Path, work: float, devices: str, *death: str) -> subprocess.Popen:
+    command = [sys.executable, "-c", WORKER, str(folder), str(work), devices, *death]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+
+
+def fake_driver(folder: Path, uuids: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """An nvidia-smi that lists `uuids`."""
+    program = folder / "nvidia-smi"
+    program.write_text("#!/bin/sh\n" + "".join(f"echo '{i}, {uuid}'\n" for i, uuid in enumerate(uuids)))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
+def test_many_jobs_never_share_a_device(tmp_path):
+    """Twelve jobs on two GPUs: a second job on a device would find the marker of the first, and both are used."""
+    jobs = [worker(tmp_path, 0.1, "GPU-a,GPU-b") for _ in range(12)]
+    ends = [job.communicate(timeout=60) for job in jobs]
+    assert [job.returncode for job in jobs] == [0] * 12, ends
+    assert {out.strip() for out, _ in ends} == {"GPU-a", "GPU-b"}
+
+
+def test_many_jobs_that_die_never_share_a_device(tmp_path):
+    """Every other one of sixteen is killed while it holds a device: none meets another, and all get their turn."""
+    deaths = [(), (str(int(signal.SIGKILL)),), (), (str(int(signal.SIGTERM)),)] * 4
+    jobs = [worker(tmp_path, 0.05, "GPU-a,GPU-b,GPU-c", *death) for death in deaths]
+    ends = [job.communicate(timeout=120) for job in jobs]
+    assert [job.returncode for job in jobs] == [-int(death[0]) if death else 0 for death in deaths], ends
+    assert {out.strip() for out, _ in ends} <= {"GPU-a", "GPU-b", "GPU-c"}
+
+
+@pytest.mark.parametrize("death", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_job_frees_its_device(tmp_path, death):
+    """After an out-of-memory kill the next fold must get the device, not wait for ever."""
+    first = worker(tmp_path, 600, "GPU-a")
+    assert first.stdout.readline().strip() == "GPU-a"
+    second = worker(tmp_path, 0, "GPU-a")
+    time.sleep(0.3)
+    assert second.poll() is None, "the second job did not wait"
+    (tmp_path / "busy-GPU-a").unlink()  # first: the second job starts the moment that the first one dies
+    first.send_signal(death)
+    first.communicate()
+    out, error = second.communicate(timeout=30)
+    assert (second.returncode, out.strip()) == (0, "GPU-a"), error
+
+
+def test_no_gpu_needs_no_lease(monkeypatch, tmp_path):
+    """On a laptop nothing is locked and nothing is hidden from CUDA."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert lease_gpu(tmp_path / "locks") is None
+    assert "CUDA_VISIBLE_DEVICES" not in os.environ and not (tmp_path / "locks").exists()
+
+
+def test_all_of_the_drivers_devices_are_offered(monkeypatch, tmp_path):
+    fake_driver(tmp_path, ["GPU-a", "GPU-b"], monkeypatch)
+    assert visible_devices() == [Device("GPU-a", "GPU-a"), Device("GPU-b", "GPU-b")]
+
+
+@pytest.mark.parametrize("nothing", ["", "-1", "NoDevFiles"])
+def test_hidden_devices_stay_hidden(monkeypatch, tmp_path, nothing):
+    """Who hides all GPUs gets a run on the CPU."""
+    fake_driver(tmp_path, ["GPU-a"], monkeypatch)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", nothing)
+    assert lease_gpu(tmp_path / "locks") is None
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == nothing
+
+
+def test_only_assigned_devices_are_taken(monkeypatch, tmp_path):
+    """A job that was given GPU 1 must not wander to GPU 0, which is somebody else's."""
+    fake_driver(tmp_path, ["GPU-a", "GPU-b"], monkeypatch)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert lease_gpu(tmp_path / "locks") == Device("1", "GPU-b")
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
+
+
+def test_slurm_jobs_that_each_call_their_device_0_do_not_wait_for_each_other(monkeypatch, tmp_path):
+    """SLURM's cgroups number a job's devices from 0: equal numbers are other devices there."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    fake_driver(tmp_path, ["GPU-b"], monkeypatch)  # what the driver shows within that job
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    assert visible_devices() == [Device("0", "GPU-b")]
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\nexit 9\n")
+    assert visible_devices() == [Device("0", "17-0")]
+
+
+def test_a_process_keeps_its_device(tmp_path):
+    """A second lease of the same process would wait for its own first one for ever."""
+    devices = [Device("GPU-a", "GPU-a")]
+    assert lease_gpu(tmp_path, devices) == lease_gpu(tmp_path, devices) == devices[0]
+
+
+def test_nobody_counts_gpus():
+    """The package asks for one device and never how many there are."""
+    assert not [path.name for path in PACKAGE.rglob("*.py") if "device_count" in path.read_text(encoding="utf-8")]

@@ -1,0 +1,138 @@
+"""How a stage ends is told once: an error that the user can cure as one message, any other with where it happened."""
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from polars.exceptions import ComputeError
+
+from places import SCRIPTS
+from vqaflow.reporting.closing_line import error_lines
+from vqaflow.runtime.files import atomic_folder, atomic_path, write_text
+from vqaflow.runtime.stage import log, stage
+
+FULL = Path("/dev/full")  # writing to it fails as on a full disk
+
+
+def ended(log_file: Path, work, capsys) -> str:
+    """What a stage that does `work` prints; it must end with exit status 1."""
+    with pytest.raises(SystemExit) as end, stage(log_file):
+        work()
+    assert end.value.code == 1
+    return capsys.readouterr().err
+
+
+def test_an_unexpected_error_is_told_once(tmp_path):
+    """Twice the same pages hide which of the two is the cause; the log must hold it, and Snakemake see a failure."""
+    script = tmp_path / "stage.py"
+    script.write_text("from vqaflow.runtime.stage import stage\nwith stage('a.log'):\n    1 / 0\n", encoding="utf-8")
+    paths = {"PYTHONPATH": str(SCRIPTS)}
+    command = [sys.executable, str(script)]
+    run = subprocess.run(command, cwd=tmp_path, env=os.environ | paths, capture_output=True, text=True)
+    assert run.returncode == 1
+    for told in (run.stdout + run.stderr, (tmp_path / "a.log").read_text(encoding="utf-8")):
+        assert told.count("Traceback") == told.count("ZeroDivisionError") == 1
+        assert "line 3" in told
+    assert error_lines(tmp_path, 0) == [f"error: an unexpected error; {tmp_path / 'a.log'} says where."]
+
+
+def replace_folder(folder: Path) -> None:
+    with atomic_path(folder):
+        pass
+
+
+def replace_file(file: Path) -> None:
+    with atomic_folder(file / "inside"):
+        pass
+
+
+def fill_disk(file: Path) -> None:
+    with atomic_path(file), FULL.open("w") as full:
+        full.write("x")
+
+
+def fail_as_polars(file: Path) -> None:
+    with atomic_path(file):
+        raise ComputeError("parquet: underlying IO error: No space left on device (os error 28)")
+
+
+def fail_as_torch(file: Path) -> None:
+    with atomic_path(file):
+        raise RuntimeError("[enforce fail at inline_container.cc:671] . unexpected pos 704 vs 598")
+
+
+def fail_as_torch_on_full_disk(file: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=4096))
+        fail_as_torch(file)
+
+
+def refuse(number: int, path: Path):
+    raise OSError(number, os.strerror(number), str(path))
+
+
+@pytest.mark.parametrize(
+    ("work", "place", "what"),
+    [
+        (replace_folder, "out", "it is a folder where a file should be"),
+        (replace_file, "file", "it is there already, and of another kind"),
+        (lambda path: write_text(path / "deeper" / "a.txt", "a"), "file", "is a file where a folder should be"),
+        (lambda path: refuse(errno.EACCES, path / ".a.csv.x1.csv"), "out", "it may not be read or written by you"),
+        (lambda path: refuse(errno.EROFS, path / "made" / ".a.x1"), "out", "its disk can only be read"),
+        (lambda path: refuse(errno.EDQUOT, path), "out", "your share of its disk is used up"),
+        (fail_as_polars, "new", "its disk is full"),
+        (fail_as_torch_on_full_disk, "new", "its disk is full"),
+        pytest.param(
+            fill_disk, "new", "its disk is full", marks=pytest.mark.skipif(not FULL.exists(), reason="no /dev/full")
+        ),
+    ],
+)
+def test_a_place_that_cannot_be_written_is_one_message(tmp_path, capsys, work, place, what):
+    """What, where and what to do instead of the inside of a library; the place is the user's, not a temporary name."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    log_file = tmp_path / "logs" / "a.log"
+    told = ended(log_file, lambda: work(tmp_path / place), capsys)
+    assert told.count("\n") == 1 and "Traceback" not in told
+    assert f"error: {tmp_path / place}" in told and what in told and told.strip().endswith(".")
+    assert ".x1" not in told
+    assert error_lines(tmp_path / "logs", 0) == [told[told.index("error: ") :].rstrip()]
+
+
+def test_an_unknown_error_of_the_system_keeps_its_traceback(tmp_path, capsys):
+    """A network that fails, say, is no file to move out of the way."""
+    assert "Traceback" in ended(tmp_path / "a.log", lambda: refuse(errno.ECONNRESET, tmp_path), capsys)
+    assert "Traceback" in ended(tmp_path / "a.log", lambda: fail_as_torch(tmp_path / "new"), capsys)
+
+
+def test_a_log_that_cannot_be_made_is_one_message(tmp_path, capsys):
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    told = ended(tmp_path / "file" / "a.log", lambda: None, capsys)
+    assert f"error: {tmp_path / 'file'}: " in told and "Traceback" not in told
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="no /dev/full")
+def test_a_log_on_a_full_disk_says_so_once_and_the_stage_goes_on(capsys):
+    """Python would print a page for each line that cannot be logged."""
+    with stage(FULL):
+        log.info("first")
+        log.info("second")
+    told = capsys.readouterr().err
+    assert told.count("the log cannot be written") == 1 and "Traceback" not in told
+    assert "first" in told and "second" in told
+
+
+def test_whoever_interrupts_is_told_of_no_error(tmp_path, capsys):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as end, stage(tmp_path / "a.log"):
+        interrupt()
+    told = capsys.readouterr().err
+    assert end.value.code == 130 and "interrupted" in told and "Traceback" not in told
+    assert error_lines(tmp_path, 0) == []

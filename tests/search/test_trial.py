@@ -1,0 +1,287 @@
+"""What a trial is worth: the real training, on a fair part of the rows, with the base as it was for the next one."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+import rows
+import training_world
+from vqaflow.config.loading import load_config
+from vqaflow.config.sections import HpoConfig
+from vqaflow.runtime.errors import NotFinite, OutOfMemory, UserError
+from vqaflow.runtime.locks import Lease, locks_are_local
+from vqaflow.search import trial as search_trial
+from vqaflow.search.rows import stratified_subset
+from vqaflow.search.run_trials import run_trials
+from vqaflow.search.search_hyperparameters import search_hyperparameters
+from vqaflow.search.trial import TrialTrainer, is_out_of_memory
+from vqaflow.training import train_adapter as training
+from vqaflow.training.checkpoints import StopRequest
+from vqaflow.training.loop import Trainer
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> Path:
+    """One for the module."""
+    return training_world.make_world(tmp_path_factory.mktemp("world"))
+
+
+SPACE = {"learning_rate": {"log_range": [1e-3, 1e-1]}, "lora.r": {"choice": [4, 8]}}
+HPO = {"trials": 3, "max_minutes": 0, "seed": 1, "folds": [0], "subset": 1.0, "pruner": "none", "space": SPACE}
+
+
+def arguments(world: Path, **train: Any) -> dict[str, Any]:
+    """What trials and trainings of the world have in common."""
+    job = training_world.job(world, "trials", **({"epochs": 1} | train))
+    return {key: Path(job[key]) if key in ("table", "folds", "bases") else job[key] for key in TRAINER_KEYS}
+
+
+TRAINER_KEYS = ("table", "folds", "model", "prompt", "train", "bases")
+
+
+def trainer(world: Path, hpo: Mapping[str, Any] | None = None, **train: Any) -> TrialTrainer:
+    """A trainer of the world's rows."""
+    settings = HpoConfig(**{k: tuple(v) if k == "folds" else v for k, v in (HPO | dict(hpo or {})).items()})
+    return TrialTrainer(**arguments(world, **train), hpo=settings, work=world / "trials")
+
+
+def ignore(step: int, accuracy: float) -> None:
+    """A report that nobody reads."""
+
+
+@pytest.fixture(scope="module")
+def shared(world: Path) -> TrialTrainer:
+    """One trainer, whose base all tests of this module train on in turn."""
+    return trainer(world, {"folds": [0, 1]})
+
+
+@pytest.fixture(scope="module")
+def single(world: Path) -> TrialTrainer:
+    """The same for one fold."""
+    return trainer(world)
+
+
+@pytest.fixture(scope="module")
+def usual(single: TrialTrainer, tmp_path_factory: pytest.TempPathFactory) -> list[float]:
+    """The accuracy of the configuration as it stands."""
+    return single.value({}, tmp_path_factory.mktemp("usual"), ignore, StopRequest())
+
+
+def test_a_trial_on_all_rows_is_the_training_itself(world: Path, shared: TrialTrainer, tmp_path: Path) -> None:
+    """Else the search would tune another training; and the second trial on the same base must not feel the first."""
+    seen = []
+    for name, parameters in [("a", {"lora.r": 8}), ("other", {"lora.r": 4}), ("b", {"lora.r": 8})]:
+        seen.append(shared.value(parameters, tmp_path / name, ignore, StopRequest()))
+    assert seen[0] == seen[2] != seen[1]
+    for fold in (0, 1):
+        job = training_world.job(world, f"real{fold}", epochs=1, lora=shared.train["lora"] | {"r": 8})
+        history = pd.read_csv(training_world.run(job | {"fold": fold}) / "log.csv")
+        assert seen[0][fold] == history["val_accuracy"].max()
+
+
+def test_validations_are_reported_as_means_over_the_folds(shared: TrialTrainer, tmp_path: Path) -> None:
+    """The pruner compares equal steps of all trials, whatever number of epochs they have."""
+    reports: list[tuple[int, float]] = []
+    values = shared.value({}, tmp_path, lambda *given: reports.append(given), StopRequest())
+    steps = [step for step, _ in reports]
+    assert steps == sorted(set(steps)) and max(steps) <= shared.steps
+    first_of_second = next(i for i, step in enumerate(steps) if step > shared.steps // 2)
+    assert max(accuracy for _, accuracy in reports[:first_of_second]) == values[0]
+    second = [2 * accuracy - values[0] for _, accuracy in reports[first_of_second:]]
+    assert max(second) == pytest.approx(values[1])
+
+
+def test_a_taken_over_trial_does_not_repeat_finished_folds(
+    shared: TrialTrainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a model of 7B a fold is hours."""
+    values = shared.value({}, tmp_path, ignore, StopRequest())
+    monkeypatch.setattr(Trainer, "run", pytest.fail)
+    assert shared.value({}, tmp_path, ignore, StopRequest()) == values
+
+
+def test_a_signal_leaves_a_checkpoint_to_go_on_from(single: TrialTrainer, usual: list[float], tmp_path: Path) -> None:
+    """And what goes on ends with the same accuracies."""
+    request = StopRequest()
+
+    def stop_after_the_first(step: int, accuracy: float) -> None:
+        request.signal = 15
+
+    with pytest.raises(SystemExit):
+        single.value({}, tmp_path, stop_after_the_first, request)
+    assert (tmp_path / "fold0" / "checkpoint.pt").is_file()
+    assert single.value({}, tmp_path, ignore, StopRequest()) == usual
+
+
+def test_a_diverged_trial_is_not_finite_and_harms_no_other(
+    single: TrialTrainer, usual: list[float], tmp_path: Path
+) -> None:
+    """The reason is told, and the next trial gets a base without what diverged."""
+    with pytest.raises(NotFinite):
+        single.value({"learning_rate": 1e30}, tmp_path / "diverged", ignore, StopRequest())
+    assert single.value({}, tmp_path / "after", ignore, StopRequest()) == usual
+
+
+def test_a_too_large_trial_is_out_of_memory_and_harms_no_other(
+    single: TrialTrainer, usual: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where torch says so in words only, as on the CPU."""
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", lambda *_: torch.empty(1 << 50))
+        with pytest.raises(OutOfMemory, match="memory"):
+            single.value({}, tmp_path / "large", ignore, StopRequest())
+    assert single.value({}, tmp_path / "after", ignore, StopRequest()) == usual
+    assert not is_out_of_memory(RuntimeError("shapes do not match"))
+
+
+def test_the_subset_is_stratified_and_keeps_groups_whole() -> None:
+    """Half the rows are half of every type and answer, and no picture is in and out at once."""
+    table = [
+        {"id": i, "qtype": "ab"[i % 2], "answer": "abcd"[i // 2 % 4], "group": i // 16 * 8 + i % 8} for i in range(640)
+    ]
+    groups = {row["id"]: row["group"] for row in table}
+    kept = stratified_subset(table, groups, 0.5, seed=3)
+    assert len(kept) == 320
+    counts = Counter((row["qtype"], row["answer"]) for row in kept)
+    assert set(counts.values()) == {40}
+    inside = {row["group"] for row in kept}
+    assert not inside & {row["group"] for row in table if row not in kept}
+    assert kept == stratified_subset(table, groups, 0.5, seed=3) != stratified_subset(table, groups, 0.5, seed=4)
+    assert stratified_subset(table, groups, 1.0, seed=3) == table
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        ({"train": {"checkpoint_minutes": 7, "trackers": ["tensorboard"], "max_minutes": 5}}, True),
+        ({"hpo": {"trials": 30, "max_minutes": 9}}, True),
+        ({"hpo": {"space": dict(reversed(SPACE.items()))}}, True),
+        ({"train": {"weight_decay": 0.3}}, False),
+        ({"train": {"seed": 1}}, False),
+        ({"hpo": {"subset": 0.5}}, False),
+        ({"hpo": {"seed": 2}}, False),
+        ({"hpo": {"space": SPACE | {"lora.r": {"choice": [4, 8, 16]}}}}, False),
+    ],
+)
+def test_a_search_is_the_same_while_its_trials_are_worth_the_same(world: Path, change: dict, same: bool) -> None:
+    """Trials of other data or settings are never mixed, and none is thrown away for what changes no value."""
+    changed = trainer(world, change.get("hpo"), **change.get("train", {}))
+    assert (changed.identity() == trainer(world).identity()) is same
+
+
+@pytest.mark.parametrize(
+    "name", ["code_digest", "base_digest", "compute_dtype", "quantization", "best_device", "decisive_versions"]
+)
+def test_other_code_base_precision_or_versions_are_another_search(
+    world: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Accuracies of another base, or in float16 beside float32, would be compared as if they were of one search."""
+    one = trainer(world)
+    before = one.identity()
+    other = torch.device("meta") if name == "best_device" else "another"
+    monkeypatch.setattr(search_trial, name, lambda *given: other)
+    assert one.identity() != before
+
+
+@pytest.mark.parametrize(("section", "change"), [("model", {"max_pixels": 60 * 56}), ("prompt", {"system": "Answer."})])
+def test_other_pixels_or_words_are_another_search(world: Path, section: str, change: dict[str, Any]) -> None:
+    """Trials that saw other inputs are worth nothing beside the new ones."""
+    given = arguments(world)
+    one, other = (
+        TrialTrainer(**given | {section: dict(given[section]) | changed}, hpo=HpoConfig(**HPO), work=world / "trials")
+        for changed in ({}, change)
+    )
+    assert one.identity() != other.identity()
+
+
+def test_other_rows_are_another_search(world: Path, tmp_path: Path) -> None:
+    """A corrected answer is worth another accuracy, whether it was trained on or held out."""
+    given, identities = arguments(world), []
+    for row in (None, 0, 1):
+        table = pd.read_parquet(given["table"])
+        if row is not None:
+            table.loc[row, "answer"] = "d"
+        table.to_parquet(tmp_path / "table.parquet")
+        changed = given | {"table": tmp_path / "table.parquet"}
+        identities.append(TrialTrainer(**changed, hpo=HpoConfig(**HPO), work=tmp_path).identity())
+    assert identities[0] not in identities[1:] and identities[1] != identities[2]
+
+
+@pytest.mark.parametrize(("name", "rule"), [("table", "validate_tables"), ("folds", "make_folds")])
+def test_inputs_that_are_missing_are_told_with_their_rule(world: Path, tmp_path: Path, name: str, rule: str) -> None:
+    """Who searches by hand would get a traceback of pandas, and not learn what to run before."""
+    given = arguments(world) | {name: tmp_path / "given.parquet"}
+    with pytest.raises(UserError, match=rf"given\.parquet: is missing\. Run the rule {rule}\."):
+        TrialTrainer(**given, hpo=HpoConfig(**HPO), work=tmp_path)
+
+
+@pytest.mark.slow
+def test_best_parameters_reach_the_adapter_and_equal_ones_retrain_nothing(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole way; another best.yaml with the same parameters takes the adapter from the store."""
+    out = tmp_path / "hpo"
+    run_trials(**arguments(world), hpo=HPO, work=tmp_path / "work" / "hpo", out=out / "worker0.json")
+    search_hyperparameters(
+        workers=[out / "worker0.json"],
+        work=tmp_path / "work" / "hpo",
+        trials=3,
+        best_out=out / "best.yaml",
+        study_out=out / "study.db",
+        figures_out=out / "figures",
+    )
+    best = yaml.safe_load((out / "best.yaml").read_text(encoding="utf-8"))
+    assert best["saw"]["folds"] == [{"fold": 0, "training_rows": 20, "of": 20, "held_out_rows": 20}]
+    job = training_world.job(world, "best", epochs=1) | {"best": out / "best.yaml"}
+    told = json.loads((training_world.run(job) / "run.json").read_text(encoding="utf-8"))
+    assert told["train"]["learning_rate"] == best["parameters"]["learning_rate"]
+    assert told["train"]["lora"]["r"] == best["parameters"]["lora.r"]
+    history = pd.read_csv(Path(job["out"]) / "log.csv")
+    assert history["val_accuracy"].max() == best["accuracy"]["value"]
+
+    best["study"]["digest"] = "of another search"
+    (out / "best.yaml").write_text(yaml.safe_dump(best), encoding="utf-8")
+    monkeypatch.setattr(training.Job, "run", pytest.fail)
+    training_world.run(job)
+
+
+MOUNTS = """\
+overlay / overlay rw,relatime 0 0
+server:/home /home nfs4 rw,vers=4.2,local_lock=none 0 0
+server:/old /home/old nfs rw,vers=3,nolock,local_lock=all 0 0
+mgs:/lustre /scratch lustre rw,localflock 0 0
+mgs:/work /my\\040work lustre rw,flock 0 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("folder", "local"),
+    [("/tmp/x", False), ("/home/me", False), ("/home/old/me", True), ("/scratch/me", True), ("/my work/me", False)],
+)
+def test_file_systems_whose_locks_end_at_the_machine_are_known(folder: str, local: bool) -> None:
+    """On them two machines would take over each other's living trials."""
+    assert locks_are_local(Path(folder), MOUNTS) is local
+
+
+def test_a_file_system_without_locks_is_an_error_with_its_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lustre without the option flock answers so."""
+
+    def refuse(*_: Any) -> None:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.raises(Exception, match="has no locks .*option flock"):
+        Lease(tmp_path / "lock").take()
+
+
+def test_the_default_configuration_can_be_searched() -> None:
+    """config.yaml's own section is what the dataclass expects."""
+    hpo = load_config(rows.ROOT / "config.yaml")["hpo"]
+    assert {*HPO, "enabled", "workers"} == set(hpo)

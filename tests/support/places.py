@@ -1,0 +1,15 @@
+"""Where the tests find things: the repository, the package, and real data that cannot be shipped.
+
+`VQAFLOW_REAL_DATA` names a folder of real questions and pictures; tests that need it are skipped without.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = ROOT / "workflow_scripts"
+PACKAGE = SCRIPTS / "vqaflow"
+REAL_DATA = Path(os.environ.get("VQAFLOW_REAL_DATA", "no real data"))
+needs_real_data = pytest.mark.skipif(not REAL_DATA.is_dir(), reason="VQAFLOW_REAL_DATA names no folder of real data")

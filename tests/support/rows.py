@@ -1,0 +1,51 @@
+"""Rows as the checked tables hold them, with pictures of several sizes, for tests of the model code."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import random_qwen
+from places import ROOT
+from vqaflow.config.sections import ModelConfig, PromptConfig, ViewConfig, section
+
+SIZES = [(64, 64), (150, 60), (90, 140), (56, 200), (128, 96)]
+VIEW = ViewConfig()
+
+
+def prompt_config() -> PromptConfig:
+    """The prompt section of config.yaml."""
+    return section(PromptConfig, yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))["prompt"])
+
+
+def model_config(**changes: Any) -> ModelConfig:
+    """A model section with small pictures; `changes` replace single keys."""
+    values = {
+        "base": "none",
+        "revision": None,
+        "quantization": "none",
+        "compute_dtype": "float32",
+        "min_pixels": 56 * 56,
+        "max_pixels": 140 * 140,
+    }
+    return ModelConfig(**(values | changes))
+
+
+def make_rows(folder: Path, count: int = 5) -> list[dict[str, Any]]:
+    """`count` rows with random pictures in `folder`; questions and choices differ in length, language and script."""
+    questions = [
+        "What colour is it?",
+        "사진에 보이는 동물은 무엇인가요?",
+        "Q",
+        "무슨 글자가 적혀 있나요?\n(둘째 줄)",
+        "how many?",
+    ]
+    rows = []
+    for i in range(count):
+        width, height = SIZES[i % len(SIZES)]
+        file = folder / f"{i}.png"
+        random_qwen.image(i, width, height).save(file)
+        choices = dict(zip("abcd", ["빨강", "blue and green", f"{i}", "노란 꽃이 핀 나무"], strict=True))
+        row = {"id": f"row_{i}", "question": questions[i % len(questions)], "qtype": "general", "image_file": str(file)}
+        rows.append(row | choices | {"width": width, "height": height, "answer": "abcd"[i % 4]})
+    return rows

@@ -1,0 +1,105 @@
+"""A small world on disk for tests of scoring: a random base, tables with pictures, folds, and a random adapter."""
+
+import hashlib
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from peft import LoraConfig, get_peft_model
+
+import random_qwen
+import rows
+from vqaflow.config.sections import ModelConfig, section
+from vqaflow.model.base import load_base
+from vqaflow.model.encoding.row_encoder import RowEncoder
+from vqaflow.model.parity import parity
+from vqaflow.runtime.files import write_json
+from vqaflow.runtime.versions import package_versions
+
+TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+def save_base(folder: Path, seed: int = 0) -> Path:
+    """Save a random base with its processor as from_pretrained wants it."""
+    network = random_qwen.model(seed)
+    network.save_pretrained(folder)
+    random_qwen.processor().save_pretrained(folder)
+    return folder
+
+
+def save_adapter(folder: Path, seed: int = 1, size: float = 0.3) -> Path:
+    """Save a random LoRA adapter by PEFT; a `size` of 0 makes it change nothing."""
+    network = random_qwen.model()
+    torch.manual_seed(seed)
+    targets = rf".*language_model.*\.({'|'.join(TARGETS)})"
+    tuned = get_peft_model(network, LoraConfig(r=4, lora_alpha=8, target_modules=targets))
+    with torch.no_grad():
+        for name, weight in tuned.named_parameters():
+            if "lora_B" in name:
+                weight.copy_(torch.randn_like(weight) * size)
+    tuned.save_pretrained(folder)
+    return folder
+
+
+def save_run(folder: Path, model: dict[str, Any]) -> None:
+    """Write the run.json that training on the base of the section `model` leaves beside an adapter."""
+    settings, prompt = section(ModelConfig, model), rows.prompt_config()
+    base = load_base(settings)
+    told = parity(base, RowEncoder(base.processor, settings, prompt), settings, prompt)
+    write_json(folder / "run.json", {"parity": told, "versions": package_versions()})
+
+
+def make_table(folder: Path, count: int, **columns: Any) -> pd.DataFrame:
+    """A checked table of `count` rows with pictures under `folder`; `columns` override whole columns."""
+    folder.mkdir(parents=True, exist_ok=True)
+    table = pd.DataFrame(rows.make_rows(folder, count))
+    table["sha256"] = [hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in table["image_file"]]
+    return table.assign(**({"flip_unsafe": False, "usable": True} | columns))
+
+
+class World:
+    """Base, adapter, table and folds in a folder, and `score` to run the stage on them."""
+
+    def __init__(self, folder: Path, count: int = 10) -> None:
+        self.folder = folder
+        self.base, self.adapter = save_base(folder / "base"), save_adapter(folder / "adapter")
+        self.model = {
+            "base": str(self.base),
+            "revision": None,
+            "quantization": "none",
+            "compute_dtype": "float32",
+            "min_pixels": 56 * 56,
+            "max_pixels": 140 * 140,
+        }
+        save_run(self.adapter, self.model)
+        self.table = make_table(folder / "images", count)
+        self.folds = pd.DataFrame(
+            {"id": self.table["id"], "fold": [i % 2 for i in range(count)], "group": range(count)}
+        )
+
+    def arguments(self, **changes: Any) -> dict[str, Any]:
+        """Arguments of score_choices for all rows in the original view, with `changes`."""
+        table, folds = self.folder / "table.parquet", self.folder / "folds.parquet"
+        self.table.to_parquet(table, index=False)
+        self.folds.to_parquet(folds, index=False)
+        values = {
+            "table": table,
+            "folds": None,
+            "fold": 0,
+            "view": "original",
+            "views": {},
+            "adapter": self.adapter,
+            "model": self.model,
+            "prompt": asdict(rows.prompt_config()),
+            "orders": "cyclic",
+            "margins_from": None,
+            "out": self.folder / "out.parquet",
+            "work": self.folder / "work",
+            "store": {"path": str(self.folder / "store"), "gb": 0},
+            "features": {"path": str(self.folder / "vision"), "gb": 0},
+            "bases": self.folder / "bases",
+            "batch_tokens": 2048,
+        }
+        return values | changes

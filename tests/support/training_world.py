@@ -1,0 +1,59 @@
+"""A small world on disk for tests of training: a random base, a table with pictures, two folds."""
+
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+import random_qwen
+import rows
+from vqaflow.runtime.digests import file_digest
+from vqaflow.training.train_adapter import train_adapter
+
+SMALL = {
+    "epochs": 3,
+    "batch_size": 4,
+    "accumulation": 2,
+    "learning_rate": 0.01,
+    "choice_orders": 2,
+    "checkpoint_minutes": 0,
+    "trackers": [],
+}
+
+
+def make_world(folder: Path) -> Path:
+    """A folder with a base checkpoint, a table of 40 rows with images, and two folds."""
+    random_qwen.model().save_pretrained(folder / "base")
+    random_qwen.processor().save_pretrained(folder / "base")
+    table = pd.DataFrame(rows.make_rows(folder, 40))
+    table["sha256"] = [file_digest(file) for file in table["image_file"]]
+    table.to_parquet(folder / "train.parquet")
+    folds = pd.DataFrame({"id": table["id"], "fold": [i % 2 for i in range(40)], "group": range(40)})
+    folds.to_parquet(folder / "folds.parquet")
+    return folder
+
+
+def job(world: Path, name: str, **train: object) -> dict:
+    """Arguments of `train_adapter` for fold 0 of the world, outputs under `name`."""
+    config = yaml.safe_load((rows.ROOT / "config.yaml").read_text(encoding="utf-8"))
+    model = vars(rows.model_config(base=str(world / "base"), max_pixels=56 * 56))
+    return {
+        "table": world / "train.parquet",
+        "folds": world / "folds.parquet",
+        "fold": 0,
+        "model": model,
+        "prompt": config["prompt"],
+        "train": config["train"] | SMALL | train,
+        "best": None,
+        "out": world / name / "adapter",
+        "work": world / name / "work" / "train" / "fold0",
+        "store": {"path": str(world / name / "store"), "gb": 1},
+        "bases": world / "bases",
+        "tracking": world / name / "tracking",
+    }
+
+
+def run(arguments: dict) -> Path:
+    """Train in this process; returns the adapter folder."""
+    train_adapter(**arguments)
+    return arguments["out"]

@@ -1,0 +1,144 @@
+"""What a step of training is, computed naively beside it: self-consistent mistakes show nowhere else."""
+
+import math
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+import random_qwen
+import rows
+from vqaflow.config.loading import load_config
+from vqaflow.config.sections import TrainConfig, section
+from vqaflow.model.base import Base
+from vqaflow.model.encoding.row_encoder import RowEncoder
+from vqaflow.model.features.cache import FeatureCache
+from vqaflow.model.lora import add_adapter, trainable
+from vqaflow.training.loop import Trainer
+from vqaflow.training.rows import split_rows
+from vqaflow.training.train_adapter import VIEW
+
+CONFIG = replace(
+    section(TrainConfig, load_config(rows.ROOT / "config.yaml")["train"]),
+    batch_size=3,
+    accumulation=2,
+    epochs=2,
+    learning_rate=0.01,
+    weight_decay=0.3,
+    warmup_ratio=0.4,
+    choice_orders=2,
+    label_smoothing=0.1,
+    max_grad_norm=0.5,
+    cache_vision="off",
+)
+
+
+def trainer(folder: Path, config: TrainConfig = CONFIG, count: int = 11) -> Trainer:
+    """A trainer of `count` rows less three, which validate, on a fresh tiny network."""
+    network = random_qwen.model()
+    base = Base(network, random_qwen.processor(), torch.device("cpu"), torch.float32, "none")
+    encoder = RowEncoder(base.processor, rows.model_config(), rows.prompt_config())
+    add_adapter(base, config.lora, config.seed)
+    table = [row | {"sha256": row["id"]} for row in rows.make_rows(folder, count)]
+    return Trainer(base, encoder, FeatureCache(base, encoder, VIEW, "off", folder), table[:-3], table[-3:], config)
+
+
+def naive_loss(one: Trainer, drawn: list) -> torch.Tensor:
+    """Mean loss from the library's full logits, each row in each order by itself, its choices moved in the row."""
+    losses = []
+    for row, orders in drawn:
+        for order in orders:
+            moved = row | {place: row[letter] for place, letter in zip("abcd", order, strict=True)}
+            encoded = one.encoder.encode(moved, ["abcd"], VIEW)
+            ids = torch.tensor([encoded.prefix_ids + encoded.branch_ids[0]])
+            logits = one.base.qwen(
+                input_ids=ids,
+                attention_mask=torch.ones_like(ids),
+                mm_token_type_ids=(ids == one.encoder.image_token).long(),
+                pixel_values=one.encoder.pixels(row["image_file"], VIEW),
+                image_grid_thw=torch.tensor([encoded.grid]),
+            ).logits[0, -1, one.encoder.letter_ids]
+            right = next(i for i, place in enumerate("abcd") if moved[place] == row[row["answer"]])
+            losses.append(
+                cross_entropy(logits[None], torch.tensor([right]), label_smoothing=one.config.label_smoothing)
+            )
+    return torch.stack(losses).mean()
+
+
+def test_the_gradient_is_the_naive_one(tmp_path: Path) -> None:
+    """A wrong target of a moved choice, smoothing or mean over passes trains another adapter than the config says."""
+    one = trainer(tmp_path)
+    with torch.no_grad():
+        for weight in trainable(one.base):
+            weight.normal_(std=0.2)
+    drawn = one._rows_of_step(0)
+    expected = torch.autograd.grad(naive_loss(one, drawn), trainable(one.base))
+    one._accumulate(drawn)
+    for weight, gradient in zip(trainable(one.base), expected, strict=True):
+        torch.testing.assert_close(weight.grad, gradient, atol=1e-5, rtol=1e-3)
+    assert max(g.abs().max() for g in expected) > 1e-3
+
+
+def test_steps_follow_the_schedule_with_clipping_and_weight_decay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A learning rate, weight decay or max_grad_norm of the config that has no effect would be found by nobody."""
+    one = trainer(tmp_path)
+    weights = trainable(one.base)
+    with torch.no_grad():
+        for weight in weights:
+            weight.normal_(std=0.2)
+    copies = [torch.nn.Parameter(weight.detach().clone()) for weight in weights]
+    optimizer = torch.optim.AdamW(copies, weight_decay=CONFIG.weight_decay)
+    made: list[list[torch.Tensor]] = []
+
+    def accumulate(drawn: list) -> tuple[float, int]:
+        made.append([torch.randn_like(weight) * 10 ** -len(made) for weight in weights])
+        for weight, gradient in zip(weights, made[-1], strict=True):
+            weight.grad = gradient.clone()
+        return 1.0, 1
+
+    monkeypatch.setattr(one, "_accumulate", accumulate)
+    for step, share in enumerate([1 / 2.6, 2 / 2.6, (1 + math.cos(math.pi * 0.4 / 2.4)) / 2]):
+        one.step(one._rows_of_step(step))
+        for copy, gradient in zip(copies, made[-1], strict=True):
+            copy.grad = gradient.clone()
+        torch.nn.utils.clip_grad_norm_(copies, CONFIG.max_grad_norm)
+        optimizer.param_groups[0]["lr"] = share * CONFIG.learning_rate
+        optimizer.step()
+    for got, expected in zip(weights, copies, strict=True):
+        torch.testing.assert_close(got, expected, atol=1e-6, rtol=1e-5)
+
+
+def test_an_epoch_shows_each_row_once_and_the_next_one_otherwise(tmp_path: Path) -> None:
+    """Rows left out or seen twice would bias the adapter; equal epochs would teach it an order."""
+    one = trainer(tmp_path)
+    epochs = [[item for at in range(2) for item in one._rows_of_step(2 * epoch + at)] for epoch in range(2)]
+    assert all(Counter(row["id"] for row, _ in drawn) == Counter(f"row_{i}" for i in range(8)) for drawn in epochs)
+    assert [row["id"] for row, _ in epochs[0]] != [row["id"] for row, _ in epochs[1]]
+    shown = [{row["id"]: orders for row, orders in drawn} for drawn in epochs]
+    assert shown[0] != shown[1]
+    assert all(len(set(orders)) == 2 for orders in shown[0].values())
+
+
+def test_augmentation_moves_the_answer_with_its_choice(tmp_path: Path) -> None:
+    """A choice that moves without its letter would teach wrong answers."""
+    config = replace(CONFIG, choice_orders=1, augment=replace(CONFIG.augment, shuffle_choices=True))
+    one = trainer(tmp_path, config)
+    original = {row["id"]: row for row in one.rows}
+    varied = [row for at in range(2) for row, _ in one._rows_of_step(at)]
+    assert any(row["a"] != original[row["id"]]["a"] for row in varied)
+    assert all(row[row["answer"]] == original[row["id"]][original[row["id"]]["answer"]] for row in varied)
+
+
+def test_a_fold_is_held_out_and_not_trained_on(tmp_path: Path) -> None:
+    """OOF scores of rows that were trained on would promise too much."""
+    table = pd.DataFrame({"id": list("abcde")})
+    table.to_parquet(tmp_path / "t.parquet")
+    table.assign(fold=[0, 1, 2, 0, 1]).to_parquet(tmp_path / "f.parquet")
+    inside, outside = split_rows(tmp_path / "t.parquet", tmp_path / "f.parquet", 0)
+    assert [row["id"] for row in inside] == ["a", "d"] and [row["id"] for row in outside] == ["b", "c", "e"]

@@ -1,0 +1,358 @@
+"""A change must rerun exactly what depends on it: less is a wrong result, more is hours of GPU time.
+
+The answers are Snakemake's own, of `snakemake -n` over fabricated results (`workflow_world`): one for every key of
+config.yaml and for every module of the package.
+"""
+
+import ast
+import os
+import random
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from modulefinder import ModuleFinder
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from places import ROOT
+from vqaflow.config.check import leaves, load_schema
+from vqaflow.runtime.code_digest import code_digest
+from workflow_world import Plan, World, plan_of, snakemake
+
+SCRIPTS = ROOT / "workflow_scripts"
+SCHEMA = load_schema(ROOT / "schemas" / "config.schema.yaml")
+CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+MODULES = sorted(path.stem for path in (SCRIPTS / "vqaflow").glob("*.py"))
+RULES = sorted(path.stem for path in SCRIPTS.glob("*.py"))
+FEW_FOLDS = {"folds": {"n": 2}, "views": {"fine": {"enabled": True}}}
+SEARCH = FEW_FOLDS | {"hpo": {"enabled": True, "workers": 1}}
+
+
+def leaf_paths(section: dict, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """The way to each value of a section that is no section itself."""
+    for key, value in section.items():
+        if isinstance(value, dict):
+            yield from leaf_paths(value, (*above, key))
+        else:
+            yield (*above, key)
+
+
+PATHS = {".".join(path): path for path in leaf_paths(CONFIG)}
+# Keys of a view that config.yaml leaves out, on one that it has.
+PATHS |= {f"views.hflip.{key}": ("views", "hflip", key) for key in ("enabled", "max_pixels", "min_pixels", "when")}
+KEYS = list(PATHS)
+# Keys that add jobs, which run because their outputs are missing.
+SHAPING = ["folds.n", "hpo.enabled", "hpo.workers"]
+SEARCH_KEYS = [key for key in KEYS if key.startswith("hpo.") and key != "hpo.enabled"]
+# Values that a change by kind would not reach: files that must be there, texts of a form, lists that must stay whole.
+NEW_VALUES: dict[str, Any] = {
+    "data.train_csv": "mine/table.csv",
+    "data.test_csv": "mine/table.csv",
+    "data.sample_submission": "mine/table.csv",
+    "data.image_root": "mine",
+    "data.columns.choices": ["d", "c", "b", "a"],
+    "folds.n": 3,
+    "hardware.settings": "mine/settings.yaml",
+    "views.hflip.enabled": False,
+    "views.hflip.flip": False,
+    "views.hflip.max_pixels": 50000,
+    "views.hflip.min_pixels": 13000,
+    "views.hflip.when": "margin < 0.2",
+    "views.fine.enabled": False,
+    "views.fine.when": "margin < 0.2",
+    "hpo.workers": 2,
+}
+
+
+def value_at(key: str) -> Any:
+    """The value of config.yaml under a dotted key."""
+    value: Any = CONFIG
+    for part in PATHS[key]:
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
+
+
+def declaration(key: str) -> dict:
+    """What the schema says of a key; a search space's entries are told as one."""
+    known = leaves(SCHEMA)
+    parts = list(PATHS[key])
+    if parts[0] == "views":
+        parts[1] = "*"
+    while ".".join(parts) not in known:
+        parts.pop()
+    return known[".".join(parts)]
+
+
+def another(key: str) -> Any:
+    """A value that the schema allows and that is not the present one."""
+    if key in NEW_VALUES:
+        return NEW_VALUES[key]
+    value, schema = value_at(key), declaration(key)
+    options = schema.get("enum") or next((part["enum"] for part in schema.get("oneOf", []) if "enum" in part), None)
+    if options:
+        return next(option for option in options if option not in (value, False))
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, list):
+        if key.startswith("hpo.space") and "range" in key:
+            return [value[0], (value[0] + value[1]) / 2]
+        return value[:-1] if len(value) > schema.get("minItems", 0) else [value[0] + 1]
+    if isinstance(value, int):
+        return value - 1 if value == schema.get("maximum") else value + 1
+    if isinstance(value, float):
+        return value / 2 or 0.125
+    return "x" if value is None else value + "x"
+
+
+def change_of(key: str) -> dict:
+    """The section of a user's file that changes `key`."""
+    change = another(key)
+    for part in reversed(PATHS[key]):
+        change = {part: change}
+    return change
+
+
+def importing(module: str) -> frozenset[str]:
+    """Rules whose scripts import `module`, by the standard library's own search through their bytecode."""
+    return frozenset(rule for rule in RULES if module in IMPORTS[rule])
+
+
+def imports_of(rule: str) -> frozenset[str]:
+    """Modules of the package that a rule's script loads or may load."""
+    finder = ModuleFinder(path=[str(SCRIPTS)])
+    finder.run_script(str(SCRIPTS / f"{rule}.py"))
+    return frozenset(name.removeprefix("vqaflow.") if name != "vqaflow" else "__init__" for name in finder.modules)
+
+
+IMPORTS = {rule: imports_of(rule) for rule in RULES}
+
+
+def expected(world: World, rules: frozenset[str]) -> tuple[frozenset[str], frozenset[str]]:
+    """What must run when `rules` are stale: they and all that follows; and which of them lie behind no other one."""
+    followers = world.followers
+    rules &= followers.keys()
+    direct = frozenset(rule for rule in rules if not any(rule in followers[other] for other in rules - {rule}))
+    return rules.union(*(followers[rule] for rule in rules)), direct
+
+
+def make_world(folder: Path, settings: dict) -> World:
+    """A world of its own with `settings` over config.yaml, and files that changes may name."""
+    options = folder.with_suffix(".yaml")
+    options.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    world = World(folder, str(options))
+    (folder / "mine" / "table.csv").write_text("id\n")
+    (folder / "mine" / "settings.yaml").write_text("{}\n")
+    return world
+
+
+def edited_plans(world: World, modules: list[str]) -> dict[str, Plan]:
+    """The plan after an edit of each of `modules`, one at a time."""
+    plans = {}
+    for name in modules:
+        path = world.folder / "workflow_scripts" / "vqaflow" / f"{name}.py"
+        source = path.read_text(encoding="utf-8")
+        path.write_text(source + "\n\nEDITED = True\n", encoding="utf-8")
+        plans[f"{name}.py"] = world.plan()
+        path.write_text(source, encoding="utf-8")
+    return plans
+
+
+@pytest.fixture(scope="module")
+def worlds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, World]]:
+    """The workflow as it comes, and twice with a search."""
+    folder = tmp_path_factory.mktemp("worlds")
+    settings = {"plain": FEW_FOLDS, "search": SEARCH, "other": SEARCH}
+    with ThreadPoolExecutor(3) as pool:
+        made = dict(zip(settings, pool.map(lambda n: make_world(folder / n, settings[n]), settings), strict=True))
+    yield made
+    for world in made.values():
+        world.close()
+
+
+@pytest.fixture(scope="module")
+def plans(worlds: dict[str, World]) -> dict[str, Plan]:
+    """The plan after each change, by key or module, from all cores at once."""
+    third = len(MODULES) // 3
+
+    def plain() -> dict[str, Plan]:
+        return {key: worlds["plain"].plan(change_of(key)) for key in KEYS if key not in SEARCH_KEYS}
+
+    def search() -> dict[str, Plan]:
+        keys = {key: worlds["search"].plan(change_of(key)) for key in SEARCH_KEYS}
+        return keys | edited_plans(worlds["search"], MODULES[:third])
+
+    with ThreadPoolExecutor(3) as pool:
+        parts = [pool.submit(plain), pool.submit(search), pool.submit(edited_plans, worlds["other"], MODULES[third:])]
+        return {name: plan for part in parts for name, plan in part.result().items()}
+
+
+def test_every_key_says_which_rules_read_it():
+    """A key without a declaration would be one whose changes nobody checks; a rule's misspelt name means nothing."""
+    assert [key for key, schema in leaves(SCHEMA).items() if "x-rules" not in schema] == []
+    assert {rule for schema in leaves(SCHEMA).values() for rule in schema["x-rules"]} <= set(RULES)
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_key_reruns_the_rules_that_read_it(worlds, plans, key):
+    """And what follows from them, for no reason further down; a hint about the machine reruns nothing."""
+    world = worlds["search" if key in SEARCH_KEYS else "plain"]
+    rules, direct = expected(world, frozenset(declaration(key)["x-rules"]))
+    if key == "hpo.enabled":
+        rules |= {"run_trials", "search_hyperparameters"}
+    assert plans[key].rules == rules
+    assert plans[key].direct == direct or key in SHAPING
+
+
+def test_a_search_that_is_off_reruns_nothing(worlds):
+    changes: dict = {}
+    for key in SEARCH_KEYS:
+        *parents, last = PATHS[key]
+        section = changes
+        for parent in parents:
+            section = section.setdefault(parent, {})
+        section[last] = another(key)
+    assert worlds["plain"].plan(changes).rules == frozenset()
+
+
+@pytest.mark.parametrize("key", ["train.epochs", "model.max_pixels", "prompt.system"])
+def test_a_search_starts_again_when_what_it_trains_changes(worlds, key):
+    rules, direct = expected(worlds["search"], frozenset(declaration(key)["x-rules"]))
+    plan = worlds["search"].plan(change_of(key))
+    assert (plan.rules, "run_trials" in plan.direct) == (rules, True)
+
+
+def test_another_view_is_scored_and_no_other_again(worlds):
+    """Adding a view must not score again those that there are, nor train, when the quantised base was deleted."""
+    shutil.rmtree(worlds["plain"].folder / "results" / "base", ignore_errors=True)
+    plan = worlds["plain"].plan({"views": {"large": {"max_pixels": 100352}}})
+    assert plan.jobs["score_choices"] == 4  # two folds and two splits
+    assert plan.rules == {"score_choices"} | worlds["plain"].followers["ensemble_probabilities"] | {
+        "ensemble_probabilities"
+    }
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_an_edit_reruns_the_rules_that_import_the_module(worlds, plans, module):
+    rules, direct = expected(worlds["other"], importing(module))
+    assert plans[f"{module}.py"].rules == rules
+    assert plans[f"{module}.py"].direct == direct
+
+
+@pytest.mark.parametrize("rule", ["score_choices", "evaluate_oof"])
+def test_an_edit_of_a_script_reruns_its_rule(worlds, rule):
+    script = worlds["plain"].folder / "workflow_scripts" / f"{rule}.py"
+    source = script.read_text(encoding="utf-8")
+    script.write_text(source + "print()\n", encoding="utf-8")
+    plan = worlds["plain"].plan()
+    script.write_text(source, encoding="utf-8")
+    assert plan.rules == {rule} | worlds["plain"].followers[rule]
+    assert plan.direct == {rule}
+
+
+def test_layout_comments_and_docstrings_rerun_nothing(worlds):
+    """Every file written anew by `ast.unparse`, which drops comments, with other docstrings; rules with a comment."""
+    world = worlds["other"]
+    for path in world.folder.rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+                node.body[0] = ast.Expr(ast.Constant("Another docstring."))
+        path.write_text(f"# a comment\n{ast.unparse(tree)}\n", encoding="utf-8")
+    for path in [world.folder / "Snakefile", *world.folder.glob("rules/*"), *world.folder.glob("envs/*")]:
+        path.write_text(path.read_text(encoding="utf-8") + "\n# a comment\n", encoding="utf-8")
+    assert world.plan().jobs == {}
+
+
+def test_the_order_of_keys_reruns_nothing(worlds):
+    """config.yaml without comments and with all keys the other way round."""
+
+    def turned(value: Any) -> Any:
+        return {k: turned(value[k]) for k in reversed(value)} if isinstance(value, dict) else value
+
+    config = worlds["other"].folder / "config.yaml"
+    source = config.read_text(encoding="utf-8")
+    config.write_text(yaml.safe_dump(turned(CONFIG), sort_keys=False, allow_unicode=True), encoding="utf-8")
+    plan = worlds["other"].plan()
+    config.write_text(source, encoding="utf-8")
+    assert plan.jobs == {}
+
+
+@pytest.mark.parametrize("options", [["--cores", "3"], ["--cores", "1", "--resources", "gpu=4"]])
+def test_more_cores_or_gpus_rerun_nothing(worlds, options):
+    assert worlds["plain"].plan(None, *options).jobs == {}
+
+
+@pytest.mark.parametrize("profile", ["kaggle-t4x2", "gpu", "slurm"])
+def test_another_profile_with_the_same_settings_reruns_nothing(worlds, profile):
+    """What was trained on one machine may be scored on another, if the user's file settles what the profiles would."""
+    world = worlds["plain"]
+    files = ["--configfile", "config.yaml", *world.options]
+    status, printed = world.ask("-n", "--profile", f"profiles/{profile}", *files)
+    assert status == 0, printed
+    assert plan_of(printed).jobs == {}
+
+
+def test_a_clone_that_carries_the_results_reruns_nothing(worlds, tmp_path):
+    """Copied by anything that keeps no times: files that come later than what was made from them."""
+    clone = shutil.copytree(worlds["plain"].folder, tmp_path / "clone", copy_function=shutil.copyfile)
+    printed = snakemake(clone, "-n", *worlds["plain"].configured())
+    assert printed.returncode == 0
+    assert plan_of(printed.stdout).jobs == {}
+
+
+def test_touching_every_file_reruns_nothing(worlds):
+    lot, world = random.Random(3), worlds["search"]
+    files = [path for path in world.folder.rglob("*") if ".snakemake" not in path.parts]
+    lot.shuffle(files)
+    for path in files:
+        os.utime(path, (lot.uniform(1.7e9, 1.79e9),) * 2)
+    assert world.plan().jobs == {}
+
+
+def test_changed_bytes_of_an_input_rerun_what_follows(worlds):
+    """The checksums that cancel newer times must not cancel other bytes."""
+    world = worlds["search"]
+    file = world.folder / "results" / "folds.parquet"
+    bytes_before = file.read_bytes()
+    file.write_bytes(b"others")
+    plan = world.plan()
+    file.write_bytes(bytes_before)
+    assert plan.rules == world.followers["make_folds"]
+
+
+@pytest.mark.parametrize("change", [None, {"train": {"epochs": 9}}, {"folds": {"seed": 1}}])
+def test_the_answers_are_those_of_the_command(worlds, change):
+    """What is asked of the forking process here, `snakemake -n` says as well, in a process of its own."""
+    world = worlds["plain"]
+    plan = world.plan(change)
+    files = ["mine/change.yaml"] if change else []
+    assert plan_of(snakemake(world.folder, "-n", *world.configured(*files)).stdout) == plan
+
+
+SOURCE = "def f(a, b=1):\n    '''Doc.'''\n    return g(a + b, 'text')\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("b=1", "b=2"),
+        ("a + b", "a - b"),
+        ("'text'", "'test'"),
+        ("'text'", "None"),
+        ("def f", "async def f"),
+        ("def f", "@g\ndef f"),
+        ("return", "yield"),
+        ("'''Doc.'''", "f'''Doc.'''"),
+        ("(a, b", "(b, a"),
+    ],
+)
+def test_no_edit_of_meaning_is_overlooked(tmp_path, old, new):
+    before, after = tmp_path / "before.py", tmp_path / "after.py"
+    before.write_text(SOURCE)
+    after.write_text(SOURCE.replace(old, new))
+    assert before.write_text(SOURCE) and code_digest(before.rename(tmp_path / "x.py")) != code_digest(
+        after.rename(tmp_path / "x.py")
+    )

@@ -1,0 +1,61 @@
+"""Reading what earlier rules have written, for commands that look at a results folder as it lies there."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow
+from PIL import Image
+
+from vqaflow.runtime.errors import UserError
+
+
+def read_table(path: Path, rule: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """A parquet file that `rule` makes. Raises UserError if it is missing, damaged or lacks one of `columns`."""
+    require_file(path, rule)
+    try:
+        return pd.read_parquet(path, columns=None if columns is None else list(columns))
+    except (OSError, ValueError, KeyError, pyarrow.ArrowException) as error:
+        raise damaged(path, rule, error) from None
+
+
+def read_json(path: Path, rule: str, keys: Sequence[str] = ()) -> Any:
+    """A JSON file that `rule` makes. Raises UserError if it is missing, damaged or lacks one of the dotted `keys`."""
+    require_file(path, rule)
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise damaged(path, rule, error) from None
+    for key in keys:
+        inner = value
+        for part in key.split("."):
+            if not isinstance(inner, dict) or part not in inner:
+                raise damaged(path, rule, ValueError(f"it has no {key}"))
+            inner = inner[part]
+    return value
+
+
+def require_file(path: Path, rule: str) -> None:
+    """Raise UserError unless `path` is a file with something in it."""
+    if not path.is_file():
+        raise UserError(f"{path}: is missing. Run the rule {rule}.")
+    if path.stat().st_size == 0:
+        raise UserError(f"{path}: is empty. Delete it and run the rule {rule} again.")
+
+
+def damaged(path: Path, rule: str, error: Exception) -> UserError:
+    """The error of a file that cannot be read; its reason in one line."""
+    reason = str(error).strip().splitlines() or [type(error).__name__]
+    return UserError(f"{path}: is damaged ({reason[0][:200]}). Delete it and run the rule {rule} again.")
+
+
+def check_picture(path: Path, rule: str) -> None:
+    """Raise UserError unless `path` is a whole image."""
+    require_file(path, rule)
+    try:
+        with Image.open(path) as image:
+            image.load()
+    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises on a broken PNG
+        raise damaged(path, rule, error) from None

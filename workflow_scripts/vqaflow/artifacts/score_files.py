@@ -1,0 +1,154 @@
+"""Reading results/scores: which file is what, and its logits as one array, checked to be complete.
+
+Shapes: N rows of the table, K choice orders, C = 4 choices in their original letters.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import polars as pl
+
+from vqaflow.artifacts.columns import LETTERS, LOGITS
+from vqaflow.artifacts.reading import damaged
+from vqaflow.runtime.errors import UserError
+from vqaflow.runtime.messages import some
+
+PLACE = re.compile(r"(?P<split>oof|test)/fold(?P<fold>\d+)/(?P<view>[^/]+)\.parquet$")
+ORIGINAL = "original"  # the view that leaves no row out
+
+
+@dataclass(frozen=True, order=True)
+class ScoreFile:
+    """One file of scores and what its path says about it."""
+
+    split: str
+    fold: int
+    view: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class Logits:
+    """One file's logits: `present_N` are the table's rows it has, `logits_NKC` (NaN where absent) their logits."""
+
+    orders: tuple[str, ...]
+    present_N: np.ndarray
+    logits_NKC: np.ndarray
+
+
+def score_file(path: Path | str) -> ScoreFile:
+    """Take split, fold and view from a path that ends in {oof|test}/fold{fold}/{view}.parquet."""
+    match = PLACE.search(Path(path).as_posix())
+    if match is None:
+        raise UserError(f"{path}: not a score file's place. Name it scores/oof/fold0/original.parquet or the like.")
+    return ScoreFile(match["split"], int(match["fold"]), match["view"], Path(path))
+
+
+def score_files(paths: Sequence[Path | str]) -> list[ScoreFile]:
+    """All files by split, fold and view; both splits must have the same folds and views."""
+    files = sorted(score_file(path) for path in paths)
+    places = {split: {(f.fold, f.view) for f in files if f.split == split} for split in ("oof", "test")}
+    if sum(map(len, places.values())) != len(files):
+        raise UserError("scores: a fold's view is given twice. Give one file for each fold and view.")
+    if not files:
+        raise UserError("scores: no file is given. Run the rule score_choices.")
+    for split, other in (("oof", "test"), ("test", "oof")):
+        if alone := sorted(places[split] - places[other]):
+            fold, view = alone[0]
+            raise UserError(
+                f"scores/{other}/fold{fold}/{view}.parquet: missing, while {split} has that fold and view. "
+                "Score it (rule score_choices)."
+            )
+    return files
+
+
+def views_of(files: Sequence[ScoreFile]) -> list[str]:
+    """The names of the views, the original first, then by name."""
+    return sorted({f.view for f in files}, key=lambda view: (view != ORIGINAL, view))
+
+
+def row_index(ids: Sequence[str] | pl.Series) -> pl.DataFrame:
+    """Map ids to row numbers, for `read_logits`."""
+    return pl.DataFrame({"id": pl.Series("id", ids, dtype=pl.String)}).with_row_index("row")
+
+
+def read_logits(file: ScoreFile, index: pl.DataFrame) -> Logits:
+    """Read one file for the rows of `index`.
+
+    Raises UserError if the file is damaged, naming ids that are unknown, repeated, incomplete in their orders or not
+    finite.
+    """
+    try:
+        frame = pl.read_parquet(file.path, columns=["id", "order", *LOGITS])
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise damaged(file.path, "score_choices", error) from None
+    orders = sorted(frame["order"].unique().to_list())
+    if bad := [order for order in orders if sorted(order) != list(LETTERS)]:
+        raise UserError(f"{file.path}: order {bad[0]!r} is no order of the letters abcd. Score again.")
+    starts_R = (frame["id"] != frame["id"].shift(1)).fill_null(True)
+    ids = frame.select("id").filter(starts_R)  # a row's orders mostly follow each other: far fewer to look up
+    row = ids.join(index, on="id", how="left", maintain_order="left")["row"]
+    if row.null_count():
+        unknown = ids["id"].filter(row.is_null()).unique(maintain_order=True).to_list()
+        raise UserError(
+            f"{file.path}: has rows that do not belong in it: {some(unknown)}. They are absent from the table or of "
+            "another fold, on which this fold's adapter was trained. Score again (rule score_choices)."
+        )
+    row_R = row.to_numpy()[np.cumsum(starts_R.to_numpy()) - 1]
+    order_R = frame["order"].cast(pl.Enum(orders)).to_physical().to_numpy()
+    logits_NKC = np.full((len(index), len(orders), len(LETTERS)), np.nan, np.float32)
+    for letter, column in enumerate(LOGITS):
+        logits_NKC[row_R, order_R, letter] = frame[column].to_numpy()
+    count_N = np.bincount(row_R, minlength=len(index))
+    _check_rows(file, index, logits_NKC, count_N)
+    return Logits(tuple(orders), count_N > 0, logits_NKC)
+
+
+def _check_rows(file: ScoreFile, index: pl.DataFrame, logits_NKC: np.ndarray, count_N: np.ndarray) -> None:
+    """Every row that is there has each order once, with finite logits."""
+    orders = logits_NKC.shape[1]
+    finite_N = np.isfinite(np.einsum("nkc->n", logits_NKC, dtype=np.float64))  # any NaN or infinity spoils the sum
+    uneven_N = (count_N > 0) & (count_N != orders)
+    for wrong_N, what in (
+        (uneven_N, f"do not have each of the {orders} orders once"),
+        ((count_N > 0) & ~uneven_N & ~finite_N, "have a repeated order or a logit that is not a finite number"),
+    ):
+        if wrong_N.any():
+            ids = index["id"].gather(np.flatnonzero(wrong_N)).to_list()
+            raise UserError(f"{file.path}: rows {some(ids)} {what}. Score again (rule score_choices).")
+
+
+def check_complete(files: Sequence[ScoreFile], present: Sequence[np.ndarray], index: pl.DataFrame) -> None:
+    """Each row of `index` is in some view, and in the original one if that was scored; `files` are of one fold."""
+    for file, present_N in zip(files, present, strict=True):
+        if file.view == ORIGINAL and not present_N.all():
+            _raise_missing(f"{file.path}", index, present_N)
+    present_N = np.any(present, axis=0)
+    if not present_N.all():
+        _raise_missing(f"{files[0].path.parent}", index, present_N)
+
+
+def _raise_missing(where: str, index: pl.DataFrame, present_N: np.ndarray) -> None:
+    ids = index["id"].gather(np.flatnonzero(~present_N)).to_list()
+    raise UserError(f"{where}: no scores of rows {some(ids)}. Score again (rule score_choices).")
+
+
+def empty_scores() -> pd.DataFrame:
+    """A table of scores without rows, its columns typed."""
+    return scores_frame([], (), np.empty((0, 0, 4), np.float32))
+
+
+def scores_frame(ids: Sequence[str], orders: Sequence[str], logits_RK4: np.ndarray) -> pd.DataFrame:
+    """One row an (id, order) with the logits of the original letters."""
+    frame = pd.DataFrame(
+        {
+            "id": pd.Series(np.repeat(np.array(ids, dtype=object), len(orders)), dtype="str"),
+            "order": pd.Series(list(orders) * len(ids), dtype="str"),
+        }
+    )
+    frame[LOGITS] = logits_RK4.reshape(-1, 4).astype(np.float32)
+    return frame

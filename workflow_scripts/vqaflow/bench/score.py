@@ -1,0 +1,77 @@
+"""`python -m vqaflow.bench score`: seconds a row of scoring on a random model of a published shape, in parts and whole.
+
+What is compared is the work of three adapters and four choice orders for each row: twelve calls of the usual predictor,
+twelve plain passes, or three passes that share the prefix of the orders and, by the disk, the image's features.
+"""
+
+from pathlib import Path
+
+import torch
+
+from vqaflow.bench.load import measure_loading
+from vqaflow.bench.scoring_bench import (
+    ADAPTERS,
+    ORDERS,
+    PARTS,
+    WHOLE,
+    ScoringBench,
+    compare_with_float32,
+    free,
+    measure_ours,
+    measure_plain,
+    measure_seed,
+    measure_tower,
+)
+from vqaflow.bench.tools import machine, table, write_results
+from vqaflow.model.base import best_device
+
+
+def bench_score(shape: str, rows: int, batch_tokens: int | None, load: Path | None, out: Path | None) -> None:
+    """Measure with so many rows and tokens in a pass, print the tables, and write all figures to `out`.
+
+    With `load`, a folder, loading a checkpoint of this shape is timed too.
+    """
+    device = best_device()
+    torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
+    bench = ScoringBench(shape, device, rows, batch_tokens or (18432 if device.type == "cuda" else 4096))
+    print(f"matrix products reach {bench.ceiling / 1e12:.3g} TFLOP/s; one row has {bench.made}\n", flush=True)
+    measure_all(bench)
+    results = {
+        "machine": machine(device),
+        "shape": shape,
+        "row": str(bench.made),
+        "adapters": ADAPTERS,
+        "orders": len(ORDERS),
+        "ceiling_tflops": bench.ceiling / 1e12,
+        "whole": bench.whole,
+        "parts": bench.parts,
+        "checks": bench.checks,
+    }
+    if load:
+        free(bench)
+        results["loading"] = measure_loading(bench.shape, device, load)
+    print(f"\n{table(bench.whole, WHOLE)}\n\n{table(bench.parts, PARTS)}\n")
+    for name, value in (bench.checks | results.get("loading", {})).items():
+        print(f"{name}: {value:.3g}")
+    write_results(out, results)
+
+
+def measure_all(bench: ScoringBench) -> None:
+    """Everything, with one random model at a time in memory."""
+    on_gpu = bench.device.type == "cuda"
+    measure_seed(bench)
+    free(bench)
+    base = bench.build("nf4")
+    adapter, expected = measure_plain(bench, base, timed=True)
+    free(bench)
+    mine = measure_ours(bench, base, adapter, False, expected)
+    if on_gpu:
+        measure_ours(bench, base, adapter, True, expected)
+        del base
+        free(bench)
+        base = bench.build("none")
+        adapter, expected = measure_plain(bench, base, timed=False)
+        measure_ours(bench, base, adapter, False, expected)
+        mine = measure_ours(bench, base, adapter, True, expected)
+    measure_tower(bench, base)
+    compare_with_float32(bench, base, adapter, {"ours": mine, "the library": expected})

@@ -1,0 +1,294 @@
+"""`python -m vqaflow.bench score`: seconds a row of scoring on a random model of a published shape, in parts and whole.
+
+What is compared is the work of three adapters and four choice orders for each row: twelve calls of the usual predictor,
+twelve plain passes, or three passes that share the prefix of the orders and, by the disk, the image's features.
+"""
+
+import gc
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig as PeftLoraConfig
+from peft import get_peft_model
+from transformers import Qwen2VLImageProcessor
+
+from vqaflow.artifacts.columns import LETTERS
+from vqaflow.bench.made_rows import MERGE, MadeEncoder, MadeRows
+from vqaflow.bench.random_base import build
+from vqaflow.bench.tools import table
+from vqaflow.config.sections import ViewConfig
+from vqaflow.model.base import Base
+from vqaflow.model.decoder.branches import letter_logits
+from vqaflow.model.decoder.fused_decoder import FusedDecoder
+from vqaflow.model.decoder.layouts import make_layout
+from vqaflow.model.decoder.merged_adapters import Adapter, use_adapter
+from vqaflow.model.encoding.orders import cyclic_shifts
+from vqaflow.model.encoding.row_encoder import EncodedRow
+from vqaflow.model.features.folder import FeatureFolder
+from vqaflow.model.numerics.elementwise import Kernels
+from vqaflow.model.vision.fused_tower import FusedTower
+from vqaflow.model.vision.windows import grid_arguments, use_window_attention
+from vqaflow.plan.shape import SHAPES
+from vqaflow.plan.timing import matmul_ceiling, measure, peak_gib, reset_peak
+from vqaflow.scoring.scorer import Scorer
+
+ADAPTERS, RANK, ALPHA = 3, 24, 48
+ORDERS = cyclic_shifts("".join(LETTERS))
+CALLS = ADAPTERS * len(ORDERS)
+TARGETS = r"model\.language_model\.layers\.\d+\.(?:self_attn|mlp)\.\w+_proj"
+TARGET_NAMES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+WHOLE = ["what", "batch", "calls a row", "s/row", "rows/s", "times the seed's", "peak GiB"]
+PARTS = ["part", "batch", "s/row", "of ceiling", "peak GiB"]
+
+
+class ScoredRows(MadeEncoder):
+    """Stands in for RowEncoder: made rows with patches."""
+
+    def __init__(self, made: MadeRows) -> None:
+        super().__init__(made)
+        self.patches = made.pixels(1)[0]
+        self.image_processor = Qwen2VLImageProcessor()
+
+    def pixels(self, image_file: str, view: ViewConfig) -> torch.Tensor:
+        """The same patches (h·w, 1176) for each image."""
+        return self.patches
+
+    def pixel_limits(self, view: ViewConfig) -> tuple[int, int]:
+        """A stand-in of the image area's limits."""
+        return 0, 0
+
+
+class ScoringBench:
+    """Measures on one machine and collects the rows of two tables."""
+
+    def __init__(self, shape: str, device: torch.device, rows: int, batch_tokens: int) -> None:
+        self.shape, self.device, self.rows, self.batch_tokens = SHAPES[shape], device, rows, batch_tokens
+        self.dtype = torch.float16 if device.type == "cuda" else torch.float32
+        self.made = MadeRows(self.shape, small=shape == "tiny")
+        self.encoder = ScoredRows(self.made)
+        self.ceiling = matmul_ceiling(device, self.dtype)
+        self.batch = max(1, batch_tokens // self.made.tokens(len(ORDERS)))
+        self.whole: list[dict[str, Any]] = []
+        self.parts: list[dict[str, Any]] = []
+        self.checks: dict[str, float] = {}
+
+    def build(self, quantization: str) -> Base:
+        """A random base; unquantised on a CPU."""
+        return build(self.shape, self.device, quantization if self.device.type == "cuda" else "none", self.dtype)
+
+    def add_whole(self, what: str, batch: int, calls: int, seconds: float, peak: float) -> None:
+        """Note the seconds that `calls` calls a row take together."""
+        row = {"what": what, "batch": batch, "calls a row": calls, "s/row": seconds, "rows/s": 1 / seconds}
+        first = self.whole[0]["s/row"] if self.whole else seconds
+        self.whole.append(row | {"times the seed's": first / seconds, "peak GiB": peak})
+        print(table(self.whole[-1:], WHOLE).splitlines()[-1], flush=True)
+
+    def add_part(self, part: str, batch: int, run: Callable[[], object], work: float) -> None:
+        """Measure one part; `work` is what it must compute for a row, in floating-point operations."""
+        seconds, peak = measure(run, self.device, 3)
+        row = {"part": part, "batch": batch, "s/row": seconds / batch, "peak GiB": peak}
+        self.parts.append(row | {"of ceiling": work * batch / seconds / self.ceiling})
+        print(table(self.parts[-1:], PARTS).splitlines()[-1], flush=True)
+
+    def records(self, count: int) -> list[dict[str, Any]]:
+        """Rows with an image of their own each."""
+        return [row | {"sha256": row["id"]} for row in self.made.rows(count)]
+
+    def decoder_work(self) -> float:
+        """Operations of the decoder's linears for a row in one pass; the last layer goes on with the ends alone."""
+        layer = sum(outputs * inputs for outputs, inputs in self.shape.linears.values())
+        heads = sum(a * b for name, (a, b) in self.shape.linears.items() if name in ("q_proj", "k_proj", "v_proj"))
+        tokens, ends = self.made.tokens(len(ORDERS)), len(ORDERS)
+        return 2.0 * (((self.shape.layers - 1) * layer + heads) * tokens + (layer - heads) * ends)
+
+    def tower_work(self) -> float:
+        """Operations of the tower's linears for an image."""
+        merger = (4 * self.shape.vision_hidden) * (4 * self.shape.vision_hidden + self.shape.hidden)
+        return 2.0 * ((self.shape.tower_weights - merger) * self.made.patches + merger * self.made.visual)
+
+
+def library_inputs(bench: ScoringBench, rows: Sequence[EncodedRow], order: int) -> dict[str, torch.Tensor]:
+    """What the library's forward takes for rows in one of their orders."""
+    ids = torch.tensor([row.prefix_ids + row.branch_ids[order] for row in rows])
+    inputs = {
+        "input_ids": ids,
+        "attention_mask": torch.ones_like(ids),
+        "mm_token_type_ids": (ids == bench.made.image_token).long(),
+        "pixel_values": torch.cat([bench.encoder.patches] * len(rows)),
+        "image_grid_thw": torch.tensor([row.grid for row in rows]),
+    }
+    return {name: value.to(bench.device) for name, value in inputs.items()}
+
+
+def with_peft(base: Base, targets: Any, seed: int = 1) -> Any:
+    """The base's network with a PEFT adapter that changes its logits."""
+    network = get_peft_model(base.model, PeftLoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=targets))
+    draw = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, weight in network.named_parameters():
+            if ".lora_B." in name:
+                weight.copy_((torch.randn(weight.shape, generator=draw) * 0.01).to(weight.device))
+    return network.eval()
+
+
+def measure_seed(bench: ScoringBench) -> None:
+    """The usual predictor: batch 1, one call of `generate` for one token an adapter and order, adapter unmerged."""
+    base = bench.build("nf4-tower")
+    base.visual.config._attn_implementation = "sdpa"
+    network = with_peft(base, TARGET_NAMES)
+    inputs = library_inputs(bench, [bench.made.encoded(0, 1)], 0)
+
+    def call() -> None:
+        with torch.inference_mode():
+            network.generate(**inputs, max_new_tokens=1, do_sample=False, pad_token_id=0)
+
+    seconds, peak = measure(call, bench.device, 5)
+    bench.add_whole("seed's predictor: generate", 1, CALLS, CALLS * seconds, peak)
+    base.model = network.unload()
+    network = with_peft(base, TARGETS)
+    seconds, peak = measure(call, bench.device, 5)
+    bench.add_whole("the same, adapter in the decoder only", 1, CALLS, CALLS * seconds, peak)
+
+
+def measure_plain(bench: ScoringBench, base: Base, timed: bool) -> tuple[Adapter, torch.Tensor]:
+    """One library forward a batch and order, with the last position's logits and PEFT's layers.
+
+    Returns the adapter and the letters' logits (N, K, 4) of the first rows, to compare with; `base` is left without it.
+    """
+    base.visual.config._attn_implementation = "sdpa"
+    network = with_peft(base, TARGETS)
+    batch = min(bench.batch, bench.rows)
+    rows = [bench.made.encoded(i, len(ORDERS)) for i in range(batch)]
+
+    def logits(rows: Sequence[EncodedRow], order: int) -> torch.Tensor:
+        with torch.inference_mode():
+            out = network(**library_inputs(bench, rows, order), logits_to_keep=1, use_cache=False)
+        return out.logits[:, 0, bench.made.letter_ids].float()
+
+    if timed:
+        seconds, peak = measure(lambda: logits(rows, 0), bench.device, 3)
+        bench.add_whole("last position of a batched forward", batch, CALLS, CALLS * seconds / batch, peak)
+    expected = torch.stack([logits(rows[:4], k) for k in range(len(ORDERS))], dim=1).cpu()
+    pairs = {
+        name: (module.lora_A["default"].weight.detach().cpu(), module.lora_B["default"].weight.detach().cpu())
+        for name, module in network.get_base_model().named_modules()
+        if hasattr(module, "lora_A")
+    }
+    base.model = network.unload()
+    use_window_attention(base.visual)
+    return Adapter(Path("made"), ALPHA / RANK, pairs), expected
+
+
+def measure_ours(
+    bench: ScoringBench, base: Base, adapter: Adapter, compiled: bool, expected: torch.Tensor
+) -> torch.Tensor:
+    """The scorer of the rule score_choices with three adapters after each other, and its decoder alone.
+
+    Reading the adapters, as loading the base, happens once a job and is not counted. Returns the letters' logits
+    (N, K, 4) of the first rows, which are compared with `expected`, too.
+    """
+    precision = base.quantization if base.quantization != "none" else str(bench.dtype).removeprefix("torch.")
+    name = f"ours, {precision}{', compiled' if compiled else ''}"
+    began = time.perf_counter()
+    decoder = FusedDecoder(base, compiled)
+    use_adapter(decoder, adapter)
+    encoded = [bench.made.encoded(i, len(ORDERS)) for i in range(bench.batch)]
+    features = [torch.randn(bench.made.visual, bench.shape.hidden).to(bench.device, bench.dtype)] * bench.batch
+    letters_4H = base.letter_rows(bench.made.letter_ids)
+
+    def decode() -> None:
+        with torch.no_grad():
+            layout = make_layout(encoded, bench.made.image_token, bench.device, bench.dtype)
+            letter_logits(decoder.answer_states(layout, features), letters_4H).cpu()
+
+    decode()
+    if compiled:
+        bench.checks[f"{name}: s from the start to the first batch"] = time.perf_counter() - began
+    bench.add_part(f"decoder, {name}", bench.batch, decode, bench.decoder_work())
+    with tempfile.TemporaryDirectory() as folder:
+        kept = FeatureFolder(Path(folder), base, bench.encoder, ViewConfig())
+        scorer = Scorer(decoder, bench.encoder, ViewConfig(), ORDERS, bench.batch_tokens, kept)
+        items = scorer.prepare(bench.records(bench.rows))
+        plain = Scorer(decoder, bench.encoder, ViewConfig(), ORDERS, bench.batch_tokens)
+        plain.score(items[: 2 * bench.batch])  # a warm-up
+        reset_peak(bench.device)
+        seconds = [_seconds(lambda: scorer.score(items)) / len(items) for _ in range(ADAPTERS)]
+    bench.add_whole(name, bench.batch, ADAPTERS, sum(seconds), peak_gib(bench.device))
+    bench.whole[-1]["s/row of each adapter"] = seconds
+    mine = first_logits(bench, plain, len(expected))
+    bench.checks[f"logits of {name} against the library's: relative error"] = relative(mine, expected)
+    bench.checks[f"logits of {name} against the library's: largest difference"] = float((mine - expected).abs().max())
+    return mine
+
+
+def first_logits(bench: ScoringBench, scorer: Scorer, count: int) -> torch.Tensor:
+    """The letters' logits (count, K, 4) of the first rows, as shown: with the choice orders not undone."""
+    items = scorer.prepare(bench.records(count))
+    assert [item.row["id"] for item in items] == [f"made_{i}" for i in range(count)]
+    shown = torch.tensor([["abcd".index(letter) for letter in order] for order in scorer.orders])
+    return torch.from_numpy(scorer.score(items)).gather(2, shown.expand(count, -1, -1))
+
+
+def compare_with_float32(bench: ScoringBench, base: Base, adapter: Adapter, found: dict[str, torch.Tensor]) -> None:
+    """How far logits in half precision are from those of the same weights in float32."""
+    base.qwen.float()
+    exact = Base(base.model, None, base.device, torch.float32, "none")
+    decoder = FusedDecoder(exact)
+    use_adapter(decoder, adapter)
+    scorer = Scorer(decoder, bench.encoder, ViewConfig(), ORDERS, bench.batch_tokens)
+    theirs = first_logits(bench, scorer, len(next(iter(found.values()))))
+    bench.checks["standard deviation of the logits in float32"] = float(theirs.std())
+    for name, logits in found.items():
+        bench.checks[f"logits of {name} against float32: relative error"] = relative(logits, theirs)
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began
+
+
+def relative(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    """‖ours - theirs‖ / ‖theirs‖."""
+    return float((ours.double() - theirs.double()).norm() / theirs.double().norm())
+
+
+def measure_tower(bench: ScoringBench, base: Base) -> None:
+    """The tower as shipped, with grouped windows, fused and compiled; their errors against float32."""
+    visual, count = base.visual, min(8, bench.rows)
+    grids = (bench.made.grid,) * count
+    patches = torch.cat([bench.encoder.patches] * count).to(bench.device, bench.dtype)
+    arguments = grid_arguments(grids, MERGE, visual.config.window_size, visual.config.patch_size, str(bench.device))
+    made: dict[str, torch.Tensor] = {}
+
+    def add(name: str, run: Callable[[], torch.Tensor]) -> None:
+        def without_graph() -> None:
+            with torch.no_grad():
+                made[name] = run()
+
+        bench.add_part(name, count, without_graph, bench.tower_work())
+
+    visual.config._attn_implementation = "sdpa"
+    add("tower as shipped", lambda: visual(patches, grid_thw=arguments["grid_thw"]).pooler_output)
+    use_window_attention(visual)
+    add("tower, windows grouped", lambda: visual(patches, **arguments).pooler_output)
+    fused = FusedTower(visual)
+    add("tower, fused", lambda: fused.forward(patches, arguments))
+    if bench.device.type == "cuda":
+        compiled = FusedTower(visual, Kernels.compiled())
+        add("tower, fused, compiled", lambda: compiled.forward(patches, arguments))
+    visual.float()
+    with torch.no_grad():
+        exact = visual(patches.float(), **arguments).pooler_output
+    for name, features in made.items():
+        bench.checks[f"{name}, against float32: relative error"] = relative(features, exact)
+
+
+def free(bench: ScoringBench) -> None:
+    """Give the memory of what nobody refers to any more back."""
+    gc.collect()
+    reset_peak(bench.device)

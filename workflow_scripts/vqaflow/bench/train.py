@@ -1,0 +1,107 @@
+"""`python -m vqaflow.bench train`: seconds and memory of a training step on a random model of a published shape.
+
+The rows of a batch are the same for every recipe: one image and a text with four choices. The usual recipe is in
+bench_seed.py, TRL's in bench_trl.py; ours is the training loop itself.
+"""
+
+import os
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vqaflow.bench.tools import machine, table, write_results
+from vqaflow.bench.training_bench import COLUMNS, MEMORY_GOAL_GIB, TrainingBench
+from vqaflow.model.base import best_device
+
+
+def bench_train(shape: str, batch: int, only: Sequence[str], out: Path | None) -> None:
+    """Measure the recipes `only` with `batch` rows in a pass, print the table, and write all figures to `out`."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before the GPU is used; reproducibility needs it
+    device = best_device()
+    bench = TrainingBench(shape, device, batch)
+    print(f"matrix products reach {bench.ceiling / 1e12:.3g} TFLOP/s; one row has {bench.made}\n", flush=True)
+    checks = measure_all(bench, only)
+    results = {
+        "machine": machine(device),
+        "shape": shape,
+        "row": str(bench.made),
+        "ceiling_tflops": bench.ceiling / 1e12,
+        "rows": bench.results,
+        "checks": checks,
+        "summary": summary(bench.results),
+    }
+    print("\n" + table(bench.results, COLUMNS) + "\n")
+    for name, value in (results["summary"] | checks).items():
+        print(f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}")
+    write_results(out, results)
+
+
+def measure_all(bench: TrainingBench, only: Sequence[str]) -> dict[str, Any]:
+    """Run the recipes that were asked for; returns the checks' outcome."""
+    checks: dict[str, Any] = {}
+    batch = bench.batch
+    if "seed" in only:
+        from vqaflow.bench.usual_recipe import measure_seed
+
+        for name, suffixes in (("seed's recipe", True), ("seed's recipe, adapter in the decoder only", False)):
+            bench.add(name, batch, 1, False, lambda s=suffixes: measure_seed(bench, s))
+    if "trl" in only:
+        from vqaflow.bench.trl import measure_trl
+
+        bench.add("TRL SFTTrainer", batch, 1, False, lambda: measure_trl(bench))
+    if "checks" in only:
+        from vqaflow.bench.checks import check
+
+        try:
+            checks = check(bench)
+        except Exception as error:  # as for a recipe
+            traceback.print_exc()
+            checks = {"error": f"{type(error).__name__}: {error}"}
+    if "ours" in only:
+        bench.ours(our_cases(bench))
+    return checks
+
+
+def our_cases(bench: TrainingBench) -> list[tuple[str, int, int, bool, dict[str, Any]]]:
+    """The cases of our loop."""
+    batch, fill, eager = bench.batch, {"gradient_checkpointing": "auto"}, {"compile": False}
+    return [
+        ("ours, not compiled", batch, 1, True, eager),
+        ("ours, not compiled", batch, 4, True, eager),
+        ("ours", batch, 1, False, {}),
+        ("ours", batch, 4, False, {}),
+        ("ours", batch, 1, True, {}),
+        ("ours", batch, 4, True, {}),
+        ("ours", batch, 1, False, fill),
+        ("ours", batch, 4, False, fill),
+        ("ours", batch, 1, True, fill),
+        ("ours", batch, 4, True, fill),
+        ("ours", 4 * batch, 1, True, {}),
+        ("ours", 4 * batch, 4, True, {}),
+        ("ours, nothing recomputed", batch, 1, True, {"gradient_checkpointing": False}),
+    ]
+
+
+def summary(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """The goals' figures, each from the best row that may be counted for it."""
+    seeds = [row for row in rows if row["recipe"].startswith("seed") and "s/row" in row]
+    ours = [row for row in rows if row["recipe"].startswith("ours") and "s/row" in row and row["batch"] == 4]
+    told: dict[str, float] = {}
+    for vision in ("cached", "every step"):
+        one, four = ([r for r in ours if r["orders"] == k and r["vision"] == vision] for k in (1, 4))
+        label = "cached vision" if vision == "cached" else "tower in every step"
+        if one and four:
+            best_one, best_four = (min(group, key=lambda r: r["s/row"]) for group in (one, four))
+            told[f"four orders over one, {label}"] = best_four["s/row"] / best_one["s/row"]
+        for name, group in (("one order", one), ("four orders", four)):
+            within = [r for r in group if r["peak GiB"] <= MEMORY_GOAL_GIB]
+            if seeds and within:
+                best = max(within, key=lambda r: r["row·orders/s"])
+                slowest, fastest = (pick(r["row·orders/s"] for r in seeds) for pick in (min, max))
+                told[f"{name}, {label}: rows x orders/s over the seed's recipe"] = best["row·orders/s"] / slowest
+                told[f"{name}, {label}: over its decoder-only variant"] = best["row·orders/s"] / fastest
+    errors = [abs(r["predicted"] / r["peak GiB"] - 1) for r in rows if r.get("predicted") and r.get("peak GiB")]
+    if errors:
+        told["largest error of the predicted peak"] = max(errors)
+    return told

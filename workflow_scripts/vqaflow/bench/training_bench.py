@@ -1,0 +1,150 @@
+"""What measures one training step: the settings, the model and the rows."""
+
+import gc
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from vqaflow.bench.made_rows import MadeEncoder, MadeFeatures, MadeRows
+from vqaflow.bench.random_base import build
+from vqaflow.bench.tools import table
+from vqaflow.config.sections import AugmentConfig, LoraConfig, TrainConfig
+from vqaflow.model.encoding.orders import all_orders, cyclic_shifts
+from vqaflow.model.lora import add_adapter
+from vqaflow.plan.footprint import Footprint
+from vqaflow.plan.shape import SHAPES
+from vqaflow.plan.timing import matmul_ceiling, measure, reset_peak
+from vqaflow.training.loop import Trainer
+from vqaflow.training.placement import make_deterministic, place
+
+TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+COLUMNS = [
+    "recipe",
+    "batch",
+    "orders",
+    "vision",
+    "s/row",
+    "rows/s",
+    "row·orders/s",
+    "peak GiB",
+    "predicted",
+    "of ceiling",
+]
+MEMORY_GOAL_GIB = 9.5
+REPEATS = {"cuda": 7, "cpu": 2}
+
+
+def train_config(**changes: Any) -> TrainConfig:
+    """The settings of the benchmark: LoRA of rank 24 on all linears."""
+    lora = LoraConfig(r=24, alpha=48, dropout=0.0, targets=TARGETS)
+    settings = TrainConfig(
+        objective="choice",
+        choice_orders=1,
+        epochs=3,
+        learning_rate=2e-5,
+        weight_decay=0.01,
+        warmup_ratio=0.05,
+        batch_size=4,
+        accumulation=1,
+        max_grad_norm=1.0,
+        label_smoothing=0.05,
+        seed=42,
+        lora=lora,
+        gradient_checkpointing=True,
+        compile=True,
+        cache_vision="off",
+        validate_every=1.0,
+        checkpoint_minutes=10,
+        keep="last",
+        early_stopping=0,
+        max_minutes=0,
+        trackers=(),
+        augment=AugmentConfig(shuffle_choices=False, paraphrase=False),
+    )
+    return replace(settings, **changes)
+
+
+class TrainingBench:
+    """Measures recipes on one machine and collects the table's rows."""
+
+    def __init__(self, shape: str, device: torch.device, batch: int) -> None:
+        self.shape, self.device, self.batch = SHAPES[shape], device, batch
+        self.dtype = torch.float16 if device.type == "cuda" else torch.float32
+        self.quantization = "nf4" if device.type == "cuda" else "none"
+        self.made = MadeRows(self.shape, small=shape == "tiny")
+        self.results: list[dict[str, Any]] = []
+        self.ceiling = matmul_ceiling(device, self.dtype)
+
+    def add(self, recipe: str, batch: int, orders: int, cached: bool, run: Callable[[], tuple[float, float]]) -> None:
+        """Run one recipe and keep its row; an error is a row too, so that the others are still measured."""
+        row: dict[str, Any] = {
+            "recipe": recipe,
+            "batch": batch,
+            "orders": orders,
+            "vision": "cached" if cached else "every step",
+        }
+        try:
+            seconds, peak = run()
+            row |= {"s/row": seconds / batch, "rows/s": batch / seconds, "row·orders/s": batch * orders / seconds}
+            row |= {"peak GiB": peak, "of ceiling": self.work(batch, orders, cached) / seconds / self.ceiling}
+        except Exception as error:  # a library that cannot run here must not cost the other rows
+            traceback.print_exc()
+            row["error"] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        self.results.append(row)
+        print(table([row], COLUMNS).splitlines()[-1], row.get("error", ""), flush=True)
+        gc.collect()
+        reset_peak(self.device)
+
+    def work(self, batch: int, orders: int, cached: bool) -> float:
+        """Operations of a step with checkpointing as the field counts it: three passes, and one of the tower."""
+        decoder = 3 * 2 * self.shape.linear_weights * self.made.tokens(orders) * batch
+        tower = 2 * self.shape.tower_weights * self.made.patches * batch
+        return decoder if cached else decoder + tower
+
+    def ours(self, cases: Sequence[tuple[str, int, int, bool, dict[str, Any]]], limit_gib: float | None = None) -> None:
+        """Measure cases (name, batch, orders, cached vision, changed settings) of our loop on one loaded base."""
+        make_deterministic()
+        for name, batch, orders, cached, changes in cases:
+            train = train_config(batch_size=batch, choice_orders=orders, **changes)
+            keep = Footprint.kept_layers
+            footprint = self.footprint(train, batch, orders, cached)
+            if train.gradient_checkpointing == "auto":
+                footprint = footprint.keeping(limit_gib or MEMORY_GOAL_GIB)
+                keep = footprint.kept_layers
+                name = f"{name}, {keep} layers keep products"
+            if train.gradient_checkpointing is False:
+                footprint = replace(footprint, kept_layers=self.shape.layers)
+                keep = self.shape.layers
+            self.add(name, batch, orders, cached, lambda a=(train, orders, cached, keep): self._our_step(*a))
+            self.results[-1] |= {"predicted": footprint.peak_gib, "passes": footprint.passes()}
+
+    def footprint(self, train: TrainConfig, batch: int, orders: int, cached: bool) -> Footprint:
+        """The predicted memory of a case."""
+        return Footprint(
+            self.shape,
+            batch * self.made.tokens(orders),
+            train.lora.r,
+            train.lora.targets,
+            width=self.dtype.itemsize,
+            quantized=self.quantization == "nf4",
+            tower=not cached,
+        )
+
+    def trainer(self, train: TrainConfig, orders: int, cached: bool, kept: int) -> tuple[Trainer, list[Any]]:
+        """Our loop on a fresh base, and the rows of a step."""
+        base = build(self.shape, self.device, self.quantization, self.dtype)
+        add_adapter(base, train.lora, train.seed)
+        features = MadeFeatures(base, self.made, cached)
+        place(base, train, tower=not cached)
+        rows = self.made.rows(train.batch_size)
+        trainer = Trainer(base, MadeEncoder(self.made), features, rows, [], train)
+        trainer.model.keep(kept)
+        shown = (cyclic_shifts("abcd") if orders <= 4 else all_orders())[:orders]
+        return trainer, [(row, shown) for row in rows]
+
+    def _our_step(self, train: TrainConfig, orders: int, cached: bool, kept: int) -> tuple[float, float]:
+        trainer, drawn = self.trainer(train, orders, cached, kept)
+        return measure(lambda: trainer.step(drawn), self.device, REPEATS[self.device.type])

@@ -1,0 +1,71 @@
+"""`vqaflow COMMAND`: finds a command's file by its name, parses its arguments and runs it.
+
+A command is a file in rules/ or tools/ with `add_arguments(parser)` and `run(arguments)`; its docstring is its help and
+the first sentence its line in the list. Its own imports wait until it runs: `--help` loads no model library, and a GPU
+is leased before torch is imported.
+"""
+
+import argparse
+import ast
+import difflib
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from vqaflow.runtime.stage import stage
+
+FOLDERS = {"rules": "Stages of the workflow, each run by hand with the name of its rule", "tools": "Tools"}
+HERE = Path(__file__).parent
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command that `arguments` (by default those of the process) name; exit status 2 if there is none."""
+    name, *rest = list(sys.argv[1:] if arguments is None else arguments) or [""]
+    if name in ("", "-h", "--help"):
+        print(overview())
+        raise SystemExit(0 if name else 2)
+    known = commands()
+    if (wanted := name.replace("-", "_")) not in known:
+        close = difflib.get_close_matches(wanted, known, n=1)
+        hint = f"Did you mean {close[0]}? " if close else ""
+        print(f"vqaflow: there is no command {name!r}. {hint}See vqaflow --help.", file=sys.stderr)
+        raise SystemExit(2)
+    run(wanted, rest)
+
+
+def run(name: str, arguments: Sequence[str]) -> None:
+    """Parse the `arguments` of command `name` and run it, its log on the terminal."""
+    command = importlib.import_module(f"vqaflow.commands.{commands()[name].parent.name}.{name}")
+    parser = argparse.ArgumentParser(
+        prog=f"vqaflow {name}", description=command.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    command.add_arguments(parser)
+    parsed = parser.parse_args(arguments)
+    with stage(None):
+        status = command.run(parsed)
+    if status:
+        raise SystemExit(status)
+
+
+def commands() -> dict[str, Path]:
+    """The file of each command, by its name."""
+    files = [file for folder in FOLDERS for file in sorted((HERE / folder).glob("[!_]*.py"))]
+    return {file.stem: file for file in files}
+
+
+def overview() -> str:
+    """What `vqaflow --help` prints: every command with a sentence."""
+    lines = ["usage: vqaflow COMMAND …        (vqaflow COMMAND --help explains one)"]
+    found = commands()
+    width = max(map(len, found))
+    for folder, title in FOLDERS.items():
+        lines += ["", f"{title}:"]
+        lines += [f"  {name:{width}}  {sentence(file)}" for name, file in found.items() if file.parent.name == folder]
+    return "\n".join(lines)
+
+
+def sentence(file: Path) -> str:
+    """The first sentence of a command's docstring, read without importing it."""
+    text = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+    return " ".join(text.split("\n\n")[0].split())

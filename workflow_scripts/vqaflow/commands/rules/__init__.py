@@ -1,0 +1,1 @@
+"""Commands that run the stage of a rule by hand, each named like its rule."""

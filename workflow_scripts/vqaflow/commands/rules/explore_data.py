@@ -1,0 +1,27 @@
+"""Draw what the tables hold, and write it as numbers."""
+
+import argparse
+
+from vqaflow.commands.options import add_config, add_results
+from vqaflow.config.loading import checked_config
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    add_config(parser)
+    add_results(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Run the command."""
+    from vqaflow.data.exploration.explore_data import explore_data
+
+    model, results = checked_config(*arguments.config)["model"], arguments.results
+    explore_data(
+        train=results.table("train"),
+        test=results.table("test"),
+        folds=results.folds,
+        min_pixels=model["min_pixels"],
+        max_pixels=model["max_pixels"],
+        out_dir=results.exploration,
+    )

@@ -1,0 +1,23 @@
+"""Quantise the base model once for all jobs."""
+
+import argparse
+
+from vqaflow.commands.options import add_config, add_results
+from vqaflow.config.loading import checked_config
+from vqaflow.config.sections import BaseConfig, entries
+from vqaflow.runtime.gpu_lease import lease_gpu
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    add_config(parser)
+    add_results(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Run the command."""
+    model = entries(BaseConfig, checked_config(*arguments.config)["model"])
+    lease_gpu()
+    from vqaflow.model.store_base import store_base  # imports torch, which must see the leased GPU only
+
+    store_base(model=model, bases=arguments.results.bases, out=arguments.results.base_note)

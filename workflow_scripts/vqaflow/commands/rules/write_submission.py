@@ -1,0 +1,22 @@
+"""Write the most probable letter for each id of the sample submission."""
+
+import argparse
+from pathlib import Path
+
+from vqaflow.commands.options import add_config
+from vqaflow.config.loading import checked_config
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    add_config(parser)
+    parser.add_argument("--test", type=Path, default=Path("results/ensemble/test.parquet"), help="the test ensemble")
+    parser.add_argument("--out", type=Path, default=Path("results/submission.csv"), help="default: %(default)s")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Run the command."""
+    from vqaflow.ensemble.submission.write_submission import write_submission
+
+    sample = Path(checked_config(*arguments.config)["data"]["sample_submission"])
+    write_submission(test=arguments.test, sample_submission=sample, out=arguments.out)

@@ -1,0 +1,48 @@
+"""Tell whether a training fits into a GPU's memory and how long it takes, without weights, GPU or network.
+
+vqaflow plan --config my.yaml --vram 14.7 needs only the numbers in the base's config.json, or of a published shape.
+"""
+
+import argparse
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+from vqaflow.commands.options import add_config
+from vqaflow.config.loading import checked_config
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    from vqaflow.plan.offline import T4_GIB, T4_TFLOPS
+    from vqaflow.plan.rows import TABLE
+    from vqaflow.plan.shape import SHAPES
+
+    add_config(parser)
+    number, whole = positive(float), positive(int)
+    parser.add_argument("--vram", type=number, default=T4_GIB, help="the GPU's GiB (default: a T4's %(default)s)")
+    parser.add_argument("--tflops", type=number, default=T4_TFLOPS, help="what its matrix products sustain")
+    parser.add_argument("--shape", choices=SHAPES, help="a published shape, if the base is not on this machine")
+    own = f"default: {TABLE} if it was made of data.train_csv, else that file and a sample of its images"
+    parser.add_argument("--table", type=Path, help=f"a checked table to count rows and image sizes in ({own})")
+    parser.add_argument("--rows", type=whole, help="training rows of a fold (default: the table's share)")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Run the command."""
+    from vqaflow.plan.offline import print_plan
+
+    print_plan(checked_config(*arguments.config), arguments)
+
+
+def positive(kind: Callable[[str], float]) -> Callable[[str], float]:
+    """An option's type: a number above 0."""
+
+    def number(text: str) -> float:
+        value = kind(text)
+        if not 0 < value < math.inf:
+            raise argparse.ArgumentTypeError(f"{text} is not above 0")
+        return value
+
+    number.__name__ = "whole number" if kind is int else "number"  # how argparse calls it
+    return number

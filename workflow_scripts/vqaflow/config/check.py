@@ -1,0 +1,220 @@
+"""The configuration is checked whole before anything runs: every problem at once, each with the key and the cure."""
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator, ValidationError
+from jsonschema.validators import extend
+
+from vqaflow.config.sections import WHEN
+from vqaflow.config.space_check import foldless, space_problems
+from vqaflow.runtime.errors import UserError
+from vqaflow.runtime.messages import did_you_mean, nearest
+
+ARTICLED = {
+    "object": "a section of keys",
+    "array": "a list",
+    "string": "a text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "null": "null",
+}
+EMPTY = {"object": "{}", "array": "[]"}
+# JSON Schema lets 3.0 be an integer and NaN a number; the workflow can use neither.
+Validator = extend(
+    Draft202012Validator,
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine_many(
+        {
+            "integer": lambda _, value: isinstance(value, int) and not isinstance(value, bool),
+            "number": lambda _, value: type(value) in (int, float) and math.isfinite(value),
+        }
+    ),
+)
+
+
+def load_schema(path: Path | str) -> dict[str, Any]:
+    """Read the schema of config.yaml."""
+    return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+
+
+def check_config(config: Mapping[str, Any], schema: Path | str) -> None:
+    """Raise one UserError that lists all problems of `config`: unknown keys (with the nearest known), types, ranges."""
+    config = _plain(config)
+    known = load_schema(schema)
+    problems = [line for error in Validator(known).iter_errors(config) for line in _wording(error, known)]
+    if not problems:
+        problems = list(_cross_checks(config))
+        problems += space_problems(config["hpo"]["space"], config["train"], known["properties"]["train"])
+        problems += foldless(config["hpo"], config["folds"]["n"])
+    if problems:
+        raise UserError("config: " + "\n        ".join(sorted(problems)))
+
+
+def check_files(config: Mapping[str, Any], made: Path) -> None:
+    """Raise one UserError that lists the user's files which are not there; those below `made` the workflow makes.
+
+    Reads none of them but what a base in a folder says of itself.
+    """
+    data, settings = config["data"], config["hardware"]["settings"]
+    files = {f"data.{key}": data[key] for key in ("train_csv", "test_csv", "sample_submission")}
+    missing = [(key, "file", path) for key, path in files.items() if not Path(path).is_file()]
+    if not Path(data["image_root"]).is_dir():
+        missing.append(("data.image_root", "folder", data["image_root"]))
+    if settings is not None and not Path(settings).is_file():
+        missing.append(("hardware.settings", "file", settings))
+    problems = [
+        f"{key}: there is no {kind} {path}. Correct the path, or put the {kind} there."
+        for key, kind, path in missing
+        if not Path(path).is_relative_to(made)
+    ]
+    problems += _base_problems(config["model"]["base"])
+    if problems:
+        raise UserError("config: " + "\n        ".join(problems))
+
+
+def _base_problems(base: str) -> Iterator[str]:
+    """What is wrong with a base that is a folder, by its look or because there is one; hub names pass."""
+    folder = Path(base)
+    if not folder.is_dir():
+        if base.startswith(("/", ".", "~")) or base.count("/") > 1:
+            cure = "Write the path without ~." if base.startswith("~") else "Correct it, or give a hub name."
+            yield f"model.base: there is no folder {base}. {cure}"
+        return
+    try:
+        kind = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
+    except (OSError, ValueError, LookupError, TypeError):
+        yield f"model.base: {base} has no config.json with a model_type. Give the folder of a Qwen2.5-VL checkpoint."
+        return
+    if kind != "qwen2_5_vl":
+        yield f"model.base: {base} is a {kind} model. Give the folder of a Qwen2.5-VL one (3B or 7B Instruct)."
+
+
+def _plain(value: Any) -> Any:
+    """Snakemake's ordered mappings as plain ones; YAML allows keys that are no text."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def leaves(schema: Mapping[str, Any], prefix: str = "") -> dict[str, Mapping[str, Any]]:
+    """Every key of the schema that holds a value, by its dotted path; freely named sections show as ``*``."""
+    inner = dict(schema.get("properties", {}))
+    if isinstance(schema.get("additionalProperties"), Mapping):
+        inner["*"] = schema["additionalProperties"]
+    if not inner:
+        return {prefix: schema}
+    found: dict[str, Mapping[str, Any]] = {}
+    for key, part in inner.items():
+        found |= leaves(part, f"{prefix}.{key}" if prefix else key)
+    return found
+
+
+def _wording(error: ValidationError, schema: Mapping[str, Any]) -> Iterator[str]:
+    where, value, wanted = ".".join(map(str, error.absolute_path)), error.instance, error.validator_value
+    about = error.schema.get("description")
+    meant = f" ({about})" if about else ""
+    if error.validator == "additionalProperties":
+        known = list(error.schema["properties"])
+        for key in sorted(set(value) - set(known)):
+            yield f"{_join(where, key)}: unknown key; {_nearest_key(key, known, schema)}"
+    elif error.validator == "required":
+        for key in wanted:
+            if key not in value:
+                yield f"{_join(where, key)}: the key is missing. Add it."
+    elif error.validator in ("enum", "oneOf"):
+        options = wanted if error.validator == "enum" else next(part["enum"] for part in wanted if "enum" in part)
+        yield f"{where}{meant}: {value!r} is unknown; {did_you_mean(value, [str(option) for option in options])}"
+    elif error.validator == "type":
+        types = [wanted] if isinstance(wanted, str) else wanted
+        kinds = " or ".join(ARTICLED[kind] for kind in types)
+        yield f"{where}{meant}: {_shown(value)} is not {kinds}. {_cure(value, types[0])}"
+    else:
+        yield f"{where or 'top level'}{meant}: {error.message}. Change it."
+
+
+def _shown(value: Any) -> str:
+    return "null" if value is None else "a section" if isinstance(value, Mapping) else repr(value)
+
+
+def _cure(value: Any, kind: str) -> str:
+    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+[eE][+-]?\d+", value):
+        return f"Write {re.sub('[eE]', '.0e', value)}: YAML takes a number with an exponent for text if it has no dot."
+    if value is None and kind in EMPTY:
+        return f"Write {EMPTY[kind]} or fill it in."
+    return "Change it."
+
+
+def _nearest_key(key: str, known: list[str], schema: Mapping[str, Any]) -> str:
+    """The cure for an unknown key: the same key where it belongs, else the most similar one of its section."""
+    elsewhere = [path for path in leaves(schema) if path.split(".")[-1] == key]
+    if elsewhere and not nearest(key, known, cutoff=0.8):
+        return f"did you mean {elsewhere[0]!r}?"
+    return did_you_mean(key, known)
+
+
+def _join(where: str, key: str) -> str:
+    return f"{where}.{key}" if where else key
+
+
+def _cross_checks(config: Mapping[str, Any]) -> Iterator[str]:
+    """What no schema of single keys can say."""
+    model, columns = config["model"], config["data"]["columns"]
+    if model["min_pixels"] > model["max_pixels"]:
+        yield f"model.min_pixels: {model['min_pixels']} is above model.max_pixels, {model['max_pixels']}. Lower it."
+    names = [columns["id"], columns["image"], columns["question"], *columns["choices"], columns["answer"]]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"data.columns: {name!r} stands for two things. Name each column once."
+    for kind, template in config["prompt"]["templates"].items():
+        yield from _template_problems(f"prompt.templates.{kind}", template)
+    ensemble = config["ensemble"]
+    asked_for_prior = ensemble["order_pooling"] == "prior" or ensemble["recipe"].startswith("prior+")
+    if asked_for_prior and config["orders"] in ("identity", 1):
+        yield "ensemble: a position prior cannot be told from one choice order. Set orders to cyclic, or use geometric."
+    yield from _view_problems(config["views"], model)
+    yield from _tracker_problems(config["train"]["trackers"])
+
+
+def _tracker_problems(trackers: Sequence[str]) -> Iterator[str]:
+    """Trackers whose package is missing; told nothing of where the jobs have an environment of their own."""
+    if not _is_installed("torch"):
+        return
+    for name in trackers:
+        if not _is_installed(name):
+            yield f"train.trackers: {name} is not installed here. Install it (pip install {name}), or leave it out."
+
+
+def _is_installed(package: str) -> bool:
+    """Whether the package can be imported, without importing it; a mere folder of its name has no origin."""
+    spec = find_spec(package)
+    return spec is not None and spec.origin is not None
+
+
+def _template_problems(where: str, template: str) -> Iterator[str]:
+    if template.count("{question}") != 1 or template.count("\n{choices}") != 1 or template.count("{choices}") != 1:
+        yield (
+            f"{where}: needs {{question}} once and, at the start of a line, {{choices}} once, "
+            "since all choice orders share what stands before the choices. Write them so."
+        )
+    elif template.index("{question}") > template.index("{choices}"):
+        yield f"{where}: {{question}} must stand before {{choices}}. Swap them."
+
+
+def _view_problems(views: Mapping[str, Any], model: Mapping[str, Any]) -> Iterator[str]:
+    if "original" not in views or views["original"].get("enabled") is False:
+        yield "views.original: the unchanged view is the one that has every row. Keep it enabled."
+    elif set(views["original"]) - {"enabled"}:
+        yield "views.original: it is the unchanged image. Give other settings to a view of another name."
+    for name, view in views.items():
+        if view.get("when") is not None and not WHEN.fullmatch(view["when"]):
+            yield f"views.{name}.when: {view['when']!r} is no condition. Write, for example, margin < 0.3."
+        smallest = view.get("min_pixels") or model["min_pixels"]
+        largest = view.get("max_pixels") or model["max_pixels"]
+        if smallest > largest and {"min_pixels", "max_pixels"} & view.keys():
+            yield f"views.{name}: min_pixels {smallest} is above max_pixels {largest}. Change one of them."

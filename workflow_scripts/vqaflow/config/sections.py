@@ -1,0 +1,202 @@
+"""Typed, frozen views of config.yaml's sections; the schema has already checked what Snakemake passes on."""
+
+import dataclasses
+import re
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from vqaflow.artifacts.columns import LETTERS
+from vqaflow.runtime.errors import UserError
+from vqaflow.runtime.messages import did_you_mean
+
+T = TypeVar("T")
+WHEN = re.compile(r"\s*margin\s*<\s*(\d+(?:\.\d*)?|\.\d+)\s*")  # a view's condition, `margin < 0.3`
+
+
+@dataclass(frozen=True)
+class BaseConfig:
+    """What of `model` says which base it is and how its weights are held."""
+
+    base: str
+    revision: str | None
+    quantization: str
+    compute_dtype: str
+
+
+@dataclass(frozen=True)
+class ModelConfig(BaseConfig):
+    """`model`: the base model and the one resolution policy for training and scoring."""
+
+    min_pixels: int
+    max_pixels: int
+
+
+@dataclass(frozen=True)
+class PromptConfig:
+    """`prompt`: what the model reads; `templates` has one entry a question type."""
+
+    normal_form: str
+    system: str
+    choice_format: str
+    templates: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class LoraConfig:
+    """`train.lora`: the adapter's shape."""
+
+    r: int
+    alpha: int
+    dropout: float
+    targets: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """`train.augment`: what is varied in training rows, never in validation rows."""
+
+    shuffle_choices: bool
+    paraphrase: bool
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """`train`: how one adapter is trained."""
+
+    objective: str
+    choice_orders: int
+    epochs: float
+    learning_rate: float
+    weight_decay: float
+    warmup_ratio: float
+    batch_size: int
+    accumulation: int
+    max_grad_norm: float
+    label_smoothing: float
+    seed: int
+    lora: LoraConfig
+    gradient_checkpointing: str | bool
+    compile: bool
+    cache_vision: str
+    validate_every: float
+    checkpoint_minutes: float
+    keep: str
+    early_stopping: int
+    max_minutes: float
+    trackers: tuple[str, ...]
+    augment: AugmentConfig
+
+    def __post_init__(self) -> None:
+        """YAML reads an unquoted ``off`` as false."""
+        if self.cache_vision is False:
+            object.__setattr__(self, "cache_vision", "off")
+
+
+@dataclass(frozen=True)
+class ViewConfig:
+    """One entry of `views`: a rendering of the image. Pixels of None are the model's."""
+
+    flip: bool = False
+    min_pixels: int | None = None
+    max_pixels: int | None = None
+    when: str | None = None
+    enabled: bool = True
+
+
+@dataclass(frozen=True)
+class DemoConfig:
+    """`data.demo`: the size and seed of the demo's tables."""
+
+    train_rows: int
+    test_rows: int
+    seed: int
+    shuffle_answers: bool
+
+
+@dataclass(frozen=True)
+class ColumnsConfig:
+    """`data.columns`: the user's names for the columns of the competition's schema."""
+
+    id: str = "id"
+    image: str = "path"
+    question: str = "question"
+    choices: tuple[str, str, str, str] = field(default=LETTERS)
+    answer: str = "answer"
+
+
+@dataclass(frozen=True)
+class EnsembleConfig:
+    """`ensemble`: from scores to probabilities; `recipe` says whether the two poolings are chosen on OOF or kept."""
+
+    recipe: str
+    order_pooling: str
+    pooling: str
+    calibration: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class HpoConfig:
+    """`hpo` but for `enabled` and `workers`, which shape the DAG alone; `space` is read by `search_space`."""
+
+    trials: int
+    max_minutes: float
+    seed: int
+    folds: tuple[int, ...]
+    subset: float
+    pruner: str
+    space: Mapping[str, Any]
+
+
+def section(kind: type[T], values: Mapping[str, Any]) -> T:
+    """Build the frozen section `kind` (nested ones too) from a plain mapping.
+
+    Raises UserError on an unknown key (naming the nearest known one) and on a missing one.
+    """
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    hints = typing.get_type_hints(kind)
+    for key in values:
+        if key not in fields:
+            raise UserError(f"{kind.__name__}: unknown key {key!r}; {did_you_mean(key, fields)}")
+    missing = [n for n, f in fields.items() if n not in values and f.default is dataclasses.MISSING]
+    if missing:
+        raise UserError(f"{kind.__name__}: missing key(s) {', '.join(missing)}; add them to the configuration.")
+    return kind(**{name: _value(hints[name], value) for name, value in values.items()})
+
+
+def entries(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of `values` that the section `kind` has."""
+    return {f.name: values[f.name] for f in dataclasses.fields(kind) if f.name in values}
+
+
+def _value(hint: Any, value: Any) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return section(hint, value)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def replace_keys(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of the section `values` with `changes` in place; dotted keys reach into sections of it.
+
+    Raises UserError for a key that `values` lack.
+    """
+    merged = {key: dict(value) if isinstance(value, Mapping) else value for key, value in values.items()}
+    for key, value in changes.items():
+        *parents, last = key.split(".")
+        target: Any = merged
+        for parent in parents:
+            target = target.get(parent) if isinstance(target, Mapping) else None
+        if not isinstance(target, dict) or last not in target:
+            raise UserError(f"{key}: there is no such key to replace. Known are {', '.join(leaf_keys(values))}.")
+        target[last] = value
+    return merged
+
+
+def leaf_keys(values: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """The dotted keys of all values of a section that are no sections themselves."""
+    keys: list[str] = []
+    for key, value in values.items():
+        keys += leaf_keys(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [f"{prefix}{key}"]
+    return keys

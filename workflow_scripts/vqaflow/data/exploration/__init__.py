@@ -1,0 +1,1 @@
+"""Figures and numbers of what the tables hold."""

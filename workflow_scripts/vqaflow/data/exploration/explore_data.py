@@ -1,0 +1,176 @@
+"""What the tables hold, as numbers and figures, before anything is trained."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from vqaflow.artifacts.columns import LETTERS, QTYPES
+from vqaflow.artifacts.reading import read_table
+from vqaflow.data.exploration.figures import draw_all
+from vqaflow.data.folds.balance import shares
+from vqaflow.data.folds.groups import question_keys
+from vqaflow.data.images.near_duplicates import BITS, hash_numbers, nearest_distance
+from vqaflow.data.images.visual_tokens import visual_tokens
+from vqaflow.reporting.statistics import wilson
+from vqaflow.runtime.files import atomic_folder, write_json
+from vqaflow.runtime.stage import log
+
+QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+SAMPLE = 3000  # images a table whose nearest training image is looked for
+FREQUENT = 20  # choice texts that are listed
+COLUMNS = ["id", "image_file", "question", *LETTERS, "sha256", "phash", "width", "height", "qtype", "flip_unsafe"]
+Tables = Mapping[str, pd.DataFrame]
+
+
+def explore_data(*, train: Path, test: Path, folds: Path, min_pixels: int, max_pixels: int, out_dir: Path) -> None:
+    """Write ``summary.json`` and one PNG a figure (see eda_figures) into `out_dir`, which is replaced as a whole.
+
+    `min_pixels` and `max_pixels` are the model's, which decide how many visual tokens an image costs.
+    """
+    tables = {
+        "train": read_table(train, "validate_tables", [*COLUMNS, "answer"]),
+        "test": read_table(test, "validate_tables", COLUMNS),
+    }
+    tables = {name: describe(table, min_pixels, max_pixels) for name, table in tables.items()}
+    assigned = read_table(folds, "make_folds", ["id", "fold", "group"])
+    tables["train"] = tables["train"].merge(assigned, on="id", validate="one_to_one")
+    summary = summarise(tables, min_pixels, max_pixels)
+    with atomic_folder(out_dir) as folder:
+        write_json(folder / "summary.json", summary)
+        draw_all(tables, summary, folder)
+    tokens = summary["visual_tokens"]["train"]
+    log.info(
+        "eda: %d training and %d test rows, %.0f visual tokens a training image on average; see %s",
+        len(tables["train"]),
+        len(tables["test"]),
+        tokens["mean"],
+        out_dir,
+    )
+
+
+def describe(table: pd.DataFrame, min_pixels: int, max_pixels: int) -> pd.DataFrame:
+    """The table with the columns ``question_length`` (characters) and ``tokens`` (visual ones; 0: no image)."""
+    tokens = visual_tokens(table["width"], table["height"], min_pixels, max_pixels)
+    return table.assign(question_length=table["question"].str.len(), tokens=tokens)
+
+
+def summarise(tables: Tables, min_pixels: int, max_pixels: int) -> dict[str, Any]:
+    """All that summary.json holds."""
+    train = tables["train"]
+    images = {name: table[table["width"] > 0] for name, table in tables.items()}
+    return {
+        "rows": {name: len(table) for name, table in tables.items()},
+        "types": {name: counts(table["qtype"], QTYPES) for name, table in tables.items()},
+        "flip_unsafe": {name: int(table["flip_unsafe"].sum()) for name, table in tables.items()},
+        "answers": {
+            "all": counts(train["answer"], LETTERS),
+            **{qtype: counts(train["answer"][train["qtype"] == qtype], LETTERS) for qtype in QTYPES},
+        },
+        "question_length": {name: spread(table["question_length"]) for name, table in tables.items()},
+        "choice_length": {name: spread(choice_lengths(table)) for name, table in tables.items()},
+        "images": {
+            name: {"width": spread(table["width"]), "height": spread(table["height"])} for name, table in images.items()
+        },
+        "visual_tokens": {
+            "min_pixels": min_pixels,
+            "max_pixels": max_pixels,
+            **{name: token_summary(table, min_pixels, max_pixels) for name, table in images.items()},
+        },
+        "duplicates": duplicates(tables),
+        "shortcuts": shortcuts(train),
+        "choices": frequent_choices(train),
+        "folds": fold_summary(train),
+    }
+
+
+def counts(values: pd.Series, known: tuple[str, ...]) -> dict[str, int]:
+    """How often each of the `known` values occurs."""
+    found = values.value_counts()
+    return {value: int(found.get(value, 0)) for value in known}
+
+
+def spread(values: pd.Series) -> dict[str, float] | None:
+    """Mean and quantiles; None of no values."""
+    if values.empty:
+        return None
+    return {"mean": float(values.mean())} | {f"q{round(100 * q)}": float(values.quantile(q)) for q in QUANTILES}
+
+
+def choice_lengths(table: pd.DataFrame) -> pd.Series:
+    """Characters of every choice of every row."""
+    return pd.concat([table[letter].str.len() for letter in LETTERS], ignore_index=True)
+
+
+def token_summary(table: pd.DataFrame, min_pixels: int, max_pixels: int) -> dict[str, Any]:
+    """What the images cost: tokens a row and altogether, and how many rows the limits enlarge or shrink."""
+    area = table["width"] * table["height"]
+    return {
+        **(spread(table["tokens"]) or {"mean": 0.0}),
+        "total": int(table["tokens"].sum()),
+        "rows_enlarged": int((area < min_pixels).sum()),
+        "rows_shrunk": int((area > max_pixels).sum()),
+    }
+
+
+def duplicates(tables: Tables) -> dict[str, Any]:
+    """Rows that share an image or ask the same, and how far (bits of perceptual hash) images are from training ones.
+
+    The distances are those of up to SAMPLE images of each table, evenly taken: what folds.near_distance would link.
+    """
+    found: dict[str, Any] = {}
+    train_images = tables["train"].drop_duplicates("sha256")
+    train_hashes = hash_numbers(train_images["phash"])
+    for name, table in tables.items():
+        images = table.dropna(subset=["sha256"]).drop_duplicates("sha256")
+        picked = images.iloc[np.unique(np.linspace(0, max(len(images) - 1, 0), min(SAMPLE, len(images))).astype(int))]
+        hashes = hash_numbers(picked["phash"])
+        nearest = nearest_distance(hashes, train_hashes, ignore_self=name == "train")
+        found[name] = {
+            "images": len(images),
+            "rows_of_repeated_images": repeated(table["sha256"].dropna()),
+            "rows_of_repeated_questions": repeated(pd.Series(question_keys(table))),
+            "nearest_image_bits": np.bincount(nearest, minlength=BITS + 1).tolist(),
+        }
+    found["test_rows_of_training_images"] = int(tables["test"]["sha256"].isin(train_images["sha256"]).sum())
+    return found
+
+
+def repeated(keys: pd.Series) -> int:
+    """How many rows have a key that another row has too."""
+    return int(keys.duplicated(keep=False).sum())
+
+
+def shortcuts(train: pd.DataFrame) -> dict[str, Any]:
+    """How often a rule that looks at neither image nor question is right: chance is a quarter."""
+    lengths = np.stack([train[letter].str.len() for letter in LETTERS], axis=1)
+    answer = train["answer"].map(LETTERS.index).to_numpy()
+    first = {"longest_choice": lengths.argmax(1), "shortest_choice": lengths.argmin(1)}
+    commonest = train["answer"].mode()[0]
+    first["commonest_letter"] = np.full(len(train), LETTERS.index(commonest))
+    return {name: rate(int((guess == answer).sum()), len(train)) for name, guess in first.items()}
+
+
+def frequent_choices(train: pd.DataFrame) -> list[dict[str, Any]]:
+    """The most frequent choice texts: in how many rows they are a choice, and how often the right one."""
+    long = train.melt(id_vars=["answer"], value_vars=list(LETTERS), var_name="letter", value_name="text")
+    table = long.assign(right=long["letter"] == long["answer"]).groupby("text")["right"].agg(["size", "sum"])
+    top = table.sort_values("size", ascending=False, kind="stable").head(FREQUENT)
+    return [{"text": str(text), **rate(int(right), int(size))} for text, size, right in top.itertuples()]
+
+
+def rate(right: int, n: int) -> dict[str, Any]:
+    """A share with its interval."""
+    return {"n": n, "right": right, "share": right / n, "wilson": wilson(right, n)}
+
+
+def fold_summary(train: pd.DataFrame) -> dict[str, Any]:
+    """Rows and groups of each fold, and its shares of types and answers."""
+    by_fold = train.groupby("fold")
+    return {
+        "rows": by_fold.size().tolist(),
+        "groups": by_fold["group"].nunique().tolist(),
+        **{column: shares(train[column], train["fold"]) for column in ("qtype", "answer")},
+    }

@@ -1,0 +1,1 @@
+"""Folds that keep equal images and questions together and each type in proportion."""

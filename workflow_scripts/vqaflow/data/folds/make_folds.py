@@ -1,0 +1,125 @@
+"""Training rows are split into folds such that no image and no question is both trained on and validated with."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from vqaflow.artifacts.columns import LETTERS
+from vqaflow.artifacts.reading import read_table
+from vqaflow.data.folds.balance import balance_report, deal
+from vqaflow.data.folds.groups import row_groups
+from vqaflow.data.folds.seen_images import seen_images
+from vqaflow.runtime.errors import UserError
+from vqaflow.runtime.files import atomic_path, write_json
+from vqaflow.runtime.stage import log
+
+
+def make_folds(
+    *,
+    train: Path,
+    test: Path,
+    n: int,
+    seed: int,
+    group_by: Sequence[str],
+    near_distance: int,
+    folds_out: Path,
+    report_out: Path,
+) -> None:
+    """Write the fold and group of each training row, and a report of balance and of images that test has too.
+
+    The arguments from `n` on are the configuration's section `folds`. Raises UserError if there are fewer groups than
+    folds.
+    """
+    columns = ["id", "sha256", "phash", "qtype", "answer", "question", *LETTERS]
+    table = read_table(train, "validate_tables", columns)
+    seen = read_table(test, "validate_tables", ["id", "sha256", "phash"])
+    groups_N = row_groups(table, group_by, near_distance)
+    count = int(groups_N.max()) + 1
+    if count < n:
+        raise UserError(
+            f"folds: the {len(table)} training rows of {train} form {count} groups, fewer than folds.n = {n}. "
+            f"{cure_of_few_groups(count, len(table), n, near_distance)}."
+        )
+    strata = table[["qtype", "answer"]]
+    fold_N = deal(strata, groups_N, n, seed)
+    report = {
+        "n": n,
+        "seed": seed,
+        "group_by": list(group_by),
+        "near_distance": near_distance,
+        "rows": len(table),
+        "groups": group_report(groups_N),
+        "folds": fold_sizes(fold_N, groups_N, n),
+        "balance": balance_report(strata, fold_N, groups_N),
+        "in_test": seen_images(table, seen, near_distance),
+    }
+    tell(report)
+    with atomic_path(folds_out) as partial:
+        pd.DataFrame({"id": table["id"], "fold": fold_N, "group": groups_N}).to_parquet(partial, index=False)
+    write_json(report_out, report)
+
+
+def cure_of_few_groups(count: int, rows: int, n: int, near_distance: int) -> str:
+    """What helps where `rows` form `count` groups, fewer than `n`: two folds are the fewest there can be."""
+    cures = [f"lower folds.n to {count}"] if count > 1 else []
+    if rows >= n and near_distance:
+        cures.append("lower folds.near_distance")
+    if rows >= n:
+        cures.append("group by less (folds.group_by)")
+    cures.append("add training rows with other images and questions")
+    cure = ", or ".join(cures)
+    return cure[0].upper() + cure[1:]
+
+
+def group_report(groups_N: np.ndarray) -> dict[str, int]:
+    """How many groups there are, and how much is tied together."""
+    sizes_G = np.bincount(groups_N)
+    tied = sizes_G > 1
+    return {
+        "count": len(sizes_G),
+        "of_several_rows": int(tied.sum()),
+        "rows_in_those": int(sizes_G[tied].sum()),
+        "largest": int(sizes_G.max()),
+    }
+
+
+def fold_sizes(fold_N: np.ndarray, groups_N: np.ndarray, n: int) -> list[dict[str, int]]:
+    """Rows and groups of each fold."""
+    return [
+        {"rows": int((fold_N == fold).sum()), "groups": len(np.unique(groups_N[fold_N == fold]))} for fold in range(n)
+    ]
+
+
+def tell(report: dict[str, Any]) -> None:
+    """Log what the user should know of the folds."""
+    groups = report["groups"]
+    sizes = ", ".join(str(fold["rows"]) for fold in report["folds"])
+    log.info("folds: %d rows in %d groups; rows a fold: %s", report["rows"], groups["count"], sizes)
+    if groups["largest"] * report["n"] > report["rows"]:
+        cure = "Lower folds.near_distance, or group by less (folds.group_by)"
+        log.warning("folds: one group has %d rows, more than a fold's share. %s", groups["largest"], cure)
+    for line in outside_lines(report["balance"]["outside"]):
+        log.warning("folds: %s", line)
+    exact, near = report["in_test"]["exact"], report["in_test"]["near"]
+    if exact["train_rows"]:
+        rows = exact["train_images"], exact["train_rows"], exact["test_rows"]
+        log.warning("folds: %d training images (%d rows) reappear in test byte for byte (%d rows)", *rows)
+    if near["train_rows"]:
+        rows = near["train_images"], near["train_rows"], near["distance"], near["test_rows"]
+        log.info("folds: %d training images (%d rows) are within %d bits of test images (%d rows)", *rows)
+
+
+def outside_lines(outside: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """The shares that are off, a line a type or answer, each with what kept the folds from being more even."""
+    for (column, value), entries in groupby(outside, key=itemgetter("column", "value")):
+        off = list(entries)
+        shares = ", ".join(f"{100 * entry['share']:.1f} % of fold {entry['fold']}" for entry in off)
+        reach = f"its {off[0]['rows']} rows lie in groups of up to {off[0]['largest_group']}"
+        one_row = 100 * max(entry["one_row"] for entry in off)
+        whole = f"{100 * off[0]['whole']:.1f} % of all rows"
+        yield f"{column} {value} ({whole}) is {shares}: {reach}, and one row is {one_row:.1f} points"

@@ -1,0 +1,110 @@
+"""Where the columns of a user's table are, and what is wrong with its header."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from vqaflow.artifacts.columns import LETTERS
+from vqaflow.artifacts.csv_files import UnreadableTable
+from vqaflow.config.sections import ColumnsConfig
+from vqaflow.runtime.messages import nearest
+
+IMAGE_NAMES = ("path", "image")  # found without being named in data.columns
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a table's columns are: `columns` maps the names that vqaflow uses to (the user's name, position).
+
+    `extras` does the same for columns that vqaflow does not read.
+    """
+
+    columns: Mapping[str, tuple[str, int]]
+    extras: Mapping[str, tuple[str, int]]
+    width: int
+
+    def user_name(self, name: str) -> str:
+        """The user's name of column `name`."""
+        return (self.columns.get(name) or self.extras[name])[0]
+
+
+def wanted_columns(names: ColumnsConfig, with_answer: bool) -> dict[str, tuple[str, ...]]:
+    """The names that each column may have in the file; the configured one goes first."""
+    image = (names.image, *(n for n in IMAGE_NAMES if n != names.image))
+    wanted = {"id": (names.id,), "path": image, "question": (names.question,)}
+    wanted |= {letter: (name,) for letter, name in zip(LETTERS, names.choices, strict=True)}
+    return wanted | ({"answer": (names.answer,)} if with_answer else {})
+
+
+def lay_out(
+    header: Sequence[str], wanted: Mapping[str, tuple[str, ...]], reserved: Sequence[str]
+) -> tuple[Layout, list[UnreadableTable]]:
+    """Find the `wanted` columns in a file's `header`, and what is wrong with it.
+
+    An extra column whose name is among `reserved` (or empty) becomes ``csv_<name>`` (or ``csv_<position>``).
+    """
+    if one_cell(header):
+        what = f"the columns' names came out as one cell, {header[0]!r}"
+        return Layout({}, {}, 1), [UnreadableTable("separator", 1, what, "Separate the cells by commas")]
+    problems = repeated_columns(header)
+    columns = {}
+    for name, choices in wanted.items():
+        found = next((choice for choice in choices if choice in header), None)
+        if found is None:
+            problems.append(missing_column(choices[0], header))
+        else:
+            columns[name] = (found, header.index(found))
+    taken = {position for _, position in columns.values()}
+    extras: dict[str, tuple[str, int]] = {}
+    for position, user_name in enumerate(header):
+        if position not in taken:
+            name = user_name or f"csv_{position + 1}"
+            while name in reserved or name in extras or (name in header and name != user_name):
+                name = f"csv_{name}"
+            extras[name] = (user_name, position)
+    return Layout(columns, extras, len(header)), problems
+
+
+def lay_out_sample(header: Sequence[str], id_name: str | None = None) -> tuple[Layout, list[UnreadableTable]]:
+    """Find ids and answers in a sample submission's `header`, and what is wrong with it.
+
+    The first of its two columns holds the ids, the second is for the answers, whatever they are called; a second column
+    of the name `id_name` tells that they are in another order.
+    """
+    columns = zip(("id", "answer"), zip(header, range(2), strict=False), strict=False)
+    layout = Layout(dict(columns), {}, len(header))
+    ids_second = id_name is not None and header[1:2] == [id_name] and header[0] != id_name
+    if len(header) == 2 and not ids_second:
+        return layout, repeated_columns(header)
+    what = f"the columns are {', '.join(map(repr, header))}, not the ids' and then the answers'"
+    if not header[0].strip() and len(header) > 1:
+        cure = "Remove the first, unnamed column (pandas writes none with index=False)"
+    elif len(header) == 1:
+        cure = "Separate the cells by commas" if one_cell(header) else "Add a second column, for the answers"
+    elif len(header) == 2:
+        cure = f"Put the column {id_name!r} first"
+    else:
+        cure = "Keep two: the ids' column first, then the answers'"
+    return layout, [UnreadableTable("sample_columns", 1, what, cure)]
+
+
+def repeated_columns(header: Sequence[str]) -> list[UnreadableTable]:
+    """A problem for each name that several columns have."""
+    return [
+        UnreadableTable("repeated_column", 1, f"two columns are called {name!r}", "Rename one of them")
+        for name in sorted({n for n in header if header.count(n) > 1})
+    ]
+
+
+def one_cell(header: Sequence[str]) -> bool:
+    """Whether the header came out as one cell since something else than a comma separates its names."""
+    return len(header) == 1 and any(mark in header[0] for mark in ";\t|")
+
+
+def missing_column(name: str, header: Sequence[str]) -> UnreadableTable:
+    """What to say of a column that the header lacks: the nearest one that it has."""
+    by_lower = {column.strip().lower(): column for column in header}
+    close = nearest(name.lower(), by_lower, cutoff=0.6)
+    cure = "Add it, or name yours under data.columns"
+    if close:
+        cure = f"Is it {by_lower[close]!r}? Then rename that, or name it under data.columns"
+    return UnreadableTable("missing_column", 1, f"no column {name!r} among {', '.join(map(repr, header))}", cure)

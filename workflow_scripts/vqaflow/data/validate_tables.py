@@ -1,0 +1,225 @@
+"""Raw CSV files and images become checked tables; everything that is wrong with them is told at once.
+
+Files are read record by record, so that memory grows with the number of ids and images, not with the text. A run that
+stops leaves problems.csv and a copy, problems.failed.csv, that survives where a workflow removes a failed rule's
+outputs; the tables of an earlier run stay.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow
+import pyarrow.parquet
+
+from vqaflow.artifacts.columns import LETTERS
+from vqaflow.artifacts.csv_files import Record, UnreadableTable, detect_encoding, read_records
+from vqaflow.artifacts.table_schema import RESERVED, CheckedTable, CheckedTrainTable, parquet_schema
+from vqaflow.config.sections import ColumnsConfig, section
+from vqaflow.data.checks import Chunk, ImageChecks, check_cells, check_choices, check_ids, check_images, check_width
+from vqaflow.data.images.decoding import ImageFacts
+from vqaflow.data.problems import ERROR, FATAL, Problems, user_error
+from vqaflow.data.table_layout import Layout, lay_out, lay_out_sample, wanted_columns
+from vqaflow.runtime.errors import UserError
+from vqaflow.runtime.files import atomic_path
+from vqaflow.runtime.progress import ProgressBar
+from vqaflow.runtime.stage import log
+
+CHUNK_ROWS = 1000
+
+
+def validate_tables(
+    *,
+    train_csv: Path,
+    test_csv: Path,
+    sample_submission: Path,
+    image_root: Path,
+    columns: dict[str, Any],
+    on_bad_row: str,
+    normal_form: str,
+    max_image_pixels: int,
+    train_out: Path,
+    test_out: Path,
+    problems_out: Path,
+) -> None:
+    """Write the checked tables (see table_schema) and the list of all problems (see problems).
+
+    Raises UserError if a problem stops the run under `on_bad_row` (stop | quarantine).
+    """
+    names = section(ColumnsConfig, columns)
+    problems = Problems([train_csv, test_csv, sample_submission, image_root])
+    images = open_image_root(image_root, max_image_pixels, problems)
+    reader = TableReader(names, images, image_root, normal_form, problems)
+    failed = problems_out.with_suffix(f".failed{problems_out.suffix}")
+    with ExitStack() as outputs:
+        # The test table goes first, so that a training row can be told that its id is one of test's.
+        partial_test, partial_train = (outputs.enter_context(atomic_path(out)) for out in (test_out, train_out))
+        test_ids, answerable = reader.check(test_csv, partial_test, is_train=False, other_ids={}, other_file=train_csv)
+        _, trained = reader.check(train_csv, partial_train, is_train=True, other_ids=test_ids, other_file=test_csv)
+        compare_ids(test_ids, test_csv, sample_submission, names, problems)
+        problems.write(problems_out)
+        stopping = problems.stopping(on_bad_row)
+        useless = [path for path, usable in ((train_csv, trained), (test_csv, answerable)) if not usable]
+        if stopping or useless:
+            shutil.copyfile(problems_out, failed)
+        if stopping:
+            raise user_error(stopping, failed)
+        if useless:
+            raise UserError(f"{useless[0]}: no usable row is left. Correct the rows that {failed} lists.")
+    failed.unlink(missing_ok=True)
+    log.info("tables: %d training and %d test rows", trained, len(test_ids))
+    if problems.found:
+        log.warning("tables: %s; each is listed in %s", problems.count(), problems_out)
+
+
+def open_image_root(root: Path, max_pixels: int, problems: Problems) -> ImageChecks | None:
+    """Checks of the images in folder `root`; None, with the problem noted, if there is no such folder."""
+    if root.is_dir():
+        return ImageChecks(root, max_pixels)
+    what, cure = "no such folder", "Set data.image_root to the folder that the image paths start from"
+    problems.add(root, 0, "", "", "", problem=what, cure=cure, kind="image_root_missing", severity=FATAL)
+    return None
+
+
+def open_table(
+    path: Path, lay_out_header: Callable[[list[str]], tuple[Layout, list[UnreadableTable]]], problems: Problems
+) -> tuple[Layout, Iterator[Record], int] | None:
+    """The layout of a CSV file, its records and their number; None, with the problems noted, if it cannot be read."""
+    try:
+        if not path.is_file():
+            raise UnreadableTable("file_missing", 0, "no such file", "Set data's paths to your tables")
+        encoding = detect_encoding(path)
+        records = read_records(path, encoding)
+        _, header = next(records, (0, []))
+        if not header:
+            raise UnreadableTable("empty_table", 0, "the file is empty", "Give a table with a header and rows")
+        layout, faults = lay_out_header(header)
+        count = sum(1 for _ in records)
+        if not count:
+            faults.append(UnreadableTable("empty_table", 0, "the table has no rows", "Give a table with rows"))
+    except UnreadableTable as fault:
+        faults = [fault]
+    for fault in faults:
+        problems.add(path, fault.line, "", "", "", problem=fault.what, cure=fault.cure, kind=fault.kind, severity=FATAL)
+    if faults:
+        return None
+    records = read_records(path, encoding)
+    next(records)
+    return layout, records, count
+
+
+class TableReader:
+    """Checks the tables of one run chunk by chunk and writes them as parquet."""
+
+    def __init__(
+        self, names: ColumnsConfig, images: ImageChecks | None, root: Path, normal_form: str, problems: Problems
+    ) -> None:
+        self.names, self.images, self.root = names, images, root
+        self.normal_form, self.problems = normal_form, problems
+
+    def check(
+        self, path: Path, out: Path, *, is_train: bool, other_ids: dict[str, int], other_file: Path
+    ) -> tuple[dict[str, int], int]:
+        """Check a table and write it to `out`; gives its ids with their lines, and how many rows are usable."""
+        ids: dict[str, int] = {}
+        opened = open_table(
+            path,
+            partial(lay_out, wanted=wanted_columns(self.names, is_train), reserved=RESERVED),
+            self.problems,
+        )
+        if opened is None:
+            return ids, 0
+        layout, records, count = opened
+        id_severity = ERROR if is_train else FATAL  # a test row without an id of its own cannot be answered
+        schema = parquet_schema(is_train, list(layout.extras))
+        usable = 0
+        with ProgressBar(count, "train table" if is_train else "test table") as bar:
+            with pyarrow.parquet.ParquetWriter(out, schema) as writer:
+                while batch := list(islice(records, CHUNK_ROWS)):
+                    chunk = Chunk(path, layout, batch, self.problems)
+                    check_cells(chunk, id_severity)
+                    check_ids(chunk, ids, id_severity, other_ids, other_file)
+                    check_choices(chunk, self.normal_form)
+                    table = self.checked(chunk, is_train)
+                    usable += int(table["usable"].sum())
+                    writer.write_table(pyarrow.Table.from_pandas(table, schema=schema, preserve_index=False))
+                    bar.advance(len(batch), problems=len(self.problems.found))
+        return ids, usable
+
+    def checked(self, chunk: Chunk, is_train: bool) -> pd.DataFrame:
+        """The chunk's rows with what was found about them; bad rows are marked (test) or left out (train)."""
+        facts = check_images(chunk, self.images) if self.images else [None] * len(chunk.frame)
+        table = chunk.frame.assign(
+            image_file=[str(self.root / name) for name in chunk.frame["path"]],
+            usable=[position not in chunk.bad for position in range(len(chunk.frame))],
+            **image_columns(facts),
+            **type_columns(chunk.frame),
+        )
+        if is_train:
+            table = table[table["usable"]]
+        if not self.problems.fatal:
+            (CheckedTrainTable if is_train else CheckedTable).validate(table)
+        return table
+
+
+def image_columns(facts: Sequence[ImageFacts | None]) -> dict[str, pd.Series]:
+    """The columns about the images, where a row has one."""
+    return {
+        "sha256": pd.Series([fact and fact.sha256 for fact in facts], dtype="str"),
+        "phash": pd.Series([fact and fact.phash for fact in facts], dtype="str"),
+        "width": pd.Series([fact.width if fact else 0 for fact in facts], dtype="int64"),
+        "height": pd.Series([fact.height if fact else 0 for fact in facts], dtype="int64"),
+    }
+
+
+def type_columns(frame: pd.DataFrame) -> dict[str, pd.Series]:
+    """The question types and whether mirroring is unsafe."""
+    from vqaflow.question_types.classify import classify_many
+
+    found = classify_many(frame[["question", *LETTERS]].to_dict("records"))
+    return {
+        "qtype": pd.Series([f.qtype for f in found], dtype="str"),
+        "flip_unsafe": pd.Series([f.flip_unsafe for f in found], dtype="bool"),
+    }
+
+
+def compare_ids(
+    test_ids: dict[str, int], test_csv: Path, sample_submission: Path, names: ColumnsConfig, problems: Problems
+) -> None:
+    """Report what of the sample submission the submission cannot be made from.
+
+    That is its form, ids that only one of it and the test table has, and ids that it repeats.
+    """
+    opened = open_table(sample_submission, partial(lay_out_sample, id_name=names.id), problems)
+    if opened is None:
+        return
+    layout, records, _ = opened
+    seen: dict[str, int] = {}
+    while batch := list(islice(records, CHUNK_ROWS)):
+        chunk = Chunk(sample_submission, layout, batch, problems)
+        check_width(chunk, FATAL)
+        check_ids(chunk, seen, FATAL, {}, test_csv)
+        for position, row_id in enumerate(chunk.frame["id"]):
+            if test_ids and row_id not in test_ids:
+                cure = f"Add the row to {test_csv}, or use that table's own sample submission"
+                chunk.report(position, "id", f"{test_csv} has no such row", cure, "id_not_in_test", FATAL)
+    for row_id, line in test_ids.items():
+        if row_id not in seen:
+            what = f"{sample_submission} has no such id"
+            cure = "Add it there, or use this table's own sample submission"
+            problems.add(
+                test_csv,
+                line,
+                row_id,
+                names.id,
+                row_id,
+                problem=what,
+                cure=cure,
+                kind="id_not_in_sample",
+                severity=FATAL,
+            )

@@ -1,0 +1,72 @@
+"""What fine-tuning and ensembling gained on the demo's held-out rows, against the untuned base under the same prompt.
+
+`python -m vqaflow.demo_gain` reads a finished demo and its answers, which no rule reads; it ends with exit status 1 if
+the ensemble falls short of what the demo promises. With data.demo.shuffle_answers it is the control: expect chance.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from vqaflow.artifacts.columns import LETTERS
+from vqaflow.artifacts.results_folder import ResultsFolder
+from vqaflow.artifacts.score_files import Logits, read_logits, row_index, score_file
+from vqaflow.config.sections import ModelConfig, PromptConfig, ViewConfig, section
+from vqaflow.model.base import load_base
+from vqaflow.model.decoder.fused_decoder import FusedDecoder
+from vqaflow.model.encoding.orders import scoring_orders
+from vqaflow.model.encoding.row_encoder import RowEncoder
+from vqaflow.reporting.closing_line import read_answers, share
+from vqaflow.reporting.statistics import paired_summary
+from vqaflow.runtime.errors import UserError
+from vqaflow.runtime.progress import ProgressBar
+from vqaflow.scoring.order_pooling import pool_orders
+from vqaflow.scoring.scorer import Scorer
+
+LEAST_ACCURACY, LEAST_GAIN = 0.90, 0.15
+
+
+def demo_gain(config: dict[str, Any], results: Path) -> bool:
+    """Print accuracies of base, single folds (original view) and submission, and whether the promise is kept."""
+    at = ResultsFolder(results)
+    answers_file, submission = at.demo_answers, at.submission
+    for file in (answers_file, submission):
+        if not file.is_file():
+            raise UserError(f"{file}: no such file. Run the demo first: make demo.")
+    table = pd.read_parquet(at.table("test"))
+    answers = table["id"].map(read_answers(answers_file)).to_numpy()
+    chosen = {"base": best_letters(base_logits(config, table))}
+    for file in sorted(results.glob("scores/test/fold*/original.parquet")):
+        chosen[file.parent.name] = best_letters(read_logits(score_file(file), row_index(table["id"].tolist())))
+    chosen["submission"] = table["id"].map(read_answers(submission)).to_numpy()
+    right = {name: letters == answers for name, letters in chosen.items()}
+    for name, right_N in right.items():
+        print(f"{name:11}", share(int(right_N.sum()), len(right_N)))
+    gain = paired_summary(right["base"], right["submission"], table["sha256"].to_numpy())
+    low, high = gain["bootstrap"]
+    print(f"gain over base: {gain['gain']:.3f} (95 % {low:.3f} to {high:.3f}), McNemar p = {gain['mcnemar_p']:.2g}")
+    single = float(np.mean([right_N.mean() for name, right_N in right.items() if name.startswith("fold")]))
+    reached = float(right["submission"].mean())
+    print(f"gain over the mean single fold: {reached - single:.3f}")
+    return reached >= LEAST_ACCURACY and gain["gain"] >= LEAST_GAIN and reached >= single
+
+
+def base_logits(config: dict[str, Any], table: pd.DataFrame) -> Logits:
+    """Logits of the rows by the base without an adapter, in the original view and the configured orders."""
+    model, prompt = section(ModelConfig, config["model"]), section(PromptConfig, config["prompt"])
+    base = load_base(model)
+    encoder = RowEncoder(base.processor, model, prompt)
+    orders = scoring_orders(config["orders"])
+    scorer = Scorer(FusedDecoder(base), encoder, ViewConfig(), orders, config["hardware"]["score_batch_tokens"])
+    items = scorer.prepare(table.to_dict("records"))
+    with ProgressBar(len(items), "score the base") as bar:
+        logits_RK4 = scorer.score(items, bar.advance)
+    place = {item.row["id"]: i for i, item in enumerate(items)}
+    return Logits(tuple(orders), np.ones(len(table), bool), logits_RK4[[place[i] for i in table["id"]]])
+
+
+def best_letters(logits: Logits) -> np.ndarray:
+    """The most probable letter of each row, by the geometric mean over the orders."""
+    return np.array(LETTERS)[pool_orders(logits, "geometric").argmax(1)]

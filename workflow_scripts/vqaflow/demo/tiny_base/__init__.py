@@ -1,0 +1,1 @@
+"""The demo's tiny base model, pre-trained on generated pictures and questions."""

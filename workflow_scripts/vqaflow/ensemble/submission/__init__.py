@@ -1,0 +1,1 @@
+"""The file to hand in, and the proof that it is whole."""

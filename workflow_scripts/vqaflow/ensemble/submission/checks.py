@@ -1,0 +1,116 @@
+"""What can be wrong with a submission: one sentence for each kind of problem."""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+
+from vqaflow.artifacts.columns import LETTERS
+from vqaflow.ensemble.submission.sample import Sample, duplicates
+from vqaflow.runtime.messages import some
+
+Rows = list[tuple[int, list[str]]]  # (line, fields)
+# All right answers to n questions are one letter with a chance of 4^-(n - 1): from here on less than one in a million.
+ROWS_TO_CONSTANT = 11
+BOM = b"\xef\xbb\xbf"
+
+
+def find_problems(data: bytes, sample: Sample, test_ids: Sequence[str]) -> Iterator[str]:
+    """One sentence a kind of problem, with its first offenders."""
+    yield from encoding_problems(data)
+    problem, rows = parse(data.removeprefix(BOM).decode("utf-8", errors="replace"))
+    if problem:
+        yield problem
+    header = rows[0][1] if rows else []
+    if tuple(header) != sample.columns:
+        yield f"columns: the first line is {','.join(header)!r}, the sample's is {','.join(sample.columns)!r}."
+    if set(header) >= set(sample.columns):
+        places = [header.index(column) for column in sample.columns]
+        rows = rows[1:]
+    else:
+        places = [0, 1]
+        rows = rows if header and header[0] in set(sample.ids) else rows[1:]  # a file without a header
+    width = len(header)
+    if uneven := [line for line, fields in rows if len(fields) != width]:
+        yield f"fields: another number than in the header ({len(uneven)}): {at_lines(uneven)}."
+    rows = [(line, [fields[place] for place in places]) for line, fields in rows if len(fields) == width > max(places)]
+    yield from id_problems([fields[0] for _, fields in rows], sample, test_ids)
+    yield from answer_problems([(line, *fields) for line, fields in rows])
+
+
+def encoding_problems(data: bytes) -> Iterator[str]:
+    """BOM, bytes that are no UTF-8, and line ends other than LF."""
+    if data.startswith(BOM):
+        yield "encoding: the file begins with a byte order mark (BOM); save it as UTF-8 without BOM."
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        yield f"encoding: line {line} is not UTF-8 (byte 0x{data[error.start]:02x}); save it as UTF-8."
+    if b"\r" in data:
+        lines = data.count(b"\r")
+        line = data[: data.index(b"\r")].count(b"\n") + 1
+        yield f"line ends: {lines} CR (Windows line ends), first in line {line}; use LF alone."
+
+
+def parse(text: str) -> tuple[str | None, Rows]:
+    """The CSV's records with the lines they end on, and what is wrong with the CSV itself."""
+    reader = csv.reader(io.StringIO(text.replace("\r\n", "\n").replace("\r", "\n"), newline=""), strict=True)
+    rows: Rows = []
+    empty: list[int] = []
+    try:
+        for fields in reader:
+            if fields:
+                rows.append((reader.line_num, fields))
+            else:
+                empty.append(reader.line_num)
+    except csv.Error as error:
+        return f"format: line {reader.line_num} is no CSV ({error}).", rows
+    return (f"format: empty lines ({len(empty)}): {at_lines(empty)}." if empty else None), rows
+
+
+def id_problems(ids: list[str], sample: Sample, test_ids: Sequence[str]) -> Iterator[str]:
+    """Ids against the sample, in this order: missing, extra, duplicate, out of order; and sample against test table."""
+    given, expected, known = set(ids), set(sample.ids), set(test_ids)
+    if missing := [i for i in sample.ids if i not in given]:
+        yield f"missing ids ({len(missing)}): {some(missing)}."
+    if extra := [i for i in dict.fromkeys(ids) if i not in expected]:
+        yield f"extra ids ({len(extra)}), which the sample lacks: {some(extra)}."
+    if repeated := duplicates(ids):
+        yield f"duplicate ids ({len(repeated)}): {some(repeated)}."
+    if given == expected and not repeated and ids != sample.ids:
+        place = next(i for i, pair in enumerate(zip(ids, sample.ids, strict=True)) if pair[0] != pair[1])
+        yield f"order: row {place + 1} has id {ids[place]!r}, the sample has {sample.ids[place]!r} there."
+    if alone := sorted(expected ^ known):
+        where = {True: "sample", False: "test table"}[alone[0] in expected]
+        yield f"sample and test table differ in {len(alone)} ids: {some(alone)} (the first is only in the {where})."
+
+
+def answer_problems(rows: list[tuple[int, str, str]]) -> Iterator[str]:
+    """Answers that are not exactly one of a, b, c, d; and a column that never changes."""
+    offenders: dict[str, list[str]] = {}
+    for _, row_id, answer in rows:
+        if kind := answer_kind(answer):
+            offenders.setdefault(kind, []).append(f"{row_id}: {answer!r}")
+    for kind, found in offenders.items():
+        more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+        yield f"{kind} answers ({len(found)}): {', '.join(found[:5])}{more}."
+    answers = {answer for _, _, answer in rows}
+    if len(rows) >= ROWS_TO_CONSTANT and len(answers) == 1 and not offenders:
+        yield f"constant: all {len(rows)} answers are {answers.pop()!r}."
+
+
+def answer_kind(answer: str) -> str | None:
+    """What is wrong with one answer: blank, padded, upper-case or non-letter; None if nothing."""
+    if answer in LETTERS:
+        return None
+    stripped = answer.strip()
+    if not stripped:
+        return "blank"
+    if stripped.lower() in LETTERS:
+        return "padded" if stripped != answer else "upper-case"
+    return "non-letter"
+
+
+def at_lines(lines: Sequence[int]) -> str:
+    """The first few line numbers."""
+    return ", ".join(f"line {line}" for line in lines[:5]) + (" and more" if len(lines) > 5 else "")

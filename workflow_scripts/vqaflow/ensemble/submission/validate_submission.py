@@ -1,0 +1,62 @@
+"""Rule validate_submission: is a file what the competition accepts, and on which accuracy does it rest?
+
+It also runs alone on any file: `python -m vqaflow.validate_submission FILE --sample S --test T`.
+"""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from vqaflow.artifacts.columns import LETTERS
+from vqaflow.ensemble.submission.checks import find_problems, parse
+from vqaflow.ensemble.submission.sample import read_sample, read_test_ids
+from vqaflow.runtime.digests import file_digest
+from vqaflow.runtime.errors import UserError
+from vqaflow.runtime.files import write_json
+
+
+def validate_submission(
+    *, submission: Path, sample_submission: Path, test_table: Path, metrics: Path | None, out: Path | None
+) -> dict[str, Any]:
+    """Check `submission` and return its digest, counts a letter and the OOF accuracy in `metrics`; write it to `out`.
+
+    `test_table` is a parquet file or a CSV. Raises UserError that lists every kind of problem with its first offenders.
+    """
+    sample = read_sample(sample_submission)
+    problems = list(find_problems(read_bytes(submission), sample, read_test_ids(test_table)))
+    if problems:
+        lines = "".join(f"\n  - {problem}" for problem in problems)
+        raise UserError(f"{submission}: is no valid submission. Mend what follows, or run write_submission:{lines}")
+    _, rows = parse(submission.read_bytes().decode("utf-8"))
+    counts = Counter(fields[1] for _, fields in rows[1:])
+    report = {
+        "file": submission.name,
+        "sha256": file_digest(submission),
+        "rows": len(rows) - 1,
+        "columns": list(sample.columns),
+        "letters": {letter: counts[letter] for letter in LETTERS},
+        "oof": oof_accuracy(metrics) if metrics is not None else None,
+    }
+    if out is not None:
+        write_json(out, report)
+    return report
+
+
+def oof_accuracy(metrics: Path) -> dict[str, Any]:
+    """The accuracy with its intervals that evaluate_oof measured."""
+    try:
+        overall = json.loads(metrics.read_text(encoding="utf-8"))["overall"]
+        return {key: overall[key] for key in ("accuracy", "n", "wilson", "bootstrap")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{metrics}: is no metrics.json of evaluate_oof ({error}). Run the rule evaluate_oof."
+        ) from None
+
+
+def read_bytes(path: Path) -> bytes:
+    """The file as it is."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}). Check the path.") from None

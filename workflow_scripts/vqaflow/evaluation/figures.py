@@ -1,0 +1,179 @@
+"""The figures of evaluate_oof, drawn from the numbers of metrics.json alone."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.ticker import MaxNLocator
+
+from vqaflow.artifacts.columns import LETTERS
+from vqaflow.reporting.figures import MUTED, PALETTE, heatmap, label_axes, new_figure, save
+from vqaflow.reporting.statistics import wilson
+
+FIGURES = ("accuracy", "confusion", "position_bias", "reliability", "coverage", "agreement", "learning")
+Metrics = Mapping[str, Any]
+
+
+def draw_all(metrics: Metrics, logs: Mapping[str, pd.DataFrame], folder: Path) -> None:
+    """Write one PNG a name of `FIGURES` into `folder`; `logs` are the folds' training logs."""
+    draw_accuracy(metrics, folder / "accuracy.png")
+    draw_confusion(metrics, folder / "confusion.png")
+    draw_position_bias(metrics, folder / "position_bias.png")
+    draw_reliability(metrics, folder / "reliability.png")
+    draw_coverage(metrics, folder / "coverage.png")
+    draw_agreement(metrics, folder / "agreement.png")
+    draw_learning(logs, folder / "learning.png")
+
+
+def draw_accuracy(metrics: Metrics, path: Path) -> None:
+    """Each accuracy with its Wilson interval and n, in groups."""
+    groups = {
+        "ensemble": {"all": metrics["overall"]},
+        "question type": metrics["by_type"],
+        "fold": metrics["by_fold"],
+        "one view": metrics["by_view"],
+    }
+    rows = [(group, name, value) for group, values in groups.items() for name, value in values.items() if value["n"]]
+    figure, axes = new_figure("OOF accuracy with 95 % intervals", size=(7.5, 1.3 + 0.27 * len(rows)))
+    colors = dict(zip(groups, PALETTE, strict=False))
+    for place, (group, _, value) in enumerate(rows):
+        low, high = value["wilson"]
+        axes.plot([low, high], [place, place], color=colors[group], linewidth=2)
+        axes.plot(value["accuracy"], place, "o", color=colors[group], markersize=5)
+        axes.text(
+            1.01,
+            place,
+            f"{100 * value['accuracy']:.1f} %  n={value['n']:,}",
+            va="center",
+            size=8,
+            transform=axes.get_yaxis_transform(),
+        )
+    axes.axvline(metrics["overall"]["accuracy"], color=MUTED, linewidth=0.8, zorder=0)
+    axes.set_yticks(
+        range(len(rows)), [f"{group}: {name}" if group != "ensemble" else "ensemble" for group, name, _ in rows]
+    )
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+    label_axes(axes, "accuracy", "")
+    save(figure, path)
+
+
+def draw_confusion(metrics: Metrics, path: Path) -> None:
+    """Right letter by predicted letter, as counts and shares of the right letter's rows."""
+    counts = np.array(metrics["confusion"])
+    shares = counts / counts.sum(1, keepdims=True).clip(1)
+    figure, axes = new_figure("Confusion of letters (OOF)", size=(4.8, 4.4))
+    heatmap(
+        axes,
+        shares,
+        LETTERS,
+        LETTERS,
+        [[f"{n:,}\n{100 * s:.0f} %" for n, s in zip(*pair, strict=True)] for pair in zip(counts, shares, strict=True)],
+    )
+    label_axes(axes, "predicted letter", "right letter")
+    save(figure, path)
+
+
+def draw_position_bias(metrics: Metrics, path: Path) -> None:
+    """Recall by letter after pooling, and by the position at which single passes saw the right choice."""
+    bias = metrics["position_bias"]
+    figure, (left, right) = new_figure(
+        "Position bias: is a letter right more often than others?", 1, 2, (9, 3.8), sharey=True
+    )
+    recalls = bias["ensemble"]["recall"]
+    left.bar(LETTERS, [recall or 0 for recall in recalls], color=PALETTE[0], width=0.6)
+    label_axes(left, "right letter", "recall", f"ensemble (RStd {percent(bias['ensemble']['rstd'])})")
+    for color, (view, values) in zip(PALETTE, bias["views"].items(), strict=False):
+        known = [np.nan if recall is None else recall for recall in values["recall"]]
+        right.plot(LETTERS, known, "o-", color=color, label=f"{view} (RStd {percent(values['rstd'])})")
+    label_axes(right, "position of the right choice", "", "single orders, before pooling")
+    right.legend(fontsize=8)
+    left.set_ylim(0, 1)
+    save(figure, path)
+
+
+def percent(share: float | None) -> str:
+    """A share in percent; a dash where it is not known."""
+    return "–" if share is None else f"{100 * share:.1f} %"
+
+
+def draw_reliability(metrics: Metrics, path: Path) -> None:
+    """Confidence against accuracy by bin (area: rows, bar: Wilson interval), before and after calibration."""
+    calibration = metrics["calibration"]
+    figure, panels = new_figure(f"Reliability (calibration: {calibration['method']})", 1, 2, (8.4, 4.2), sharey=True)
+    for axes, name in zip(panels, ("before", "after"), strict=True):
+        values = calibration[name]
+        bins = values["reliability"]
+        counts, accuracies = np.array(bins["n"]), np.array(bins["accuracy"])
+        bounds = np.array([wilson(round(a * n), n) for a, n in zip(accuracies, counts, strict=True)])
+        axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.8)
+        axes.vlines(bins["confidence"], bounds[:, 0], bounds[:, 1], color=PALETTE[0], alpha=0.5, linewidth=1)
+        areas = 25 + 200 * np.sqrt(counts / counts.max())
+        axes.scatter(
+            bins["confidence"], accuracies, s=areas, color=PALETTE[0], alpha=0.7, linewidth=0, clip_on=False, zorder=3
+        )
+        axes.set(xlim=(0.2, 1.02), ylim=(0, 1.02))
+        scores = f"ECE {values['ece']:.3f} · Brier {values['brier']:.3f} · NLL {values['nll']:.3f}"
+        label_axes(axes, "confidence", "accuracy" if name == "before" else "", f"{name}\n{scores}")
+    save(figure, path)
+
+
+def draw_coverage(metrics: Metrics, path: Path) -> None:
+    """How accurate the surest rows are, and how accuracy grows with the margin."""
+    figure, (left, right) = new_figure("Which answers can be trusted?", 1, 2, (9, 3.8))
+    coverage, margin = metrics["coverage"], metrics["by_margin"]
+    left.plot(coverage["coverage"], coverage["accuracy"], color=PALETTE[0])
+    left.set_xlim(0, 1.02)
+    label_axes(left, "share of rows answered, surest first", "accuracy on them", "coverage")
+    filled = [entry for entry in margin if entry["n"]]
+    centres = [(entry["low"] + entry["high"]) / 2 for entry in filled]
+    accuracies = np.array([entry["accuracy"] for entry in filled])
+    bounds = np.array([entry["wilson"] for entry in filled])
+    right.bar(centres, accuracies, width=0.09, color=PALETTE[0])
+    right.errorbar(
+        centres, accuracies, np.abs(bounds.T - accuracies), fmt="none", ecolor="black", elinewidth=1, capsize=2
+    )
+    for centre, entry in zip(centres, filled, strict=True):
+        right.text(centre, 0.015, f"{entry['n']:,}", ha="center", va="bottom", size=7, color="white", rotation=90)
+    right.set(xlim=(0, 1), ylim=(0, 1.02))
+    label_axes(right, "margin: best less second probability", "accuracy", "by margin (n in the bars)")
+    save(figure, path)
+
+
+def draw_agreement(metrics: Metrics, path: Path) -> None:
+    """Do views fail on the same rows, and do folds answer test rows alike? Only what differs can gain by averaging."""
+    views, folds = metrics["error_correlation"]["views"], metrics["error_correlation"]["folds"]
+    widest = max(len(views["names"]), len(folds["names"]))
+    figure, (left, right) = new_figure(
+        "How much do the ensemble's members differ?", 1, 2, (4 + 1.2 * widest, 2 + 0.6 * widest)
+    )
+    for axes, part, key, title in (
+        (left, views, "correlation", "correlation of errors, OOF views"),
+        (right, folds, "agreement", "same answer, test folds"),
+    ):
+        values = np.array([[np.nan if x is None else x for x in row] for row in part[key]], dtype=float)
+        texts = [["–" if np.isnan(x) else f"{x:.2f}" for x in row] for row in values]
+        heatmap(axes, values, part["names"], part["names"], texts)
+        axes.set_title(title)
+    save(figure, path)
+
+
+def draw_learning(logs: Mapping[str, pd.DataFrame], path: Path) -> None:
+    """Training loss and validation accuracy at each measurement, from the adapters' logs."""
+    figure, (left, right) = new_figure("Learning curves", 1, 2, (9, 3.8))
+    for color, (fold, log) in zip(PALETTE * 9, logs.items(), strict=False):
+        left.plot(log["step"], log["loss"], "o-", color=color, markersize=3, label=fold)
+        measured = log.dropna(subset="val_accuracy")
+        right.plot(measured["step"], measured["val_accuracy"], "o-", color=color, markersize=3, label=fold)
+    for axes in (left, right):
+        axes.set_xlim(left=0)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    label_axes(left, "optimiser step", "training loss", "loss on training rows (mean since the epoch began)")
+    label_axes(right, "optimiser step", "validation accuracy", "accuracy on the fold's own OOF rows")
+    if logs:
+        left.legend(fontsize=8)
+    else:
+        left.text(0.5, 0.5, "no training log", ha="center", transform=left.transAxes, color=MUTED)
+    save(figure, path)

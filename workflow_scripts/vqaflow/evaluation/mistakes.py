@@ -1,0 +1,148 @@
+"""The gallery of evaluate_oof: an HTML file of rows with their picture, question, choices and probabilities.
+
+It is whole by itself: pictures are small data URIs, and its content security policy keeps the browser from asking
+anyone for anything. Text from the tables reaches the page as JSON and is shown as text only, never as markup.
+"""
+
+import base64
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from vqaflow.artifacts.columns import LETTERS, PROBABILITIES
+from vqaflow.data.images.decoding import open_image
+from vqaflow.evaluation.mistakes_page import MARKUP, SCRIPT, STYLE
+from vqaflow.runtime.errors import UserError
+from vqaflow.runtime.files import write_text
+from vqaflow.runtime.progress import ProgressBar
+from vqaflow.runtime.stage import log
+
+PAGE, EXCERPT = "mistakes.html", "mistakes_excerpt.html"
+# Bytes of rows and pictures. Browsers show no page of more than 2 MiB that is embedded in another one as Snakemake's
+# report does it (in base64), so the report gets an excerpt.
+LIMITS = {PAGE: 32_000_000, EXCERPT: 1_450_000}
+LISTED_ROWS = 20_000
+PICTURE_EDGE = 160  # pixels
+PICTURE_QUALITY = 50
+PICTURES_AT_ONCE = 64
+
+
+def write_mistakes(rows: pd.DataFrame, folder: Path) -> None:
+    """Write the page of `rows`, which evaluate_oof.read_rows made, and an excerpt of it for Snakemake's report.
+
+    Rows are listed up to the page's limit: the wrong ones, the most confident first, then the right ones, the least
+    confident first. The page says how many are not listed.
+    """
+    ordered = listing_order(rows)
+    pictures = make_pictures(ordered)
+    for name, limit in LIMITS.items():
+        data = page_data(ordered, pictures, limit)
+        left = len(rows) - len(data["rows"])
+        data["total"], data["wrong"] = len(rows), int((~rows["right"]).sum())
+        data["note"] = ""
+        if left:
+            more = f"; {PAGE} in the evaluation folder has more" if name == EXCERPT else ""
+            data["note"] = f"{left:,} rows do not fit into this page, which wrong ones fill first{more}"
+            log.info("%s: %d of %d rows do not fit", name, left, len(rows))
+        write_text(folder / name, render(data))
+
+
+def listing_order(rows: pd.DataFrame) -> pd.DataFrame:
+    """The first `LISTED_ROWS` rows in the order in which pages are filled."""
+    doubt = rows["confidence"].where(rows["right"], -rows["confidence"])
+    order = rows.assign(doubt=doubt).sort_values(["right", "doubt", "id"], kind="stable").index
+    return rows.loc[order[:LISTED_ROWS]]
+
+
+def make_pictures(rows: pd.DataFrame) -> dict[str, str]:
+    """Small pictures in base64 by the digest of the original, in the order of `rows` until the page is full."""
+    files = dict(zip(rows["sha256"], rows["image_file"], strict=True))
+    names, pictures, unreadable, size = list(files), {}, [], 0
+    with ThreadPoolExecutor(os.cpu_count()) as pool, ProgressBar(len(names), "thumbnails", "image") as bar:
+        for start in range(0, len(names), PICTURES_AT_ONCE):
+            batch = names[start : start + PICTURES_AT_ONCE]
+            for name, picture in zip(batch, pool.map(thumbnail, [files[n] for n in batch]), strict=True):
+                if isinstance(picture, UserError):
+                    unreadable.append(picture)
+                else:
+                    pictures[name] = base64.b64encode(picture).decode("ascii")
+                    size += len(pictures[name])
+            bar.advance(len(batch))
+            if size > LIMITS[PAGE]:
+                break
+    if unreadable:
+        log.warning("%s: %d pictures cannot be read and are left out (%s)", PAGE, len(unreadable), unreadable[0])
+    return pictures
+
+
+def thumbnail(file: str) -> bytes | UserError:
+    """A small WebP of an image, or why there is none."""
+    try:
+        image = open_image(file)
+    except UserError as error:
+        return error
+    image.thumbnail((PICTURE_EDGE, PICTURE_EDGE))
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", quality=PICTURE_QUALITY, method=4)
+    return buffer.getvalue()
+
+
+def page_data(rows: pd.DataFrame, pictures: Mapping[str, str], limit: int) -> dict[str, Any]:
+    """What the page's script reads, with as many of `rows` and their pictures as make up `limit` bytes."""
+    data: dict[str, Any] = {"letters": list(LETTERS), "pictures": [], "rows": []}
+    places: dict[str, int] = {}
+    for sha256, record in zip(rows["sha256"], records(rows), strict=True):
+        picture = None if sha256 in places else pictures.get(sha256)
+        limit -= len(as_json(record).encode()) + len(picture or "") + 12
+        if limit < 0:
+            break
+        if picture is not None:
+            places[sha256] = len(places)
+            data["pictures"].append(picture)
+        data["rows"].append([*record, places.get(sha256, -1)])
+    return data
+
+
+def records(rows: pd.DataFrame) -> Iterator[list[Any]]:
+    """Each row as a list in the order of the script's `FIELDS`, but for the picture's place."""
+    columns = [
+        rows["id"].tolist(),
+        rows["question"].tolist(),
+        rows[list(LETTERS)].to_numpy().tolist(),
+        rows["qtype"].tolist(),
+        rows["fold"].tolist(),
+        rows["answer_index"].tolist(),
+        rows["predicted"].tolist(),
+        rows[PROBABILITIES].to_numpy().round(4).tolist(),
+    ]
+    yield from map(list, zip(*columns, strict=True))
+
+
+def as_json(value: Any) -> str:
+    """Compact JSON that can stand within a script element: no text in it can end that."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for sign in "<>&\u2028\u2029":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return text
+
+
+def render(data: Mapping[str, Any]) -> str:
+    """The page, with `data` in it."""
+    return MARKUP.format(policy=escape(policy(STYLE, SCRIPT)), style=STYLE, script=SCRIPT, data=as_json(data))
+
+
+def policy(style: str, script: str) -> str:
+    """A content security policy under which just this style and this script work, and no address is ever asked."""
+    style_hash, script_hash = (base64.b64encode(hashlib.sha256(t.encode()).digest()).decode() for t in (style, script))
+    return (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{style_hash}'; script-src 'sha256-{script_hash}'; "
+        "base-uri 'none'; form-action 'none'"
+    )

@@ -1,0 +1,1 @@
+"""The checks of a finished results folder; they change nothing."""

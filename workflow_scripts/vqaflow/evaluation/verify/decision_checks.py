@@ -1,0 +1,116 @@
+"""Checks of the ensemble, the evaluation and the submission."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+
+from vqaflow.artifacts.columns import LETTERS, PROBABILITIES
+from vqaflow.artifacts.reading import check_picture, read_json, require_file
+from vqaflow.ensemble.members import pool_test
+from vqaflow.ensemble.recipe_file import learned, priors_of
+from vqaflow.ensemble.recipes import Fitted, Recipe
+from vqaflow.ensemble.submission.checks import find_problems, parse
+from vqaflow.ensemble.submission.sample import Sample, read_sample
+from vqaflow.evaluation.verify.results import Results
+from vqaflow.reporting.statistics import widest
+from vqaflow.runtime.digests import file_digest
+from vqaflow.runtime.errors import UserError
+from vqaflow.runtime.messages import some
+
+TOLERANCE = 1e-6  # of probabilities that are computed anew: other versions of numpy may round otherwise
+
+
+def check_ensemble(results: Results) -> str:
+    """Probabilities are those that the recipe makes of the scores; OOF rows have the accuracy that it reports."""
+    again = "Run the rule ensemble_probabilities again."
+    tables = {"oof": results.train, "test": results.test}
+    for split, table in tables.items():
+        path, made = results.at.probabilities(split), results.ensemble(split)
+        if list(made["id"]) != list(table["id"]):
+            raise UserError(f"{path}: its ids are not the table's in the table's order. {again}")
+        p_NC = made[PROBABILITIES].to_numpy()
+        bad_N = ~(np.isfinite(p_NC).all(1) & (p_NC >= 0).all(1) & (np.abs(p_NC.sum(1) - 1) < TOLERANCE))
+        if bad_N.any():
+            raise UserError(
+                f"{path}: rows {some(list(made['id'][bad_N]))} have no probabilities that sum to 1. {again}"
+            )
+    oof, recipe = results.ensemble("oof"), results.recipe
+    if (oof["fold"].to_numpy() != results.folds.set_index("id").loc[oof["id"], "fold"].to_numpy()).any():
+        raise UserError(f"{results.at.probabilities('oof')}: its folds are not those of folds.parquet. {again}")
+    right = int((best_letters(oof) == results.train["answer"].to_numpy()).sum())
+    if right != recipe["nested"]["right"]:
+        raise UserError(
+            f"{results.at.recipe.parent}: {right} rows of oof.parquet are right, but {recipe['nested']['right']} "
+            f"by recipe.json. {again}"
+        )
+    check_pooled(results, recipe, again)
+    return f"recipe {recipe['chosen']}; probabilities sum to 1 and follow from the scores"
+
+
+def check_pooled(results: Results, recipe: dict[str, Any], again: str) -> None:
+    """Pool the test scores anew with what recipe.json says and compare."""
+    method = recipe["calibration"]
+    fitted = Fitted(
+        Recipe(recipe["order_pooling"], recipe["pooling"]), learned(recipe), method["method"], method["learned"]
+    )
+    table = pl.from_pandas(results.test[["id", "usable"]])
+    p_NC = pool_test(table, results.scores, priors_of(recipe), fitted)
+    off_N = np.abs(p_NC - results.ensemble("test")[PROBABILITIES].to_numpy()).max(1) > TOLERANCE
+    if off_N.any():
+        path = results.at.probabilities("test")
+        raise UserError(
+            f"{path}: rows {some(table['id'].filter(off_N).to_list())} do not follow from the scores. {again}"
+        )
+
+
+def best_letters(probabilities: pd.DataFrame) -> np.ndarray:
+    """The most probable letter of each row."""
+    return np.array(LETTERS)[probabilities[PROBABILITIES].to_numpy().argmax(1)]
+
+
+def check_evaluation(results: Results) -> str:
+    """metrics.json counts what the OOF probabilities get right; figures and pages open."""
+    from vqaflow.evaluation.figures import FIGURES
+    from vqaflow.evaluation.mistakes import LIMITS
+
+    folder, again = results.at.evaluation, "Run the rule evaluate_oof again."
+    overall = results.overall
+    right = int((best_letters(results.ensemble("oof")) == results.train["answer"].to_numpy()).sum())
+    if (overall["right"], overall["n"]) != (right, len(results.train)):
+        raise UserError(
+            f"{folder / 'metrics.json'}: says {overall['right']} of {overall['n']} rows are right, the ensemble has "
+            f"{right} of {len(results.train)}. {again}"
+        )
+    for figure in FIGURES:
+        check_picture(folder / f"{figure}.png", "evaluate_oof")
+    for page in LIMITS:
+        require_file(folder / page, "evaluate_oof")
+        if not (folder / page).read_text(encoding="utf-8", errors="replace").endswith("</html>\n"):
+            raise UserError(f"{folder / page}: is cut off. {again}")
+    low, high = widest(overall)
+    return f"OOF accuracy {100 * right / overall['n']:.2f} % [{100 * low:.2f}, {100 * high:.2f}], n = {overall['n']}"
+
+
+def check_submission(results: Results, sample: Path | None = None) -> str:
+    """The submission is the ensemble's best letters, is the file that was validated, and is in the sample's shape."""
+    path, again = results.at.submission, "Run the rules write_submission and validate_submission again."
+    require_file(path, "write_submission")
+    about = results.at.validated
+    validated = read_json(about, "validate_submission", ["sha256", "columns", "oof.accuracy"])
+    if file_digest(path) != validated["sha256"]:
+        raise UserError(f"{path}: its sha256 is not the one in submission.validated.json. {again}")
+    ids = results.test["id"].tolist()
+    _, rows = parse(path.read_bytes().decode("utf-8", errors="replace"))
+    given = [fields[0] for _, fields in rows[1:]]
+    shape = read_sample(sample) if sample else Sample(tuple(validated["columns"]), given)
+    if problems := list(find_problems(path.read_bytes(), shape, ids)):
+        raise UserError(f"{path}: {problems[0]} {again}")
+    best = dict(zip(ids, best_letters(results.ensemble("test")), strict=True))
+    if other := [row_id for _, (row_id, answer) in rows[1:] if best[row_id] != answer]:
+        raise UserError(f"{path}: rows {some(other)} have another answer than ensemble/test.parquet. {again}")
+    if validated["oof"] != {key: results.overall.get(key) for key in validated["oof"]}:
+        raise UserError(f"{about}: rests on another accuracy than metrics.json. {again}")
+    return f"{len(given)} answers, sha256 {validated['sha256'][:12]}…"

@@ -1,0 +1,96 @@
+"""Checks of the adapters, the scores and the search."""
+
+import csv
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import yaml
+
+from vqaflow.artifacts.reading import check_picture, damaged, read_json, require_file
+from vqaflow.artifacts.score_files import check_complete, read_logits, row_index, views_of
+from vqaflow.evaluation.verify.results import Results
+from vqaflow.runtime.digests import value_digest
+from vqaflow.runtime.errors import UserError
+
+LOG_COLUMNS = {"step", "epoch", "loss", "accuracy", "learning_rate"}
+
+
+def check_adapters(results: Results) -> str:
+    """Each fold has a whole adapter, trained on the other folds' rows, all of them on the same base and prompt."""
+    from vqaflow.model.decoder.merged_adapters import read_adapter  # torch takes seconds
+
+    parities = {}
+    for fold in sorted(results.folds["fold"].unique()):
+        folder = results.at.adapter(fold)
+        again = f"Delete {folder} and train again (rule train_adapter)."
+        read_adapter(folder)
+        check_picture(folder / "curve.png", "train_adapter")
+        check_log(folder / "log.csv")
+        run = read_json(folder / "run.json", "train_adapter", ["parity", "held_out", "rows"])
+        held_out = sorted(results.folds["id"][results.folds["fold"] == fold])
+        if run["held_out"] != value_digest(held_out) or run["rows"] != len(results.folds) - len(held_out):
+            raise UserError(
+                f"{folder / 'run.json'}: the adapter was trained with other folds, and may know its own. {again}"
+            )
+        parities[folder] = run["parity"]
+    first = next(iter(parities))
+    for folder, parity in parities.items():
+        if differing := sorted(
+            k for k in parity.keys() | parities[first].keys() if parity.get(k) != parities[first].get(k)
+        ):
+            raise UserError(
+                f"{folder / 'run.json'}: parity.{differing[0]} is not that of {first}. "
+                "Train all folds with one configuration."
+            )
+    return f"{len(parities)} adapters, each trained without its own fold"
+
+
+def check_log(path: Path) -> None:
+    """Raise UserError unless `path` is a training log with a line."""
+    require_file(path, "train_adapter")
+    header, *lines = csv.reader(path.read_text(encoding="utf-8", errors="replace").splitlines())
+    if not LOG_COLUMNS <= set(header) or not lines or any(len(line) != len(header) for line in lines):
+        raise damaged(path, "train_adapter", ValueError(f"no whole table with {', '.join(sorted(LOG_COLUMNS))}"))
+
+
+def check_search(results: Results) -> str:
+    """If parameters were searched: the best ones and the study read, and the figures open."""
+    folder, rule = results.at.search, "search_hyperparameters"
+    if not folder.is_dir():
+        return "no search was run"
+    best, study = folder / "best.yaml", folder / "study.db"
+    require_file(best, rule)
+    require_file(study, rule)
+    try:
+        parameters = yaml.safe_load(best.read_text(encoding="utf-8"))["parameters"]
+    except (ValueError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise damaged(best, rule, error) from None
+    try:
+        with closing(sqlite3.connect(f"{study.resolve().as_uri()}?mode=ro", uri=True)) as database:
+            (trials,) = database.execute("SELECT COUNT(*) FROM trials").fetchone()
+    except sqlite3.Error as error:
+        raise damaged(study, rule, error) from None
+    for figure in sorted(folder.glob("**/*.png")):
+        check_picture(figure, rule)
+    return f"{trials} trials; best: {', '.join(f'{key} {value}' for key, value in parameters.items())}"
+
+
+def check_scores(results: Results) -> str:
+    """Each fold's OOF rows, and all usable test rows, are scored in finite numbers, and no other rows are."""
+    files, folds = results.scores, results.folds
+    if missing := sorted(set(folds["fold"]) ^ {file.fold for file in files}):
+        raise UserError(
+            f"{results.at.folder / 'scores'}: fold {missing[0]} is only in folds or scores. Run score_choices again."
+        )
+    usable = results.test["id"][results.test["usable"]].tolist()
+    count = 0
+    for split in ("oof", "test"):
+        for fold in sorted({file.fold for file in files}):
+            here = [file for file in files if (file.split, file.fold) == (split, fold)]
+            index = row_index(folds["id"][folds["fold"] == fold].tolist() if split == "oof" else usable)
+            loaded = [read_logits(file, index) for file in here]
+            check_complete(here, [logits.present_N for logits in loaded], index)
+            count += sum(int(logits.present_N.sum()) * len(logits.orders) for logits in loaded)
+    views = ", ".join(views_of(files))
+    return f"{len(files)} files ({views}), {count:,} scored orders, OOF rows by the adapter of their own fold"

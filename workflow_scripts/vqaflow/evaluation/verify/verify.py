@@ -1,0 +1,48 @@
+"""Is a results folder whole, and do its artifacts agree with each other?
+
+`python -m vqaflow.verify results/` reads every artifact and prints a line a check. It needs neither the images nor the
+base model, changes nothing, and exits with 1 if a check fails, saying what is wrong, where, and what to do.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from vqaflow.artifacts.results_folder import ResultsFolder
+from vqaflow.evaluation.verify.data_checks import check_exploration, check_folds, check_tables
+from vqaflow.evaluation.verify.decision_checks import check_ensemble, check_evaluation, check_submission
+from vqaflow.evaluation.verify.model_checks import check_adapters, check_scores, check_search
+from vqaflow.evaluation.verify.results import Results
+from vqaflow.runtime.errors import UserError
+
+# Each check with those whose failure leaves it nothing to stand on.
+CHECKS: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
+    "tables": (check_tables, ()),
+    "exploration": (check_exploration, ()),
+    "folds": (check_folds, ("tables",)),
+    "search": (check_search, ()),
+    "adapters": (check_adapters, ("folds",)),
+    "scores": (check_scores, ("tables", "folds")),
+    "ensemble": (check_ensemble, ("tables", "folds", "scores")),
+    "evaluation": (check_evaluation, ("tables", "ensemble")),
+    "submission": (check_submission, ("tables", "ensemble", "evaluation")),
+}
+
+
+def verify(folder: Path, sample: Path | None = None) -> Iterator[tuple[str, str, str]]:
+    """Run all checks; yields each one's name, ``ok``, ``FAILED`` or ``skipped``, and what was found.
+
+    `sample` is the sample submission; without it the submission's order and columns are not compared with it.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: is no folder. Give the results folder of a run.")
+    results, failed = Results(ResultsFolder(folder)), set()
+    for name, (check, needs) in CHECKS.items():
+        if missing := [need for need in needs if need in failed]:
+            failed.add(name)
+            yield name, "skipped", f"since {missing[0]} failed"
+            continue
+        try:
+            yield name, "ok", check(results, sample) if name == "submission" else check(results)
+        except UserError as error:
+            failed.add(name)
+            yield name, "FAILED", str(error)

@@ -1,0 +1,61 @@
+"""Which base model it is, read from its files without loading them."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from vqaflow.config.sections import BaseConfig
+from vqaflow.runtime.digests import file_digest, value_digest
+
+SUFFIXES = {".json", ".safetensors", ".bin", ".jinja", ".txt"}
+WHOLE_FILE_BYTES = 64 * 2**20
+SAMPLE_BYTES, SAMPLES = 2048, 4096
+
+
+def base_digest(model: BaseConfig) -> str:
+    """Which base it is: a hub name with its revision, or the content of a folder.
+
+    Of files above 64 MB only samples are read, of every tensor of a safetensors file: whatever was trained or merged
+    into a base shows in them, and a 7B takes a second.
+    """
+    folder = Path(model.base)
+    if not folder.is_dir():
+        return value_digest([model.base, model.revision])
+    files = sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES)
+    return value_digest([[p.name, _digest(p)] for p in files])
+
+
+def _digest(path: Path) -> str:
+    size = path.stat().st_size
+    if size <= WHOLE_FILE_BYTES:
+        return file_digest(path)
+    digest = hashlib.sha256(str(size).encode())
+    with path.open("rb") as file:
+        for start in _sampled(file, size, path.suffix == ".safetensors"):
+            file.seek(start)
+            digest.update(file.read(SAMPLE_BYTES))
+    return digest.hexdigest()
+
+
+def _sampled(file: BinaryIO, size: int, is_safetensors: bool) -> Iterator[int]:
+    """Where samples begin: in a safetensors file's header and at start, middle and end of each tensor, else evenly."""
+    begin, spans = _tensors(file) if is_safetensors else (0, [])
+    if not spans:
+        yield from range(0, size, size // SAMPLES)
+        return
+    yield from range(0, begin, SAMPLE_BYTES)
+    for first, last in spans:
+        for start in (first, (first + last) // 2, last - SAMPLE_BYTES):
+            yield begin + max(start, first)
+
+
+def _tensors(file: BinaryIO) -> tuple[int, list[tuple[int, int]]]:
+    """Where a safetensors file's data begin, and from where to where each tensor goes; none if it is damaged."""
+    length = int.from_bytes(file.read(8), "little")
+    try:
+        header = json.loads(file.read(min(length, WHOLE_FILE_BYTES)))
+        return 8 + length, [tensor["data_offsets"] for name, tensor in header.items() if name != "__metadata__"]
+    except (ValueError, LookupError, AttributeError, TypeError):  # loading it will tell
+        return 0, []

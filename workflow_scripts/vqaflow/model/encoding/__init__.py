@@ -1,0 +1,1 @@
+"""One row as the model reads it: choice orders, prompt, token ids, positions, patches."""

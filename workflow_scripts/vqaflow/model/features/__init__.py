@@ -1,0 +1,1 @@
+"""Image features, each computed once and kept for epochs, orders, jobs and runs."""

@@ -1,0 +1,80 @@
+"""Features of images on disk, one file for each image, for other jobs and runs."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from vqaflow.config.sections import ViewConfig
+from vqaflow.model.base import Base
+from vqaflow.model.encoding import row_encoder
+from vqaflow.model.encoding.row_encoder import RowEncoder
+from vqaflow.model.vision import finite_features
+from vqaflow.runtime.artifact_store import HEX, size_of
+from vqaflow.runtime.code_digest import code_digest
+from vqaflow.runtime.digests import value_digest
+from vqaflow.runtime.files import atomic_path, sweep
+from vqaflow.runtime.stage import log
+from vqaflow.runtime.versions import decisive_versions
+
+FILES_BETWEEN_SIZES = 256
+MAKERS = (row_encoder.__file__, finite_features.__file__)  # whose code makes pixels of a file and features of pixels
+
+
+class FeatureFolder:
+    """Features on disk, a file an image, under `folder` and there under all else that they depend on.
+
+    Nothing is written once all of `folder` holds `gb` gigabytes (which several jobs at a time may overshoot a little).
+    What other code or packages made is of no more use, and removed a day after it was written.
+    """
+
+    def __init__(self, folder: Path, base: Base, encoder: RowEncoder, view: ViewConfig, gb: float = math.inf) -> None:
+        processor = encoder.image_processor.to_json_string()
+        settings = [encoder.pixel_limits(view), view.flip, processor, str(base.dtype), tower_digest(base.visual)]
+        makers = makers_digest()[:8]
+        self.root, self.folder, self.gb = folder, folder / f"{makers}-{value_digest(settings)[:16]}", gb
+        self.written, self.full = 0, False
+        sweep(self.folder, ".*.safetensors")
+        for kept in folder.glob(f"{HEX * 8}-{HEX * 16}"):
+            if not kept.name.startswith(makers):
+                sweep(folder, kept.name)
+
+    def read(self, sha256: str) -> torch.Tensor | None:
+        """The features (visual tokens, H) of an image, mapped from their file, if they are there and whole."""
+        file = self.folder / f"{sha256}.safetensors"
+        try:
+            return load_file(file)["features"] if file.is_file() else None
+        except (SafetensorError, KeyError, OSError):
+            return None  # a damaged file is made anew
+
+    def write(self, sha256: str, features: torch.Tensor) -> bool:
+        """Keep the features of an image, if there is room; says whether they are kept."""
+        if self.written % FILES_BETWEEN_SIZES == 0 and self.gb < math.inf:
+            self.full = self.full or size_of(self.root) > self.gb * 1e9
+        if self.full:
+            return False
+        self.written += 1
+        try:
+            with atomic_path(self.folder / f"{sha256}.safetensors", sweeping=False) as partial:
+                save_file({"features": features.cpu().contiguous()}, partial)
+        except (OSError, SafetensorError) as error:  # safetensors tells a full disk in its own words
+            log.warning("%s: no more features are kept (%s)", self.root, error)
+            self.full = True
+        return not self.full
+
+
+def tower_digest(visual: Any) -> str:
+    """Digest of the tower's shape and of a sample of its weights, cheap enough for every job."""
+    sums = [
+        [name, list(w.shape), float(w.flatten()[:: max(1, w.numel() // 64)].double().sum())]
+        for name, w in visual.named_parameters()
+    ]
+    return value_digest(sums)
+
+
+def makers_digest() -> str:
+    """Digest of the code and the packages that make pixels of an image file and features of pixels."""
+    return value_digest([*map(code_digest, MAKERS), decisive_versions()])

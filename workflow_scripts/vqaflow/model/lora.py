@@ -1,0 +1,38 @@
+"""LoRA on the language model's linears, by path: names alone would also match the vision tower's."""
+
+import re
+
+import torch
+from peft import LoraConfig as PeftLoraConfig
+from peft import get_peft_model
+
+from vqaflow.config.sections import LoraConfig
+from vqaflow.model.base import Base
+
+
+def target_pattern(lora: LoraConfig) -> str:
+    """The regular expression that the full names of the adapted modules match."""
+    names = "|".join(re.escape(name) for name in lora.targets)
+    return rf"model\.language_model\.layers\.\d+\.(?:self_attn|mlp)\.(?:{names})"
+
+
+def add_adapter(base: Base, lora: LoraConfig, seed: int) -> None:
+    """Put a fresh adapter on `base`, float32 and the only thing that trains.
+
+    The adapter leaves the base's output as it is until it is trained (B is zero). Nothing makes the embeddings or the
+    tower require gradients: non-reentrant checkpointing does not need it, and it would run backward through the tower.
+    """
+    torch.manual_seed(seed)
+    config = PeftLoraConfig(
+        r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=target_pattern(lora), bias="none"
+    )
+    base.model = get_peft_model(base.model, config)
+    for name, weight in base.model.named_parameters():
+        assert not weight.requires_grad or ".lora_" in name, f"{name} must be frozen"
+        assert not weight.requires_grad or weight.dtype is torch.float32, f"{name} must be float32"
+        assert not weight.requires_grad or "model.language_model.layers." in name, f"{name} is not the decoder's"
+
+
+def trainable(base: Base) -> list[torch.nn.Parameter]:
+    """The adapter's weights."""
+    return [weight for weight in base.model.parameters() if weight.requires_grad]

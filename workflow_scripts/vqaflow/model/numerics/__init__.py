@@ -1,0 +1,1 @@
+"""Arithmetic that the vision tower and the decoder share."""

@@ -1,0 +1,87 @@
+"""What training and scoring must agree on: written beside the adapter when it is made, compared before it is used."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vqaflow.artifacts.adapter_files import RUN
+from vqaflow.config.sections import ModelConfig, PromptConfig
+from vqaflow.model.base_digest import base_digest
+from vqaflow.runtime.digests import value_digest
+from vqaflow.runtime.errors import UserError
+from vqaflow.runtime.stage import log
+
+if TYPE_CHECKING:  # torch takes seconds: not for who only asks for versions
+    from vqaflow.model.base import Base
+    from vqaflow.model.encoding.row_encoder import RowEncoder
+from vqaflow.artifacts.adapter_files import read_run
+from vqaflow.runtime.versions import DECISIVE_PACKAGES, package_versions
+
+CURES = {
+    "base": "Set model.base and model.revision to the base that the adapter was trained on",
+    "min_pixels": "Set model.min_pixels to the adapter's value",
+    "max_pixels": "Set model.max_pixels to the adapter's value",
+    "prompt": "Set the section prompt, or the base's chat template, back to what the adapter was trained with",
+    "processor": "Use the processor files of the base that the adapter was trained on",
+    "image_processor": "Use the processor files of the base that the adapter was trained on",
+    "letter_tokens": "Use the tokenizer files of the base that the adapter was trained on",
+}
+PRECISION = ("dtype", "quantization")
+
+
+def parity(base: "Base", encoder: "RowEncoder", model: ModelConfig, prompt: PromptConfig) -> dict[str, Any]:
+    """The fields that training and scoring must agree on, as plain values."""
+    return {
+        "base": base_digest(model),
+        "min_pixels": model.min_pixels,
+        "max_pixels": model.max_pixels,
+        "prompt": value_digest([asdict(prompt), encoder.renderer.head, encoder.renderer.tail]),
+        "processor": type(base.processor).__name__,
+        "image_processor": type(base.processor.image_processor).__name__,
+        "letter_tokens": encoder.letter_ids,
+    }
+
+
+def check_parity(adapter: Path, base: "Base", encoder: "RowEncoder", model: ModelConfig, prompt: PromptConfig) -> None:
+    """Compare the run.json of the folder `adapter` with what scoring is about to use.
+
+    Raises UserError that names the first field that differs. Another version of a package that only rounds differently,
+    or another precision, is logged as a warning.
+    """
+    run = read_run(adapter)
+    ours = parity(base, encoder, model, prompt)
+    for field, cure in CURES.items():
+        if run["parity"].get(field) != ours[field]:
+            _refuse(adapter, field, run["parity"].get(field), ours[field], cure)
+    precision = {"dtype": str(base.dtype).removeprefix("torch."), "quantization": base.quantization}
+    for field in PRECISION:
+        if run.get(field, precision[field]) != precision[field]:
+            log.warning("%s: trained with %s %s, scored with %s", adapter, field, run[field], precision[field])
+    _check_versions(adapter, run["versions"], package_versions())
+
+
+def _check_versions(adapter: Path, theirs: Mapping[str, str], ours: Mapping[str, str]) -> None:
+    """Refuse another minor release of a decisive package; warn of any other difference."""
+    for name, mine in ours.items():
+        trained = theirs.get(name)
+        if name in DECISIVE_PACKAGES and _minor(trained) != _minor(mine):
+            release = f"{name}=={_minor(trained)}.*" if trained else name
+            _refuse(adapter, f"versions.{name}", trained, mine, f"Install {release}")
+        elif trained != mine:
+            log.warning("%s: trained with %s %s, scored with %s", adapter, name, trained, mine)
+
+
+def _minor(release: str | None) -> str | None:
+    """Major and minor number of a version; of 0.0.x the last one too, since that is the one that counts."""
+    if release is None:
+        return None
+    parts = release.split(".")
+    return ".".join(parts[: 3 if parts[:2] == ["0", "0"] else 2])
+
+
+def _refuse(adapter: Path, field: str, theirs: object, ours: object, cure: str) -> None:
+    raise UserError(
+        f"{adapter / RUN}: {field}: the adapter was trained with {theirs!r}, scoring would use {ours!r}. {cure}, or "
+        "train the adapter again."
+    )

@@ -1,0 +1,82 @@
+"""The quantised base on disk: named by its content, written once, read by every later job."""
+
+import json
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import torch
+
+from vqaflow.config.sections import BaseConfig
+from vqaflow.model.base import Base, best_device, compute_dtype, load_base, quantization
+from vqaflow.model.base_digest import base_digest
+from vqaflow.runtime.digests import value_digest
+from vqaflow.runtime.files import atomic_folder, write_json
+from vqaflow.runtime.locks import Lease
+from vqaflow.runtime.stage import log
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+
+
+def open_base(model: BaseConfig, bases: Path, device: torch.device | None = None) -> Base:
+    """The base that `model` names, frozen and in evaluation mode, from `bases` if it is quantised.
+
+    A quantised base that is not there, or not whole, is put there first, by one job, while others that need it wait.
+    """
+    device = device or best_device()
+    if quantization(model, device) == "none":
+        return load_base(model, device)
+    folder = bases / stored_name(model, compute_dtype(model, device))
+    began = monotonic()
+    base = keep_base(model, folder, device)
+    if base is None:
+        base = load_base(model, device, folder)
+        log.info("%s: loaded in %.1f s", folder, monotonic() - began)
+    return base
+
+
+def keep_base(model: BaseConfig, folder: Path, device: torch.device) -> Base | None:
+    """Quantise a base and put it into `folder`; None if it is there already, else the base, to be used."""
+    with Lease(folder.with_name(f".{folder.name}.lock")).held():
+        if is_whole(folder):
+            return None
+        base = load_base(model, device)
+        keep_network(base.qwen, folder)
+        return base
+
+
+def stored_name(model: BaseConfig, dtype: torch.dtype) -> str:
+    """The folder's name of a quantised base: the digest of all that its bytes depend on."""
+    return value_digest([FORMAT, base_digest(model), "nf4", str(dtype)])[:16]
+
+
+def keep_network(network: Any, folder: Path) -> None:
+    """`save_network`, but a full disk costs later jobs time, not this one its result."""
+    try:
+        save_network(network, folder)
+    except OSError as error:
+        log.warning("%s: the quantised base is not kept (%s)", folder, error)
+        return
+    log.info("%s: the quantised base is kept, %.1f GB", folder, sum(sizes(folder).values()) / 1e9)
+
+
+def save_network(network: Any, folder: Path) -> None:
+    """Write a quantised network to `folder`, whole or not at all."""
+    with atomic_folder(folder) as partial:
+        network.save_pretrained(partial)
+        write_json(partial / MANIFEST, sizes(partial))
+
+
+def sizes(folder: Path) -> dict[str, int]:
+    """Bytes of each file of a stored base but its manifest."""
+    return {p.name: p.stat().st_size for p in sorted(folder.iterdir()) if p.name != MANIFEST}
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a stored base is there with the files and sizes of its manifest."""
+    try:
+        promised: Any = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return promised == sizes(folder)

@@ -1,0 +1,151 @@
+"""What a training will take, told before its first step: precision, what is trained, tokens, memory, time."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from vqaflow.config.sections import TrainConfig, ViewConfig
+from vqaflow.model.base import Base
+from vqaflow.model.encoding.orders import all_orders
+from vqaflow.model.encoding.row_encoder import RowEncoder
+from vqaflow.plan.footprint import GIB, Footprint, usable_gib
+from vqaflow.plan.shape import Shape
+from vqaflow.plan.timing import matmul_ceiling
+from vqaflow.runtime.stage import log
+
+# Of what a large matrix product reaches, a training step does; measured (docs/benchmarks/train.md).
+EFFICIENCY = 0.5
+KEPT_SHARE = 0.95  # of the usable memory, products are kept up to this: the prediction may be off a little
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Tokens of a row in one pass, all its choice orders together: mean and largest; visual ones and patches, mean."""
+
+    mean: float
+    largest: int
+    visual: float
+
+    @property
+    def patches(self) -> float:
+        """Patches of a row's image."""
+        return 4 * self.visual
+
+
+def tokens_of(encoder: RowEncoder, rows: Sequence[Mapping[str, Any]], orders: int) -> Tokens:
+    """The tokens of real rows, from their texts and image sizes."""
+    shown, view = all_orders()[:orders], ViewConfig()
+    encoded = [encoder.encode(row, shown, view) for row in rows]
+    counts, visual = [one.tokens for one in encoded], [math.prod(one.grid) / encoder.merge**2 for one in encoded]
+    return Tokens(sum(counts) / len(counts), max(counts), sum(visual) / len(visual))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Memory and time of a training."""
+
+    footprint: Footprint
+    tokens: Tokens
+    rows: int
+    steps: int
+    vram_gib: float | None
+    seconds: float
+
+    @property
+    def fits(self) -> bool:
+        """Whether the predicted peak leaves the driver's share free; always on a CPU."""
+        return self.vram_gib is None or self.footprint.peak_gib <= usable_gib(self.vram_gib)
+
+    def told(self) -> dict[str, Any]:
+        """The plan as plain values."""
+        return {
+            "rows": self.rows,
+            "steps": self.steps,
+            "tokens_a_row": asdict(self.tokens),
+            "memory_gib": {name: round(size, 3) for name, size in self.footprint.parts().items()},
+            "predicted_peak_gib": round(self.footprint.peak_gib, 2),
+            "gpu_gib": self.vram_gib and round(self.vram_gib, 1),
+            "fits": self.fits,
+            "layers_that_keep_products": self.footprint.kept_layers,
+            "estimated_hours": round(self.seconds / 3600, 2),
+        }
+
+    def lines(self) -> list[str]:
+        """The plan for people."""
+        tokens, parts = self.tokens, sorted(self.footprint.parts().items(), key=lambda part: -part[1])
+        gpu = "" if self.vram_gib is None else f" of {self.vram_gib:.1f} GiB: {'fits' if self.fits else 'does NOT fit'}"
+        return [
+            f"tokens a row: {tokens.mean:.0f} on average, {tokens.largest} at most; {tokens.visual:.0f} are visual",
+            f"predicted peak {self.footprint.peak_gib:.2f} GiB{gpu}",
+            "  " + ", ".join(f"{name} {size:.2f}" for name, size in parts if size > 0),
+            f"{self.rows} rows, {self.steps} steps, about {self.seconds / 3600:.1f} hours",
+        ]
+
+
+def plan_of(
+    shape: Shape,
+    train: TrainConfig,
+    tokens: Tokens,
+    rows: int,
+    dtype: torch.dtype,
+    quantized: bool,
+    vram_gib: float | None,
+    operations_a_second: float,
+) -> Plan:
+    """The plan of training on `rows`; on a GPU of `vram_gib`, checkpointing `auto` keeps as many products as fit."""
+    footprint = Footprint(
+        shape,
+        train.batch_size * tokens.largest,
+        train.lora.r,
+        train.lora.targets,
+        width=dtype.itemsize,
+        quantized=quantized,
+        accumulates=train.accumulation > 1,
+        kept_layers=shape.layers if train.gradient_checkpointing is False or vram_gib is None else 0,
+        tower=train.cache_vision == "off" or vram_gib is None,
+        head=train.objective != "choice",
+        embedding=train.objective != "choice" and shape.tied,
+        library=train.lora.dropout > 0,
+        checkpointed=train.gradient_checkpointing is not False,
+    )
+    if train.gradient_checkpointing == "auto" and vram_gib is not None:
+        footprint = footprint.keeping(KEPT_SHARE * usable_gib(vram_gib))
+    steps = math.ceil(train.epochs * math.ceil(rows / (train.batch_size * train.accumulation)))
+    decoder = 2 * shape.linear_weights * tokens.mean * footprint.passes() * train.epochs
+    tower = 2 * shape.tower_weights * tokens.patches * (train.epochs if train.cache_vision == "off" else 1)
+    seconds = rows * (decoder + tower) / (EFFICIENCY * operations_a_second)
+    return Plan(footprint, tokens, rows, steps, vram_gib, seconds)
+
+
+def plan_training(base: Base, encoder: RowEncoder, train: TrainConfig, rows: Sequence[Mapping[str, Any]]) -> Plan:
+    """The plan for a loaded base and real rows."""
+    on_gpu = base.device.type == "cuda"
+    vram = torch.cuda.get_device_properties(base.device).total_memory / GIB if on_gpu else None
+    return plan_of(
+        Shape.of(base.qwen.config.to_dict()),
+        train,
+        tokens_of(encoder, rows, train.choice_orders),
+        len(rows),
+        base.dtype,
+        base.quantization == "nf4",
+        vram,
+        matmul_ceiling(base.device, base.dtype, 4096 if on_gpu else None),
+    )
+
+
+def log_plan(plan: Plan, settings: Mapping[str, Any]) -> None:
+    """Print the plan before the first step."""
+    trainable = settings["trainable"]
+    log.info(
+        "%s, %s, %s attention, quantisation %s; %s trainable parameters in %s",
+        *(settings[key] for key in ("device", "dtype", "attention", "quantization")),
+        f"{trainable['parameters']:,}",
+        trainable["pattern"],
+    )
+    for line in plan.lines():
+        log.info("%s", line)
+    if not plan.fits:
+        log.warning("this will probably run out of memory; then passes are halved until it does not")

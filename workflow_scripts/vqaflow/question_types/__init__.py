@@ -1,0 +1,1 @@
+"""What a question asks for, and whether mirroring the image harms it; usable alone."""

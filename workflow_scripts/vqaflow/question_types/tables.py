@@ -1,0 +1,43 @@
+"""Question types of a whole CSV table."""
+
+import csv
+import io
+from itertools import islice
+from pathlib import Path
+
+from vqaflow.question_types.classify import NEEDED, classify
+from vqaflow.runtime.errors import UserError
+from vqaflow.runtime.files import write_text
+from vqaflow.runtime.progress import ProgressBar
+from vqaflow.runtime.stage import log
+
+CHUNK = 1000
+
+
+def type_table(source: Path, out: Path) -> None:
+    """Write `out` (id, qtype, flip_unsafe as 0 or 1) for the rows of the CSV `source`, in their order."""
+    rows = read_table(source)
+    table = io.StringIO(newline="")
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(("id", "qtype", "flip_unsafe"))
+    with ProgressBar(len(rows), "typing questions") as bar:
+        found = classify(rows)
+        for start in range(0, len(rows), CHUNK):
+            chunk = list(islice(found, CHUNK))
+            for row, kind in zip(rows[start : start + CHUNK], chunk, strict=True):
+                writer.writerow((row["id"], kind.qtype, int(kind.flip_unsafe)))
+            bar.advance(len(chunk))
+    write_text(out, table.getvalue())
+    log.info("%s: types of %d questions", out, len(rows))
+
+
+def read_table(source: Path) -> list[dict[str, str]]:
+    """The needed columns of the CSV `source`, every cell as it stands; raises UserError if one is missing."""
+    from vqaflow.artifacts.csv_files import read_rows
+
+    header, records = read_rows(source)
+    if missing := [name for name in NEEDED if name not in header]:
+        needed = ", ".join(NEEDED)
+        raise UserError(f"{source}: no column {', '.join(missing)}. Give a CSV with the columns {needed}.")
+    places = {name: header.index(name) for name in NEEDED}
+    return [{name: record[place] for name, place in places.items()} for record in records]

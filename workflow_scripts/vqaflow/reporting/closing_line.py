@@ -1,0 +1,64 @@
+"""What a run ends with: what was reached, with its interval, or what stopped it."""
+
+import csv
+import json
+import re
+from pathlib import Path
+
+from vqaflow.artifacts.results_folder import ResultsFolder
+from vqaflow.reporting.statistics import Interval, widest, wilson
+from vqaflow.runtime.stage import UNEXPECTED
+
+NOT_IN_DIGESTS = True  # what the terminal shows after a run
+# The last record of a log, which may have several lines.
+USER_ERROR = re.compile(r"^\d\d:\d\d:\d\d E (error: .*)\Z", re.MULTILINE | re.DOTALL)
+
+
+def closing_line(results: Path, since: float) -> str:
+    """What a run that began at time `since` (seconds since 1970) has made: OOF accuracy, and the submission.
+
+    For the demo, whose answers are known, with the held-out accuracy of the submission.
+    """
+    at = ResultsFolder(results)
+    metrics, submission = at.metrics, at.submission
+    if not metrics.is_file() or not any(
+        path.is_file() and path.stat().st_mtime >= since for path in (metrics, at.validated)
+    ):
+        return "vqaflow: done"
+    overall = json.loads(metrics.read_text(encoding="utf-8"))["overall"]
+    line = f"vqaflow: OOF accuracy {share(overall['right'], overall['n'], widest(overall))}"
+    if not submission.is_file():
+        return line
+    answers = at.demo_answers
+    if answers.is_file():
+        right, given = read_answers(answers), read_answers(submission)
+        if right.keys() == given.keys():
+            line += f"; demo held-out accuracy {share(sum(right[i] == given[i] for i in right), len(right))}"
+    return line + f"; submission: {submission}"
+
+
+def error_lines(logs: Path, since: float) -> list[str]:
+    """Errors that stages have logged after time `since` (seconds since 1970): the user's alone, others by their log."""
+    lines = []
+    for log in sorted(logs.rglob("*.log")):
+        if log.stat().st_mtime < since:
+            continue
+        text = log.read_text(encoding="utf-8", errors="replace")
+        if told := USER_ERROR.search(text):
+            lines.append(told[1].rstrip())
+        elif UNEXPECTED in text:
+            lines.append(f"error: an unexpected error; {log} says where.")
+    return lines
+
+
+def share(right: int, n: int, interval: Interval | None = None) -> str:
+    """A proportion with its interval, Wilson's if none is given, in words."""
+    low, high = interval or wilson(right, n)
+    return f"{right / n:.3f} (95 % interval {low:.3f} to {high:.3f}, n = {n})"
+
+
+def read_answers(path: Path) -> dict[str, str]:
+    """Answers (second column) by id (first one), whatever the sample submission calls them."""
+    with path.open(encoding="utf-8", newline="") as file:
+        _, *records = csv.reader(file)
+    return {cells[0]: cells[1] for cells in records if len(cells) >= 2}

@@ -1,0 +1,189 @@
+"""A content-addressed store of finished artifacts: what was computed once from equal inputs is copied, not computed.
+
+An entry lies under the digest of everything that it depends on: the bytes of its inputs, its parameters and its code.
+`python -m vqaflow.store --help` lists, checks and prunes it. Entries are copies, never links, so that nothing done to
+an output can reach them, and each is checked against its own digests before use: a damaged one is removed and computed
+again.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vqaflow.runtime.digests import file_digest, value_digest
+from vqaflow.runtime.files import RANDOM, atomic_folder, atomic_path, sweep, write_json
+from vqaflow.runtime.stage import log
+
+NOT_IN_DIGESTS = True  # it returns the bytes that it was given, checked by their digests
+MANIFEST, ARTIFACT = "manifest.json", "artifact"
+# Names that entries have, and nothing else in a folder that somebody took for a store's.
+HEX = "[0-9a-f]"
+PREFIX, KEY = HEX * 2, HEX * 64
+REMOVED = "removed"
+
+
+@dataclass(frozen=True)
+class Store:
+    """A store in folder `path`, kept under `gb` gigabytes by dropping what was used longest ago."""
+
+    path: Path
+    gb: float
+
+    def entry(self, key: str) -> Path:
+        """The folder of an entry, there or not."""
+        return self.path / key[:2] / key
+
+    def entries(self) -> list[Path]:
+        """All entries, the one used longest ago first."""
+        found = {folder: _last_use(folder) for folder in self.path.glob(f"{PREFIX}/{KEY}")}
+        return sorted(found, key=lambda folder: (found[folder], folder.name))
+
+
+def cached(store: Store, parts: Mapping[str, Any], out: Path, compute: Callable[[Path], None]) -> bool:
+    """Put the artifact that `parts` determine at `out`: from the store, or by `compute` (and then into the store).
+
+    `parts` are plain values that hold the digests of all inputs, the parameters and the code; `compute` writes a file
+    (if `out` has a suffix) or fills a folder at the path that it is given, which becomes `out` as a whole. Says whether
+    the store had it. A store that cannot be read or written (full disk, lost rights) costs time, never the result.
+    """
+    key = value_digest(parts)
+    if fetch(store, key, out):
+        log.info("%s: taken from the store (%s)", out, key[:12])
+        return True
+    with (atomic_path if out.suffix else atomic_folder)(out) as partial:
+        compute(partial)
+    try:
+        put(store, key, out, parts)
+    except OSError as error:
+        log.warning("%s: not kept in the store (%s)", out, error)
+    return False
+
+
+def fetch(store: Store, key: str, out: Path) -> bool:
+    """Copy entry `key` to `out` if it is there and whole; remove it if it is damaged.
+
+    Raises OSError if the entry is whole and `out` cannot be written.
+    """
+    entry = store.entry(key)
+    if not entry.exists():
+        return False
+    artifact = entry / ARTIFACT
+    try:
+        with (atomic_folder if artifact.is_dir() else atomic_path)(out) as partial:
+            if artifact.is_dir():
+                shutil.copytree(artifact, partial, dirs_exist_ok=True)
+            else:
+                shutil.copyfile(artifact, partial)
+            if not is_whole(entry, partial):  # the copy is what is checked: it is what will be used
+                raise OSError("its bytes are not those of its manifest")
+    except OSError as error:
+        if is_whole(entry, artifact):
+            raise
+        log.warning("store: entry %s is damaged and removed (%s)", key[:12], error)
+        discard(entry)
+        return False
+    with suppress(OSError):  # a store that may only be read tells nobody when it was used
+        os.utime(entry / MANIFEST)
+    return True
+
+
+def is_whole(entry: Path, artifact: Path) -> bool:
+    """Whether `artifact` has the bytes that the manifest of `entry` promises for the key that it is named by."""
+    try:
+        manifest = json.loads((entry / MANIFEST).read_text(encoding="utf-8"))
+        return [manifest["key"], manifest["files"]] == [entry.name, digests(artifact)]
+    except (OSError, ValueError, KeyError, TypeError):  # no JSON, other JSON, or none at all
+        return False
+
+
+def digests(artifact: Path) -> dict[str, str]:
+    """sha256 of each file of an artifact, by its path within it (``"."`` for a single file)."""
+    if artifact.is_file():
+        return {".": file_digest(artifact)}
+    return {str(p.relative_to(artifact)): file_digest(p) for p in sorted(artifact.rglob("*")) if p.is_file()}
+
+
+def put(store: Store, key: str, artifact: Path, parts: Mapping[str, Any]) -> None:
+    """Copy a finished artifact into the store, after dropping what no longer fits beside it."""
+    room = store.gb - size_of(artifact) / 1e9
+    if room < 0:
+        log.info("%s: larger than the whole store may be (hardware.store_gb)", artifact)
+        return
+    prune(store, room)
+    with atomic_folder(store.entry(key)) as partial:
+        if artifact.is_dir():
+            shutil.copytree(artifact, partial / ARTIFACT)
+        else:
+            shutil.copyfile(artifact, partial / ARTIFACT)
+        write_json(partial / MANIFEST, {"key": key, "files": digests(partial / ARTIFACT), "parts": parts})
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of a folder's files; another job may be removing them meanwhile."""
+    total = 0
+    for file in [path] if path.is_file() else path.rglob("*"):
+        try:
+            total += file.stat().st_size if file.is_file() else 0
+        except FileNotFoundError:
+            continue
+    return total
+
+
+def _last_use(entry: Path) -> float:
+    """When an entry was last put or fetched; one without a manifest is worth nothing."""
+    try:
+        return (entry / MANIFEST).stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def prune(store: Store, gb: float) -> int:
+    """Remove entries, the longest unused first, until at most `gb` gigabytes stay; returns how many went."""
+    for name in (f".{KEY}.{RANDOM}", f".{REMOVED}.{RANDOM}"):
+        sweep(store.path, f"{PREFIX}/{name}")
+    entries = store.entries()
+    sizes = {entry: size_of(entry) for entry in entries}
+    total, removed = sum(sizes.values()), 0
+    for entry in entries:
+        if total <= gb * 1e9:
+            break
+        discard(entry)
+        total -= sizes[entry]
+        removed += 1
+    return removed
+
+
+def discard(entry: Path) -> None:
+    """Remove an entry as a whole, so that none is ever half there under its name."""
+    try:
+        aside = Path(tempfile.mkdtemp(dir=entry.parent, prefix=f".{REMOVED}."))
+        os.rename(entry, aside / entry.name)
+        shutil.rmtree(aside)
+    except OSError as error:  # another job was faster, or the store may only be read
+        log.debug("store: %s stays (%s)", entry, error)
+
+
+def verify(store: Store) -> list[str]:
+    """Keys of damaged entries, which are removed."""
+    damaged = [entry for entry in store.entries() if not is_whole(entry, entry / ARTIFACT)]
+    for entry in damaged:
+        discard(entry)
+    return [entry.name for entry in damaged]
+
+
+def describe(store: Store) -> Iterator[str]:
+    """A line an entry: key, size, last use and what it is; the one used longest ago first."""
+    for entry in store.entries():
+        try:
+            kind = json.loads((entry / MANIFEST).read_text(encoding="utf-8"))["parts"]["stage"]
+        except (OSError, ValueError, KeyError, TypeError):
+            kind = "damaged"
+        used = time.strftime("%Y-%m-%d %H:%M", time.localtime(_last_use(entry)))
+        yield f"{entry.name[:12]}  {size_of(entry) / 1e6:10.1f} MB  {used}  {kind}"

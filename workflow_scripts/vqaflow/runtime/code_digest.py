@@ -1,0 +1,132 @@
+"""What a stage's code is, as far as its results depend on it: a digest of a file and of all it imports from here.
+
+The digest is taken from syntax trees, so that comments, layout and docstrings change nothing. What `silence` removes
+(the words of log lines and errors, and all that only makes them) changes nothing either. Any other edit, in any module
+that the file reaches, does. The same code has the same digest in every version of Python. docs/staleness.md says more.
+"""
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from vqaflow.runtime.digests import value_digest
+from vqaflow.runtime.silence import is_silent, loaded, silence, without_unused
+
+NOT_IN_DIGESTS = True  # an edit that gives other digests is noticed by them
+PACKAGE = Path(__file__).resolve().parents[1]
+NAME = PACKAGE.name
+# Fields of syntax nodes that say nothing beside the others, or not in every version of Python.
+UNTOLD = {"ctx", "kind", "type_comment", "type_ignores"}
+
+
+@dataclass(frozen=True)
+class Module:
+    """A file's silenced syntax tree, and the package's files and names (of each file) that it imports."""
+
+    tree: ast.Module
+    imports: dict[Path, frozenset[str]]
+
+
+def code_digest(file: Path | str) -> str:
+    """Digest of `file` (a script or a module) and, transitively, of the package's modules that it imports."""
+    found = reachable(Path(file))
+    wanted: dict[Path, set[str]] = {path: set() for path in found}
+    for path in found:
+        for imported, names in _module(path, path.read_bytes()).imports.items():
+            wanted.get(imported, set()).update(names)
+    parts = [[_name_of(path), _own_digest(path, path.read_bytes(), frozenset(wanted[path]))] for path in found]
+    return value_digest(sorted(parts))
+
+
+def reachable(file: Path) -> set[Path]:
+    """`file` and every module of the package that its results depend on, directly or not.
+
+    Imports in functions count, and so does the `__init__` of each package on the way. Modules that declare
+    `NOT_IN_DIGESTS` are left out, and what only they import.
+    """
+    found: set[Path] = set()
+    waiting = [file.resolve()]
+    while waiting:
+        path = waiting.pop()
+        if path not in found:
+            found.add(path)
+            waiting.extend(_module(path, path.read_bytes()).imports)
+    return found
+
+
+def _name_of(path: Path) -> str:
+    """A file's path within the package, or the name of a script outside of it."""
+    return path.relative_to(PACKAGE).as_posix() if path.is_relative_to(PACKAGE) else path.name
+
+
+@cache
+def _module(path: Path, source: bytes) -> Module:
+    tree = silence(ast.parse(source))
+    imports: dict[Path, set[str]] = {}
+    for node in ast.walk(tree):
+        for target, name in _imported(node, path):
+            for file in _files(target):
+                if not is_silent(file.read_bytes()):
+                    imports.setdefault(file, set()).update([name] if file == _files(target)[-1] else [])
+    imports.setdefault(PACKAGE / "__init__.py", set())  # the package's own file runs before any of them
+    return Module(tree, {file: frozenset(names) for file, names in imports.items() if file != path})
+
+
+@cache
+def _own_digest(path: Path, source: bytes, wanted: frozenset[str]) -> str:
+    """Digest of one file, of whose names others import those that are `wanted` (``*``: all of them)."""
+    tree = _module(path, source).tree
+    kept = tree if "*" in wanted else without_unused(tree, loaded(ast.parse(source)), wanted)
+    return value_digest(_meaning(kept))
+
+
+def _imported(node: ast.AST, path: Path) -> Iterator[tuple[str, str]]:
+    """Dotted names below the package that an import statement in `path` loads, each with the name that it takes."""
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            if alias.name == NAME or alias.name.startswith(f"{NAME}."):
+                yield alias.name.removeprefix(NAME).removeprefix("."), "*"
+    elif isinstance(node, ast.ImportFrom):
+        base = _base_of(node, path)
+        if base is not None:
+            for alias in node.names:
+                inner = f"{base}.{alias.name}".lstrip(".")
+                yield (inner, "*") if _files(inner) else (base, alias.name)
+
+
+def _base_of(node: ast.ImportFrom, path: Path) -> str | None:
+    """The dotted name below the package that `from … import` names; None outside the package."""
+    if node.level:
+        folder = path.parents[node.level - 1]
+        if not folder.is_relative_to(PACKAGE):
+            return None
+        return ".".join([*folder.relative_to(PACKAGE).parts, *filter(None, [node.module])])
+    module = node.module or ""
+    return module.removeprefix(NAME).removeprefix(".") if module == NAME or module.startswith(f"{NAME}.") else None
+
+
+@cache
+def _files(dotted: str) -> list[Path]:
+    """The files that importing the package's module `dotted` runs: each package's `__init__`, then its own."""
+    parts = dotted.split(".") if dotted else []
+    own = PACKAGE.joinpath(*parts)
+    own = own / "__init__.py" if own.is_dir() else own.with_suffix(".py")
+    if not own.is_file():
+        return []
+    above = [PACKAGE.joinpath(*parts[:depth], "__init__.py") for depth in range(len(parts))]
+    return [file for file in above if file.is_file()] + [own]
+
+
+def _meaning(node: Any) -> Any:
+    """A syntax tree as plain values, without what is empty."""
+    if isinstance(node, list):
+        return [_meaning(item) for item in node]
+    if not isinstance(node, ast.AST):
+        return ascii(node)
+    fields = {name: value for name, value in ast.iter_fields(node) if name not in UNTOLD and value not in (None, [])}
+    if isinstance(node, ast.Constant):
+        fields["value"] = node.value  # None is a value here
+    return [type(node).__name__, {name: _meaning(value) for name, value in fields.items()}]

@@ -1,0 +1,114 @@
+"""Files that are never half-written."""
+
+import errno
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from glob import escape
+from pathlib import Path
+
+SECONDS_TO_LEFTOVER = 24 * 3600
+BYTES_OF_FULL_DISK = 2**20  # with less left than this a disk counts as full
+RANDOM = "[a-z0-9_]" * 8  # how tempfile names what it makes; an editor's .name.swp is none of ours
+
+
+@contextmanager
+def atomic_path(target: Path | str, sweeping: bool = True) -> Iterator[Path]:
+    """Yield a temporary path beside `target`; on success it takes the target's name, on an error it is removed.
+
+    What stood under the target's name stays until the new file is whole and on the disk. `sweeping` looks through the
+    folder for what killed jobs left of this target: who writes many files into one folder sweeps it once, itself.
+    """
+    target = Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if sweeping:
+        sweep(target.parent, f".{escape(target.name)}.{RANDOM}{escape(target.suffix)}")
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=target.suffix)
+    os.close(handle)
+    partial = Path(name)
+    try:
+        with _naming_full_disk(target):
+            yield partial
+            with partial.open("rb") as file:
+                os.fsync(file.fileno())
+            partial.chmod(0o666 & ~current_umask())
+            os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(target: Path | str) -> Iterator[Path]:
+    """Like `atomic_path` for a folder: an older folder under the target's name is replaced as a whole."""
+    target = Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for middle in (".", ".old."):
+        sweep(target.parent, f".{escape(target.name)}{middle}{RANDOM}")
+    partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    partial.chmod(0o777 & ~current_umask())
+    try:
+        with _naming_full_disk(target):
+            yield partial
+            for path in partial.rglob("*"):  # some libraries write for their owner alone
+                path.chmod((0o777 if path.is_dir() else 0o666) & ~current_umask())
+            if target.exists():
+                old = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.old."))
+                os.rename(target, old / target.name)
+                os.rename(partial, target)
+                shutil.rmtree(old)
+            else:
+                os.rename(partial, target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def _naming_full_disk(target: Path) -> Iterator[None]:
+    """Have a full disk end in an OSError that names `target`: what is written has a temporary name, or tells none.
+
+    Libraries in Rust tell of a full disk in words, and PyTorch of anything else.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            error.filename = str(target)
+        raise
+    except Exception as error:
+        told = f"os error {errno.ENOSPC}" in str(error)
+        if told or (isinstance(error, RuntimeError) and shutil.disk_usage(target.parent).free < BYTES_OF_FULL_DISK):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from error
+        raise
+
+
+def sweep(folder: Path, pattern: str) -> None:
+    """Remove what jobs that were killed while they wrote have left in `folder`: what is older than a day."""
+    for leftover in folder.glob(pattern):
+        try:
+            if time.time() - leftover.stat().st_mtime < SECONDS_TO_LEFTOVER:
+                continue
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        except OSError:  # another job was faster, or may do it
+            continue
+
+
+def current_umask() -> int:
+    """The process's file-mode mask (mkstemp ignores it, and outputs should be as readable as any other file)."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_text(target: Path | str, text: str) -> None:
+    """Write UTF-8 text with LF line ends, atomically."""
+    with atomic_path(target) as partial:
+        partial.write_bytes(text.encode("utf-8"))
+
+
+def write_json(target: Path | str, value: object) -> None:
+    """Write `value` as indented JSON with sorted keys, atomically; NaN and infinities are refused."""
+    write_text(target, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")

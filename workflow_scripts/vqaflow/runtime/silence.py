@@ -1,0 +1,241 @@
+"""A module's syntax tree without the words that people read: what is left decides results.
+
+Removed are docstrings, log calls, prints, the arguments of exceptions and of progress bars, messages of assertions, and
+then, again and again, local variables and imports that nothing reads any more. What is in doubt stays: a word too many
+in a digest costs a rerun, one too few a wrong result.
+"""
+
+import ast
+import builtins
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+NOT_IN_DIGESTS = True  # as code_digest
+MARKER = "NOT_IN_DIGESTS"  # how a module says that no result depends on it
+LOGGER = "log"
+TELLING = {"print", "ProgressBar"}  # what they are given is shown, and nothing else
+# Classes whose arguments are messages.
+EXCEPTIONS = {
+    name for name, kind in vars(builtins).items() if isinstance(kind, type) and issubclass(kind, BaseException)
+}
+EXCEPTIONS |= {"UserError", "NotFinite", "OutOfMemory", "UnreadableTable", "ImageProblem"}
+# Calls without an effect: an assignment that only they make, and that nothing reads, can go.
+PURE = set("len str repr sorted min max sum round list tuple set dict map zip next range type".split())
+PURE |= {"some", "nearest", "did_you_mean"}
+PURE_METHODS = set("join format items keys values get split strip lower upper replace removeprefix".split())
+PURE_METHODS |= set("most_common tolist to_list splitlines rpartition isoformat".split())
+Scope = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def is_silent(source: bytes) -> bool:
+    """Whether a module declares ``NOT_IN_DIGESTS = True`` at its top level."""
+    if MARKER.encode() not in source:
+        return False
+    assigned = (node for node in ast.parse(source).body if isinstance(node, ast.Assign))
+    return any(ast.unparse(node).startswith(f"{MARKER} = True") for node in assigned)
+
+
+def silence(tree: ast.Module) -> ast.Module:
+    """The module `tree`, changed in place, without what only people read."""
+    before = loaded(tree)
+    tree = _Silencer().visit(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, Scope):
+            _drop_unread_locals(node)
+    _drop_unread_imports(tree, before)
+    return tree
+
+
+def without_unused(tree: ast.Module, before: Counter[str], wanted: frozenset[str]) -> ast.Module:
+    """`tree` without its constants and functions that only messages used.
+
+    These are names that the module read `before` it was silenced, reads no longer, and that are not `wanted` by others.
+    """
+    kept = ast.Module(list(tree.body), [])
+    while True:
+        now = loaded(kept)
+        left = [node for node in kept.body if not _is_unused(node, before, now, wanted)]
+        if len(left) == len(kept.body):
+            return kept
+        kept = ast.Module(left, [])
+
+
+def loaded(tree: ast.AST) -> Counter[str]:
+    """How often each name is read in `tree`."""
+    return Counter(node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load))
+
+
+def _is_unused(node: ast.stmt, before: Counter[str], now: Counter[str], wanted: frozenset[str]) -> bool:
+    if isinstance(node, Scope):
+        names = [] if node.decorator_list else [node.name]
+    elif isinstance(node, ast.Assign) and all(isinstance(target, ast.Name) for target in node.targets):
+        names = [target.id for target in node.targets] if _is_pure(node.value) else []
+    else:
+        names = []
+    own = loaded(node) if isinstance(node, Scope) else Counter()  # a function that calls itself
+    return bool(names) and all(before[name] and now[name] <= own[name] and name not in wanted for name in names)
+
+
+class _Silencer(ast.NodeTransformer):
+    """Removes what is told to people, statement by statement."""
+
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        super().generic_visit(node)
+        if isinstance(node, ast.Module | ast.ClassDef | Scope) and node.body and _is_text(node.body[0]):
+            node.body = node.body[1:]
+        for field in ("body", "orelse", "finalbody"):
+            if field == "body" and getattr(node, field, None) == [] and not isinstance(node, ast.Module):
+                node.body = [ast.Pass()]
+        return node
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:  # noqa: N802
+        """Log calls and prints go."""
+        if isinstance(node.value, ast.Call) and _tells(node.value):
+            return None
+        return self.generic_visit(node)
+
+    def visit_Raise(self, node: ast.Raise) -> ast.AST:  # noqa: N802
+        """Which kind of error is raised stays, not what it says."""
+        if isinstance(node.exc, ast.Call):
+            node.exc, node.cause = node.exc.func, None
+        return self.generic_visit(node)
+
+    def visit_Assert(self, node: ast.Assert) -> ast.AST:  # noqa: N802
+        """The message goes."""
+        node.msg = None
+        return self.generic_visit(node)
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:  # noqa: N802
+        """Errors that are made to be raised elsewhere, and bars."""
+        if isinstance(node.func, ast.Name) and (node.func.id in TELLING or node.func.id in EXCEPTIONS):
+            node.args, node.keywords = [], []
+        return self.generic_visit(node)
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _tells(call: ast.Call) -> bool:
+    function = call.func
+    if isinstance(function, ast.Attribute):
+        return isinstance(function.value, ast.Name) and function.value.id == LOGGER
+    return isinstance(function, ast.Name) and function.id == "print"
+
+
+def _drop_unread_locals(function: Scope) -> None:
+    """Assignments to local names that nothing in the function reads, where they have no other effect."""
+    shared = {name for node in ast.walk(function) if isinstance(node, ast.Global | ast.Nonlocal) for name in node.names}
+    while True:
+        read = loaded(function)
+        remover = _Remover({name for name in _assigned(function) if not read[name]} - shared)
+        remover.visit(function)
+        if not remover.removed:
+            return
+
+
+def _assigned(function: Scope) -> Iterator[str]:
+    """Names that the function stores into, augmented assignments included."""
+    for node in ast.walk(function):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+
+
+class _Remover(ast.NodeTransformer):
+    """Removes assignments to `names` within a function, and their places in loops over literal tuples."""
+
+    def __init__(self, names: set[str]) -> None:
+        self.names, self.removed = names, False
+
+    def visit_Assign(self, node: ast.Assign) -> ast.AST | list[ast.stmt] | None:  # noqa: N802
+        """Whole assignments, and the parts of ``a, b = x, y`` that are not read."""
+        target = node.targets[0]
+        if len(node.targets) == 1 and isinstance(target, ast.Tuple) and _is_matched(target, node.value):
+            kept = [i for i, part in enumerate(target.elts) if not self._goes(part, node.value.elts[i])]
+            if len(kept) < len(target.elts):
+                self.removed = True
+                target.elts, node.value.elts = ([side.elts[i] for i in kept] for side in (target, node.value))
+                return node if kept else None
+            return node
+        if all(self._goes(target, node.value) for target in node.targets):
+            self.removed = True
+            return None
+        return node
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST | None:  # noqa: N802
+        """The same for ``a += x``."""
+        if self._goes(node.target, node.value):
+            self.removed = True
+            return None
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:  # noqa: N802
+        """The same for ``a: int = x``."""
+        if node.value is not None and self._goes(node.target, node.value):
+            self.removed = True
+            return None
+        return node
+
+    def visit_For(self, node: ast.For) -> ast.AST:  # noqa: N802
+        """Of a loop over literal tuples, the places whose names are not read."""
+        rows = node.iter.elts if isinstance(node.iter, ast.Tuple | ast.List) else []
+        if isinstance(node.target, ast.Tuple) and rows and all(_is_matched(node.target, row) for row in rows):
+            places = range(len(node.target.elts))
+            gone = [i for i in places if all(self._goes(node.target.elts[i], row.elts[i]) for row in rows)]
+            if gone and len(gone) < len(node.target.elts):
+                self.removed = True
+                for part in (node.target, *rows):
+                    part.elts = [element for i, element in enumerate(part.elts) if i not in gone]
+        return self.generic_visit(node)
+
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        super().generic_visit(node)
+        if getattr(node, "body", None) == [] and not isinstance(node, ast.Module):
+            node.body = [ast.Pass()]
+        return node
+
+    def _goes(self, target: ast.AST, value: ast.AST) -> bool:
+        return isinstance(target, ast.Name) and target.id in self.names and _is_pure(value)
+
+
+def _is_matched(target: ast.Tuple, value: ast.AST) -> bool:
+    """Whether `value` is a literal with an element for each of `target`'s, none of them starred."""
+    if not isinstance(value, ast.Tuple) or len(value.elts) != len(target.elts):
+        return False
+    return not any(isinstance(part, ast.Starred) for part in (*target.elts, *value.elts))
+
+
+def _is_pure(value: ast.AST) -> bool:
+    """Whether computing `value` can change nothing but the name that it is given."""
+    for node in ast.walk(value):
+        if isinstance(node, ast.NamedExpr | ast.Await | ast.Yield | ast.YieldFrom):
+            return False
+        if isinstance(node, ast.Call) and not _is_pure_call(node.func):
+            return False
+    return True
+
+
+def _is_pure_call(function: Any) -> bool:
+    if isinstance(function, ast.Name):
+        return function.id in PURE or function.id in EXCEPTIONS
+    return isinstance(function, ast.Attribute) and function.attr in PURE_METHODS
+
+
+def _drop_unread_imports(tree: ast.Module, before: Counter[str]) -> None:
+    """Names that were imported for messages alone; a statement that imports nothing else goes."""
+    now = loaded(tree)
+
+    class Importless(ast.NodeTransformer):
+        def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | None:  # noqa: N802
+            names = [(alias.asname or alias.name, alias) for alias in node.names]
+            node.names = [alias for name, alias in names if now[name] or not before[name]]
+            return node if node.names else None
+
+        def generic_visit(self, node: ast.AST) -> ast.AST:
+            super().generic_visit(node)
+            if getattr(node, "body", None) == [] and not isinstance(node, ast.Module):
+                node.body = [ast.Pass()]
+            return node
+
+    Importless().visit(tree)

@@ -1,0 +1,115 @@
+"""How a stage runs: its log in a file and on the terminal, and how it ends, with one message for a user's error."""
+
+import errno
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+from tqdm import tqdm
+
+from vqaflow.runtime.errors import UserError
+
+NOT_IN_DIGESTS = True  # what is logged, and how a job ends, is no result
+log = logging.getLogger("vqaflow")
+LOG_FORMAT = "%(asctime)s %(levelname).1s %(message)s"
+UNEXPECTED = "stopped by an unexpected error"
+# What keeps a file from being read or written, and what to do about it. Other errors of the system are not expected.
+NO_RIGHT = "Give yourself the right to it (chmod, chown), or use another place."
+IN_THE_WAY = "Move what has this name out of the way, or use another place."
+FULL = "Make room there, or use a place on another disk."
+FILE_ERRORS = {
+    errno.EACCES: ("it may not be read or written by you", NO_RIGHT),
+    errno.EPERM: ("the system does not permit it", NO_RIGHT),
+    errno.EROFS: ("its disk can only be read", "Use a place on a disk that can be written."),
+    errno.ENOSPC: ("its disk is full", FULL),
+    errno.EDQUOT: ("your share of its disk is used up", FULL),
+    errno.EISDIR: ("it is a folder where a file should be", IN_THE_WAY),
+    errno.ENOTDIR: ("it, or a part of its path, is a file where a folder should be", IN_THE_WAY),
+    errno.EEXIST: ("it is there already, and of another kind", IN_THE_WAY),
+}
+
+
+class TerminalHandler(logging.StreamHandler):
+    """Write log lines above a running bar instead of through it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one line with tqdm's own writer."""
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
+class FileHandler(logging.FileHandler):
+    """Write log lines to a file; if that fails, as on a full disk, say so once instead of once a line."""
+
+    failed = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Leave the lines to the terminal."""
+        if not self.failed:
+            self.failed = True
+            tqdm.write(f"{self.baseFilename}: the log cannot be written ({sys.exc_info()[1]})", file=sys.stderr)
+
+
+def start_log(path: Path | str | None = None) -> None:
+    """Send the package's log lines to the terminal and, if given, to the file `path` (made anew)."""
+    log.handlers.clear()
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    _add_handler(TerminalHandler(sys.stderr))
+    if path is not None:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        _add_handler(FileHandler(path, mode="w", encoding="utf-8"))
+
+
+def _add_handler(handler: logging.Handler) -> None:
+    handler.setFormatter(logging.Formatter(LOG_FORMAT, datefmt="%H:%M:%S"))
+    log.addHandler(handler)
+
+
+@contextmanager
+def stage(log_path: Path | str | None) -> Iterator[None]:
+    """Run a rule's script, with a log in `log_path`: any error ends it with exit status 1, told once.
+
+    A `UserError`, or a file that cannot be read or written, is one message; all else is told with its traceback.
+    """
+    try:
+        start_log(log_path)
+        yield
+    except UserError as error:
+        _end(str(error))
+    except OSError as error:
+        if error.errno not in FILE_ERRORS:
+            _end_unexpected()
+        _end(_file_problem(error))
+    except KeyboardInterrupt:
+        log.error("interrupted")
+        raise SystemExit(128 + signal.SIGINT) from None
+    except Exception:
+        _end_unexpected()
+
+
+def _end(message: str) -> NoReturn:
+    log.error("error: %s", message)
+    raise SystemExit(1) from None
+
+
+def _end_unexpected() -> NoReturn:
+    """Tell the error that is being handled with its traceback, which Python would print once more were it raised."""
+    log.exception(UNEXPECTED)
+    raise SystemExit(1) from None
+
+
+def _file_problem(error: OSError) -> str:
+    """Where, what and what to do; a temporary name that could not be made stands for its folder."""
+    what, cure = FILE_ERRORS[error.errno]
+    named = error.filename2 or error.filename
+    if not isinstance(named, str | bytes):
+        return f"a file could not be read or written: {what} ({error}). {cure}"
+    path = Path(os.fsdecode(named))
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        path = next((place for place in (path, *path.parents) if os.path.lexists(place)), path)
+    return f"{path}: {what}. {cure}"

@@ -1,0 +1,1 @@
+"""The logits of the choices for each row, view and choice order."""

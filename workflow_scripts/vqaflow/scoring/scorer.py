@@ -1,0 +1,122 @@
+"""Forced choice: the logits of the four letters for every row and choice order, from one forward pass a row.
+
+Rows are scored in batches of similar size under a token budget. Everything here is deterministic and independent of the
+table's order: rows are sorted by what they are, not by where they stand. Decoder, prompt and images are training's own.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from vqaflow.config.sections import ViewConfig
+from vqaflow.model.decoder.branches import letter_logits
+from vqaflow.model.decoder.fused_decoder import FusedDecoder
+from vqaflow.model.decoder.layouts import make_layout
+from vqaflow.model.encoding.orders import inverse
+from vqaflow.model.encoding.row_encoder import RowEncoder
+from vqaflow.model.features.folder import FeatureFolder
+from vqaflow.model.features.stream import FeatureStream, Prepared
+from vqaflow.model.numerics.precision import name_of
+from vqaflow.model.vision.fused_tower import use_kernels
+from vqaflow.runtime.errors import OutOfMemory, UserError
+from vqaflow.runtime.stage import log
+
+Row = Mapping[str, Any]
+
+
+def scoring_sequence(prepared: Sequence[Prepared]) -> list[Prepared]:
+    """The rows in the order in which they are scored: by image size, then length, rows of one image side by side."""
+    longest: dict[str, int] = {}
+    for item in prepared:
+        image = item.row["sha256"]
+        longest[image] = max(longest.get(image, 0), item.encoded.tokens)
+
+    def key(item: Prepared) -> tuple[Any, ...]:
+        image = item.row["sha256"]
+        return item.encoded.grid, longest[image], image, item.encoded.tokens, item.row["id"]
+
+    return sorted(prepared, key=key)
+
+
+def token_batches(items: Iterable[Prepared], budget: int) -> Iterator[list[Prepared]]:
+    """Cut a sequence into batches that hold at most `budget` tokens with their padding, and at least one row."""
+    batch: list[Prepared] = []
+    longest = 0
+    for item in items:
+        longest = max(longest, item.encoded.tokens)
+        if batch and longest * (len(batch) + 1) > budget:
+            yield batch
+            batch, longest = [], item.encoded.tokens
+        batch.append(item)
+    if batch:
+        yield batch
+
+
+class Scorer:
+    """Scores rows with one decoder, in one view and the given choice orders, at most `batch_tokens` in a pass."""
+
+    def __init__(
+        self,
+        decoder: FusedDecoder,
+        encoder: RowEncoder,
+        view: ViewConfig,
+        orders: Sequence[str],
+        batch_tokens: int,
+        folder: FeatureFolder | None = None,
+    ) -> None:
+        self.decoder, self.base, self.encoder, self.view = decoder, decoder.base, encoder, view
+        self.orders = list(orders)
+        self.batch_tokens = batch_tokens
+        self.features = FeatureStream(self.base, encoder, view, folder)
+        use_kernels(self.base.visual, decoder.kernels)
+        self.letter_rows_4H = self.base.letter_rows(encoder.letter_ids)
+        self.undo_K4 = torch.tensor([inverse(order) for order in self.orders])
+
+    def prepare(self, rows: Iterable[Row]) -> list[Prepared]:
+        """Encode `rows` and put them in scoring order."""
+        return scoring_sequence([Prepared(row, self.encoder.encode(row, self.orders, self.view)) for row in rows])
+
+    def score(self, items: Sequence[Prepared], advance: Callable[[int], None] = lambda n: None) -> np.ndarray:
+        """Float32 logits (rows, K, 4) of the original letters, K choice orders each; `advance` hears of rows done.
+
+        Raises UserError that names the row if a logit is not finite or a row alone does not fit into memory.
+        """
+        parts = [np.empty((0, len(self.orders), 4), np.float32)]
+        for batch, features in self.features.of(token_batches(items, self.batch_tokens)):
+            parts += self._fitting(batch, features)
+            advance(len(batch))
+        return np.concatenate(parts)
+
+    def _fitting(self, batch: Sequence[Prepared], features: Sequence[torch.Tensor]) -> list[np.ndarray]:
+        """Logits of one batch, in halves if its pass does not fit into memory; the results are the same."""
+        try:
+            return [self._letter_logits(batch, features)]
+        except torch.OutOfMemoryError:
+            row = batch[0].row
+            if len(batch) == 1:
+                raise OutOfMemory(
+                    f"row {row['id']!r}: it alone does not fit into the GPU's memory. Set model.quantization to nf4, "
+                    "lower the view's max_pixels, or score fewer orders."
+                ) from None
+        log.warning("a pass of %d rows does not fit into memory; lower hardware.score_batch_tokens", len(batch))
+        torch.cuda.empty_cache()
+        half = len(batch) // 2
+        return self._fitting(batch[:half], features[:half]) + self._fitting(batch[half:], features[half:])
+
+    def _letter_logits(self, batch: Sequence[Prepared], features: Sequence[torch.Tensor]) -> np.ndarray:
+        """Logits (B, K, 4) of one batch, each order undone."""
+        base = self.base
+        layout = make_layout([item.encoded for item in batch], self.encoder.image_token, base.device, base.dtype)
+        with torch.no_grad():
+            states_BKH = self.decoder.answer_states(layout, features)
+            shown_BK4 = letter_logits(states_BKH, self.letter_rows_4H).cpu()
+        bad = (~shown_BK4.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
+        if bad:
+            row = batch[bad[0]].row
+            raise UserError(
+                f"row {row['id']!r} ({row['image_file']}): a letter's logit is not a finite number in "
+                f"{name_of(base.dtype)}. Set model.compute_dtype to bfloat16 or float32."
+            )
+        return shown_BK4.gather(2, self.undo_K4.expand(len(batch), -1, -1)).numpy()

@@ -1,0 +1,180 @@
+"""What one trial of a search is worth: the real training on part of the rows, measured on the held-out rows of folds.
+
+A trial with all rows (hpo.subset 1) and one fold trains exactly what train_adapter trains for that fold.
+"""
+
+import gc
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vqaflow.artifacts.reading import read_table
+from vqaflow.config.sections import HpoConfig, ModelConfig, PromptConfig, TrainConfig, replace_keys, section
+from vqaflow.config.space import NOT_SEARCHED
+from vqaflow.model.base import Base, best_device, compute_dtype, quantization
+from vqaflow.model.base_digest import base_digest
+from vqaflow.model.encoding.row_encoder import RowEncoder
+from vqaflow.model.features.cache import FeatureCache
+from vqaflow.model.lora import add_adapter, trainable
+from vqaflow.model.stored_base import open_base
+from vqaflow.runtime.code_digest import code_digest
+from vqaflow.runtime.digests import value_digest
+from vqaflow.runtime.errors import NotFinite, OutOfMemory
+from vqaflow.runtime.files import write_json
+from vqaflow.runtime.versions import decisive_versions
+from vqaflow.search.rows import Fold, stratified_subset
+from vqaflow.search.space import Dimension, Report, read_space, starting_point
+from vqaflow.training.checkpoints import StopRequest
+from vqaflow.training.loop import Trainer
+from vqaflow.training.placement import make_deterministic, place, set_checkpointing
+from vqaflow.training.rows import split_rows
+from vqaflow.training.train_adapter import VIEW
+
+WITHOUT_EFFECT = set(NOT_SEARCHED) - {"seed", "validate_every"}  # on what a trial's value is
+
+
+class TrialTrainer:
+    """Trains and measures one set of parameters after another on the same base."""
+
+    def __init__(
+        self,
+        *,
+        table: Path,
+        folds: Path,
+        model: Mapping[str, Any],
+        prompt: Mapping[str, Any],
+        train: Mapping[str, Any],
+        hpo: HpoConfig,
+        work: Path,
+        bases: Path,
+    ) -> None:
+        self.model, self.prompt = section(ModelConfig, model), section(PromptConfig, prompt)
+        self.train, self.hpo, self.work, self.bases = dict(train), hpo, work, bases
+        self.dimensions: list[Dimension] = read_space(hpo.space)
+        self.start = starting_point(self.dimensions, train)
+        groups = read_table(folds, "make_folds", ["id", "group"]).set_index("id")["group"].to_dict()
+        self.folds = [self._fold(table, folds, number, groups) for number in hpo.folds]
+
+    def _fold(self, table: Path, folds: Path, number: int, groups: Mapping[str, int]) -> Fold:
+        held_out, outside = split_rows(table, folds, number)
+        rows = stratified_subset(outside, groups, self.hpo.subset, self.hpo.seed)
+        return Fold(number, rows, len(outside), held_out)
+
+    def identity(self) -> dict[str, Any]:
+        """Everything that the values of trials depend on: another identity is another study."""
+        searched = {dimension.key for dimension in self.dimensions}
+        settings = {key: value for key, value in self.train.items() if key not in searched | WITHOUT_EFFECT}
+        settings["lora"] = {key: value for key, value in self.train["lora"].items() if f"lora.{key}" not in searched}
+        settings["augment"] = {k: v for k, v in self.train["augment"].items() if f"augment.{k}" not in searched}
+        return {
+            "code": code_digest(__file__),
+            "base": base_digest(self.model),
+            "model": asdict(self.model) | {"base": None},
+            "precision": self._precision(),
+            "prompt": asdict(self.prompt),
+            "train": settings,
+            "start": self.start,
+            "space": [asdict(dimension) for dimension in self.dimensions],
+            "search": {key: getattr(self.hpo, key) for key in ("seed", "folds", "subset", "pruner")},
+            "rows": [fold.digest() for fold in self.folds],
+            "versions": decisive_versions(),
+        }
+
+    def _precision(self) -> dict[str, str]:
+        device = best_device()
+        return {
+            "device": device.type,
+            "dtype": str(compute_dtype(self.model, device)).removeprefix("torch."),
+            "quantization": quantization(self.model, device),
+        }
+
+    def settings(self, parameters: Mapping[str, Any]) -> TrainConfig:
+        """`train` with a trial's parameters; the search's own time budget stands for that of single trainings."""
+        return section(TrainConfig, replace_keys(self.train, parameters) | {"max_minutes": 0, "trackers": []})
+
+    @property
+    def steps(self) -> int:
+        """The most validations of a trial, all folds together."""
+        return len(self.folds) * self._steps_a_fold
+
+    @property
+    def _steps_a_fold(self) -> int:
+        """The same for one fold: so many numbers are set aside for it, for trials of any number of epochs."""
+        searched = [dimension.values for dimension in self.dimensions if dimension.key == "epochs"]
+        epochs = max(searched[0]) if searched else self.train["epochs"]
+        return math.ceil(epochs / self.train["validate_every"]) + 1
+
+    @cached_property
+    def _base(self) -> Base:
+        make_deterministic()
+        return open_base(self.model, self.bases)
+
+    @cached_property
+    def _encoder(self) -> RowEncoder:
+        return RowEncoder(self._base.processor, self.model, self.prompt)
+
+    @cached_property
+    def _features(self) -> FeatureCache:
+        mode = section(TrainConfig, self.train).cache_vision
+        return FeatureCache(self._base, self._encoder, VIEW, mode, self.work / "vision")
+
+    def value(self, parameters: Mapping[str, Any], folder: Path, report: Report, stop: StopRequest) -> list[float]:
+        """Validation accuracy of each fold, of the weights that train.keep would keep; checkpoints go to `folder`.
+
+        `report(step, accuracy)` gets the mean over the folds so far after every validation, and may raise to end the
+        trial. Raises NotFinite, OutOfMemory, and SystemExit (after a checkpoint) when `stop` asks for it.
+        """
+        train, done = self.settings(parameters), []
+        for fold in self.folds:
+            result = folder / f"fold{fold.number}.json"
+            if not result.is_file():
+                report_fold = partial(self._report, report, list(done))
+                write_json(result, self._train(train, fold, folder / f"fold{fold.number}", report_fold, stop))
+            done.append(json.loads(result.read_text(encoding="utf-8")))
+        return done
+
+    def _report(self, report: Report, done: list[float], validations: int, accuracy: float) -> None:
+        step = len(done) * self._steps_a_fold + min(validations, self._steps_a_fold)
+        report(step, (sum(done) + accuracy) / (len(done) + 1))
+
+    def _train(self, train: TrainConfig, fold: Fold, work: Path, report: Report, stop: StopRequest) -> float:
+        """Train on one fold's rows and measure; the base is afterwards as it was."""
+        gc.collect()  # what the last trial held
+        torch.cuda.empty_cache()
+        base = self._base
+        try:
+            add_adapter(base, train.lora, train.seed)
+            set_checkpointing(base, train)
+            place(base, train, tower=True)
+            trainer = Trainer(
+                base,
+                self._encoder,
+                self._features,
+                fold.rows,
+                fold.held_out,
+                train,
+                lambda record: report(len(trainer.progress.history), record["val_accuracy"]),
+            )
+            trainer.run(work, value_digest([asdict(train), fold.digest(), code_digest(__file__)]), stop)
+            if not all(weight.isfinite().all() for weight in trainable(base)):
+                raise NotFinite("the adapter's weights are not finite after the last step.")
+            accuracies = [record["val_accuracy"] for record in trainer.progress.history]
+            return max(accuracies) if train.keep == "best" else accuracies[-1]
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise OutOfMemory(str(error).splitlines()[0]) from None
+            raise
+        finally:
+            if hasattr(base.model, "peft_config"):
+                base.model = base.model.unload()
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether the GPU's or the host's memory was too small (torch says the latter in words only)."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)

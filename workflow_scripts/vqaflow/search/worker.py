@@ -1,0 +1,92 @@
+"""What one worker of a search does: claim a trial of the shared study, value it, count it, until none is left."""
+
+import shutil
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import optuna
+
+from vqaflow.runtime.errors import NotFinite, OutOfMemory
+from vqaflow.runtime.stage import log
+from vqaflow.search.space import Report
+from vqaflow.search.study import Claim, SharedStudy
+from vqaflow.training.checkpoints import StopRequest
+
+REASONS = {optuna.TrialPruned: "pruner", NotFinite: "not finite", OutOfMemory: "out of memory"}
+
+
+class Objective(Protocol):
+    """What a trial is worth: the accuracy of each fold; see TrialTrainer.value."""
+
+    def __call__(self, parameters: Mapping[str, Any], folder: Path, report: Report, stop: StopRequest) -> list[float]:
+        """Value one set of parameters."""
+
+
+class SearchStop(StopRequest):
+    """A request to stop that also comes when the time budget of the search is used up."""
+
+    def __init__(self, request: StopRequest, seconds: float | None) -> None:
+        self.request = request
+        self.deadline = None if seconds is None else time.monotonic() + seconds
+
+    @property
+    def signal(self) -> int | None:
+        """The signal that came, or SIGALRM for the end of the budget."""
+        return self.request.signal or (signal.SIGALRM if self.is_late else None)
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the budget is used up."""
+        return self.deadline is not None and time.monotonic() >= self.deadline
+
+
+def work_off(study: SharedStudy, objective: Objective, rows: list[int], request: StopRequest) -> None:
+    """Claim, value and finish trials until none is left, the budget is used up or a signal comes (SystemExit).
+
+    `rows` are the numbers of rows behind the accuracies that `objective` returns.
+    """
+    stop = SearchStop(request, study.seconds_left())
+    while not stop.signal and (claim := study.claim()):
+        try:
+            run_trial(study, claim, objective, rows, stop)
+        except SystemExit:
+            study.leave(claim, in_order=True)
+        except BaseException:
+            study.leave(claim, in_order=False)
+            raise
+    if request.signal:
+        raise SystemExit(128 + request.signal)
+    if stop.is_late:
+        log.info("hpo.max_minutes are over; raise it, and the search goes on where it stopped")
+
+
+def run_trial(study: SharedStudy, claim: Claim, objective: Objective, rows: list[int], stop: StopRequest) -> None:
+    """Value one claimed trial and count it: complete, or pruned with the reason."""
+    reported = study.reported_steps(claim)  # by the worker that the trial was taken over from
+
+    def report(step: int, accuracy: float) -> None:
+        study.note_time()
+        if step not in reported:
+            claim.trial.report(accuracy, step)
+        if step >= max(reported, default=0) and claim.trial.should_prune():
+            raise optuna.TrialPruned(f"accuracy {accuracy:.4f} at validation {step} is too low to go on")
+
+    number = claim.trial.number
+    log.info("trial %d (%d are wanted): %s", number, study.hpo.trials, claim.parameters)
+    try:
+        accuracies = objective(claim.parameters, claim.folder, report, stop)
+    except (optuna.TrialPruned, NotFinite, OutOfMemory) as error:
+        reason = f"{REASONS[type(error)]}: {error}"
+        log.info("trial %d is pruned (%s)", number, reason)
+        study.finish(claim, None, reason)
+    else:
+        right, n = sum(round(a * count) for a, count in zip(accuracies, rows, strict=True)), sum(rows)
+        claim.trial.set_user_attr("folds", accuracies)
+        claim.trial.set_user_attr("right", right)
+        claim.trial.set_user_attr("n", n)
+        log.info("trial %d: accuracy %.4f (%d of %d)", number, right / n, right, n)
+        study.finish(claim, right / n)
+    shutil.rmtree(claim.folder, ignore_errors=True)

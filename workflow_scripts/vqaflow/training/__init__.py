@@ -1,0 +1,1 @@
+"""One adapter, from rows to the folder that is scored."""

@@ -1,0 +1,85 @@
+"""From rows to hidden states at their answers: what training, validation and the benchmark run."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+
+from vqaflow.config.sections import TrainConfig, ViewConfig
+from vqaflow.model.base import Base
+from vqaflow.model.decoder.branches import answer_states, pack
+from vqaflow.model.decoder.fused_decoder import FusedDecoder
+from vqaflow.model.decoder.layouts import make_layout
+from vqaflow.model.encoding.row_encoder import EncodedRow
+from vqaflow.model.numerics.elementwise import can_compile
+
+Row = Mapping[str, Any]
+
+
+class Encoder(Protocol):
+    """What of `encoding.RowEncoder` is needed here."""
+
+    image_token: int
+    letter_ids: list[int]
+
+    def encode(self, row: Row, orders: Sequence[str], view: ViewConfig) -> EncodedRow:
+        """Encode a row in the given choice orders."""
+
+
+class Features(Protocol):
+    """What of `feature_cache.FeatureCache` is needed here."""
+
+    view: ViewConfig
+
+    def of(self, items: Sequence[tuple[Row, EncodedRow]]) -> list[torch.Tensor]:
+        """Image features of rows."""
+
+
+class AnswerModel:
+    """The base with its adapter, from rows in given choice orders to states (B, K, H).
+
+    It runs the fused decoder; LoRA dropout, which that has not, goes through the library's layers.
+    """
+
+    def __init__(self, base: Base, encoder: Encoder, features: Features, train: TrainConfig) -> None:
+        self.base, self.encoder, self.features = base, encoder, features
+        on_gpu = base.device.type == "cuda"
+        compiled = bool(train.compile) and can_compile(base.device)
+        self.fused = FusedDecoder(base, compiled) if train.lora.dropout == 0 else None
+        if train.gradient_checkpointing is False or (train.gradient_checkpointing == "auto" and not on_gpu):
+            self.keep(len(base.language_model.layers))
+
+    def keep(self, layers: int) -> None:
+        """Keep the MLP products of the last `layers` layers for backward, instead of computing them twice."""
+        if self.fused:
+            self.fused.keep_products(layers)
+
+    def keep_less(self) -> bool:
+        """Keep no product any more; returns whether that changes anything."""
+        kept = self.fused is not None and any(mlp.keep for _, mlp in self.fused.layers)
+        self.keep(0)
+        return kept
+
+    def states(self, rows: Sequence[Row], orders: Sequence[Sequence[str]]) -> torch.Tensor:
+        """Hidden states (B, K, H) that predict the answers of `rows`, each row in K choice orders."""
+        encoded, features = self._inputs(rows, orders)
+        if self.fused is None:
+            return self._library_states(encoded, features)
+        layout = make_layout(encoded, self.encoder.image_token, self.base.device, self.base.dtype)
+        return self.fused.answer_states(layout, features)
+
+    def library_states(self, rows: Sequence[Row], orders: Sequence[Sequence[str]]) -> torch.Tensor:
+        """The same from the library's layers with PEFT's on them, which need no code of ours."""
+        return self._library_states(*self._inputs(rows, orders))
+
+    def _inputs(
+        self, rows: Sequence[Row], orders: Sequence[Sequence[str]]
+    ) -> tuple[list[EncodedRow], list[torch.Tensor]]:
+        encoded = [self.encoder.encode(row, o, self.features.view) for row, o in zip(rows, orders, strict=True)]
+        return encoded, self.features.of(list(zip(rows, encoded, strict=True)))
+
+    def _library_states(self, encoded: Sequence[EncodedRow], features: Sequence[torch.Tensor]) -> torch.Tensor:
+        base = self.base
+        with torch.autocast(base.device.type, dtype=base.dtype, enabled=base.dtype is not torch.float32):
+            batch = pack(encoded, self.encoder.image_token, pad_token=0).to(base.device)
+            return answer_states(base.language_model, batch, features)

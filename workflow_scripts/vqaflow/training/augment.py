@@ -1,0 +1,105 @@
+"""Training rows varied without changing what they ask: choices in another order, questions in other words.
+
+Pure functions of a row and a random generator; validation and test rows never come here.
+"""
+
+import random
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vqaflow.artifacts.columns import LETTERS
+from vqaflow.config.sections import AugmentConfig
+
+# Groups of wordings that mean the same wherever they stand; a wording is found only as a whole word (see `_pattern`).
+KOREAN_NOUNS = ("이미지", "사진", "그림")
+PHOTOGRAPHED = ("찍", "촬영")  # nobody takes a 그림
+KOREAN_ENDINGS = (
+    ("은 무엇인가요?", "은 무엇입니까?", "은 무엇일까요?"),
+    ("는 무엇인가요?", "는 무엇입니까?", "는 무엇일까요?"),
+    ("은 어디인가요?", "은 어디입니까?", "은 어디일까요?"),
+    ("는 어디인가요?", "는 어디입니까?", "는 어디일까요?"),
+    ("은 누구인가요?", "은 누구입니까?", "은 누구일까요?"),
+    ("는 누구인가요?", "는 누구입니까?", "는 누구일까요?"),
+    ("색인가요?", "색입니까?", "색일까요?"),
+    ("색깔인가요?", "색깔입니까?", "색깔일까요?"),
+    ("명인가요?", "명입니까?", "명일까요?"),
+    ("개인가요?", "개입니까?", "개일까요?"),
+    ("있나요?", "있습니까?", "있을까요?"),
+    ("없나요?", "없습니까?", "없을까요?"),
+)
+KOREAN_SEEING = (("에 보이는", "에서 볼 수 있는", "에서 보이는"),)
+ENGLISH = (
+    ("in the image", "in the picture", "in the photo"),
+    ("does the image show", "does the picture show", "does the photo show"),
+    ("does the image contain", "does the picture contain", "does the photo contain"),
+    ("what color", "which color"),
+    ("what shape", "which shape"),
+    ("what digit", "which digit"),
+)
+# 사진 and 그림 end in a consonant, 이미지 in a vowel: a particle right behind the noun changes with it.
+PARTICLES = {"은": "는", "이": "가", "을": "를", "과": "와", "으로": "로"}
+CONSONANT_TO_VOWEL = PARTICLES
+VOWEL_TO_CONSONANT = {vowel: consonant for consonant, vowel in PARTICLES.items()}
+# A question about a picture within the picture ("벽에 걸린 그림") means that picture, not the whole image.
+NOUN = re.compile(
+    r"^(?P<this>이 |다음 |)(?P<noun>이미지|사진|그림)(?P<rest>(?:속|에서|에는|에|의|은|는|이|가|을|를)?)(?= |$)"
+)
+
+
+def augment_row(row: Mapping[str, Any], settings: AugmentConfig, seed: int, epoch: int) -> dict[str, Any]:
+    """`row` as `settings` vary it in `epoch`; the same row, seed and epoch give the same."""
+    rng = random.Random(f"{seed}/{epoch}/{row['id']}")
+    varied = dict(row)
+    if settings.shuffle_choices:
+        varied = shuffle_choices(varied, rng)
+    if settings.paraphrase:
+        varied["question"] = paraphrase(varied["question"], rng)
+    return varied
+
+
+def shuffle_choices(row: Mapping[str, Any], rng: random.Random) -> dict[str, Any]:
+    """`row` with its choices in a random order and the answer's letter moved along."""
+    order = rng.sample(LETTERS, len(LETTERS))
+    moved = {new: row[old] for new, old in zip(LETTERS, order, strict=True)}
+    return {**row, **moved, "answer": LETTERS[order.index(row["answer"])]}
+
+
+def paraphrase(question: str, rng: random.Random) -> str:
+    """`question` with wordings replaced by others of the same meaning; what is not known stays as it is."""
+    nouns = KOREAN_NOUNS[:2] if any(word in question for word in PHOTOGRAPHED) else KOREAN_NOUNS
+    question = NOUN.sub(lambda found: _other_noun(found, nouns, rng), question)
+    for group in (*KOREAN_SEEING, *KOREAN_ENDINGS, *ENGLISH):
+        question = _swap(question, group, rng)
+    return question
+
+
+def _other_noun(found: re.Match[str], nouns: Sequence[str], rng: random.Random) -> str:
+    noun = rng.choice(nouns)
+    rest = found["rest"]
+    if noun == "이미지":
+        rest = CONSONANT_TO_VOWEL.get(rest, rest)
+    else:
+        rest = VOWEL_TO_CONSONANT.get(rest, rest)
+    return found["this"] + noun + rest
+
+
+def _swap(question: str, group: tuple[str, ...], rng: random.Random) -> str:
+    """Replace the one wording of `group` that `question` has by a random one of the group."""
+    for wording in group:
+        pattern = _pattern(wording)
+        if pattern.search(question):
+            chosen = rng.choice(group)
+            return pattern.sub(lambda found: _cased_like(found[0], chosen), question, count=1)  # noqa: B023
+    return question
+
+
+def _pattern(wording: str) -> re.Pattern[str]:
+    """A Korean wording ends a word (endings: the question); an English one stands between word boundaries."""
+    if wording.isascii():
+        return re.compile(rf"\b{re.escape(wording)}\b", re.IGNORECASE)
+    return re.compile(re.escape(wording) + (r"\s*$" if wording.endswith("?") else r"(?= )"))
+
+
+def _cased_like(old: str, new: str) -> str:
+    return new[0].upper() + new[1:] if old[0].isupper() else new

@@ -1,0 +1,87 @@
+"""Checkpoints of a training run: everything that the next step depends on, written atomically, ignored when stale."""
+
+import random
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from vqaflow.runtime.files import atomic_path
+from vqaflow.runtime.stage import log
+
+NAME = "checkpoint.pt"
+
+
+def save_checkpoint(folder: Path, key: str, state: dict[str, Any]) -> None:
+    """Write `state` under `folder`; `key` says for which run (configuration, rows, code) it is valid."""
+    with atomic_path(folder / NAME) as partial:
+        torch.save({"key": key, "state": state, "random": random_state()}, partial)
+
+
+def load_checkpoint(folder: Path, key: str) -> dict[str, Any] | None:
+    """The state that was saved last for the run `key`, random generators set to it; None if there is none."""
+    file = folder / NAME
+    if not file.is_file():
+        return None
+    try:
+        saved = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a damaged file; a lost checkpoint costs time, not results
+        log.warning("%s: cannot be read (%s); training starts anew", file, type(error).__name__)
+        return None
+    if saved["key"] != key:
+        log.info("%s: belongs to another configuration; training starts anew", file)
+        return None
+    set_random_state(saved["random"])
+    return saved["state"]
+
+
+def random_state() -> dict[str, Any]:
+    """The states of all generators that training draws from, as tensors and plain values."""
+    version, numbers, gauss = random.getstate()
+    kind, keys, at, has_gauss, cached = np.random.get_state()
+    return {
+        "python": [version, list(numbers), gauss],
+        "numpy": [kind, torch.from_numpy(keys.astype(np.int64)), at, has_gauss, cached],
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,  # of the one GPU that a job has
+    }
+
+
+def set_random_state(state: dict[str, Any]) -> None:
+    """Undo `random_state`."""
+    version, numbers, gauss = state["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    kind, keys, at, has_gauss, cached = state["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), at, has_gauss, cached))
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] is not None:
+        torch.cuda.set_rng_state(state["cuda"])
+
+
+class StopRequest:
+    """Whether SIGTERM or SIGINT has come; a second one ends the process at once."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    def __call__(self, number: int, frame: object) -> None:
+        """Note the signal, so that the running step can end and be saved."""
+        if self.signal is not None:
+            raise KeyboardInterrupt
+        self.signal = number
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[StopRequest]:
+    """Turn SIGTERM and SIGINT into a request that the training loop grants after a checkpoint."""
+    request = StopRequest()
+    old = {number: signal.signal(number, request) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield request
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)

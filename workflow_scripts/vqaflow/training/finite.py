@@ -1,0 +1,49 @@
+"""Finding NaN and infinity in training, with the row that caused it."""
+
+from collections.abc import Sequence
+
+import torch
+
+from vqaflow.runtime.errors import NotFinite
+from vqaflow.runtime.stage import log
+
+SKIPPED_STEPS_ALLOWED = 24  # GradScaler starts at 2^16: after 24 halvings the loss scale is 2^-8, and the cause another
+CURE = (
+    "Lower train.learning_rate, or set model.compute_dtype to bfloat16 (compute capability 8.0 and above) or float32."
+)
+
+
+def require_finite(
+    row_ids: Sequence[str], states_BKH: torch.Tensor, logits_BK4: torch.Tensor, loss: torch.Tensor, where: str
+) -> None:
+    """Raise NotFinite that names the first row whose answer state or logits are not finite, if the loss is not.
+
+    `loss` depends on every row's states and logits, so that one number tells whether to look closer.
+    """
+    if loss.isfinite():
+        return
+    for what, values in (("hidden state at the answer", states_BKH), ("letters' logits", logits_BK4)):
+        for row, finite in zip(row_ids, values.isfinite().flatten(1).all(1).tolist(), strict=True):
+            if not finite:
+                raise NotFinite(f"row {row!r}: the {what} is not finite {where}. {CURE}")
+    raise NotFinite(f"rows {', '.join(map(repr, row_ids))}: the loss is not finite {where}. {CURE}")
+
+
+class ScalerWatch:
+    """Ends a run whose gradients overflow step after step: then the loss scale is not the cause."""
+
+    def __init__(self, scaler: torch.amp.GradScaler) -> None:
+        self.scaler, self.skipped = scaler, 0
+
+    def after_step(self, scale_before: float, row_ids: Sequence[str], step: int) -> None:
+        """Count a skipped step (the scaler halves its scale then); raises NotFinite after too many in a row."""
+        if self.scaler.get_scale() >= scale_before:
+            self.skipped = 0
+            return
+        self.skipped += 1
+        log.info("step %d skipped: a gradient overflowed; the loss scale is now %g", step, self.scaler.get_scale())
+        if self.skipped > SKIPPED_STEPS_ALLOWED:
+            raise NotFinite(
+                f"rows {', '.join(map(repr, row_ids))}: gradients are not finite at any loss scale at step {step}. "
+                f"{CURE}"
+            )

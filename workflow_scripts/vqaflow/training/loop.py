@@ -1,0 +1,314 @@
+"""The training loop of one adapter: deterministic batches, one optimiser, validation by the scorer's own accuracy."""
+
+import math
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vqaflow.config.sections import TrainConfig
+from vqaflow.model.base import Base
+from vqaflow.model.decoder.branches import letter_logits
+from vqaflow.model.encoding.orders import IDENTITY, position_of, training_orders
+from vqaflow.model.lora import trainable
+from vqaflow.model.numerics.precision import name_of
+from vqaflow.runtime.errors import OutOfMemory, UserError
+from vqaflow.runtime.progress import ProgressBar
+from vqaflow.runtime.stage import log
+from vqaflow.training.answer_model import AnswerModel, Encoder, Features
+from vqaflow.training.augment import augment_row
+from vqaflow.training.checkpoints import StopRequest, load_checkpoint, save_checkpoint
+from vqaflow.training.finite import ScalerWatch, require_finite
+from vqaflow.training.objective import answer_loss
+
+Row = Mapping[str, Any]
+VALIDATION_SHARE = 2  # rows of a validation pass by those of a training pass: without backward, they take less memory
+ONE_ROW_TOO_LARGE = (
+    "train.batch_size: one row does not fit into the GPU's memory. Lower model.max_pixels or train.choice_orders, or "
+    "set train.gradient_checkpointing to true."
+)
+BUCKET_STEPS = 8  # steps whose rows are sorted by length together: little padding, and still a random order
+
+
+@dataclass
+class Progress:
+    """Where a run stands; all of it is in a checkpoint."""
+
+    step: int = 0
+    micro_rows: int = 0
+    loss_sum: float = 0.0
+    right: int = 0
+    answers: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    best_accuracy: float = -1.0
+    best_weights: dict[str, torch.Tensor] | None = None
+    without_gain: int = 0
+
+
+class Trainer:
+    """Trains the adapter on `base` with `rows`, and measures it on `validation`."""
+
+    def __init__(
+        self,
+        base: Base,
+        encoder: Encoder,
+        features: Features,
+        rows: Sequence[Row],
+        validation: Sequence[Row],
+        config: TrainConfig,
+        on_validation: Callable[[dict[str, float]], None] = lambda record: None,
+        on_step: Callable[[dict[str, float]], None] = lambda record: None,
+    ) -> None:
+        self.base, self.encoder, self.features, self.config = base, encoder, features, config
+        self.rows, self.validation = list(rows), list(validation)
+        self.on_validation, self.on_step = on_validation, on_step
+        self.model = AnswerModel(base, encoder, features, config)
+        self.letter_rows_4H = base.letter_rows(encoder.letter_ids)
+        self.head_VH = None if config.objective == "choice" else base.qwen.lm_head.weight
+        self.step_rows = config.batch_size * config.accumulation
+        self.steps_an_epoch = math.ceil(len(self.rows) / self.step_rows)
+        self.steps = math.ceil(config.epochs * self.steps_an_epoch)
+        self.optimizer = torch.optim.AdamW(
+            trainable(base), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+        )
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
+        self.scaler = torch.amp.GradScaler(base.device.type, enabled=base.dtype is torch.float16)
+        self.watch = ScalerWatch(self.scaler)
+        self.progress = Progress(micro_rows=config.batch_size)
+
+    def _rate(self, step: int) -> float:
+        """Share of the peak learning rate: linear warm-up, then a cosine down to zero."""
+        warmup = self.config.warmup_ratio * self.steps
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1.0, self.steps - warmup)))
+
+    def run(self, work: Path, key: str, stop: StopRequest, *, began: float | None = None) -> None:
+        """Train to the end, from the last checkpoint under `work` that `key` made.
+
+        Raises UserError when train.max_minutes since `began` (a time.monotonic, by default now) are over, SystemExit
+        on a signal; both after a checkpoint, and a step at least.
+        """
+        self.restore(work, key)
+        saved = time.monotonic()
+        began = saved if began is None else began
+        with ProgressBar(self.steps, f"train {work.name}", "step", self.progress.step) as bar:
+            while not self._is_finished():
+                if self._validation_is_due():
+                    self._validate(bar, stop)
+                else:
+                    self.step(self._rows_of_step(self.progress.step))
+                    state = self.progress
+                    bar.advance(1, loss=state.loss_sum / state.answers, accuracy=state.right / state.answers)
+                    self.on_step(self._record())
+                now = time.monotonic()
+                late = bool(self.config.max_minutes) and now - began > 60 * self.config.max_minutes
+                # Before a validation as well, so that a stop need not wait for its end.
+                is_time = self._validation_is_due() or now - saved > 60 * self.config.checkpoint_minutes
+                if stop.signal or late or is_time:
+                    save_checkpoint(work, key, self._state())
+                    saved = now
+                self._leave_if_asked(stop)
+                if late and not self._is_finished():
+                    raise UserError(
+                        f"train.max_minutes: {self.config.max_minutes} minutes are over at step {self.progress.step} "
+                        f"of {self.steps}. A checkpoint is saved; run the same command again to go on."
+                    )
+        if self.config.keep == "best" and self.progress.best_weights is not None:
+            self._load_weights(self.progress.best_weights)
+
+    def _is_finished(self) -> bool:
+        early = 0 < self.config.early_stopping <= self.progress.without_gain
+        return not self._validation_is_due() and (early or self.progress.step >= self.steps)
+
+    def _validation_is_due(self) -> bool:
+        step, history = self.progress.step, self.progress.history
+        each = max(1, round(self.config.validate_every * self.steps_an_epoch))
+        is_its_time = step > 0 and (step % each == 0 or step == self.steps)
+        return is_its_time and not (history and history[-1]["step"] == step)
+
+    def _leave_if_asked(self, stop: StopRequest) -> None:
+        if stop.signal:
+            log.info("stopped by signal %d after step %d; run again to go on", stop.signal, self.progress.step)
+            raise SystemExit(128 + stop.signal)
+
+    def _rows_of_step(self, step: int) -> list[tuple[Row, list[str]]]:
+        """The rows of a step and the choice orders that each is shown in, from the seed alone."""
+        epoch, at = divmod(step, self.steps_an_epoch)
+        if getattr(self, "_epoch", None) != epoch:
+            self._epoch, self._batches = epoch, list(self._epoch_batches(epoch))
+        return self._batches[at]
+
+    def _epoch_batches(self, epoch: int) -> Iterator[list[tuple[Row, list[str]]]]:
+        rng = random.Random(f"{self.config.seed}/{epoch}")
+        drawn = []
+        for row in rng.sample(self.rows, len(self.rows)):
+            row = augment_row(row, self.config.augment, self.config.seed, epoch)
+            fixed = self.config.choice_orders == 1 and not self.config.augment.shuffle_choices
+            drawn.append((row, [IDENTITY] if fixed else training_orders(self.config.choice_orders, rng)))
+        span = self.step_rows * BUCKET_STEPS
+        batches = []
+        for start in range(0, len(drawn), span):
+            near = sorted(drawn[start : start + span], key=lambda item: self._length(item[0]))
+            batches += [near[i : i + self.step_rows] for i in range(0, len(near), self.step_rows)]
+        rng.shuffle(batches)
+        return iter(batches)
+
+    def _length(self, row: Row) -> tuple[int, int]:
+        return row["width"] * row["height"], len(row["question"]) + sum(len(row[letter]) for letter in IDENTITY)
+
+    def step(self, drawn: list[tuple[Row, list[str]]]) -> None:
+        """One optimiser step over `drawn` (rows and their choice orders), cut into passes that fit the memory."""
+        while True:
+            try:
+                loss, right = self._accumulate(drawn)
+                break
+            except torch.OutOfMemoryError:
+                self._take_less_memory()
+        self.scaler.unscale_(self.optimizer)
+        torch.nn.utils.clip_grad_norm_(trainable(self.base), self.config.max_grad_norm)
+        scale = self.scaler.get_scale()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.watch.after_step(scale, [row["id"] for row, _ in drawn], self.progress.step)
+        self.schedule.step()
+        state = self.progress
+        if state.step % self.steps_an_epoch == 0:
+            state.loss_sum, state.right, state.answers = 0.0, 0, 0
+        count = sum(len(orders) for _, orders in drawn)
+        state.loss_sum, state.right, state.answers = state.loss_sum + loss, state.right + right, state.answers + count
+        state.step += 1
+
+    def _take_less_memory(self) -> None:
+        """Recompute what was kept, else halve the passes: the step's rows and its gradient stay the same."""
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.cuda.empty_cache()
+        if self.model.keep_less():
+            log.warning("out of memory: nothing is kept for the backward pass from now on; the steps are unchanged")
+            return
+        if self.progress.micro_rows == 1:
+            raise OutOfMemory(ONE_ROW_TOO_LARGE)
+        rows = self.progress.micro_rows = self.progress.micro_rows // 2
+        passes = math.ceil(self.step_rows / rows)
+        log.warning("out of memory: %d passes of %d rows a step from now on; the steps are unchanged", passes, rows)
+
+    def _accumulate(self, drawn: list[tuple[Row, list[str]]]) -> tuple[float, int]:
+        """Gradients of the mean loss over all rows and orders of a step; returns the summed loss and right answers."""
+        self.optimizer.zero_grad(set_to_none=True)
+        self.base.model.train()
+        count = sum(len(orders) for _, orders in drawn)
+        loss_sum, right = 0.0, 0
+        for start in range(0, len(drawn), self.progress.micro_rows):
+            part = drawn[start : start + self.progress.micro_rows]
+            target_BK = torch.tensor([[position_of(row["answer"], o) for o in orders] for row, orders in part])
+            target_BK = target_BK.to(self.base.device)
+            states_BKH = self.model.states([row for row, _ in part], [orders for _, orders in part])
+            loss, logits_BK4 = answer_loss(
+                self.config.objective,
+                states_BKH,
+                target_BK,
+                self.encoder.letter_ids,
+                self.letter_rows_4H,
+                self.head_VH,
+                self.config.label_smoothing,
+            )
+            self.scaler.scale(loss / count).backward()
+            ids, where = [row["id"] for row, _ in part], f"at step {self.progress.step} in {name_of(self.base.dtype)}"
+            require_finite(ids, states_BKH.detach(), logits_BK4.detach(), loss.detach(), where)
+            loss_sum += loss.item()
+            right += int((logits_BK4.argmax(-1) == target_BK).sum())
+        return loss_sum, right
+
+    @torch.no_grad()
+    def validation_accuracy(self, stop: StopRequest | None = None) -> float:
+        """Share of the validation rows that the choice scorer gets right in the identity order.
+
+        Raises NotFinite that names a row without finite logits, and SystemExit when `stop` asks for it.
+        """
+        self.base.model.eval()
+        right = 0
+        ordered = sorted(self.validation, key=self._length)
+        rows = VALIDATION_SHARE * self.progress.micro_rows
+        for start in range(0, len(ordered), rows):
+            right += self._right_answers(ordered[start : start + rows])
+            if stop:
+                self._leave_if_asked(stop)
+        return right / len(ordered)
+
+    def _right_answers(self, part: Sequence[Row]) -> int:
+        """How many of `part` are right, in halves if their pass does not fit into memory."""
+        try:
+            states_BKH = self.model.states(part, [[IDENTITY]] * len(part))
+        except torch.OutOfMemoryError:
+            if len(part) == 1:
+                raise OutOfMemory(ONE_ROW_TOO_LARGE) from None
+        else:
+            logits_BK4 = letter_logits(states_BKH, self.letter_rows_4H)
+            where = f"in the validation after step {self.progress.step}"
+            require_finite([row["id"] for row in part], states_BKH, logits_BK4, logits_BK4.sum(), where)
+            chosen = logits_BK4[:, 0].argmax(-1).tolist()
+            return sum(IDENTITY[i] == row["answer"] for i, row in zip(chosen, part, strict=True))
+        torch.cuda.empty_cache()
+        half = len(part) // 2
+        return self._right_answers(part[:half]) + self._right_answers(part[half:])
+
+    def _record(self) -> dict[str, float]:
+        """Where training stands; loss and accuracy are means over the epoch so far."""
+        state = self.progress
+        return {
+            "step": state.step,
+            "epoch": state.step / self.steps_an_epoch,
+            "loss": state.loss_sum / state.answers,
+            "accuracy": state.right / state.answers,
+            "learning_rate": self.schedule.get_last_lr()[0],
+        }
+
+    def _validate(self, bar: ProgressBar, stop: StopRequest) -> None:
+        state, record = self.progress, self._record()
+        if self.validation:
+            record["val_accuracy"] = accuracy = self.validation_accuracy(stop)
+            state.without_gain += 1
+            if accuracy > state.best_accuracy:
+                state.best_accuracy, state.without_gain = accuracy, 0
+                if self.config.keep == "best":
+                    state.best_weights = self._weights()
+        state.history.append(record)
+        log.info("  ".join(f"{name} {value:.4g}" for name, value in record.items()))
+        bar.log_state()
+        self.on_validation(record)
+
+    def _weights(self) -> dict[str, torch.Tensor]:
+        named = self.base.model.named_parameters()
+        return {name: weight.detach().cpu().clone() for name, weight in named if weight.requires_grad}
+
+    def _load_weights(self, weights: dict[str, torch.Tensor]) -> None:
+        with torch.no_grad():
+            for name, weight in self.base.model.named_parameters():
+                if weight.requires_grad:
+                    weight.copy_(weights[name])
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "progress": vars(self.progress),
+            "weights": self._weights(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+
+    def restore(self, work: Path, key: str) -> int:
+        """Go on from the last checkpoint under `work` that `key` made, if there is one; returns the steps done."""
+        state = load_checkpoint(work, key) if self.progress.step == 0 else None
+        if state is None:
+            return self.progress.step
+        self.progress = Progress(**state["progress"])
+        self._load_weights(state["weights"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.scaler.load_state_dict(state["scaler"])
+        log.info("going on from step %d of %d", self.progress.step, self.steps)
+        return self.progress.step
