@@ -20,7 +20,7 @@ TYPES = ("counting", "ocr", "color")
 
 
 def make_rows(folder, count, wrong_each=4, seed=0):
-    """Rows as evaluate_oof.read_rows makes them; every `wrong_each`-th is wrong, and two rows share a picture."""
+    """Rows as evaluate_oof.read_oof_rows makes them; every `wrong_each`-th is wrong, and two rows share a picture."""
     rng = np.random.default_rng(seed)
     rows = pd.DataFrame({"id": [f"train_{i:04d}" for i in range(count)]})
     rows["question"] = [f"그림 {i}에 적힌 글자는 무엇인가요?" for i in range(count)]

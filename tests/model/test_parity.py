@@ -19,7 +19,7 @@ from vqaflow.scoring.score_choices import score_choices
 class Setting:
     """An adapter's folder with its run.json, and what scoring would use."""
 
-    def __init__(self, world: scoring_world.World, folder: Path) -> None:
+    def __init__(self, world: scoring_world.ScoringWorld, folder: Path) -> None:
         arguments = world.arguments()
         self.folder = folder
         self.model, self.prompt = section(ModelConfig, arguments["model"]), section(PromptConfig, arguments["prompt"])
@@ -34,9 +34,9 @@ class Setting:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory) -> scoring_world.World:
+def world(tmp_path_factory) -> scoring_world.ScoringWorld:
     """A base and an adapter that was trained on it."""
-    return scoring_world.World(tmp_path_factory.mktemp("world"), count=2)
+    return scoring_world.ScoringWorld(tmp_path_factory.mktemp("world"), count=2)
 
 
 @pytest.fixture(scope="module")

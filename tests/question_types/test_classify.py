@@ -235,8 +235,8 @@ def test_made_up_questions_are_typed_as_the_documentation_says(name, least):
 
 def test_folds_keep_equal_wordings_together(monkeypatch):
     """A cross-validated figure would be flattered by questions that the training part holds word for word."""
-    labelled = labelled_questions.read_labelled(Path(__file__).with_name("questions_seen.csv"))
-    assert len(set(labelled.questions)) < len(labelled.questions), "none is asked twice"
+    once = labelled_questions.read_labelled(Path(__file__).with_name("questions_seen.csv"))
+    labelled = once.take([*range(500), *range(0, 500, 3)])  # a third of the questions is asked twice
     trained = []
     fit = question_model.fit
     monkeypatch.setattr(question_evaluation, "fit", lambda part: trained.append(part) or fit(part, flip_threshold=0.0))
@@ -273,9 +273,9 @@ def test_unknown_labels_are_named(tmp_path):
 
 def test_features_speak_of_classes_only(labelled_free_row=("이 가게의 이름은 무엇인가요?", ["가", "나", "다", "라"])):
     """Words as features would learn the few labelled questions by heart."""
-    from vqaflow.question_types.reading import read_rows
+    from vqaflow.question_types.reading import read_questions
 
-    (read,) = read_rows([row(*labelled_free_row)])
+    (read,) = read_questions([row(*labelled_free_row)])
     found = features(read)
     assert {"head=NAME", "of=BUSINESS", "word=WHAT", "role=PREDICATE"} <= found
     assert all(name.isascii() for name in found)

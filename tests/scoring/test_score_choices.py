@@ -33,12 +33,12 @@ from vqaflow.scoring.selection import margins_of
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory) -> scoring_world.World:
+def world(tmp_path_factory) -> scoring_world.ScoringWorld:
     """One base, adapter and table for the module; tests write their outputs elsewhere."""
-    return scoring_world.World(tmp_path_factory.mktemp("world"))
+    return scoring_world.ScoringWorld(tmp_path_factory.mktemp("world"))
 
 
-def scored(world: scoring_world.World, out: Path, **changes) -> pd.DataFrame:
+def scored(world: scoring_world.ScoringWorld, out: Path, **changes) -> pd.DataFrame:
     """The scores that the stage writes."""
     score_choices(**world.arguments(out=out / "scores.parquet", work=out / "work", **changes))
     return pd.read_parquet(out / "scores.parquet")

@@ -59,7 +59,7 @@ def make_table(folder: Path, count: int, **columns: Any) -> pd.DataFrame:
     return table.assign(**({"flip_unsafe": False, "usable": True} | columns))
 
 
-class World:
+class ScoringWorld:
     """Base, adapter, table and folds in a folder, and `score` to run the stage on them."""
 
     def __init__(self, folder: Path, count: int = 10) -> None:

@@ -71,7 +71,7 @@ def plan_of(printed: str) -> Plan:
     return Plan({rule: n for rule, n in jobs.items() if rule != "all"}, frozenset(direct - {"all"}))
 
 
-class World:
+class WorkflowWorld:
     """A copy of the workflow whose results are fabricated, and a process that answers for it.
 
     `options` are files of settings over config.yaml; a world that is not `finished` has no results.

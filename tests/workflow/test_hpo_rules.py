@@ -9,25 +9,25 @@ from pathlib import Path
 import pytest
 import yaml
 
-from workflow_world import World, finished_workflow, snakemake
+from workflow_world import WorkflowWorld, finished_workflow, snakemake
 
 SEARCH = {"run_trials", "search_hyperparameters"}
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkflowWorld]:
     """A finished workflow with the demo's search."""
-    world = World(tmp_path_factory.mktemp("search") / "workflow", "docs/examples/demo_search.yaml")
+    world = WorkflowWorld(tmp_path_factory.mktemp("search") / "workflow", "docs/examples/demo_search.yaml")
     yield world
     world.close()
 
 
-def test_a_finished_search_is_finished(world: World) -> None:
+def test_a_finished_search_is_finished(world: WorkflowWorld) -> None:
     """Else every call would search again."""
     assert world.plan().jobs == {}
 
 
-def test_disabled_it_is_no_part_of_the_workflow(world: World) -> None:
+def test_disabled_it_is_no_part_of_the_workflow(world: WorkflowWorld) -> None:
     """Whoever does not search has no job and no dependency of it, and trains by the configuration."""
     plan = world.plan({"hpo": {"enabled": False}}, "--forceall")
     assert not SEARCH & plan.rules
@@ -35,7 +35,7 @@ def test_disabled_it_is_no_part_of_the_workflow(world: World) -> None:
     assert world.plan({"hpo": {"enabled": False}}).direct == {"train_adapter"}
 
 
-def test_enabled_it_comes_between_folds_and_training(world: World) -> None:
+def test_enabled_it_comes_between_folds_and_training(world: WorkflowWorld) -> None:
     """The workers are jobs beside each other, and adapters wait for what they find."""
     assert world.plan(None, "--forceall").jobs["run_trials"] == 2
     followers = world.followers
@@ -52,7 +52,7 @@ def test_enabled_it_comes_between_folds_and_training(world: World) -> None:
         ({"workers": 1}, {"search_hyperparameters"}),
     ],
 )
-def test_a_changed_key_reruns_what_reads_it(world: World, change: dict, direct: set[str]) -> None:
+def test_a_changed_key_reruns_what_reads_it(world: WorkflowWorld, change: dict, direct: set[str]) -> None:
     """More trials or time are added by the workers; fewer workers make none run again."""
     plan = world.plan({"hpo": change})
     assert plan.direct == direct
@@ -60,12 +60,12 @@ def test_a_changed_key_reruns_what_reads_it(world: World, change: dict, direct: 
     assert plan.jobs.get("run_trials", 0) == (2 if "run_trials" in direct else 0)
 
 
-def test_one_more_worker_is_one_more_job(world: World) -> None:
+def test_one_more_worker_is_one_more_job(world: WorkflowWorld) -> None:
     """The other workers' trials stay."""
     assert world.plan({"hpo": {"workers": 3}}).jobs["run_trials"] == 1
 
 
-def test_a_rewritten_best_yaml_with_the_same_bytes_retrains_nothing(world: World) -> None:
+def test_a_rewritten_best_yaml_with_the_same_bytes_retrains_nothing(world: WorkflowWorld) -> None:
     """Its time alone says nothing."""
     best: Path = world.folder / "results" / "hpo" / "best.yaml"
     best.write_bytes(best.read_bytes())

@@ -20,7 +20,7 @@ import yaml
 from places import ROOT
 from vqaflow.config.check import leaves, load_schema
 from vqaflow.runtime.code_digest import code_digest
-from workflow_world import Plan, World, plan_of, snakemake
+from workflow_world import Plan, WorkflowWorld, plan_of, snakemake
 
 SCRIPTS = ROOT / "workflow_scripts"
 SCHEMA = load_schema(ROOT / "schemas" / "config.schema.yaml")
@@ -130,7 +130,7 @@ def imports_of(rule: str) -> frozenset[str]:
 IMPORTS = {rule: imports_of(rule) for rule in RULES}
 
 
-def expected(world: World, rules: frozenset[str]) -> tuple[frozenset[str], frozenset[str]]:
+def expected(world: WorkflowWorld, rules: frozenset[str]) -> tuple[frozenset[str], frozenset[str]]:
     """What must run when `rules` are stale: they and all that follows; and which of them lie behind no other one."""
     followers = world.followers
     rules &= followers.keys()
@@ -138,17 +138,17 @@ def expected(world: World, rules: frozenset[str]) -> tuple[frozenset[str], froze
     return rules.union(*(followers[rule] for rule in rules)), direct
 
 
-def make_world(folder: Path, settings: dict) -> World:
+def make_world(folder: Path, settings: dict) -> WorkflowWorld:
     """A world of its own with `settings` over config.yaml, and files that changes may name."""
     options = folder.with_suffix(".yaml")
     options.write_text(yaml.safe_dump(settings), encoding="utf-8")
-    world = World(folder, str(options))
+    world = WorkflowWorld(folder, str(options))
     (folder / "mine" / "table.csv").write_text("id\n")
     (folder / "mine" / "settings.yaml").write_text("{}\n")
     return world
 
 
-def edited_plans(world: World, modules: list[str]) -> dict[str, Plan]:
+def edited_plans(world: WorkflowWorld, modules: list[str]) -> dict[str, Plan]:
     """The plan after an edit of each of `modules`, one at a time."""
     plans = {}
     for name in modules:
@@ -161,7 +161,7 @@ def edited_plans(world: World, modules: list[str]) -> dict[str, Plan]:
 
 
 @pytest.fixture(scope="module")
-def worlds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, World]]:
+def worlds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, WorkflowWorld]]:
     """The workflow as it comes, and twice with a search."""
     folder = tmp_path_factory.mktemp("worlds")
     settings = {"plain": FEW_FOLDS, "search": SEARCH, "other": SEARCH}
@@ -173,7 +173,7 @@ def worlds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, World
 
 
 @pytest.fixture(scope="module")
-def plans(worlds: dict[str, World]) -> dict[str, Plan]:
+def plans(worlds: dict[str, WorkflowWorld]) -> dict[str, Plan]:
     """The plan after each change, by key or module, from all cores at once."""
     third = len(MODULES) // 3
 

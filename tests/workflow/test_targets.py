@@ -5,28 +5,28 @@ from collections.abc import Iterator
 
 import pytest
 
-from workflow_world import World, plan_of, snakemake
+from workflow_world import WorkflowWorld, plan_of, snakemake
 
 
-def make_world(factory: pytest.TempPathFactory, finished: bool) -> Iterator[World]:
-    world = World(factory.mktemp("targets") / "workflow", finished=finished)
+def make_world(factory: pytest.TempPathFactory, finished: bool) -> Iterator[WorkflowWorld]:
+    world = WorkflowWorld(factory.mktemp("targets") / "workflow", finished=finished)
     yield world
     world.close()
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkflowWorld]:
     """The workflow as it comes, with fabricated results."""
     yield from make_world(tmp_path_factory, True)
 
 
 @pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkflowWorld]:
     """The workflow before its first run."""
     yield from make_world(tmp_path_factory, False)
 
 
-def asked(world: World, *arguments: str) -> str:
+def asked(world: WorkflowWorld, *arguments: str) -> str:
     status, printed = world.ask(*arguments)
     assert status == 0, printed
     return printed

@@ -16,11 +16,11 @@ from vqaflow.demo.tiny_base.digits import Dice
 from vqaflow.demo.tiny_base.examples import Generator, Patches
 from vqaflow.demo.tiny_base.network import GRID, build_model, fast_tower, forward
 from vqaflow.demo.tiny_base.pictures import FACTS, SIDE, Painter
+from vqaflow.demo.tiny_base.pretrainer import Pretrainer, PretrainingSettings, new_processor
 from vqaflow.demo.tiny_base.pretraining import train
 from vqaflow.demo.tiny_base.prompts import prompt_styles
-from vqaflow.demo.tiny_base.trainer import Recipe, Trainer, new_processor
 from vqaflow.demo.tiny_base.words import LANGUAGES, UNGROUNDED, family, wordings
-from vqaflow.demo.tiny_base.world import KINDS, World
+from vqaflow.demo.tiny_base.world import KINDS, GeneratedWorld
 from vqaflow.model.encoding.orders import IDENTITY
 from vqaflow.model.encoding.prompts import PromptRenderer
 
@@ -28,7 +28,7 @@ CPU = torch.device("cpu")
 CONFIG = load_config(ROOT / "config.yaml")
 SETTINGS, PROMPT = section(ModelConfig, CONFIG["model"]), section(PromptConfig, CONFIG["prompt"])
 STYLES = prompt_styles(PROMPT)
-RECIPE = Recipe(
+RECIPE = PretrainingSettings(
     minutes=0, rows=48, batch=16, learning_rate=1e-3, warmup_steps=2, weight_decay=0.1, seed=0, validation_rows=32
 )
 
@@ -47,7 +47,7 @@ def model(processor):
 @pytest.fixture(scope="module")
 def asked():
     """300 pictures' facts and the questions about them."""
-    world = World(Dice(CPU, 5))
+    world = GeneratedWorld(Dice(CPU, 5))
     facts = Painter(CPU, 5).paint(300).facts
     return world, facts, world.ask(facts)
 
@@ -171,6 +171,6 @@ def test_training_writes_a_model_that_loads_as_the_published_ones(tmp_path):
 
 def test_training_lowers_the_loss():
     torch.set_num_threads(1)
-    trainer = Trainer(replace(RECIPE, rows=0, batch=8), SETTINGS, PROMPT, CPU)
+    trainer = Pretrainer(replace(RECIPE, rows=0, batch=8), SETTINGS, PROMPT, CPU)
     losses = [trainer.step(0.0, step)[0].item() for step in range(12)]
     assert sum(losses[-3:]) < 0.8 * sum(losses[:3])

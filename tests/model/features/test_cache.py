@@ -26,7 +26,7 @@ from vqaflow.runtime.versions import decisive_versions
 TWO_DAYS_AGO = time.time() - 2 * 24 * 3600
 
 
-class World:
+class FeatureWorld:
     """A base with its encoder, and rows with their encodings."""
 
     def __init__(self, folder: Path) -> None:
@@ -46,9 +46,9 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory) -> World:
+def world(tmp_path_factory) -> FeatureWorld:
     """One for the module."""
-    return World(tmp_path_factory.mktemp("world"))
+    return FeatureWorld(tmp_path_factory.mktemp("world"))
 
 
 def test_keeping_features_does_not_look_through_the_folder_each_time(world, tmp_path, monkeypatch) -> None:
@@ -113,40 +113,40 @@ def test_what_the_disk_has_no_room_for_is_computed_once(world, tmp_path, passes,
     assert sum(passes) == 5
 
 
-def other_code(world: World, monkeypatch) -> None:
+def other_code(world: FeatureWorld, monkeypatch) -> None:
     """The image pipeline as after an edit."""
     monkeypatch.setattr(feature_folder, "code_digest", lambda file: "edited" if file == row_encoder.__file__ else file)
 
 
-def other_tower_code(world: World, monkeypatch) -> None:
+def other_tower_code(world: FeatureWorld, monkeypatch) -> None:
     """The tower's forward as after an edit."""
     monkeypatch.setattr(
         feature_folder, "code_digest", lambda file: "edited" if file == finite_features.__file__ else file
     )
 
 
-def other_processor(world: World, monkeypatch) -> None:
+def other_processor(world: FeatureWorld, monkeypatch) -> None:
     """A base whose preprocessor_config.json normalises otherwise."""
     monkeypatch.setattr(world.encoder.image_processor, "image_mean", [0.5, 0.5, 0.5])
 
 
-def other_release(world: World, monkeypatch) -> None:
+def other_release(world: FeatureWorld, monkeypatch) -> None:
     """An update of a package that makes pixels."""
     versions = decisive_versions() | {"qwen-vl-utils": "0.0.99"}
     monkeypatch.setattr(feature_folder, "decisive_versions", lambda: versions)
 
 
-def other_limits(world: World, monkeypatch) -> None:
+def other_limits(world: FeatureWorld, monkeypatch) -> None:
     """A view, or a model's setting, with more pixels."""
     monkeypatch.setattr(world.encoder, "pixel_limits", lambda view: (784, 99 * 784))
 
 
-def other_precision(world: World, monkeypatch) -> None:
+def other_precision(world: FeatureWorld, monkeypatch) -> None:
     """The same base on a machine that computes in float16."""
     monkeypatch.setattr(world.base, "dtype", torch.float16)
 
 
-def other_tower(world: World, monkeypatch) -> None:
+def other_tower(world: FeatureWorld, monkeypatch) -> None:
     """Another base, whose tower has other weights."""
     norm = world.base.visual.blocks[0].norm1
     monkeypatch.setattr(norm, "weight", torch.nn.Parameter(norm.weight.detach() * 1.5))

@@ -107,7 +107,7 @@ def read_records(path: Path, encoding: str) -> Iterator[Record]:
                 yield line, cells
 
 
-def read_rows(path: Path) -> tuple[list[str], list[list[str]]]:
+def read_csv(path: Path) -> tuple[list[str], list[list[str]]]:
     """A CSV's header and its records, all strings, as `tables` reads them; empty lines are skipped."""
     try:
         rows = [cells for _, cells in read_records(path, detect_encoding(path))]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vqaflow.bench.tools import machine, table, write_results
-from vqaflow.bench.training_bench import COLUMNS, MEMORY_GOAL_GIB, TrainingBench
+from vqaflow.bench.training_bench import MEMORY_GOAL_GIB, SHOWN_COLUMNS, TrainingBench
 from vqaflow.model.base import best_device
 
 
@@ -31,7 +31,7 @@ def bench_train(shape: str, batch: int, only: Sequence[str], out: Path | None) -
         "checks": checks,
         "summary": summary(bench.results),
     }
-    print("\n" + table(bench.results, COLUMNS) + "\n")
+    print("\n" + table(bench.results, SHOWN_COLUMNS) + "\n")
     for name, value in (results["summary"] | checks).items():
         print(f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}")
     write_results(out, results)

@@ -21,7 +21,7 @@ from vqaflow.training.loop import Trainer
 from vqaflow.training.placement import make_deterministic, place
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-COLUMNS = [
+SHOWN_COLUMNS = [
     "recipe",
     "batch",
     "orders",
@@ -94,7 +94,7 @@ class TrainingBench:
             traceback.print_exc()
             row["error"] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         self.results.append(row)
-        print(table([row], COLUMNS).splitlines()[-1], row.get("error", ""), flush=True)
+        print(table([row], SHOWN_COLUMNS).splitlines()[-1], row.get("error", ""), flush=True)
         gc.collect()
         reset_peak(self.device)
 

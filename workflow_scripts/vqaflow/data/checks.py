@@ -15,13 +15,13 @@ from vqaflow.data.images.decoding import ImageFacts, ImageProblem, inspect_image
 from vqaflow.data.images.finding import find_image
 from vqaflow.data.normal_form import normalize
 from vqaflow.data.problems import ERROR, WARNING, Problems
-from vqaflow.data.table_layout import IMAGE_NAMES, Layout
+from vqaflow.data.table_layout import IMAGE_NAMES, TableLayout
 
 
 class Chunk:
     """Some records of one file as strings (`frame`), with the lines they start at, and which of them are `bad`."""
 
-    def __init__(self, file: Path, layout: Layout, records: Sequence[Record], problems: Problems) -> None:
+    def __init__(self, file: Path, layout: TableLayout, records: Sequence[Record], problems: Problems) -> None:
         self.file, self.layout, self.problems = file, layout, problems
         self.lines = [line for line, _ in records]
         self.ragged = {i: len(cells) for i, (_, cells) in enumerate(records) if len(cells) != layout.width}
@@ -70,7 +70,7 @@ def check_width(chunk: Chunk, severity: str) -> None:
         chunk.report(position, "", what, cure, "cells", severity)
 
 
-def judge_answer(value: str, layout: Layout) -> tuple[str, str, str]:
+def judge_answer(value: str, layout: TableLayout) -> tuple[str, str, str]:
     """What is wrong with an answer that is none of the letters: problem, cure, kind."""
     letter = normalize(value, "NFKC").lower()
     if letter in LETTERS:

@@ -46,7 +46,7 @@ class Problem:
         return f"{self.file}{line}{row_id}{column}: {self.problem}{value}. {self.cure}."
 
 
-COLUMNS = [field.name for field in fields(Problem)]
+PROBLEM_FIELDS = [field.name for field in fields(Problem)]
 
 
 class Problems:
@@ -79,8 +79,8 @@ class Problems:
         """Write the list as CSV (UTF-8), atomically; with no problem it has a header only."""
         with atomic_path(target) as partial, partial.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            writer.writerows(map(attrgetter(*COLUMNS), self.sorted()))
+            writer.writerow(PROBLEM_FIELDS)
+            writer.writerows(map(attrgetter(*PROBLEM_FIELDS), self.sorted()))
 
 
 def count_kinds(problems: Iterable[Problem]) -> str:

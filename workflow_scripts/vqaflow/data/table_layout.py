@@ -12,7 +12,7 @@ IMAGE_NAMES = ("path", "image")  # found without being named in data.columns
 
 
 @dataclass(frozen=True)
-class Layout:
+class TableLayout:
     """Where a table's columns are: `columns` maps the names that vqaflow uses to (the user's name, position).
 
     `extras` does the same for columns that vqaflow does not read.
@@ -37,14 +37,14 @@ def wanted_columns(names: ColumnsConfig, with_answer: bool) -> dict[str, tuple[s
 
 def lay_out(
     header: Sequence[str], wanted: Mapping[str, tuple[str, ...]], reserved: Sequence[str]
-) -> tuple[Layout, list[UnreadableTable]]:
+) -> tuple[TableLayout, list[UnreadableTable]]:
     """Find the `wanted` columns in a file's `header`, and what is wrong with it.
 
     An extra column whose name is among `reserved` (or empty) becomes ``csv_<name>`` (or ``csv_<position>``).
     """
     if one_cell(header):
         what = f"the columns' names came out as one cell, {header[0]!r}"
-        return Layout({}, {}, 1), [UnreadableTable("separator", 1, what, "Separate the cells by commas")]
+        return TableLayout({}, {}, 1), [UnreadableTable("separator", 1, what, "Separate the cells by commas")]
     problems = repeated_columns(header)
     columns = {}
     for name, choices in wanted.items():
@@ -61,17 +61,17 @@ def lay_out(
             while name in reserved or name in extras or (name in header and name != user_name):
                 name = f"csv_{name}"
             extras[name] = (user_name, position)
-    return Layout(columns, extras, len(header)), problems
+    return TableLayout(columns, extras, len(header)), problems
 
 
-def lay_out_sample(header: Sequence[str], id_name: str | None = None) -> tuple[Layout, list[UnreadableTable]]:
+def lay_out_sample(header: Sequence[str], id_name: str | None = None) -> tuple[TableLayout, list[UnreadableTable]]:
     """Find ids and answers in a sample submission's `header`, and what is wrong with it.
 
     The first of its two columns holds the ids, the second is for the answers, whatever they are called; a second column
     of the name `id_name` tells that they are in another order.
     """
     columns = zip(("id", "answer"), zip(header, range(2), strict=False), strict=False)
-    layout = Layout(dict(columns), {}, len(header))
+    layout = TableLayout(dict(columns), {}, len(header))
     ids_second = id_name is not None and header[1:2] == [id_name] and header[0] != id_name
     if len(header) == 2 and not ids_second:
         return layout, repeated_columns(header)

@@ -24,7 +24,7 @@ from vqaflow.config.sections import ColumnsConfig, section
 from vqaflow.data.checks import Chunk, ImageChecks, check_cells, check_choices, check_ids, check_images, check_width
 from vqaflow.data.images.decoding import ImageFacts
 from vqaflow.data.problems import ERROR, FATAL, Problems, user_error
-from vqaflow.data.table_layout import Layout, lay_out, lay_out_sample, wanted_columns
+from vqaflow.data.table_layout import TableLayout, lay_out, lay_out_sample, wanted_columns
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.files import atomic_path
 from vqaflow.runtime.progress import ProgressBar
@@ -87,8 +87,8 @@ def open_image_root(root: Path, max_pixels: int, problems: Problems) -> ImageChe
 
 
 def open_table(
-    path: Path, lay_out_header: Callable[[list[str]], tuple[Layout, list[UnreadableTable]]], problems: Problems
-) -> tuple[Layout, Iterator[Record], int] | None:
+    path: Path, lay_out_header: Callable[[list[str]], tuple[TableLayout, list[UnreadableTable]]], problems: Problems
+) -> tuple[TableLayout, Iterator[Record], int] | None:
     """The layout of a CSV file, its records and their number; None, with the problems noted, if it cannot be read."""
     try:
         if not path.is_file():

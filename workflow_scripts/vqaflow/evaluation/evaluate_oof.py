@@ -24,7 +24,7 @@ from vqaflow.runtime.messages import some
 from vqaflow.runtime.stage import log
 
 # Not the user's own columns: one called p_a or right would be mistaken for what is added here.
-COLUMNS = ["id", "image_file", "question", *LETTERS, "answer", "sha256", "qtype"]
+EVALUATED_COLUMNS = ["id", "image_file", "question", *LETTERS, "answer", "sha256", "qtype"]
 
 
 def evaluate_oof(
@@ -40,7 +40,7 @@ def evaluate_oof(
     out_dir: Path,
 ) -> None:
     """Write metrics.json, one PNG a figure and the pages of mistakes into `out_dir`, which is replaced as a whole."""
-    rows = read_rows(oof, train_table, folds)
+    rows = read_oof_rows(oof, train_table, folds)
     report = read_json(recipe, "ensemble_probabilities")
     files = score_files(scores)
     views = read_views(rows, [f for f in files if f.split == "oof"], report)
@@ -72,9 +72,9 @@ def evaluate_oof(
     log.info("%s", metrics["leaderboard"]["text"])
 
 
-def read_rows(oof: Path, train_table: Path, folds: Path) -> pd.DataFrame:
-    """The `COLUMNS` with p_a to p_d, fold, group, answer_index, predicted, right, confidence and margin."""
-    table = read_table(train_table, "validate_tables", COLUMNS)
+def read_oof_rows(oof: Path, train_table: Path, folds: Path) -> pd.DataFrame:
+    """The `EVALUATED_COLUMNS` with p_a to p_d, fold, group, answer_index, predicted, right, confidence and margin."""
+    table = read_table(train_table, "validate_tables", EVALUATED_COLUMNS)
     probabilities = read_table(oof, "ensemble_probabilities", ["id", *PROBABILITIES])
     assigned = read_table(folds, "make_folds", ["id", "fold", "group"])
     if alone := sorted(set(table["id"]) ^ set(probabilities["id"])):

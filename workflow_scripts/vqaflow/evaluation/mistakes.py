@@ -36,7 +36,7 @@ PICTURES_AT_ONCE = 64
 
 
 def write_mistakes(rows: pd.DataFrame, folder: Path) -> None:
-    """Write the page of `rows`, which evaluate_oof.read_rows made, and an excerpt of it for Snakemake's report.
+    """Write the page of `rows`, which evaluate_oof.read_oof_rows made, and an excerpt of it for Snakemake's report.
 
     Rows are listed up to the page's limit: the wrong ones, the most confident first, then the right ones, the least
     confident first. The page says how many are not listed.

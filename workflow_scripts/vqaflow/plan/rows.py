@@ -24,7 +24,7 @@ from vqaflow.runtime.errors import UserError
 TABLE = ResultsFolder(Path("results")).table("train")
 DEMO = ResultsFolder(Path("results")).demo  # what is configured to lie there, prepare_demo makes
 SAMPLED = 500  # images of a CSV file whose headers are read: a second or two
-COLUMNS = ["id", "image_file", "width", "height"]
+SIZE_COLUMNS = ["id", "image_file", "width", "height"]
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def named_table(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise UserError(f"--table: there is no file {path}. {cure}.")
     try:
-        table = read_table(path, "validate_tables", COLUMNS)
+        table = read_table(path, "validate_tables", SIZE_COLUMNS)
     except UserError:
         raise UserError(f"--table: {path} holds no image sizes. {cure}.") from None
     if table.empty or not all(map(is_integer_dtype, (table["width"], table["height"]))):
@@ -84,8 +84,8 @@ def of_table(table: pd.DataFrame, source: str) -> PlanRows:
 def of_csv(csv_file: Path, images: Sequence[tuple[str, str]], root: Path, quarantine: bool) -> PlanRows:
     """The rows of a CSV file, whose ids and `images` these are: by the checked table if that was made of it."""
     try:
-        table, reason = read_table(TABLE, "validate_tables", COLUMNS), f"{TABLE} holds other rows"
-        checked = set(table[COLUMNS[:2]].itertuples(index=False, name=None))
+        table, reason = read_table(TABLE, "validate_tables", SIZE_COLUMNS), f"{TABLE} holds other rows"
+        checked = set(table[SIZE_COLUMNS[:2]].itertuples(index=False, name=None))
         wanted = {(row_id, str(root / name)) for row_id, name in images}
         if checked and (checked == wanted or (quarantine and checked < wanted)):
             return of_table(table, f"{TABLE}, the checked rows of {csv_file}")

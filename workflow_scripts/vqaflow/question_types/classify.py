@@ -30,10 +30,10 @@ def classify_many(rows: Sequence[Mapping[str, str]]) -> list[QuestionType]:
 
 def classify(rows: Iterable[Mapping[str, str]]) -> Iterator[QuestionType]:
     """The same one by one, for tables that are read on the way."""
-    from vqaflow.question_types.reading import read_rows
+    from vqaflow.question_types.reading import read_questions
 
     weights = shipped_weights()
-    return (decide(row, weights) for row in read_rows(rows))
+    return (decide(row, weights) for row in read_questions(rows))
 
 
 def decide(row: Row, weights: Weights) -> QuestionType:

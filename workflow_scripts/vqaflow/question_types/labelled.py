@@ -34,10 +34,10 @@ class Labelled:
 
 def read_labelled(source: Path) -> Labelled:
     """Read a labelled CSV; raises UserError on missing columns and unknown labels."""
-    from vqaflow.artifacts.csv_files import read_rows
-    from vqaflow.question_types.reading import read_rows as read_questions
+    from vqaflow.artifacts.csv_files import read_csv
+    from vqaflow.question_types.reading import read_questions
 
-    header, records = read_rows(source)
+    header, records = read_csv(source)
     needed = (*NEEDED, "qtype", "flip_unsafe")
     if missing := [name for name in needed if name not in header]:
         raise UserError(f"{source}: no column {', '.join(missing)}. Give a CSV with {', '.join(needed)}.")

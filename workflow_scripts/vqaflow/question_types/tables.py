@@ -16,7 +16,7 @@ CHUNK = 1000
 
 def type_table(source: Path, out: Path) -> None:
     """Write `out` (id, qtype, flip_unsafe as 0 or 1) for the rows of the CSV `source`, in their order."""
-    rows = read_table(source)
+    rows = read_question_table(source)
     table = io.StringIO(newline="")
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(("id", "qtype", "flip_unsafe"))
@@ -31,11 +31,11 @@ def type_table(source: Path, out: Path) -> None:
     log.info("%s: types of %d questions", out, len(rows))
 
 
-def read_table(source: Path) -> list[dict[str, str]]:
+def read_question_table(source: Path) -> list[dict[str, str]]:
     """The needed columns of the CSV `source`, every cell as it stands; raises UserError if one is missing."""
-    from vqaflow.artifacts.csv_files import read_rows
+    from vqaflow.artifacts.csv_files import read_csv
 
-    header, records = read_rows(source)
+    header, records = read_csv(source)
     if missing := [name for name in NEEDED if name not in header]:
         needed = ", ".join(NEEDED)
         raise UserError(f"{source}: no column {', '.join(missing)}. Give a CSV with the columns {needed}.")

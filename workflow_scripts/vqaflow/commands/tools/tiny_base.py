@@ -25,9 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
     config = checked_config(*arguments.config)
-    from vqaflow.demo.tiny_base.pretraining import Recipe, train
+    from vqaflow.demo.tiny_base.pretraining import PretrainingSettings, train
     from vqaflow.model.base import best_device
 
     options = {key: value for key, value in vars(arguments).items() if key not in ("config", "out")}
     settings, prompt = section(ModelConfig, config["model"]), section(PromptConfig, config["prompt"])
-    train(Recipe(**options), settings, prompt, best_device(), arguments.out)
+    train(PretrainingSettings(**options), settings, prompt, best_device(), arguments.out)

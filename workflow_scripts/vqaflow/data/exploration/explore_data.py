@@ -21,7 +21,18 @@ from vqaflow.runtime.stage import log
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 SAMPLE = 3000  # images a table whose nearest training image is looked for
 FREQUENT = 20  # choice texts that are listed
-COLUMNS = ["id", "image_file", "question", *LETTERS, "sha256", "phash", "width", "height", "qtype", "flip_unsafe"]
+EXPLORED_COLUMNS = [
+    "id",
+    "image_file",
+    "question",
+    *LETTERS,
+    "sha256",
+    "phash",
+    "width",
+    "height",
+    "qtype",
+    "flip_unsafe",
+]
 Tables = Mapping[str, pd.DataFrame]
 
 
@@ -31,8 +42,8 @@ def explore_data(*, train: Path, test: Path, folds: Path, min_pixels: int, max_p
     `min_pixels` and `max_pixels` are the model's, which decide how many visual tokens an image costs.
     """
     tables = {
-        "train": read_table(train, "validate_tables", [*COLUMNS, "answer"]),
-        "test": read_table(test, "validate_tables", COLUMNS),
+        "train": read_table(train, "validate_tables", [*EXPLORED_COLUMNS, "answer"]),
+        "test": read_table(test, "validate_tables", EXPLORED_COLUMNS),
     }
     tables = {name: describe(table, min_pixels, max_pixels) for name, table in tables.items()}
     assigned = read_table(folds, "make_folds", ["id", "fold", "group"])

@@ -9,7 +9,7 @@ from vqaflow.config.sections import PromptConfig
 from vqaflow.demo.tiny_base.network import GRID, MERGE, PATCH, Example
 from vqaflow.demo.tiny_base.pictures import Painter
 from vqaflow.demo.tiny_base.prompts import PromptAssembler
-from vqaflow.demo.tiny_base.world import World
+from vqaflow.demo.tiny_base.world import GeneratedWorld
 
 CONFIGURED_STYLE_SHARE = 0.7  # of the prompts that are worded as config.yaml does
 
@@ -40,7 +40,7 @@ class Generator:
     ) -> None:
         self.painter = Painter(device, seed)
         self.dice = self.painter.dice
-        self.world = World(self.dice)
+        self.world = GeneratedWorld(self.dice)
         self.patches = Patches(processor.image_processor, device)
         self.prompts = PromptAssembler(processor, model, self.world, styles, GRID)
 

@@ -8,8 +8,8 @@ import torch
 
 from vqaflow.config.sections import ModelConfig, PromptConfig
 from vqaflow.demo.tiny_base.card import model_card
+from vqaflow.demo.tiny_base.pretrainer import Pretrainer, PretrainingSettings
 from vqaflow.demo.tiny_base.saving import evaluate, save
-from vqaflow.demo.tiny_base.trainer import Recipe, Trainer
 from vqaflow.runtime.stage import log
 
 SECONDS_BETWEEN_LINES, SECONDS_BETWEEN_SAVES = 10, 75
@@ -47,9 +47,11 @@ class Meter:
         self.told, self.told_steps = time.monotonic(), self.steps
 
 
-def train(recipe: Recipe, settings: ModelConfig, prompt: PromptConfig, device: torch.device, out: Path) -> None:
+def train(
+    recipe: PretrainingSettings, settings: ModelConfig, prompt: PromptConfig, device: torch.device, out: Path
+) -> None:
     """Train for the recipe's time, saving every minute or so, and write the model with its card to `out`."""
-    trainer = Trainer(recipe, settings, prompt, device)
+    trainer = Pretrainer(recipe, settings, prompt, device)
     weights = sum(p.numel() for p in trainer.model.parameters())
     tokens, length = len(trainer.processor.tokenizer), trainer.generator.prompts.length
     log.info("%s weights, %d tokens, prompts of at most %d tokens", f"{weights:,}", tokens, length)

@@ -13,7 +13,7 @@ import torch
 
 from vqaflow.artifacts.columns import LETTERS
 from vqaflow.config.sections import PromptConfig
-from vqaflow.demo.tiny_base.world import QTYPES, Questions, World
+from vqaflow.demo.tiny_base.world import QTYPES, GeneratedWorld, Questions
 from vqaflow.model.encoding.orders import IDENTITY
 from vqaflow.model.encoding.prompts import PromptRenderer, letter_token_ids
 
@@ -32,7 +32,9 @@ def prompt_styles(configured: PromptConfig) -> list[PromptConfig]:
     return styles
 
 
-def rendered_pieces(processor: Any, world: World, styles: Sequence[PromptConfig]) -> list[tuple[list, list, str]]:
+def rendered_pieces(
+    processor: Any, world: GeneratedWorld, styles: Sequence[PromptConfig]
+) -> list[tuple[list, list, str]]:
     """For each style the prefixes of all questions, the lines of all words at a, b, c and d, and the tail."""
     pieces = []
     for style in styles:
@@ -77,7 +79,12 @@ class PromptAssembler:
     """Puts the tokens of questions and choices together on the device."""
 
     def __init__(
-        self, processor: Any, model: Any, world: World, styles: Sequence[PromptConfig], grid: tuple[int, int, int]
+        self,
+        processor: Any,
+        model: Any,
+        world: GeneratedWorld,
+        styles: Sequence[PromptConfig],
+        grid: tuple[int, int, int],
     ) -> None:
         self.processor, self.device = processor, world.dice.device
         tokenizer = processor.tokenizer

@@ -7,8 +7,8 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 
 from vqaflow.demo.tiny_base.examples import Generator
 from vqaflow.demo.tiny_base.network import build_model, fast_tower, forward
+from vqaflow.demo.tiny_base.pretrainer import Pretrainer
 from vqaflow.demo.tiny_base.prompts import prompt_styles
-from vqaflow.demo.tiny_base.trainer import Trainer
 from vqaflow.demo.tiny_base.words import LANGUAGES
 from vqaflow.demo.tiny_base.world import KINDS
 from vqaflow.runtime.files import atomic_folder, current_umask
@@ -16,14 +16,14 @@ from vqaflow.runtime.files import atomic_folder, current_umask
 VALIDATION_SEED = 10**6
 
 
-def half_copy(trainer: Trainer) -> Qwen2_5_VLForConditionalGeneration:
+def half_copy(trainer: Pretrainer) -> Qwen2_5_VLForConditionalGeneration:
     """The model as it is published: in float16, ready for the library's loader."""
     copy = build_model(trainer.processor)
     copy.load_state_dict(trainer.model.state_dict())
     return copy.half().eval()
 
 
-def save(trainer: Trainer, out: Path, card: str) -> None:
+def save(trainer: Pretrainer, out: Path, card: str) -> None:
     """Write weights, configuration, processor and card to `out`, replacing what stood there as a whole."""
     with atomic_folder(out) as folder:
         half_copy(trainer).save_pretrained(folder)
@@ -34,7 +34,7 @@ def save(trainer: Trainer, out: Path, card: str) -> None:
 
 
 @torch.no_grad()
-def evaluate(trainer: Trainer) -> list[tuple[str, int, float]]:
+def evaluate(trainer: Pretrainer) -> list[tuple[str, int, float]]:
     """(kind and language, rows, accuracy over the four letters) of the float16 weights on fresh generated rows.
 
     A GPU computes them in float16, a CPU in float32.

@@ -40,7 +40,7 @@ class Ragged:
 
 @dataclass(frozen=True)
 class Questions:
-    """B questions: indices into World.questions and World.words, the right position, and what was asked."""
+    """B questions: indices into the world's questions and words, the right position, and what was asked."""
 
     question: torch.Tensor
     words_B4: torch.Tensor
@@ -50,7 +50,7 @@ class Questions:
     negated: torch.Tensor
 
 
-class World:
+class GeneratedWorld:
     """All questions and words as tables on the dice's device."""
 
     def __init__(self, dice: Dice) -> None:

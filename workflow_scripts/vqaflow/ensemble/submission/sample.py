@@ -5,7 +5,7 @@ from pathlib import Path
 
 import polars as pl
 
-from vqaflow.artifacts.csv_files import read_rows
+from vqaflow.artifacts.csv_files import read_csv
 from vqaflow.data.table_layout import lay_out_sample
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import some
@@ -21,7 +21,7 @@ class Sample:
 
 def read_sample(path: Path) -> Sample:
     """Read the sample submission; its first column holds the ids, its second is for the answers."""
-    header, rows = read_rows(path)
+    header, rows = read_csv(path)
     for fault in lay_out_sample(header)[1]:
         raise UserError(f"{path}: {fault}.")
     ids = [row[0] for row in rows]
@@ -34,7 +34,7 @@ def read_test_ids(path: Path) -> list[str]:
     """The ids of a test table: a parquet file's or a CSV's column `id` (a CSV's first one if none is called so)."""
     if path.suffix == ".parquet":
         return pl.read_parquet(path, columns=["id"])["id"].cast(pl.String).to_list()
-    header, rows = read_rows(path)
+    header, rows = read_csv(path)
     column = header.index("id") if "id" in header else 0
     return [row[column] for row in rows]
 

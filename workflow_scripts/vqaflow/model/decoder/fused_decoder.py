@@ -20,7 +20,7 @@ import torch
 from torch.nn.functional import linear
 
 from vqaflow.model.base import Base
-from vqaflow.model.decoder.layouts import Layout
+from vqaflow.model.decoder.layouts import TokenLayout
 from vqaflow.model.numerics.elementwise import Kernels, rms_norm
 
 Grads = list[torch.Tensor]
@@ -174,7 +174,7 @@ class AttentionFunction(torch.autograd.Function):
         ctx: Any,
         x: torch.Tensor,
         block: AttentionBlock,
-        layout: Layout,
+        layout: TokenLayout,
         angles: Angles,
         ends: torch.Tensor | None,
         *parameters: torch.Tensor,
@@ -277,7 +277,7 @@ class FusedDecoder:
         cos, sin = ((turn * self.attention_scaling).to(dtype) for turn in (turns.cos(), turns.sin()))
         return cos, sin, -sin
 
-    def embed(self, layout: Layout, features: Sequence[torch.Tensor]) -> torch.Tensor:
+    def embed(self, layout: TokenLayout, features: Sequence[torch.Tensor]) -> torch.Tensor:
         """Inputs (N, H): text from the embedding table, wherever it lies, and image features in their places.
 
         `features` are in the order of the rows, as the layouts' prefixes are.
@@ -287,7 +287,7 @@ class FusedDecoder:
         image = torch.cat(list(features)).to(device=device, dtype=dtype)
         return torch.cat([text, image]).index_select(0, layout.places_N)
 
-    def answer_states(self, layout: Layout, features: Sequence[torch.Tensor]) -> torch.Tensor:
+    def answer_states(self, layout: TokenLayout, features: Sequence[torch.Tensor]) -> torch.Tensor:
         """Hidden states (B, K, H) at the answer positions, after the final norm."""
         self.refresh_adapters()
         x = self.embed(layout, features)

@@ -189,9 +189,9 @@ def listed(values: torch.Tensor, listing: Listing | None) -> torch.Tensor:
     return values if listing is None else ListedTokens.apply(values, listing)
 
 
-Layout = PaddedLayout | FlatLayout
+TokenLayout = PaddedLayout | FlatLayout
 
 
-def make_layout(rows: Sequence[EncodedRow], image_token: int, device: torch.device, dtype: torch.dtype) -> Layout:
+def make_layout(rows: Sequence[EncodedRow], image_token: int, device: torch.device, dtype: torch.dtype) -> TokenLayout:
     """The better layout for `device`."""
     return (FlatLayout if has_flash_attention(device, dtype) else PaddedLayout)(rows, image_token, device, dtype)

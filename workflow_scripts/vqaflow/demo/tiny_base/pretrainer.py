@@ -16,14 +16,14 @@ from vqaflow.demo.tiny_base.pictures import FACT_SIZES, FACTS
 from vqaflow.demo.tiny_base.prompts import all_texts, prompt_styles, rendered_pieces
 from vqaflow.demo.tiny_base.tokenizer import TOKENIZER_SIZE, build_processor
 from vqaflow.demo.tiny_base.words import LANGUAGES, TOKENIZER_WORDS
-from vqaflow.demo.tiny_base.world import World
+from vqaflow.demo.tiny_base.world import GeneratedWorld
 
 SEEN_FACTS = ("color", "shape", "digit")  # what an auxiliary head reads off the mean image feature
 AUXILIARY_WEIGHT, END_WEIGHT = 0.3, 0.02
 
 
 @dataclass(frozen=True)
-class Recipe:
+class PretrainingSettings:
     """How the model is trained; `rows` overrides `minutes` where it is positive."""
 
     minutes: float
@@ -36,10 +36,12 @@ class Recipe:
     validation_rows: int
 
 
-class Trainer:
+class Pretrainer:
     """The model, its optimizer and its generator on one device."""
 
-    def __init__(self, recipe: Recipe, model_settings: ModelConfig, prompt: PromptConfig, device: torch.device) -> None:
+    def __init__(
+        self, recipe: PretrainingSettings, model_settings: ModelConfig, prompt: PromptConfig, device: torch.device
+    ) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.prompt, self.device = recipe, prompt, device
         styles = prompt_styles(prompt)
@@ -97,7 +99,7 @@ class Trainer:
 def new_processor(styles: Sequence[PromptConfig], settings: ModelConfig) -> Any:
     """The processor, its tokenizer learned from every text of the generated world and a list of everyday words."""
     spare = build_processor([], 0, settings.min_pixels, settings.max_pixels)  # bytes only: enough to render prompts
-    world = World(Dice(torch.device("cpu"), 0))
+    world = GeneratedWorld(Dice(torch.device("cpu"), 0))
     texts = all_texts(rendered_pieces(spare, world, styles))
     everyday = [form for language in LANGUAGES for w in TOKENIZER_WORDS[language].split() for form in (w, " " + w)]
     return build_processor([*texts, *everyday * 3], TOKENIZER_SIZE, settings.min_pixels, settings.max_pixels)
