@@ -2,9 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-# Jobs with the demo's model take 1.3 GB each: three run at a time (gpu=3), however many cores there are.
-# A killed run leaves Snakemake's locks behind. A mark among them, which goes with them when Snakemake ends or unlocks,
-# tells that they are the demo's; its own lock, which dies with its holder, tells that it was killed. Others' stay.
+# Jobs with the demo's model take 1.3 GB each, so three run at a time (gpu=3), however many cores there are.
+# A killed run leaves Snakemake's locks behind. The file `demo` among them, which is removed with them, shows that they
+# are the demo's; .venv/demo.lock, which its process holds, shows whether that run was killed. Other runs' locks stay.
 .PHONY: demo test lint lock clean
 
 demo: .venv/ready
@@ -23,7 +23,7 @@ lint: .venv/ready
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint
 
-# A half-made environment has no .venv/ready and is made anew.
+# An unfinished environment has no .venv/ready and is made again from scratch.
 .venv/ready: requirements.lock pyproject.toml
 	rm -rf .venv
 	$(PYTHON) -c 'import sys; sys.exit("vqaflow needs Python 3.11 or newer: make PYTHON=python3.12") if sys.version_info < (3, 11) else 0'
@@ -32,8 +32,9 @@ lint: .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch .venv/ready
 
-# Resolve requirements.in anew into pinned, hashed requirements without any index's address; envs/vqaflow.yaml follows by
-# hand (tests/test_environments.py names what differs). KEEP=1 takes what is new and leaves the other pins.
+# Resolve requirements.in again into pinned, hashed requirements without the address of any index. Then update
+# envs/vqaflow.yaml by hand (tests/workflow/test_environments.py reports differences). KEEP=1 adds new packages and keeps
+# the other pins.
 lock:
 	$(PYTHON) -m venv .lock-venv
 	.lock-venv/bin/python -m pip install --quiet uv

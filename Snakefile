@@ -1,4 +1,7 @@
-"""vqaflow: from a table of images, questions and four choices to a validated submission. `snakemake help` lists targets."""
+"""vqaflow: from a table of images, questions and four choices to a validated submission.
+
+`snakemake help` lists the targets.
+"""
 
 from pathlib import Path
 
@@ -10,14 +13,14 @@ min_version("9.27")
 if not Path("config.yaml").is_file():
     raise SystemExit(
         f"error: {Path.cwd()}: there is no config.yaml here. "
-        f"Run snakemake in the workflow's folder, {workflow.basedir}, without --directory."
+        f"Run snakemake in the folder of the workflow, {workflow.basedir}, without --directory."
     )
 
 
 configfile: "config.yaml"
 
 
-if (config.get("hardware") or {}).get("settings"):  # a profile's keys lie over config.yaml's and under --configfile's
+if (config.get("hardware") or {}).get("settings"):  # a profile's keys: over config.yaml, under --configfile
 
     configfile: config["hardware"]["settings"]
 

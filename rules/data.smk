@@ -11,7 +11,7 @@ rule validate_tables:
         test_csv=lookup(dpath="data/test_csv", within=config),
         sample_submission=lookup(dpath="data/sample_submission", within=config),
     output:
-        # Bad input is no reason to lose the good tables: what an update has begun is undone when it fails.
+        # Bad input must not destroy good tables: if an update fails, the previous files are restored.
         train=update("results/tables/train.parquet"),
         test=update("results/tables/test.parquet"),
         problems=update("results/tables/problems.csv"),
@@ -58,7 +58,7 @@ rule explore_data:
         test="results/tables/test.parquet",
         folds="results/folds.parquet",
     output:
-        # The folder, which is replaced as a whole, and in it the file that others depend on: only files have checksums.
+        # The folder is replaced as a whole. The file in it is what other rules depend on: only files have checksums.
         folder=report(
             directory("results/eda"),
             patterns=["{figure}.png"],

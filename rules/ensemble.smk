@@ -1,4 +1,4 @@
-"""From scores to probabilities, and how good they are.
+"""From scores to probabilities, and how good these are.
 
 In:  results/scores/, the tables, the folds
 Out: results/ensemble/{oof,test}.parquet, recipe.json; results/evaluation/: metrics.json, *.png, mistakes.html
@@ -44,7 +44,7 @@ rule evaluate_oof:
         folds="results/folds.parquet",
         histories=expand("results/adapters/fold{fold}/log.csv", fold=FOLDS),
     output:
-        # The folder, which is replaced as a whole, and in it the files that others depend on: only files have checksums.
+        # The folder is replaced as a whole. The files in it are what other rules depend on: only files have checksums.
         folder=report(
             directory("results/evaluation"),
             patterns=["{figure}.png"],

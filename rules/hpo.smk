@@ -1,10 +1,10 @@
-"""The search for better parameters of training, while hpo.enabled.
+"""The search for better training parameters, if hpo.enabled.
 
 In:  results/tables/train.parquet, results/folds.parquet, the base model
-Out: results/hpo/: best.yaml (which train_adapter then takes), study.db for optuna-dashboard, figures
+Out: results/hpo/: best.yaml (which train_adapter then uses), study.db for optuna-dashboard, figures
 
-The workers share a study in results/work/hpo, which Snakemake never deletes: a search goes on where it was stopped, and
-more trials or more time are added to those that there are.
+The workers share a study in results/work/hpo, which Snakemake never deletes: a search resumes where it was stopped, and
+more trials or more time are added to the existing ones.
 """
 
 
@@ -32,7 +32,7 @@ rule run_trials:
         hpo=entries(HpoConfig, config["hpo"]),
         code=code_of("run_trials"),
     message:
-        "Trying parameters of training, worker {wildcards.worker}"
+        "Trying training parameters, worker {wildcards.worker}"
     script:
         "../workflow_scripts/run_trials.py"
 
@@ -59,6 +59,6 @@ rule search_hyperparameters:
         trials=lookup(dpath="hpo/trials", within=config),
         code=code_of("search_hyperparameters"),
     message:
-        "Choosing the best parameters of training"
+        "Choosing the best training parameters"
     script:
         "../workflow_scripts/search_hyperparameters.py"

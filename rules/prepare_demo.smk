@@ -3,7 +3,7 @@
 In:  the packages easy-vqa and scikit-learn (handwritten digits)
 Out: results/demo/: train.csv, test.csv, sample_submission.csv, test_answers.csv and the images
 
-Only part of the DAG while config's data.*_csv name the demo's files.
+Part of the DAG only if data.*_csv in the configuration name the demo's files.
 """
 
 

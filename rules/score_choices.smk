@@ -1,9 +1,9 @@
-"""Logits of the four choices, a file a split, fold and view.
+"""Logits of the four choices, one file per split, fold and view.
 
 In:  an adapter, the table of the split (and the folds: OOF rows are scored by the adapter that has not seen them)
 Out: results/scores/{oof,test}/fold{fold}/{view}.parquet
 
-Finished shards wait in results/work/scores, which Snakemake never deletes: a killed job goes on after the last one.
+Finished shards are kept in results/work/scores, which Snakemake never deletes: a killed job resumes after the last one.
 """
 
 
@@ -24,7 +24,7 @@ rule score_choices:
         "results/benchmarks/score_choices/{split}.fold{fold}.{view}.tsv"
     conda:
         "../envs/vqaflow.yaml"
-    threads: 1  # sums depend on how many threads add: so results do not depend on --cores
+    threads: 1  # sums depend on the number of threads; with one, results do not depend on --cores
     resources:
         gpu=1,
         store=lookup(dpath="hardware/store", within=config),

@@ -3,10 +3,10 @@
 In:  the base model
 Out: a folder of quantised weights in results/base/, named by what they depend on, and results/base.json, which names it
 
-Part of the DAG unless model.quantization is none. The jobs that load a base wait for it here and look for its folder
-themselves: on a machine that quantises otherwise, or after results/base/ was deleted, the first of them makes it anew.
-So base.json stands beside that folder: were it lost with it, all jobs would run again. (Marked `ancient`, it would have
-Snakemake overlook all other reasons to rerun what comes after it.)
+Part of the DAG unless model.quantization is none. Jobs that load a base wait for this rule and then look for the folder
+themselves: on a machine that quantises in another way, or after results/base/ was deleted, the first of them makes it
+again. Therefore base.json is beside that folder and not in it: if it were deleted with the folder, all jobs would run
+again. (If it were marked `ancient`, Snakemake would ignore all other reasons to rerun what comes after it.)
 """
 
 

@@ -1,4 +1,4 @@
-"""The file to hand in, and the proof that it is whole.
+"""The file to hand in, and the proof that it is complete.
 
 In:  results/ensemble/test.parquet, data.sample_submission, results/tables/test.parquet
 Out: results/submission.csv, results/submission.validated.json

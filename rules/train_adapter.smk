@@ -1,10 +1,10 @@
-"""One LoRA adapter a fold.
+"""One LoRA adapter per fold.
 
-In:  results/tables/train.parquet, results/folds.parquet, the base model; results/hpo/best.yaml while hpo.enabled
+In:  results/tables/train.parquet, results/folds.parquet, the base model; results/hpo/best.yaml if hpo.enabled
 Out: results/adapters/fold{fold}/: PEFT adapter, run.json, log.csv, curve.png
 
-Plan and checkpoints wait in results/work/train/fold{fold}, which Snakemake never deletes: a killed job goes on from the
-last one. Trackers write to results/tracking/fold{fold}.
+Plan and checkpoints are kept in results/work/train/fold{fold}, which Snakemake never deletes: a killed job resumes from
+the last checkpoint. Trackers write to results/tracking/fold{fold}.
 """
 
 
@@ -15,7 +15,7 @@ rule train_adapter:
         best=best_of,
         stored_base=STORED_BASE,
     output:
-        # The folder by its name, and in it the files that others depend on: only files have checksums.
+        # The folder as a target, and the files in it that other rules depend on: only files have checksums.
         adapter=directory("results/adapters/fold{fold}"),
         weights="results/adapters/fold{fold}/adapter_model.safetensors",
         settings="results/adapters/fold{fold}/adapter_config.json",
@@ -33,7 +33,7 @@ rule train_adapter:
         "results/benchmarks/train_adapter/fold{fold}.tsv"
     conda:
         "../envs/vqaflow.yaml"
-    threads: 1  # sums depend on how many threads add: so results do not depend on --cores
+    threads: 1  # sums depend on the number of threads; with one, results do not depend on --cores
     resources:
         gpu=1,
         store=lookup(dpath="hardware/store", within=config),

@@ -9,9 +9,9 @@ def test_the_command_runs_on_a_cpu_and_compares_with_the_library(tmp_path, capsy
     """A table of times means nothing for a scorer that computes something else."""
     file = tmp_path / "score.json"
     main(["bench", "score", "--shape", "tiny", "--rows", "2", "--json", str(file)])
-    told = json.loads(file.read_text(encoding="utf-8"))
-    assert all(row["s/row"] > 0 for row in told["whole"] + told["parts"])
-    assert {"seed's predictor: generate", "ours, float32"} <= {row["what"] for row in told["whole"]}
-    errors = [value for name, value in told["checks"].items() if name.endswith("relative error")]
+    found = json.loads(file.read_text(encoding="utf-8"))
+    assert all(row["s/row"] > 0 for row in found["whole"] + found["parts"])
+    assert {"seed's predictor: generate", "ours, float32"} <= {row["what"] for row in found["whole"]}
+    errors = [value for name, value in found["checks"].items() if name.endswith("relative error")]
     assert errors and max(errors) < 1e-4
-    assert told["machine"]["date"] and "ours, float32" in capsys.readouterr().out
+    assert found["machine"]["date"] and "ours, float32" in capsys.readouterr().out

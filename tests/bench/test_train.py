@@ -21,11 +21,11 @@ def test_the_command_runs_on_a_cpu_and_writes_all_figures(tmp_path, monkeypatch)
     monkeypatch.setattr(training_bench, "REPEATS", {"cpu": 1})
     file = tmp_path / "train.json"
     main(["bench", "train", "--shape", "tiny", "--batch", "2", "--only", "seed", "ours", "--json", str(file)])
-    told = json.loads(file.read_text(encoding="utf-8"))
-    assert [row["recipe"].split(",")[0] for row in told["rows"]] == ["seed's recipe", "seed's recipe", "ours", "ours"]
-    assert all(row["s/row"] > 0 and "error" not in row for row in told["rows"])
-    assert torch.__version__.startswith(told["machine"]["torch"]) and told["machine"]["date"]
-    four = told["rows"][-1]
+    found = json.loads(file.read_text(encoding="utf-8"))
+    assert [row["recipe"].split(",")[0] for row in found["rows"]] == ["seed's recipe", "seed's recipe", "ours", "ours"]
+    assert all(row["s/row"] > 0 and "error" not in row for row in found["rows"])
+    assert torch.__version__.startswith(found["machine"]["torch"]) and found["machine"]["date"]
+    four = found["rows"][-1]
     assert four["row·orders/s"] == pytest.approx(4 * four["rows/s"])
 
 
@@ -58,7 +58,7 @@ def test_rows_have_the_stated_size() -> None:
     assert made.encoded(0, 4).tokens == 1124
 
 
-def test_an_unknown_benchmark_is_told_the_known_ones(capsys) -> None:
+def test_an_unknown_benchmark_names_the_known_ones(capsys) -> None:
     """A typo must not end in a traceback."""
     with pytest.raises(SystemExit) as ended:
         main(["bench", "trian"])

@@ -66,7 +66,7 @@ def test_the_shipped_configuration_has_no_mistake():
         ("views.fine.when", "margin > 0.3", ["views.fine.when", "margin < 0.3"]),
         ("views.fine.max_pixels", 10000, ["views.fine: min_pixels 50176 is above max_pixels 10000"]),
         ("model.min_pixels", 60000, ["model.min_pixels: 60000 is above"]),
-        ("data.columns.answer", "question", ["data.columns: 'question' stands for two things"]),
+        ("data.columns.answer", "question", ["data.columns: 'question' is given twice"]),
         ("prompt.templates.ocr", "{question} {choices}", ["prompt.templates.ocr", "at the start of a line"]),
         ("prompt.templates.ocr", "\n{choices}\n{question}", ["prompt.templates.ocr", "Swap them"]),
         ("prompt.choice_format", "{text}", ["prompt.choice_format"]),
@@ -86,10 +86,10 @@ def test_a_mistake_is_named_with_its_cure(key, value, words):
 @pytest.mark.parametrize("orders", ["identity", 1])
 @pytest.mark.parametrize("ensemble", [{"order_pooling": "prior"}, {"recipe": "prior+mean"}])
 def test_a_prior_of_one_order_is_refused_before_the_training(orders, ensemble):
-    """Else the run would end after its GPU hours, at the ensemble, which cannot tell it either."""
+    """Otherwise the run would end at the ensemble, after its GPU hours."""
     config = changed("orders", orders)
     config["ensemble"] |= ensemble
-    assert "ensemble: a position prior cannot be told from one choice order" in problems(config)
+    assert "ensemble: a position prior cannot be estimated from one choice order" in problems(config)
     check_config(config | {"orders": "cyclic"}, SCHEMA)
 
 
@@ -102,7 +102,7 @@ def test_every_recipe_may_be_named():
 
 @pytest.mark.parametrize("with_folder", [False, True])
 def test_a_tracker_that_is_not_installed_is_named_before_anything_runs(tmp_path, monkeypatch, with_folder):
-    """Trainings start only after tables and folds; the folder that wandb leaves behind is no package."""
+    """Trainings start only after tables and folds; the folder that wandb leaves behind is not a package."""
     real = config_check.find_spec
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     monkeypatch.setattr(config_check, "find_spec", lambda name: real("json" if name == "torch" else name))
@@ -112,7 +112,7 @@ def test_a_tracker_that_is_not_installed_is_named_before_anything_runs(tmp_path,
 
 
 def test_trackers_are_not_looked_for_where_no_job_runs(monkeypatch):
-    """Snakemake may stand alone, and make the environment that the jobs run in."""
+    """Snakemake may run in its own environment, and make the one that the jobs run in."""
     monkeypatch.setattr(config_check, "find_spec", lambda name: None)
     check_config(changed("train.trackers", ["tensorboard", "wandb"]), SCHEMA)
 
@@ -123,8 +123,8 @@ def test_a_missing_key_is_named():
     assert "train.lora.r: the key is missing" in problems(config)
 
 
-def test_all_mistakes_are_told_at_once():
-    """Not one a run, when each run is a wait in a queue."""
+def test_all_mistakes_are_reported_at_once():
+    """Not one per run, when each run waits in a queue."""
     config = changed("train.epochs", "many")
     config["model"]["max_pixels"] = 0
     config["foldes"] = {}
@@ -171,7 +171,7 @@ def test_a_hub_name_and_a_checkpoint_pass(tmp_path, monkeypatch, base):
 
 
 def test_what_the_workflow_makes_need_not_be_there(tmp_path, monkeypatch):
-    """The demo's tables come into being by the run itself."""
+    """The run itself makes the demo's tables."""
     monkeypatch.chdir(tmp_path)
     check_files(CONFIG, Path("results"))
 

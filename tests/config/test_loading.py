@@ -22,26 +22,26 @@ def mine(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
-        ("train: {epochs: 2", r"my\.yaml line \d: is no YAML \(.+\)\. "),
-        ("train:\n\tepochs: 2\n", r"my\.yaml line 2: is no YAML \(.+\)\. "),
-        ("epochs: \x07", r"my\.yaml: is no YAML in UTF-8 \(.+\)\. "),
-        ("since: 2024-13-41", r"my\.yaml: is no YAML in UTF-8 \(month must be in 1\.\.12.*\)\. "),
-        ("- train\n- 2\n", r"my\.yaml: holds no keys with values\. "),
+        ("train: {epochs: 2", r"my\.yaml line \d: is not YAML \(.+\)\. "),
+        ("train:\n\tepochs: 2\n", r"my\.yaml line 2: is not YAML \(.+\)\. "),
+        ("epochs: \x07", r"my\.yaml: is not YAML in UTF-8 \(.+\)\. "),
+        ("since: 2024-13-41", r"my\.yaml: is not YAML in UTF-8 \(month must be in 1\.\.12.*\)\. "),
+        ("- train\n- 2\n", r"my\.yaml: has no keys with values\. "),
     ],
 )
-def test_a_broken_file_is_named_with_the_line(mine, text, told):
+def test_a_broken_file_is_named_with_the_line(mine, text, message):
     """A traceback of the YAML package says neither which of several files it is nor what to do."""
-    with pytest.raises(UserError, match=told) as error:
+    with pytest.raises(UserError, match=message) as error:
         load_config(mine(text))
     assert "\n" not in str(error.value)
 
 
 def test_a_file_that_is_not_there_or_not_in_utf_8_is_named(tmp_path):
     (tmp_path / "korean.yaml").write_bytes("prompt: {system: 안녕}".encode("cp949"))
-    for name, told in (("no.yaml", "No such file"), (".", "Is a directory"), ("korean.yaml", "UTF-8")):
-        with pytest.raises(UserError, match=told) as error:
+    for name, message in (("no.yaml", "No such file"), (".", "Is a directory"), ("korean.yaml", "UTF-8")):
+        with pytest.raises(UserError, match=message) as error:
             load_config(tmp_path / name)
         assert str(error.value).startswith(f"{tmp_path / name}: ")
 
@@ -63,7 +63,7 @@ def test_the_file_of_hardware_settings_lies_below_the_users(mine):
 
 
 def test_a_mistake_stops_a_stage_that_is_run_by_hand(mine):
-    """A misspelt key would be ignored, and the run be another than the one asked for."""
+    """A misspelt key would be ignored, and another run would start than the one asked for."""
     with pytest.raises(UserError, match=r"train\.epoch: unknown key; did you mean 'epochs'\?"):
         checked_config(mine("train: {epoch: 9}"))
     with pytest.raises(UserError, match="hardware: null is not a section"):
@@ -89,11 +89,11 @@ BY_HAND = {
 
 @pytest.mark.parametrize("stage", BY_HAND)
 def test_every_stage_checks_the_configuration_before_it_begins(stage, mine, tmp_path, monkeypatch, capsys):
-    """One that does not takes a misspelt key for a default, or ends in a traceback in the middle."""
+    """Otherwise a misspelt key would count as a default, or the stage would end in a traceback."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as ended:
         main([stage, "--config", str(mine("folds: {n: 0}\nensembel: {}")), *BY_HAND[stage]])
-    told = capsys.readouterr().err
+    shown = capsys.readouterr().err
     assert ended.value.code == 1
-    assert "folds.n" in told and "ensembel: unknown key" in told and "Traceback" not in told
+    assert "folds.n" in shown and "ensembel: unknown key" in shown and "Traceback" not in shown
     assert [path.name for path in tmp_path.iterdir()] == ["my.yaml"], "nothing may have been made"

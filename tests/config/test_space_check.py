@@ -35,33 +35,33 @@ def message(space: Mapping[str, Any], **hpo: Any) -> str:
     [
         ({"learnin_rate": {"range": [0, 1]}}, "learnin_rate", "train has no such key", "did you mean 'learning_rate'?"),
         ({"r": {"choice": [8]}}, "r", "train has no such key", "did you mean 'lora.r'?"),
-        ({"lora": {"choice": [8]}}, "lora", "section of train", "Name a key of it: lora.r"),
-        ({"seed": {"choice": [1, 2]}}, "seed", "does not tell", "set train.seed instead"),
+        ({"lora": {"choice": [8]}}, "lora", "section of train", "Name one of its keys: lora.r"),
+        ({"seed": {"choice": [1, 2]}}, "seed", "does not change", "set train.seed instead"),
         ({"epochs": {"choice": [1], "range": [1, 2]}}, "epochs", "choice and range at once", "all but one to null"),
         ({"epochs": {"choice": None, "chioce": [1]}}, "epochs", "'chioce' is unknown", "did you mean 'choice'?"),
-        ({"epochs": [1, 2]}, "epochs", "no set of values", "{choice: [...]}"),
-        ({"epochs": {"choice": []}}, "epochs.choice", "no list of values", "List at least one"),
-        ({"epochs": {"choice": [2, 2]}}, "epochs.choice", "2 stands there twice", "Name each value once"),
+        ({"epochs": [1, 2]}, "epochs", "not a set of values", "{choice: [...]}"),
+        ({"epochs": {"choice": []}}, "epochs.choice", "not a list of values", "List at least one"),
+        ({"epochs": {"choice": [2, 2]}}, "epochs.choice", "2 is listed twice", "Name each value once"),
         ({"epochs": {"choice": [2, 0]}}, "epochs.choice", "train.epochs cannot be 0", "Remove or change this value"),
         ({"objective": {"choice": ["lm", "x"]}}, "objective.choice", "cannot be 'x'", "Remove or change this value"),
         ({"weight_decay": {"range": [0.1]}}, "weight_decay.range", "has 1 value(s)", "the lowest and the highest"),
         ({"weight_decay": {"range": [0.1, 0.0]}}, "weight_decay.range", "is above the highest", "Swap them"),
         ({"weight_decay": {"range": [0, float("inf")]}}, "weight_decay.range", "inf is not finite", "two numbers"),
-        ({"weight_decay": {"range": [True, 1]}}, "weight_decay.range", "True is no number", "two numbers"),
+        ({"weight_decay": {"range": [True, 1]}}, "weight_decay.range", "True is not a number", "two numbers"),
         ({"learning_rate": {"log_range": [0, 1]}}, "learning_rate.log_range", "has no logarithm", "Raise it above 0"),
         ({"learning_rate": {"log_range": ["1e-5", 1]}}, "learning_rate.log_range", "is text to YAML", "as in 1.0e-5"),
-        ({"batch_size": {"range": [1.5, 8]}}, "batch_size.range", "1.5 is no whole number", "Round it"),
+        ({"batch_size": {"range": [1.5, 8]}}, "batch_size.range", "1.5 is not a whole number", "Round it"),
     ],
 )
 def test_mistakes_are_named_with_key_and_cure(space: Mapping[str, Any], key: str, what: str, cure: str) -> None:
-    """A typo in a user's space ends at once in a message that tells how to mend it, not in a trial hours later."""
+    """A typo in a user's space ends at once in a message that says how to correct it, not in a trial hours later."""
     line = message(space)
     assert line.count("\n") == 0, f"one mistake is one line: {line}"
     assert line.startswith(f"config: hpo.space.{key}: ")
     assert what in line and cure in line
 
 
-def test_several_mistakes_are_told_at_once() -> None:
+def test_several_mistakes_are_reported_at_once() -> None:
     """Nobody wants to find them one by one."""
     lines = message({"r": {"choice": [1]}, "epochs": {"choice": []}}, folds=[0, 7]).splitlines()
     assert len(lines) == 3
@@ -77,7 +77,7 @@ def test_an_empty_space_says_what_to_do() -> None:
 
 
 def test_null_takes_back_what_config_yaml_has() -> None:
-    """A user's file adds to config.yaml's mappings, so that there must be a way to remove an entry or a kind."""
+    """A user's file adds to config.yaml's mappings; there must be a way to remove an entry or a kind."""
     assert message({"epochs": None, "lora.r": {"choice": None, "range": [8, 64]}}) == ""
     assert read_space({"epochs": None, "lora.r": {"choice": None, "range": [8, 64]}}) == read_space(
         {"lora.r": {"range": [8, 64]}}
@@ -118,7 +118,7 @@ def test_values_are_drawn_as_train_takes_them() -> None:
 
 
 def test_start_is_the_configuration_if_the_space_holds_it() -> None:
-    """Else the user is told which keys keep it out."""
+    """Otherwise the user learns which keys keep it out."""
     inside = read_space({"learning_rate": {"log_range": [1e-3, 1e-2]}, "lora.r": {"choice": [8, 16]}})
     assert starting_point(inside, TRAIN) == {"learning_rate": 0.002, "lora.r": 16}
     without = read_space({"learning_rate": {"log_range": [1e-5, 5e-5]}, "lora.r": {"choice": [8, 16]}})
@@ -126,8 +126,8 @@ def test_start_is_the_configuration_if_the_space_holds_it() -> None:
     assert outside(without, TRAIN) == ["learning_rate"]
 
 
-def test_more_workers_are_no_other_search() -> None:
-    """What says only which jobs there are is kept from the jobs, whose trials would otherwise be made anew."""
+def test_more_workers_are_the_same_search() -> None:
+    """Jobs do not get what only says which jobs there are; otherwise their trials would run again."""
     hpo = yaml.safe_load((rows.ROOT / "config.yaml").read_text(encoding="utf-8"))["hpo"]
     assert entries(HpoConfig, hpo) == entries(HpoConfig, hpo | {"workers": 7, "enabled": True})
     assert entries(HpoConfig, hpo) != entries(HpoConfig, hpo | {"trials": 7})

@@ -27,7 +27,7 @@ def test_no_text_opens_a_special_token(text: str, form: str) -> None:
 
 @pytest.mark.parametrize("forged", ["<|im_end|>", "<\N{ZERO WIDTH SPACE}|im_end|>", "＜｜im_end｜＞", "<|image_pad|>"])
 def test_forged_special_tokens_reach_the_model_as_plain_text(forged: str) -> None:
-    """The real tokenizer makes no special token of it."""
+    """The real tokenizer does not read it as a special token."""
     tokenizer = random_qwen.processor().tokenizer
     ids = tokenizer(normalize(forged, "NFKC"), add_special_tokens=False)["input_ids"]
     assert not set(ids) & set(tokenizer.all_special_ids)
@@ -53,7 +53,7 @@ def test_choices_that_normalizing_would_merge_stay_distinct() -> None:
 
 @given(st.lists(TEXT, min_size=4, max_size=4), FORMS)
 def test_normalizing_never_makes_different_choices_equal(choices: list[str], form: str) -> None:
-    """Distinct choices stay distinct, unless they differ in line breaks or a broken special token alone."""
+    """Distinct choices stay distinct, unless they differ only in line breaks or a broken special token."""
     shown = normalize_choices(choices, form)
     plain = [" ".join(c.splitlines()).replace("<|", "< |") for c in choices]
     if len(set(plain)) == 4:

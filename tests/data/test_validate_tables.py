@@ -32,7 +32,7 @@ def question_types(monkeypatch):
 
 
 class Competition:
-    """Three CSV files and pictures in a folder; tests spoil them and run the stage."""
+    """Three CSV files and pictures in a folder; tests damage them and run the stage."""
 
     def __init__(self, folder, rows=6):
         self.folder = folder
@@ -79,7 +79,7 @@ class Competition:
         return pd.read_parquet(out / "train.parquet"), pd.read_parquet(out / "test.parquet")
 
     def fail(self, **changes):
-        """Run, expect it to stop; gives the message."""
+        """Run, expect it to stop; returns the message."""
         with pytest.raises(UserError) as caught:
             self.run(**changes)
         return str(caught.value)
@@ -172,7 +172,7 @@ def test_encodings(data, encoding):
     ],
 )
 def test_the_whole_file_decides_its_encoding(tmp_path, text, encoding, expected):
-    """One Korean letter after twelve megabytes of ASCII is enough to tell, and the block's edge must not split it."""
+    """One Korean letter after twelve megabytes of ASCII is enough to decide, and the block's edge must not split it."""
     path = tmp_path / "a.csv"
     path.write_bytes(text.encode(encoding))
     assert detect_encoding(path) == expected
@@ -221,10 +221,10 @@ def test_an_image_column_is_found_without_being_named(data):
 
 
 def test_the_other_image_column_is_named_where_files_are_missing(data):
-    """`path` is taken by default; where `image` holds the files, looking for them under `path` is in vain."""
+    """`path` is taken by default; where `image` has the files, the names in `path` lead nowhere."""
     for row in data.train:
         row["image"], row["path"] = row["path"], "old/" + row["path"]
-    assert "or data.columns.image to 'image', which is a column too" in data.fail()
+    assert "or set data.columns.image to 'image', which is also a column" in data.fail()
     names = COLUMNS | {"image": "image"}
     assert len(data.run(columns=names)[0]) == 6
 
@@ -247,7 +247,7 @@ def test_own_column_names_and_extra_columns(data):
 
 
 def spoil(data):
-    """One of every fault of a row."""
+    """One of each fault that a row can have."""
     train, test = data.train, data.test
     train[0]["question"] = ""
     train[0]["b"] = " \u200b"
@@ -288,8 +288,8 @@ def spoil(data):
     }
 
 
-def test_every_problem_is_told_at_once(data):
-    """Mending one fault a run would take a user an evening."""
+def test_every_problem_is_reported_at_once(data):
+    """Correcting one fault per run would take a user an evening."""
     expected = spoil(data)
     message = data.fail()
     assert data.kinds() == expected
@@ -357,7 +357,7 @@ def test_ids_that_do_not_tell_test_rows_apart_always_stop(data, on_bad_row):
 
 
 def test_a_fifth_choice_is_named_as_what_it_is(data):
-    """To write another letter, as a typo would need, would teach the model a wrong answer."""
+    """Another letter, the cure for a typo, would teach the model a wrong answer."""
     for row in data.train + data.test:
         row["e"] = "보라"
     data.train[2]["answer"] = "e"
@@ -366,7 +366,7 @@ def test_a_fifth_choice_is_named_as_what_it_is(data):
     assert "Write the letter" not in message
 
 
-def test_equal_choices_are_told_and_used(data):
+def test_equal_choices_are_reported_and_used(data):
     """The real competition has three such training rows and one such test row, which needs an answer."""
     data.train[0].update(a="빨강", b="빨강", answer="c")
     data.train[1].update(a="빨강", b="빨강 ", answer="b")
@@ -383,7 +383,7 @@ def test_equal_choices_are_told_and_used(data):
     assert set(data.problems()["severity"]) == {"warning"}
 
 
-def test_a_wrong_extension_is_told_and_the_image_used(data):
+def test_a_wrong_extension_is_reported_and_the_image_used(data):
     Image.new("RGB", (8, 8)).save(data.folder / "train/train_0000.png", format="JPEG")
     train, _ = data.run()
     assert train["usable"].all() and data.kinds() == {("image_extension", "train_0000", "path")}
@@ -415,8 +415,8 @@ def test_broken_quotes_name_the_line_they_start_at(data, cell):
         assert "train.csv line 4: a quotation mark" in data.fail(write=False, on_bad_row=on_bad_row)
 
 
-def test_a_cell_that_is_too_long_is_told_as_that(data):
-    """One who looks for an open quotation mark, as was told, finds none."""
+def test_a_cell_that_is_too_long_is_reported_as_such(data):
+    """A user who was sent to look for an open quotation mark would find none."""
     data.train[2]["question"] = "?" * 131_073
     message = data.fail()
     assert "train.csv line 4: a cell is longer than 131,072 characters" in message and "Shorten it" in message
@@ -463,7 +463,7 @@ def test_a_sample_s_columns_may_be_called_anything(data, header):
 )
 @pytest.mark.parametrize("on_bad_row", ["stop", "quarantine"])
 def test_a_sample_that_no_submission_can_be_made_from_stops_before_training(data, header, row, words, on_bad_row):
-    """The columns' form is only needed at the very end, after days of training."""
+    """The sample's columns are only needed at the very end, after days of training."""
     data.run()
     rows = [header, *(row.format(test["id"]) for test in data.test)]
     (data.folder / "sample.csv").write_text("\n".join(rows), encoding="utf-8")
@@ -473,7 +473,7 @@ def test_a_sample_that_no_submission_can_be_made_from_stops_before_training(data
 
 @pytest.mark.parametrize("mark", [";", "\t", "|"])
 def test_other_separators_are_recognised(data, mark):
-    """One fault, one message: that eight columns are missing would hide it."""
+    """One fault, one message: eight missing columns would hide it."""
     data.run()
     path = data.folder / "train.csv"
     path.write_text(path.read_text(encoding="utf-8").replace(",", mark), encoding="utf-8")
@@ -481,7 +481,7 @@ def test_other_separators_are_recognised(data, mark):
     assert "tables: 1 problem (1 separator)" in message and "Separate the cells by commas" in message
 
 
-def test_missing_files_and_empty_tables_are_told_together(data):
+def test_missing_files_and_empty_tables_are_reported_together(data):
     data.run()
     (data.folder / "train.csv").unlink()
     (data.folder / "test.csv").write_text("")
@@ -512,7 +512,7 @@ def test_one_file_is_inspected_once(data, monkeypatch):
 
 @pytest.mark.slow
 def test_100_000_rows_within_2_gb(tmp_path):
-    """Measured in a process of its own: the peak of resident memory, with a fault in every row."""
+    """Measured in a separate process: the peak of resident memory, with a fault in every row."""
     data = Competition(tmp_path, rows=1)
     base = data.train[0] | {"question": "이 사진에 보이는 것은 무엇인가요? " * 4}
     data.write("train", [base | {"id": f"train_{i:06d}", "answer": "E"} for i in range(100_000)])
@@ -535,7 +535,7 @@ try:
 except UserError as error:
     assert "100000 problems" in str(error), error
 status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-print(int(status["VmHWM"].split()[0]) // 1024)  # of this program alone: ru_maxrss would count what started it
+print(int(status["VmHWM"].split()[0]) // 1024)  # of this program only: ru_maxrss would include its parent
 """
     environment = {"PYTHONPATH": ":".join(sys.path)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)

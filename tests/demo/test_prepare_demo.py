@@ -70,7 +70,7 @@ def test_choices_speak_the_question_s_language(demo):
 
 
 def test_answers_are_the_published_ones(demo):
-    """The right letter leads to easy-VQA's own answer of a question it asks about that image (either language)."""
+    """The right letter is easy-VQA's own answer to a question about that image (either language)."""
     published = set()
     for question, answer, image in zip(*easy_vqa.get_train_questions(), strict=True):
         name = f"train/shape_{image:04d}.png"
@@ -114,7 +114,7 @@ def test_equal_seeds_give_equal_bytes(demo, tmp_path):
 
 
 def test_shuffled_answers_change_nothing_else(demo, tmp_path):
-    """The control must differ from the demo by the order of its training answers alone."""
+    """The control must differ from the demo only by the order of its training answers."""
     prepare_demo(demo=SIZE | {"shuffle_answers": True}, out=tmp_path / "control")
     real, control = read(demo, "train"), read(tmp_path / "control", "train")
     assert real.drop(columns="answer").equals(control.drop(columns="answer"))

@@ -167,14 +167,14 @@ def test_the_sequence_of_rows_in_a_file_does_not_matter(results):
 @pytest.mark.parametrize(
     ("place", "change", "message"),
     [
-        ("test/fold1/original", lambda f: f[f["id"] != "test_0003"], "no scores of rows 'test_0003'"),
+        ("test/fold1/original", lambda f: f[f["id"] != "test_0003"], "no scores for rows 'test_0003'"),
         ("test/fold1/original", lambda f: f.iloc[1:], "'test_0000' do not have each of the 4 orders once"),
         ("test/fold1/hflip", lambda f: pd.concat([f, f.iloc[[3]]]), "do not have each of the 4 orders once"),
-        ("oof/fold0/original", lambda f: f.iloc[8:], "no scores of rows"),
-        ("oof/fold0/original", lambda f: f.assign(id=f["id"].replace("train_0000", "train_0004")), "of another fold"),
+        ("oof/fold0/original", lambda f: f.iloc[8:], "no scores for rows"),
+        ("oof/fold0/original", lambda f: f.assign(id=f["id"].replace("train_0000", "train_0004")), "in another fold"),
         ("oof/fold0/original", lambda f: f.assign(id=f["id"].replace("train_0000", "x")), "'x'"),
         ("oof/fold2/hflip", lambda f: f.assign(logit_a=np.nan), "not a finite number"),
-        ("oof/fold2/hflip", lambda f: f.assign(order="abca"), "'abca' is no order"),
+        ("oof/fold2/hflip", lambda f: f.assign(order="abca"), "'abca' is not an order"),
     ],
 )
 def test_damaged_scores_are_named(results, place, change, message):
@@ -195,19 +195,19 @@ def test_a_cut_off_file_is_named(results):
 
 def test_a_missing_file_is_named(results):
     (results / "scores/test/fold1/hflip.parquet").unlink()
-    with pytest.raises(UserError, match=r"scores/test/fold1/hflip\.parquet: missing"):
+    with pytest.raises(UserError, match=r"scores/test/fold1/hflip\.parquet: is missing"):
         ensemble(results)
     (results / "scores/oof/fold1/hflip.parquet").unlink()
     assert ensemble(results)["folds"] == [0, 1, 2]  # a fold may lack a view
     shutil.rmtree(results / "scores/test/fold1")
     shutil.rmtree(results / "scores/oof/fold1")
-    with pytest.raises(UserError, match="fold1: no scores of this fold"):
+    with pytest.raises(UserError, match="fold1: it has no scores"):
         ensemble(results)
 
 
 def test_folds_of_another_table_are_refused(results):
     edit(results / "folds.parquet", lambda frame: frame.iloc[1:])
-    with pytest.raises(UserError, match="'train_0000' are only in one.*make_folds"):
+    with pytest.raises(UserError, match="'train_0000' are only in .*make_folds"):
         ensemble(results)
 
 

@@ -153,7 +153,7 @@ def test_stacking_is_no_worse_than_its_starting_point():
 
 
 def test_a_vote_counts_hard_votes():
-    """One sure view loses against two unsure ones: that is why it is no probability average."""
+    """One sure view loses against two unsure ones: that is why it is not an average of probabilities."""
     sure, unsure = [0.97, 0.01, 0.01, 0.01], [0.2, 0.4, 0.2, 0.2]
     logp_NVC = np.log(np.array([[sure, unsure, unsure]]))
     assert POOLS["vote"].apply(logp_NVC, np.ones(3)).argmax() == 1

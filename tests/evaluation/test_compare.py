@@ -14,7 +14,7 @@ from scipy.stats import binomtest
 
 from results_world import ensemble, evaluate, make_results
 from vqaflow.evaluation.compare import compare
-from vqaflow.evaluation.comparison_text import columns, cut, describe, width
+from vqaflow.evaluation.comparison_text import describe
 from vqaflow.runtime.errors import UserError
 
 
@@ -34,7 +34,7 @@ def answers(run):
     return chosen, truth
 
 
-def test_a_real_gain_is_told_with_its_tests(runs):
+def test_a_real_gain_is_reported_with_its_tests(runs):
     found = compare(runs / "weak", runs / "strong")
     (a, truth), (b, _) = answers(runs / "weak"), answers(runs / "strong")
     only_a, only_b = int(((a == truth) & (b != truth)).sum()), int(((a != truth) & (b == truth)).sum())
@@ -50,14 +50,14 @@ def test_a_real_gain_is_told_with_its_tests(runs):
 def test_p_values_by_type_are_corrected_for_their_number(runs):
     """One type in twenty would look better by chance alone."""
     found = compare(runs / "weak", runs / "strong")
-    told = {line.split()[0]: line.split()[-1] for line in describe(found) if "]  " in line}
-    assert told["all"] == f"{found.overall['mcnemar_p']:.3g}"
+    shown = {line.split()[0]: line.split()[-1] for line in describe(found) if "]  " in line}
+    assert shown["all"] == f"{found.overall['mcnemar_p']:.3g}"
     for qtype, summary in found.by_type.items():
-        assert told[qtype] == f"{min(1.0, 4 * summary['mcnemar_p']):.3g}"
+        assert shown[qtype] == f"{min(1.0, 4 * summary['mcnemar_p']):.3g}"
 
 
 def test_runs_of_a_single_group_are_compared_without_an_interval(runs, tmp_path):
-    """All questions about one picture: nothing tells how another picture would fare, so no run is called better."""
+    """All questions about one picture: another picture may differ, and no run is called better."""
     for name in ("weak", "strong"):
         shutil.copytree(runs / name, tmp_path / name)
         change(tmp_path / name, "folds.parquet", lambda frame: frame.assign(group=0))
@@ -105,7 +105,7 @@ def other(runs, tmp_path):
     return shutil.copytree(runs / "strong", tmp_path / "other")
 
 
-def test_rows_of_one_run_alone_are_left_out_and_told(runs, other):
+def test_rows_of_only_one_run_are_left_out_and_noted(runs, other):
     for name in ("tables/train.parquet", "folds.parquet", "ensemble/oof.parquet"):
         change(other, name, lambda frame: frame.iloc[7:])
     found = compare(runs / "weak", other)
@@ -113,13 +113,13 @@ def test_rows_of_one_run_alone_are_left_out_and_told(runs, other):
     assert found.notes[0].startswith("7 rows of A are not in B and are left out: 'train_0000', 'train_0001'")
 
 
-def test_other_folds_and_settings_are_told(runs, other):
+def test_other_folds_and_settings_are_noted(runs, other):
     change(other, "folds.parquet", lambda frame: frame.assign(fold=(frame["fold"] + 1) % 3))
     run = json.loads((other / "adapters/fold0/run.json").read_text())
     run["train"]["learning_rate"] = 0.5
     (other / "adapters/fold0/run.json").write_text(json.dumps(run))
     notes = compare(runs / "weak", other).notes
-    assert notes[0].startswith("240 shared rows are in another fold")
+    assert notes[0].startswith("240 shared rows are in different folds")
     assert notes[1] == "train.learning_rate: 0.002 in A, 0.5 in B."
 
 
@@ -168,9 +168,3 @@ def test_command_fails_in_one_line(runs, tmp_path):
     done = run_command(runs / "weak", tmp_path)
     assert done.returncode == 1 and done.stdout == ""
     assert "train.parquet: is missing. Run the rule validate_tables." in done.stderr and "Traceback" not in done.stderr
-
-
-def test_columns_align_korean_text():
-    first, second = columns([["가나", "x"], ["abc", "y"]])
-    assert width(first) == width(second) and first.endswith("x") and second.index("y") == 6
-    assert width(cut("질문" * 50)) <= 48 and cut("a\x1b[31mb\n") == "a [31mb "

@@ -176,11 +176,11 @@ def write_test_answers(folder):
     pd.DataFrame({"id": ids, "answer": "a"}).to_csv(folder / "demo" / "test_answers.csv", index=False)
 
 
-def test_what_choosing_the_epoch_by_oof_rows_may_add_is_told():
+def test_what_choosing_the_epoch_by_oof_rows_may_add_is_reported():
     """OOF accuracy is the number that train.keep: best optimised, and a reader must know by how much at most."""
     curves = {"fold0": [0.5, 0.9, 0.8], "fold1": [0.6, 0.7, 0.7], "fold2": [np.nan, 0.5, np.nan]}
-    told = checkpoint_choice({fold: pd.DataFrame({"val_accuracy": curve}) for fold, curve in curves.items()})
-    assert told["best_minus_last"] == pytest.approx(0.1 / 3) and "3.33 points" in told["text"]
+    report = checkpoint_choice({fold: pd.DataFrame({"val_accuracy": curve}) for fold, curve in curves.items()})
+    assert report["best_minus_last"] == pytest.approx(0.1 / 3) and "3.33 points" in report["text"]
     assert checkpoint_choice({})["best_minus_last"] == 0
 
 
@@ -235,7 +235,7 @@ def test_rows_of_another_run_are_refused_and_the_old_evaluation_stays(tmp_path):
     before = folder_digest(folder / "evaluation")
     path = folder / "tables" / "train.parquet"
     pd.read_parquet(path)[1:].to_parquet(path, index=False)
-    with pytest.raises(UserError, match=r"oof\.parquet: rows 'train_0000' are only in one"):
+    with pytest.raises(UserError, match=r"oof\.parquet: rows 'train_0000' are only in this file or only in"):
         evaluate(folder)
     assert folder_digest(folder / "evaluation") == before
     assert [p.name for p in folder.iterdir() if p.name.startswith(".")] == []

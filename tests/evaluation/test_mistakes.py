@@ -62,7 +62,7 @@ def gallery(tmp_path_factory):
 
 
 def test_page_shows_the_wrong_rows_and_asks_nobody_for_anything(page, gallery):
-    """A page that loads a font or script from elsewhere would tell others what someone is looking at."""
+    """A page that loads a font or script from elsewhere would show others what someone is looking at."""
     folder, rows = gallery
     page.open(folder / PAGE)
     assert page.run("element('status').textContent") == "30 of 120 rows (30 wrong), page 1 of 2"
@@ -74,7 +74,7 @@ def test_page_shows_the_wrong_rows_and_asks_nobody_for_anything(page, gallery):
 
 
 def test_no_text_of_a_table_becomes_markup(page, gallery):
-    """A question is what strangers wrote."""
+    """Questions are written by strangers."""
     folder, _ = gallery
     page.open(folder / PAGE, "#q=onerror")
     assert page.run("document.title") == "OOF answers, wrong ones first"
@@ -217,7 +217,7 @@ def test_pictures_of_one_file_are_in_the_page_once(tmp_path):
 
 
 def test_a_lost_picture_leaves_its_row(tmp_path, caplog, monkeypatch):
-    """Evaluation may run where the images are not; what is missing is told."""
+    """Evaluation may run where the images are not; what is missing is reported."""
     rows = make_rows(tmp_path / "images", 8)
     (tmp_path / "images" / "0.png").unlink()
     monkeypatch.setattr("vqaflow.runtime.stage.log.propagate", True)

@@ -108,7 +108,7 @@ def test_another_precision_is_only_told(setting, warnings) -> None:
     assert len(warnings.messages) == 2 and "quantization nf4, scored with none" in warnings.text
 
 
-@pytest.mark.parametrize(("content", "said"), [(None, "missing"), ("{", "damaged"), ("{}", "lacks"), ("[]", "lacks")])
+@pytest.mark.parametrize(("content", "said"), [(None, "missing"), ("{", "damaged"), ("{}", "has no"), ("[]", "has no")])
 def test_without_a_run_json_nothing_is_scored(setting, content, said) -> None:
     """Nobody could tell what such an adapter was trained on."""
     file = setting.folder / "run.json"

@@ -13,7 +13,8 @@ import rows
 import scoring_world
 from vqaflow.config.sections import BaseConfig, ModelConfig, entries
 from vqaflow.model import base_digest as base_files
-from vqaflow.model import stored_base as store_base
+from vqaflow.model import store_base as stage_module
+from vqaflow.model import stored_base
 from vqaflow.model.base import Base
 from vqaflow.model.decoder.fused_decoder import FusedDecoder
 from vqaflow.runtime.errors import UserError
@@ -34,20 +35,21 @@ def model(tmp_path_factory) -> ModelConfig:
 def loads(monkeypatch) -> list[Path | None]:
     """Where each load took its weights from: a folder of the store, or None for the checkpoint itself."""
     seen: list[Path | None] = []
-    real = store_base.load_base
+    real = stored_base.load_base
 
     def noted(model: ModelConfig, device: torch.device, stored: Path | None = None) -> Base:
         seen.append(stored)
         return real(model, device, stored)
 
-    monkeypatch.setattr(store_base, "load_base", noted)
+    monkeypatch.setattr(stored_base, "load_base", noted)
     return seen
 
 
 @pytest.fixture
 def no_gpu(monkeypatch) -> None:
     """Wherever the tests run."""
-    monkeypatch.setattr(store_base, "best_device", lambda: CPU)
+    for module in (stage_module, stored_base):
+        monkeypatch.setattr(module, "best_device", lambda: CPU)
 
 
 def weights(base: Base) -> list[torch.Tensor]:
@@ -60,8 +62,8 @@ def weights(base: Base) -> list[torch.Tensor]:
 
 def test_a_stored_base_has_the_numbers_of_a_quantised_one(model, loads, tmp_path) -> None:
     """Every later job computes with the same weights as the first."""
-    first = store_base.open_base(model, tmp_path, CPU)
-    again = store_base.open_base(model, tmp_path, CPU)
+    first = stored_base.open_base(model, tmp_path, CPU)
+    again = stored_base.open_base(model, tmp_path, CPU)
     assert loads[0] is None and loads[1].parent == tmp_path
     for ours, theirs in zip(weights(again), weights(first), strict=True):
         assert torch.equal(ours, theirs)
@@ -72,20 +74,20 @@ def test_the_rule_spares_every_job_the_quantising(model, loads, no_gpu, tmp_path
     """Else each fold, view and trial would read the whole checkpoint; told is the folder that they take it from."""
     bases, told = tmp_path / "base", tmp_path / "base.json"
     settings = entries(BaseConfig, asdict(model))
-    store_base.store_base(settings, bases, told)
+    stage_module.store_base(settings, bases, told)
     written = told.read_bytes()
     folder = bases / json.loads(written)["folder"]
-    assert store_base.is_whole(folder)
-    store_base.store_base(settings, bases, told)
+    assert stored_base.is_whole(folder)
+    stage_module.store_base(settings, bases, told)
     assert told.read_bytes() == written
-    store_base.open_base(model, bases)
+    stored_base.open_base(model, bases)
     assert loads == [None, folder], "quantised once, and not loaded to find out that it is there"
 
 
 def test_the_rule_says_that_nothing_is_quantised_here(model, loads, no_gpu, tmp_path) -> None:
     """`auto` without a GPU: a folder of quantised weights would be disk for nothing."""
     told = tmp_path / "base.json"
-    store_base.store_base({"base": model.base, "revision": None} | AUTO, tmp_path / "base", told)
+    stage_module.store_base({"base": model.base, "revision": None} | AUTO, tmp_path / "base", told)
     assert json.loads(told.read_text()) == {
         "base": model.base,
         "quantization": "none",
@@ -97,23 +99,23 @@ def test_the_rule_says_that_nothing_is_quantised_here(model, loads, no_gpu, tmp_
 
 def test_a_damaged_stored_base_is_made_anew(model, loads, tmp_path) -> None:
     """A copy that lost bytes must not be scored with."""
-    store_base.open_base(model, tmp_path, CPU)
+    stored_base.open_base(model, tmp_path, CPU)
     (folder,) = (p for p in tmp_path.iterdir() if p.is_dir())
     file = max(folder.iterdir(), key=lambda p: p.stat().st_size)
     file.write_bytes(file.read_bytes()[:-1])
-    store_base.open_base(model, tmp_path, CPU)
+    stored_base.open_base(model, tmp_path, CPU)
     assert loads == [None, None]
-    assert store_base.is_whole(folder)
+    assert stored_base.is_whole(folder)
 
 
 def test_other_content_or_precision_is_another_base(model, tmp_path) -> None:
     """Weights changed under the same path must not be mistaken for the quantised ones."""
     here = rows.model_config(base=str(scoring_world.save_base(tmp_path)))
-    name = store_base.stored_name(here, torch.float16)
-    assert store_base.stored_name(model, torch.float16) == name, "the same weights at another path are the same base"
-    assert store_base.stored_name(here, torch.bfloat16) != name
+    name = stored_base.stored_name(here, torch.float16)
+    assert stored_base.stored_name(model, torch.float16) == name, "the same weights at another path are the same base"
+    assert stored_base.stored_name(here, torch.bfloat16) != name
     scoring_world.save_base(tmp_path, seed=5)
-    assert store_base.stored_name(here, torch.float16) != name
+    assert stored_base.stored_name(here, torch.float16) != name
 
 
 def test_every_tensor_of_a_large_checkpoint_tells_it_apart(tmp_path, monkeypatch) -> None:
@@ -148,25 +150,25 @@ def test_a_checkpoint_that_cannot_be_used_is_named_with_its_cure(model, tmp_path
     whole = weights.read_bytes()
     weights.write_bytes(whole[:-9])
     with pytest.raises(UserError, match=r"config model\.base: cannot load"):
-        store_base.open_base(settings, tmp_path / "bases", CPU)
+        stored_base.open_base(settings, tmp_path / "bases", CPU)
     weights.write_bytes(whole)
     config = json.loads((folder / "config.json").read_text())
     quantized = {"quant_method": "bitsandbytes", "load_in_4bit": True}
     (folder / "config.json").write_text(json.dumps(config | {"quantization_config": quantized}))
     with pytest.raises(UserError, match="is quantised already. Give the checkpoint it was made from"):
-        store_base.open_base(settings, tmp_path / "bases", CPU)
+        stored_base.open_base(settings, tmp_path / "bases", CPU)
 
 
 def test_others_may_read_what_is_stored(model, tmp_path) -> None:
     """On a cluster's shared disk: the library writes weights for their owner alone."""
-    store_base.open_base(model, tmp_path, CPU)
+    stored_base.open_base(model, tmp_path, CPU)
     (folder,) = (p for p in tmp_path.iterdir() if p.is_dir())
     assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {0o666 & ~current_umask()}
 
 
 def test_jobs_that_start_together_quantise_once(model, loads, tmp_path) -> None:
     """Two folds on two GPUs would else both read the whole checkpoint."""
-    jobs = [threading.Thread(target=store_base.open_base, args=(model, tmp_path, CPU)) for _ in range(3)]
+    jobs = [threading.Thread(target=stored_base.open_base, args=(model, tmp_path, CPU)) for _ in range(3)]
     for job in jobs:
         job.start()
     for job in jobs:
@@ -177,7 +179,7 @@ def test_jobs_that_start_together_quantise_once(model, loads, tmp_path) -> None:
 def test_an_unquantised_base_takes_no_disk(model, tmp_path) -> None:
     """The demo on a CPU, and large cards with model.quantization none, read the checkpoint as it is."""
     plain = rows.model_config(base=model.base, quantization="none")
-    assert store_base.open_base(plain, tmp_path, CPU).quantization == "none"
+    assert stored_base.open_base(plain, tmp_path, CPU).quantization == "none"
     assert not list(tmp_path.iterdir())
 
 
@@ -187,8 +189,8 @@ def test_a_full_disk_costs_time_but_no_result(model, tmp_path, monkeypatch) -> N
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store_base, "write_json", full)
-    assert store_base.open_base(model, tmp_path, CPU).quantization == "nf4"
+    monkeypatch.setattr(stored_base, "write_json", full)
+    assert stored_base.open_base(model, tmp_path, CPU).quantization == "nf4"
     assert not [p for p in tmp_path.iterdir() if p.is_dir()]
 
 
@@ -200,5 +202,5 @@ def test_a_file_system_without_locks_is_named_with_its_cure(model, loads, tmp_pa
 
     monkeypatch.setattr("fcntl.flock", refuse)
     with pytest.raises(UserError, match=r"\.lock: its file system has no locks .*jobs that share it.* option flock"):
-        store_base.open_base(model, tmp_path, CPU)
+        stored_base.open_base(model, tmp_path, CPU)
     assert not loads, "what cannot be kept for the others must not be read for minutes first"

@@ -1,4 +1,4 @@
-"""Question types decide prompts and which views are mirrored: a wrong one costs accuracy that nobody sees."""
+"""Question types decide prompts and which views are mirrored: a wrong one costs accuracy without a sign."""
 
 import csv
 import itertools
@@ -35,14 +35,14 @@ def row(question, choices):
 
 @pytest.fixture(scope="module")
 def said():
-    """What is said of all CASES, by their question."""
+    """The types of all CASES, by their question."""
     found = classify_many([row(question, choices) for _, _, question, choices in CASES])
     return {question: one for (_, _, question, _), one in zip(CASES, found, strict=True)}
 
 
 @pytest.mark.parametrize(("qtype", "unsafe", "question"), [case[:3] for case in CASES])
 def test_types_of_plain_cases(said, qtype, unsafe, question):
-    """A case that the labelling guide settles would get another type's prompt, or be mirrored although it is read."""
+    """A case that the guide decides would get another type's prompt, or be mirrored although it must be read."""
     assert (said[question].qtype, said[question].flip_unsafe) == (qtype, unsafe)
 
 
@@ -55,7 +55,7 @@ KIND_TYPES = {
 
 
 def demo_rows():
-    """Every wording of the demo in both languages, with the choices that it stands with."""
+    """Every wording of the demo in both languages, with its choices."""
     answers = {
         "color": list(COLORS)[:4],
         "shape": [*SHAPES, "star"],
@@ -166,7 +166,7 @@ def test_import_is_cheap():
 
 
 def test_a_hundred_thousand_questions_take_two_minutes():
-    """validate_tables would keep large tables waiting (100,000 rows in 120 s of one core are 1.2 ms a row)."""
+    """validate_tables would keep large tables waiting (100,000 rows in 120 s of one core are 1.2 ms per row)."""
     rows = [row(f"{question} {i}", choices) for i in range(20) for _, _, question, choices in CASES]
     classify_many(rows[:1])
     seconds = []
@@ -178,7 +178,7 @@ def test_a_hundred_thousand_questions_take_two_minutes():
 
 
 def test_a_damaged_weights_file_is_refused(tmp_path, monkeypatch):
-    """Half of a file, or one of another version, would type questions wrongly without a word."""
+    """Half of a file, or one of another version, would type questions wrongly without a message."""
     damaged = tmp_path / "weights.json"
     damaged.write_bytes(question_weights.FILE.read_bytes()[:-100])
     monkeypatch.setattr(question_weights, "FILE", damaged)
@@ -202,7 +202,7 @@ def labelled():
 
 @needs_real_data
 def test_the_shipped_weights_can_be_rebuilt(labelled):
-    """The weights would be what nobody can check or improve. Rounding may differ by a last digit between machines."""
+    """Otherwise nobody could check or improve the weights. Rounding may differ in the last digit between machines."""
     built = json.loads(question_model.weights_text(question_model.fit(labelled), labelled))
     shipped = json.loads(question_weights.FILE.read_text(encoding="utf-8"))
     assert built["types"] == shipped["types"]
@@ -226,7 +226,7 @@ def test_unseen_wordings_are_typed_well_enough(labelled, monkeypatch):
 @needs_real_data
 @pytest.mark.parametrize(("name", "least"), [("blind", (0.94, 0.95, 0.98, 0.88)), ("seen", (0.92, 0.93, 0.93, 0.93))])
 def test_made_up_questions_are_typed_as_the_documentation_says(name, least):
-    """A change of a rule would lose what the others read: the labels are older than the rules for the blind ones."""
+    """A changed rule could lose what the others decide; the blind labels are older than the rules."""
     labelled = labelled_questions.read_labelled(Path(__file__).with_name(f"questions_{name}.csv"))
     judged = question_evaluation.judge(labelled, question_weights.shipped_weights())
     found = [measure(judged) for measure in question_evaluation.MEASURES.values()]
@@ -234,7 +234,7 @@ def test_made_up_questions_are_typed_as_the_documentation_says(name, least):
 
 
 def test_folds_keep_equal_wordings_together(monkeypatch):
-    """A cross-validated figure would be flattered by questions that the training part holds word for word."""
+    """A cross-validated figure would be flattered by questions that the training part contains word for word."""
     once = labelled_questions.read_labelled(Path(__file__).with_name("questions_seen.csv"))
     labelled = once.take([*range(500), *range(0, 500, 3)])  # a third of the questions is asked twice
     trained = []
@@ -264,7 +264,7 @@ def test_measures_are_those_of_the_textbook():
 
 
 def test_unknown_labels_are_named(tmp_path):
-    """A typo among the labels would become a type of its own."""
+    """A typo among the labels would become another type."""
     columns = ("id", "question", "a", "b", "c", "d", "qtype", "flip_unsafe")
     source = write_csv(tmp_path / "x.csv", [("7", "무엇?", "1", "2", "3", "4", "colour", "0")], columns)
     with pytest.raises(UserError, match="row 7: qtype 'colour'"):

@@ -1,4 +1,4 @@
-"""Two folds must never meet on one GPU, whatever dies when; and what a scheduler assigned must be kept to."""
+"""Two folds must never share a GPU, whichever process dies when, and a job must keep to what a scheduler assigned."""
 
 import os
 import signal
@@ -65,7 +65,7 @@ def test_many_jobs_never_share_a_device(tmp_path):
 
 
 def test_many_jobs_that_die_never_share_a_device(tmp_path):
-    """Every other one of sixteen is killed while it holds a device: none meets another, and all get their turn."""
+    """Every second of sixteen jobs is killed while it holds a device: no two share one, and all get their turn."""
     deaths = [(), (str(int(signal.SIGKILL)),), (), (str(int(signal.SIGTERM)),)] * 4
     jobs = [worker(tmp_path, 0.05, "GPU-a,GPU-b,GPU-c", *death) for death in deaths]
     ends = [job.communicate(timeout=120) for job in jobs]
@@ -102,7 +102,7 @@ def test_all_of_the_drivers_devices_are_offered(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("nothing", ["", "-1", "NoDevFiles"])
 def test_hidden_devices_stay_hidden(monkeypatch, tmp_path, nothing):
-    """Who hides all GPUs gets a run on the CPU."""
+    """If the user hides all GPUs, the run is on the CPU."""
     fake_driver(tmp_path, ["GPU-a"], monkeypatch)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", nothing)
     assert lease_gpu(tmp_path / "locks") is None
@@ -110,7 +110,7 @@ def test_hidden_devices_stay_hidden(monkeypatch, tmp_path, nothing):
 
 
 def test_only_assigned_devices_are_taken(monkeypatch, tmp_path):
-    """A job that was given GPU 1 must not wander to GPU 0, which is somebody else's."""
+    """A job that was given GPU 1 must not wander to GPU 0, which may be in use by someone else."""
     fake_driver(tmp_path, ["GPU-a", "GPU-b"], monkeypatch)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     assert lease_gpu(tmp_path / "locks") == Device("1", "GPU-b")
@@ -118,7 +118,7 @@ def test_only_assigned_devices_are_taken(monkeypatch, tmp_path):
 
 
 def test_slurm_jobs_that_each_call_their_device_0_do_not_wait_for_each_other(monkeypatch, tmp_path):
-    """SLURM's cgroups number a job's devices from 0: equal numbers are other devices there."""
+    """SLURM's cgroups number each job's devices from 0: equal numbers are different devices there."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     fake_driver(tmp_path, ["GPU-b"], monkeypatch)  # what the driver shows within that job
     monkeypatch.setenv("SLURM_JOB_ID", "17")

@@ -38,7 +38,7 @@ def test_an_unexpected_error_is_told_once(tmp_path):
     for told in (run.stdout + run.stderr, (tmp_path / "a.log").read_text(encoding="utf-8")):
         assert told.count("Traceback") == told.count("ZeroDivisionError") == 1
         assert "line 3" in told
-    assert error_lines(tmp_path, 0) == [f"error: an unexpected error; {tmp_path / 'a.log'} says where."]
+    assert error_lines(tmp_path, 0) == [f"error: an unexpected error. Its traceback is in {tmp_path / 'a.log'}."]
 
 
 def replace_folder(folder: Path) -> None:

@@ -1,14 +1,20 @@
 """The lock, the requirements and the conda environments must say the same, or a result depends on how one installs."""
 
+import ast
 import re
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
+from pathlib import Path
 
+import pytest
 import yaml
+from packaging.markers import Marker
 
 from workflow_world import ROOT
 
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
-PIN = re.compile(r"^([a-z0-9][a-z0-9._-]*)==([^\s;\\]+)", re.MULTILINE)
+PIN = re.compile(r"^([a-z0-9][a-z0-9._-]*)==([^\s;\\]+)(?: ; ([^\\\n]+))?", re.MULTILINE)
 NAME = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[\w,]+\])?(?:==(\S+))?$")
 
 
@@ -29,11 +35,12 @@ def requirements() -> dict[str, dict[str, str | None]]:
     return sections
 
 
-def pins() -> dict[str, list[str]]:
-    """Versions of the lock; a package may have one for each version of Python."""
+def pins(python: str | None = None) -> dict[str, list[str]]:
+    """Versions of the lock; a package may have one for each version of Python, of which `python` picks its own."""
     found: dict[str, list[str]] = {}
-    for name, version in PIN.findall(LOCK):
-        found.setdefault(canonical(name), []).append(version)
+    for name, version, marker in PIN.findall(LOCK):
+        if not (python and marker) or Marker(marker.strip()).evaluate({"python_full_version": python}):
+            found.setdefault(canonical(name), []).append(version)
     return found
 
 
@@ -61,7 +68,8 @@ def test_conda_gets_the_pins_of_the_lock():
     """`--sdm conda` and `make` must run the same versions: of all that the scripts of the rules need."""
     environment = yaml.safe_load((ROOT / "envs" / "vqaflow.yaml").read_text(encoding="utf-8"))
     given = dict(line.split("==") for line in environment["dependencies"][-1]["pip"])
-    locked, required = pins(), requirements()
+    python = environment["dependencies"][0].removeprefix("python=")
+    locked, required = pins(f"{python}.0"), requirements()
     assert {name: [version] for name, version in given.items()} == {name: locked[canonical(name)] for name in given}
     needed = {
         name for heading, names in required.items() if heading not in ("workflow", "development") for name in names
@@ -82,3 +90,33 @@ def test_python_is_the_oldest_that_is_promised():
     oldest = project["requires-python"].removeprefix(">=")
     assert f"python={oldest}" in (ROOT / "envs" / "vqaflow.yaml").read_text(encoding="utf-8")
     assert f"--python-version {oldest}" in (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+# Loaded where a user has installed them: what the benchmark compares with, which may need other versions than the lock.
+UNLOCKED = {"datasets", "trl"}
+
+
+def imported(folder: Path) -> set[str]:
+    """The top-level names of what the files of `folder` import and neither Python nor the repository has."""
+    own = {"vqaflow", *(path.stem for path in (ROOT / "tests" / "support").glob("*.py"))}
+    found: set[str] = set()
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                found.add(str(node.module).split(".")[0])
+    return found - own - UNLOCKED - set(sys.stdlib_module_names)
+
+
+@pytest.mark.parametrize(("folder", "left_out"), [("workflow_scripts", {"workflow", "development"}), ("tests", set())])
+def test_requirements_name_all_that_is_imported(folder: str, left_out: set[str]) -> None:
+    """What only another package brings along goes with that package's next version, and the import with it."""
+    named = {name for heading, names in requirements().items() if heading not in left_out for name in names}
+    by_import = packages_distributions()
+    unnamed = {
+        name
+        for name in imported(ROOT / folder)
+        if not named & {canonical(distribution) for distribution in by_import.get(name, [])}
+    }
+    assert unnamed == set(), "add them to requirements.in, run `make lock KEEP=1`, and let envs/vqaflow.yaml follow"

@@ -143,7 +143,7 @@ def test_jobs_got_the_gpu_that_slurm_gave_them(of, rule, request):
     """Each training and each worker holds the device of its own job, by its scheduler's assignment."""
     logs = list((request.getfixturevalue(of).folder / f"results/logs/{rule}").glob("*.log"))
     assert len(logs) == 2
-    assert all("is this job's alone" in path.read_text(encoding="utf-8") for path in logs)
+    assert all("is reserved for this job" in path.read_text(encoding="utf-8") for path in logs)
 
 
 def test_workers_of_a_search_are_jobs_of_their_own(search):

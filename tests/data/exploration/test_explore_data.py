@@ -32,7 +32,7 @@ LIMITS = {"min_pixels": 56 * 56, "max_pixels": 140 * 140}
 
 @pytest.fixture
 def explored(tmp_path):
-    """Draws tables in which a figure may go wrong; gives the summary and the folder."""
+    """Explores tables in which a figure may go wrong; returns the summary and the folder."""
 
     def run(train, test, folds=None):
         train.to_parquet(tmp_path / "train.parquet")
@@ -42,7 +42,7 @@ def explored(tmp_path):
         folds.to_parquet(tmp_path / "folds.parquet")
         files = {name: tmp_path / f"{name}.parquet" for name in ("train", "test", "folds")}
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # of a letter without a glyph, of a division by nothing
+            warnings.simplefilter("error")  # about a letter without a glyph, or a division by zero
             explore_data(**files, **LIMITS, out_dir=tmp_path / "eda")
         return json.loads((tmp_path / "eda/summary.json").read_text(encoding="utf-8")), tmp_path / "eda"
 
@@ -98,11 +98,11 @@ def test_the_summary_counts_what_is_there(explored, tmp_path):
 
 
 def test_visual_tokens_are_those_that_are_encoded():
-    """Cost is told before training; another rule of resizing would tell it wrongly."""
+    """The cost is shown before training; another rule of resizing would show a wrong one."""
     encoder = RowEncoder(random_qwen.processor(), rows.model_config(), rows.prompt_config())
     sizes = [(64, 64), (1000, 30), (30, 1000), (140, 140), (141, 139), (3000, 2000), (1, 1), (57, 55)]
-    told = visual_tokens(*zip(*sizes, strict=True), **LIMITS)
-    assert told == [np.prod(encoder.grid_of(*size, rows.VIEW)) // encoder.merge**2 for size in sizes]
+    tokens = visual_tokens(*zip(*sizes, strict=True), **LIMITS)
+    assert tokens == [np.prod(encoder.grid_of(*size, rows.VIEW)) // encoder.merge**2 for size in sizes]
     assert visual_tokens([0], [0], **LIMITS) == [0]
 
 

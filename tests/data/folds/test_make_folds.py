@@ -1,4 +1,4 @@
-"""Folds: what would break if a fold's model had seen what it is judged by, or were judged by another kind of rows."""
+"""Folds: what would break if a fold's model had seen its validation rows, or these were of another kind."""
 
 import json
 import logging
@@ -47,7 +47,7 @@ def plain_table(count, types=("general",)):
 
 @pytest.fixture
 def run(tmp_path, caplog, monkeypatch):
-    """Run the stage; gives the folds, the report and the log."""
+    """Run the stage; returns the folds, the report and the log."""
     monkeypatch.setattr(log, "propagate", True)
     caplog.set_level(logging.INFO, log.name)
 
@@ -76,7 +76,7 @@ ROW = st.tuples(st.integers(0, 12), st.sampled_from(HASHES), st.integers(0, 12))
     st.integers(0, 9),
 )
 def test_no_group_crosses_a_fold(rows, group_by, distance, n, seed):
-    """Whatever links two rows, directly or over others, they are never on both sides of a validation."""
+    """Whatever links two rows, directly or through others, they are never on both sides of a validation."""
     images, hashes, questions = zip(*rows, strict=True)
     table = table_of(images, hashes, questions, ("ocr", "color", "general"))
     groups = row_groups(table, group_by, distance)
@@ -150,8 +150,8 @@ def test_distance_0_means_equal_bytes_only():
     assert list(row_groups(table, ["image"], 1)) == [0, 0, 0]
 
 
-def test_the_same_question_in_other_clothes_is_the_same():
-    """Order of the choices, case, spaces and full-width letters make no new question; another choice does."""
+def test_the_same_question_in_another_form_is_the_same():
+    """Order of the choices, case, spaces and full-width letters do not make a new question; another choice does."""
     rows = [
         ("몇 개인가요?", "1", "2", "3", "4"),
         ("몇  개인가요？", "4", "３", "2", " 1"),
@@ -168,7 +168,7 @@ def test_the_same_question_in_other_clothes_is_the_same():
 @pytest.mark.parametrize("n", [3, 5])
 @pytest.mark.parametrize("seed", range(4))
 def test_folds_have_every_type_s_and_answer_s_share(n, seed):
-    """400 rows in groups of up to a dozen, types as uneven as real ones: nearer than the splitter alone comes."""
+    """400 rows in groups of up to a dozen, types as uneven as real ones: better than the splitter by itself."""
     rng = np.random.default_rng(seed)
     groups = pd.factorize(rng.integers(0, 90, 400))[0]
     types = rng.choice(["ocr", "color", "yesno", "general"], 400, p=[0.05, 0.1, 0.25, 0.6])
@@ -184,7 +184,7 @@ def test_folds_have_every_type_s_and_answer_s_share(n, seed):
     assert np.ptp(np.bincount(folds)) <= 8
 
 
-def test_types_that_no_split_can_even_out_are_told(run):
+def test_types_that_no_split_can_even_out_are_reported(run):
     """A type whose rows all show one image is in one fold; the user should know why."""
     table = table_of([*range(90), *[99] * 30], [0] * 120, range(120), ("general",))
     table.loc[90:, "qtype"] = "ocr"
@@ -193,12 +193,12 @@ def test_types_that_no_split_can_even_out_are_told(run):
     outside = {(e["column"], e["value"], e["largest_group"]) for e in report["balance"]["outside"]}
     assert ("qtype", "ocr", 30) in outside
     assert "qtype ocr (25.0 % of all rows) is " in text and "0.0 % of fold " in text
-    assert "its 30 rows lie in groups of up to 30" in text and text.count("qtype") == 2, "one line a type"
+    assert "its 30 rows lie in groups of up to 30" in text and text.count("qtype") == 2, "one line per type"
     even = run(plain_table(120, ("general", "ocr")))
     assert even[1]["balance"]["outside"] == [] and "WARNING" not in even[2]
 
 
-def test_one_group_that_is_larger_than_a_fold_is_told(run):
+def test_one_group_that_is_larger_than_a_fold_is_reported(run):
     """Too large a near_distance chains unlike images together."""
     table = table_of(range(30), [2**i - 1 for i in range(30)], range(30))
     with pytest.raises(UserError, match="30 training rows .* form 1 groups, fewer than folds.n = 3.*near_distance"):
@@ -242,7 +242,7 @@ def test_equal_seeds_give_equal_bytes(run, tmp_path):
         (plain_table(1), {"n": 2}, "Add training rows", "ower folds.n"),
     ],
 )
-def test_too_few_groups_are_told_with_a_cure_that_works(run, table, changes, cure, no_cure):
+def test_too_few_groups_are_reported_with_a_cure_that_works(run, table, changes, cure, no_cure):
     with pytest.raises(UserError) as error:
         run(table, **changes)
     assert cure in str(error.value) and no_cure not in str(error.value), error.value
@@ -254,7 +254,7 @@ def test_tables_of_few_rows_are_split(run):
     assert list(folds["fold"].value_counts()) == [3] * 4
 
 
-def test_training_images_in_test_are_told(run):
+def test_training_images_in_test_are_reported(run):
     """Copies count once as exact; recompressed ones as near; a test row without an image as neither."""
     train = table_of([1, 1, 2, 3, 4], [0, 0, 0xF0, 2**60, 2**64 - 1], range(5))
     test = table_of([1, 7, 8, 9], [0, 0xF1, 0xFF00FF, 5], range(4)).assign(id=["t0", "t1", "t2", "t3"])
@@ -294,7 +294,7 @@ def test_nearest_distance(monkeypatch):
 
 def test_by_hand(run, tmp_path, monkeypatch):
     """`vqaflow make_folds` on a machine without Snakemake."""
-    monkeypatch.setattr(log, "handlers", [])  # main sets the log up anew
+    monkeypatch.setattr(log, "handlers", [])  # main sets up the log again
     (tmp_path / "tables").mkdir()
     for name in ("train", "test"):
         plain_table(40).to_parquet(tmp_path / f"tables/{name}.parquet")
@@ -311,7 +311,7 @@ def test_missing_tables_name_the_rule_that_makes_them(tmp_path):
 
 
 def test_one_long_question_does_not_fill_the_memory():
-    """20,000 rows beside one question of 30,000 characters took 4.8 GB where each row got room for the longest."""
+    """20,000 rows beside one question of 30,000 characters took 4.8 GB when each row got the room of the longest."""
     table = plain_table(2_000)
     table.loc[7, "question"] = "?" * 30_000
     tracemalloc.start()

@@ -1,4 +1,4 @@
-"""Images: what would break if a picture were turned, clipped, believed or let out of its folder wrongly."""
+"""Images: what would break if a picture were turned or clipped, or came from outside its folder."""
 
 import unicodedata
 
@@ -73,7 +73,7 @@ def test_transparency_is_as_qwen_vl_utils_has_it(tmp_path):
 
 
 def test_16_bit_greys_are_scaled_not_clipped(tmp_path):
-    """Pillow's conversion would make a 16-bit scan wholly white."""
+    """Pillow's conversion would make a 16-bit scan completely white."""
     ramp = np.linspace(0, 65535, 256).round().astype(np.uint16).reshape(16, 16)
     Image.fromarray(ramp).save(tmp_path / "a.png")
     assert np.array_equal(np.asarray(open_image(tmp_path / "a.png"))[..., 0], np.arange(256).reshape(16, 16))
@@ -101,7 +101,7 @@ def test_reencoding_keeps_the_perceptual_hash_near(tmp_path):
     assert hashes[0] - hashes[1] <= 4
 
 
-def test_broken_files_are_told_apart(tmp_path):
+def test_broken_files_are_distinguished(tmp_path):
     whole = tmp_path / "whole.jpg"
     picture(200, 150).save(whole)
     (tmp_path / "empty.jpg").write_bytes(b"")
@@ -135,7 +135,7 @@ def test_a_bomb_is_refused_before_it_is_decoded(tmp_path):
 def test_what_the_tables_accepted_opens(tmp_path):
     """With data.max_image_pixels raised for large scans, training would end hours later at an image of the tables."""
     path = tmp_path / "scan.png"
-    Image.new("1", (13_400, 13_400)).save(path)  # just above what Pillow refuses by itself
+    Image.new("1", (13_400, 13_400)).save(path)  # just above the size that Pillow refuses by itself
     assert open_image(path).size == (13_400, 13_400)
 
 
@@ -160,7 +160,7 @@ def test_shapes_that_the_resizer_refuses(tmp_path):
 
 
 def test_the_content_decides_not_the_extension(tmp_path):
-    """Data sets abound in PNG files called .jpg: used, and told."""
+    """Many data sets have PNG files called .jpg: they are used, and reported."""
     picture().save(tmp_path / "a.jpg", format="PNG")
     facts = inspect_image(tmp_path / "a.jpg", LIMIT)
     assert facts.oddity.kind == "image_extension" and "PNG" in facts.oddity.what and ".jpg" in facts.oddity.what
@@ -216,7 +216,7 @@ def test_paths_that_do_not(root, name, kind):
     assert caught.value.kind == kind and "\n" not in str(caught.value)
 
 
-def test_a_name_in_another_unicode_form_or_case_is_told(root):
+def test_a_name_in_another_unicode_form_or_case_is_reported(root):
     """A reader sees two equal names, and would look for the fault elsewhere."""
     (root / unicodedata.normalize("NFD", "사진")).mkdir()
     picture().save(root / unicodedata.normalize("NFD", "사진/고양이.png"))
@@ -232,7 +232,7 @@ def test_a_name_in_another_unicode_form_or_case_is_told(root):
 
 
 @pytest.mark.parametrize("name", [" sub/b.png", "sub/b.png ", "\u3000sub/b.png\t"])
-def test_spaces_around_a_path_are_told(root, name):
+def test_spaces_around_a_path_are_reported(root, name):
     """Nobody sees a space at the end of a cell, and the file seems to be there."""
     with pytest.raises(ImageProblem, match="one without the spaces around it. Remove the spaces") as caught:
         find_image(name, root)

@@ -158,7 +158,7 @@ def test_fast_forward_is_the_librarys(processor, model):
 
 
 def test_training_writes_a_model_that_loads_as_the_published_ones(tmp_path):
-    """From the trainer's folder alone, by the library's own loaders, in float16, with a card that tells the run."""
+    """Only from the trainer's folder, by the library's own loaders, in float16, with a card that describes the run."""
     folder = tmp_path / "tiny"
     train(RECIPE, SETTINGS, PROMPT, CPU, folder)
     loaded = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder, dtype="auto")

@@ -141,9 +141,9 @@ MUTATIONS = {
     "line ends: 13 CR": submission().replace(b"\n", b"\r\n"),
     "line ends: 1 CR (Windows line ends), first in line 4": submission().replace(b"003,c\n", b"003,c\r\n"),
     "constant: all 12 answers are 'a'": submission(answers=["a"] * 12),
-    "fields: another number than in the header (1): line 4": submission().replace(b"003,c", b"003,c,c"),
+    "fields: not as many as in the header (1): line 4": submission().replace(b"003,c", b"003,c,c"),
     "format: empty lines (1): line 3": submission().replace(b"002", b"\n002"),
-    "format: line 13 is no CSV": submission().replace(b"012,d", b'012,"d'),
+    "format: line 13 is not CSV": submission().replace(b"012,d", b'012,"d'),
 }
 
 
@@ -175,8 +175,8 @@ def test_any_single_change_of_an_answer_or_id_is_found(tmp_path, data):
             validate(tmp_path, submission(ids, answers))
 
 
-def test_all_kinds_are_told_at_once(world):
-    """Nobody wants to mend a file six times."""
+def test_all_kinds_are_reported_at_once(world):
+    """Nobody wants to correct a file six times."""
     data = b"\xef\xbb\xbf" + submission([*IDS[:5], "zzz", *IDS[6:]], ["A", "", *ANSWERS[2:]]).replace(b"\n", b"\r\n")
     with pytest.raises(UserError) as error:
         validate(world, data)
@@ -214,7 +214,7 @@ def test_the_report_says_on_which_accuracy_it_rests(world):
     report = validate(world, metrics=world / "metrics.json")
     assert report["oof"] == {"accuracy": 0.9, "n": 100, "wilson": [0.82, 0.94], "bootstrap": [0.84, 0.95]}
     (world / "metrics.json").write_text("{}")
-    with pytest.raises(UserError, match=r"metrics\.json: is no metrics\.json of evaluate_oof"):
+    with pytest.raises(UserError, match=r"metrics\.json: is not a metrics\.json of evaluate_oof"):
         validate(world, metrics=world / "metrics.json")
 
 

@@ -159,13 +159,13 @@ DISAGREEMENTS = {
         "folds.parquet",
         frame(lambda t: t.assign(fold=[1 - min(t["fold"][0], 1), *t["fold"][1:]])),
         "folds",
-        "share a group but not a fold",
+        "share the same group but not a fold",
     ),
     "image over folds": (
         "folds.parquet",
         frame(lambda t: swapped(t.assign(group=range(len(t))), "fold", 0, 5)),
         "folds",
-        "share a image but not a fold",
+        "share the same image but not a fold",
     ),
     "other number of folds": ("folds.report.json", values(n=4), "folds", "not 0 to 3"),
     "adapter of other rows": ("adapters/fold2/run.json", values(held_out="x"), "adapters", "may know its own"),
@@ -173,16 +173,16 @@ DISAGREEMENTS = {
         "adapters/fold2/run.json",
         values(parity__prompt="y"),
         "adapters",
-        r"parity\.prompt is not that of",
+        r"parity\.prompt differs from that of",
     ),
     "score of another fold's row": (
         "scores/oof/fold0/original.parquet",
         frame(lambda t: t.assign(id=t["id"].replace("train_0000", "train_0004"))),
         "scores",
-        "'train_0004'.*of another fold, on which this fold's adapter was trained",
+        "'train_0004'.*in another fold, on which this fold's adapter was trained",
     ),
-    "unscored row": ("scores/test/fold1/original.parquet", frame(lambda t: t[4:]), "scores", "no scores of rows"),
-    "score that is no number": (
+    "unscored row": ("scores/test/fold1/original.parquet", frame(lambda t: t[4:]), "scores", "no scores for rows"),
+    "score that is not a number": (
         "scores/test/fold1/hflip.parquet",
         frame(lambda t: t.assign(logit_b=np.inf)),
         "scores",
@@ -198,9 +198,9 @@ DISAGREEMENTS = {
         "ensemble/oof.parquet",
         frame(lambda t: t.assign(p_a=t["p_a"] + 0.1)),
         "ensemble",
-        "no probabilities that sum to 1",
+        "do not have probabilities that sum to 1",
     ),
-    "rows in another order": ("ensemble/test.parquet", frame(lambda t: t[::-1]), "ensemble", "not the table's"),
+    "rows in another order": ("ensemble/test.parquet", frame(lambda t: t[::-1]), "ensemble", "not those of the table"),
     "other probabilities": ("ensemble/test.parquet", frame(sharper), "ensemble", "do not follow from the scores"),
     "other OOF answers": (
         "ensemble/oof.parquet",
@@ -226,7 +226,7 @@ DISAGREEMENTS = {
         "submission.validated.json",
         values(oof__accuracy=0.99),
         "submission",
-        "another accuracy than metrics.json",
+        "its accuracy is not the one in metrics.json",
     ),
 }
 
@@ -241,7 +241,9 @@ def test_a_disagreement_is_named(results, case):
         raise UserError(found[check])
 
 
-@pytest.mark.parametrize(("harm", "message"), [(other_answer, "have another answer"), (double_first, "duplicate ids")])
+@pytest.mark.parametrize(
+    ("harm", "message"), [(other_answer, "have a different answer"), (double_first, "duplicate ids")]
+)
 def test_a_submission_that_was_edited_and_signed_again_is_found(results, harm, message):
     harm(results / "submission.csv")
     values(sha256=file_digest(results / "submission.csv"))(results / "submission.validated.json")
@@ -282,14 +284,14 @@ def test_the_sample_s_order_is_compared(results):
     assert "order: row 1" in failures(results, sample=sample)["submission"]
 
 
-def test_what_cannot_be_checked_is_skipped_and_said(results):
+def test_what_cannot_be_checked_is_skipped_with_the_reason(results):
     (results / "folds.parquet").unlink()
     states = {name: (state, found) for name, state, found in verify(results)}
-    assert states["scores"] == ("skipped", "since folds failed")
-    assert states["submission"] == ("skipped", "since ensemble failed") and states["exploration"][0] == "ok"
+    assert states["scores"] == ("skipped", "because folds failed")
+    assert states["submission"] == ("skipped", "because ensemble failed") and states["exploration"][0] == "ok"
 
 
-def test_command_prints_a_line_a_check_and_exits(results, monkeypatch, capsys):
+def test_command_prints_one_line_per_check_and_exits(results, monkeypatch, capsys):
     main(["verify", str(results)])
     assert [line.split()[:2] for line in capsys.readouterr().out.splitlines()] == [["ok", name] for name in CHECKS]
     (results / "submission.csv").unlink()

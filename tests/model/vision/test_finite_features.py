@@ -65,8 +65,8 @@ def test_the_first_row_that_is_not_finite_is_named(spoil: str) -> None:
     {"states": states, "logits": logits}[spoil][1, 0, 0] = float("inf")
     loss = (states.sum() + logits.sum()) * 0
     with pytest.raises(NotFinite, match="row 'b': the "):
-        require_finite(["a", "b", "c"], states, logits, loss, "at step 3 in float16")
-    require_finite(["a"], states[:1], logits[:1], torch.zeros(()), "at step 3 in float16")
+        require_finite(["a", "b", "c"], states, logits, loss, 3)
+    require_finite(["a"], states[:1], logits[:1], torch.zeros(()), 3)
 
 
 def test_gradients_that_overflow_at_any_loss_scale_end_the_run() -> None:

@@ -1,1 +1,1 @@
-"""The files that people hand in and rules hand on: their columns, and how each is read and written."""
+"""The files that users give and rules exchange: their columns, and how each is read and written."""

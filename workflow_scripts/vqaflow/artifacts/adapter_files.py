@@ -8,21 +8,21 @@ from vqaflow.runtime.digests import file_digest, value_digest
 from vqaflow.runtime.errors import UserError
 
 WEIGHTS, CONFIG, RUN = "adapter_model.safetensors", "adapter_config.json", "run.json"
-# What of an adapter's configuration says which function its weights are.
+# The entries of an adapter's configuration that decide which function its weights compute.
 FUNCTION = ("r", "lora_alpha", "use_rslora")
 
 
 def adapter_digest(folder: Path) -> str:
-    """Which adapter it is: its weights' bytes and how they are scaled, wherever it lies.
+    """Identity of an adapter: its weights' bytes and their scaling, not its folder.
 
-    Raises UserError if a file of it is missing or unreadable.
+    Raises UserError if one of its files is missing or unreadable.
     """
     config = adapter_config(folder)
     return value_digest([file_digest(folder / WEIGHTS), {key: config.get(key) for key in FUNCTION}])
 
 
 def adapter_config(folder: Path) -> dict:
-    """What PEFT says of an adapter; raises UserError if a file of it is missing or unreadable."""
+    """An adapter's PEFT configuration. Raises UserError if one of its files is missing or unreadable."""
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             raise UserError(f"{folder}: the adapter has no {name}. Train it again (rule train_adapter).")
@@ -30,19 +30,20 @@ def adapter_config(folder: Path) -> dict:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         return config | {"r": int(config["r"]), "lora_alpha": float(config["lora_alpha"])}
     except (ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{folder / CONFIG}: damaged ({error!r}). Train the adapter again.") from error
+        again = "Train the adapter again (rule train_adapter)"
+        raise UserError(f"{folder / CONFIG}: is damaged ({error!r}). {again}.") from error
 
 
 def read_run(adapter: Path) -> dict[str, Any]:
-    """The run.json of an adapter's folder; raises UserError if it is missing or does not say what is needed."""
+    """The run.json of an adapter's folder. Raises UserError if it is missing, damaged or incomplete."""
     file = adapter / RUN
     again = "Train the adapter again (rule train_adapter)"
     try:
         run = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{file}: missing, so nobody can tell what the adapter was trained on. {again}.") from None
+        raise UserError(f"{file}: is missing; only it says what the adapter was trained on. {again}.") from None
     except ValueError as error:
-        raise UserError(f"{file}: damaged ({error}). {again}.") from error
+        raise UserError(f"{file}: is damaged ({error}). {again}.") from error
     if not isinstance(run, dict) or not all(isinstance(run.get(key), dict) for key in ("parity", "versions")):
-        raise UserError(f"{file}: it lacks `parity` or `versions`. {again}.")
+        raise UserError(f"{file}: has no `parity` or no `versions`. {again}.")
     return run

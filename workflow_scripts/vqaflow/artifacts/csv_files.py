@@ -13,7 +13,7 @@ Record = tuple[int, list[str]]  # the line that the record starts at, from 1, an
 
 
 class UnreadableTable(UserError):
-    """A CSV file that cannot be read (on): `line` is where, 0 for the file as a whole."""
+    """A CSV file that cannot be read from `line` on (0: the file as a whole)."""
 
     def __init__(self, kind: str, line: int, what: str, cure: str) -> None:
         super().__init__(f"{what}. {cure}")
@@ -23,9 +23,9 @@ class UnreadableTable(UserError):
 def detect_encoding(path: Path) -> str:
     """Name the encoding of a text file, ``utf-8-sig`` (with or without a byte order mark) or ``cp949``.
 
-    The rule, over the whole file: what decodes as UTF-8 is UTF-8 (Korean text in CP949 practically never does); else
-    what decodes as CP949, with at least half of its non-ASCII characters among those of KS X 1001 (all common Korean,
-    while Western text misread as CP949 gives rare syllables), is CP949. Everything else is refused, not guessed.
+    A file that decodes as UTF-8 is UTF-8 (Korean text in CP949 practically never does). Otherwise a file that decodes
+    as CP949 is CP949 if at least half of the non-ASCII characters in its first block are in KS X 1001 (all common
+    Korean; Western text misread as CP949 gives rare syllables). Everything else is refused, not guessed.
     """
     with path.open("rb") as file:
         head = file.read(BLOCK)
@@ -38,7 +38,7 @@ def detect_encoding(path: Path) -> str:
     if (bad_in_cp949 is None or bad_in_cp949 > bad_line) and is_korean(head):
         if bad_in_cp949 is None:
             return "cp949"
-        what = "the text is CP949 up to this line, which has a byte that is not"
+        what = "the text is CP949 up to this line, which has a byte that is not CP949"
         raise UnreadableTable("encoding", bad_in_cp949, what, "Correct the line, and save the file as CSV in UTF-8")
     from charset_normalizer import from_bytes
 
@@ -85,7 +85,7 @@ def in_ks_x_1001(character: str) -> bool:
 def read_records(path: Path, encoding: str) -> Iterator[Record]:
     """The records of a CSV file, the header first; empty lines are skipped.
 
-    Broken quoting and cells beyond the csv module's limit raise UnreadableTable.
+    Raises UnreadableTable for broken quoting and for cells longer than the csv module's limit.
     """
     with path.open(encoding=encoding, newline="") as file:
         reader = csv.reader(file, strict=True)
@@ -97,18 +97,18 @@ def read_records(path: Path, encoding: str) -> Iterator[Record]:
                 return
             except csv.Error as error:
                 if "field limit" in str(error):
-                    what = f"a cell is longer than {csv.field_size_limit():,} characters; the file was not read on"
-                    cure = "Shorten it, or close its quotation mark if it took in the lines below"
+                    what = f"a cell is longer than {csv.field_size_limit():,} characters; reading stopped here"
+                    cure = "Shorten it, or close its quotation mark if it includes the lines below"
                     raise UnreadableTable("cell_too_long", line, what, cure) from None
-                what = f"a quotation mark is not closed, or stands within a cell ({error}); the file was not read on"
-                cure = 'Put the cell in "…" and double the marks within it'
+                what = f"a quotation mark is not closed, or is inside a cell ({error}); reading stopped here"
+                cure = 'Put the cell in "…" and double the quotation marks inside it'
                 raise UnreadableTable("quoting", line, what, cure) from None
             if cells:
                 yield line, cells
 
 
 def read_csv(path: Path) -> tuple[list[str], list[list[str]]]:
-    """A CSV's header and its records, all strings, as `tables` reads them; empty lines are skipped."""
+    """A CSV's header and its records, all strings, as validate_tables reads them; empty lines are skipped."""
     try:
         rows = [cells for _, cells in read_records(path, detect_encoding(path))]
     except OSError as error:
@@ -120,5 +120,5 @@ def read_csv(path: Path) -> tuple[list[str], list[list[str]]]:
     header = rows[0]
     for number, row in enumerate(rows[1:], start=2):
         if len(row) != len(header):
-            raise UserError(f"{path}: record {number} has {len(row)} fields, the header {len(header)}. Mend it.")
+            raise UserError(f"{path}: record {number} has {len(row)} fields, the header {len(header)}. Correct it.")
     return header, rows[1:]

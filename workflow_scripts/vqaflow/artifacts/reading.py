@@ -1,4 +1,4 @@
-"""Reading what earlier rules have written, for commands that look at a results folder as it lies there."""
+"""Reading what earlier rules have written; what is missing or damaged is reported with its cure."""
 
 import json
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""A results folder: the one place of the package that knows the paths in it."""
+"""A results folder: the only place in the package that knows its paths."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ TABLES = {"oof": "train", "test": "test"}  # the table whose rows a split scores
 
 @dataclass(frozen=True)
 class ResultsFolder:
-    """Where each artifact of a run lies under `folder`."""
+    """The path of each artifact of a run under `folder`."""
 
     folder: Path
 
@@ -22,7 +22,7 @@ class ResultsFolder:
 
     @property
     def problems(self) -> Path:
-        """What is wrong with the user's tables."""
+        """The list of what is wrong with the user's tables."""
         return self.folder / "tables" / "problems.csv"
 
     @property
@@ -32,12 +32,12 @@ class ResultsFolder:
 
     @property
     def fold_report(self) -> Path:
-        """How even the folds are, and which images test has too."""
+        """The report on how even the folds are, and which images test also has."""
         return self.folder / "folds.report.json"
 
     @property
     def exploration(self) -> Path:
-        """The folder of summary.json and the figures of what the tables hold."""
+        """The folder of summary.json and the figures of what the tables contain."""
         return self.folder / "eda"
 
     @property
@@ -55,7 +55,7 @@ class ResultsFolder:
         return self.folder / "adapters" / f"fold{fold}"
 
     def adapters(self) -> list[Path]:
-        """The folders of all adapters that there are."""
+        """The folders of all existing adapters."""
         return sorted(self.folder.glob("adapters/fold*"))
 
     def tracking(self, fold: int) -> Path:
@@ -67,7 +67,7 @@ class ResultsFolder:
         return self.folder / "scores" / split / f"fold{fold}" / f"{view}.parquet"
 
     def all_scores(self) -> list[Path]:
-        """All score files that there are."""
+        """All existing score files."""
         return sorted(self.folder.glob("scores/*/fold*/*.parquet"))
 
     def probabilities(self, split: str) -> Path:
@@ -91,12 +91,12 @@ class ResultsFolder:
 
     @property
     def submission(self) -> Path:
-        """The file to hand in."""
+        """The file to submit."""
         return self.folder / "submission.csv"
 
     @property
     def validated(self) -> Path:
-        """The report that the submission is whole."""
+        """The report that the submission is valid."""
         return self.folder / "submission.validated.json"
 
     @property
@@ -105,11 +105,11 @@ class ResultsFolder:
         return self.folder / "hpo"
 
     def worker(self, number: int) -> Path:
-        """What a worker of a search did."""
+        """The report of a search worker."""
         return self.search / "workers" / f"worker{number}.json"
 
     def workers(self) -> list[Path]:
-        """What all workers of a search did."""
+        """The reports of all workers of a search."""
         return sorted(self.search.glob("workers/worker*.json"))
 
     @property

@@ -18,7 +18,7 @@ from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import some
 
 PLACE = re.compile(r"(?P<split>oof|test)/fold(?P<fold>\d+)/(?P<view>[^/]+)\.parquet$")
-ORIGINAL = "original"  # the view that leaves no row out
+ORIGINAL = "original"  # the view that has every row
 
 
 @dataclass(frozen=True, order=True)
@@ -33,7 +33,7 @@ class ScoreFile:
 
 @dataclass(frozen=True)
 class Logits:
-    """One file's logits: `present_N` are the table's rows it has, `logits_NKC` (NaN where absent) their logits."""
+    """One file's logits: `present_N` says which of the table's rows it has, `logits_NKC` holds them (NaN if absent)."""
 
     orders: tuple[str, ...]
     present_N: np.ndarray
@@ -44,7 +44,7 @@ def score_file(path: Path | str) -> ScoreFile:
     """Take split, fold and view from a path that ends in {oof|test}/fold{fold}/{view}.parquet."""
     match = PLACE.search(Path(path).as_posix())
     if match is None:
-        raise UserError(f"{path}: not a score file's place. Name it scores/oof/fold0/original.parquet or the like.")
+        raise UserError(f"{path}: is not the path of a score file. Name it like scores/oof/fold0/original.parquet.")
     return ScoreFile(match["split"], int(match["fold"]), match["view"], Path(path))
 
 
@@ -53,14 +53,14 @@ def score_files(paths: Sequence[Path | str]) -> list[ScoreFile]:
     files = sorted(score_file(path) for path in paths)
     places = {split: {(f.fold, f.view) for f in files if f.split == split} for split in ("oof", "test")}
     if sum(map(len, places.values())) != len(files):
-        raise UserError("scores: a fold's view is given twice. Give one file for each fold and view.")
+        raise UserError("scores: two files are of the same split, fold and view. Give one file for each.")
     if not files:
         raise UserError("scores: no file is given. Run the rule score_choices.")
     for split, other in (("oof", "test"), ("test", "oof")):
         if alone := sorted(places[split] - places[other]):
             fold, view = alone[0]
             raise UserError(
-                f"scores/{other}/fold{fold}/{view}.parquet: missing, while {split} has that fold and view. "
+                f"scores/{other}/fold{fold}/{view}.parquet: is missing, but {split} has this fold and view. "
                 "Score it (rule score_choices)."
             )
     return files
@@ -79,8 +79,8 @@ def row_index(ids: Sequence[str] | pl.Series) -> pl.DataFrame:
 def read_logits(file: ScoreFile, index: pl.DataFrame) -> Logits:
     """Read one file for the rows of `index`.
 
-    Raises UserError if the file is damaged, naming ids that are unknown, repeated, incomplete in their orders or not
-    finite.
+    Raises UserError if the file is damaged; it names ids that are unknown or repeated, lack an order, or have logits
+    that are not finite.
     """
     try:
         frame = pl.read_parquet(file.path, columns=["id", "order", *LOGITS])
@@ -88,14 +88,14 @@ def read_logits(file: ScoreFile, index: pl.DataFrame) -> Logits:
         raise damaged(file.path, "score_choices", error) from None
     orders = sorted(frame["order"].unique().to_list())
     if bad := [order for order in orders if sorted(order) != list(LETTERS)]:
-        raise UserError(f"{file.path}: order {bad[0]!r} is no order of the letters abcd. Score again.")
+        raise UserError(f"{file.path}: order {bad[0]!r} is not an order of abcd. Score again (rule score_choices).")
     starts_R = (frame["id"] != frame["id"].shift(1)).fill_null(True)
     ids = frame.select("id").filter(starts_R)  # a row's orders mostly follow each other: far fewer to look up
     row = ids.join(index, on="id", how="left", maintain_order="left")["row"]
     if row.null_count():
         unknown = ids["id"].filter(row.is_null()).unique(maintain_order=True).to_list()
         raise UserError(
-            f"{file.path}: has rows that do not belong in it: {some(unknown)}. They are absent from the table or of "
+            f"{file.path}: has rows that do not belong in it: {some(unknown)}. They are not in the table, or are in "
             "another fold, on which this fold's adapter was trained. Score again (rule score_choices)."
         )
     row_R = row.to_numpy()[np.cumsum(starts_R.to_numpy()) - 1]
@@ -109,7 +109,7 @@ def read_logits(file: ScoreFile, index: pl.DataFrame) -> Logits:
 
 
 def _check_rows(file: ScoreFile, index: pl.DataFrame, logits_NKC: np.ndarray, count_N: np.ndarray) -> None:
-    """Every row that is there has each order once, with finite logits."""
+    """Raise UserError unless each row that the file has comes in each order once, with finite logits."""
     orders = logits_NKC.shape[1]
     finite_N = np.isfinite(np.einsum("nkc->n", logits_NKC, dtype=np.float64))  # any NaN or infinity spoils the sum
     uneven_N = (count_N > 0) & (count_N != orders)
@@ -123,7 +123,7 @@ def _check_rows(file: ScoreFile, index: pl.DataFrame, logits_NKC: np.ndarray, co
 
 
 def check_complete(files: Sequence[ScoreFile], present: Sequence[np.ndarray], index: pl.DataFrame) -> None:
-    """Each row of `index` is in some view, and in the original one if that was scored; `files` are of one fold."""
+    """Raise UserError unless each row of `index` is in a view of `files` (one fold), and in the original if scored."""
     for file, present_N in zip(files, present, strict=True):
         if file.view == ORIGINAL and not present_N.all():
             _raise_missing(f"{file.path}", index, present_N)
@@ -134,7 +134,7 @@ def check_complete(files: Sequence[ScoreFile], present: Sequence[np.ndarray], in
 
 def _raise_missing(where: str, index: pl.DataFrame, present_N: np.ndarray) -> None:
     ids = index["id"].gather(np.flatnonzero(~present_N)).to_list()
-    raise UserError(f"{where}: no scores of rows {some(ids)}. Score again (rule score_choices).")
+    raise UserError(f"{where}: has no scores for rows {some(ids)}. Score again (rule score_choices).")
 
 
 def empty_scores() -> pd.DataFrame:
@@ -143,7 +143,7 @@ def empty_scores() -> pd.DataFrame:
 
 
 def scores_frame(ids: Sequence[str], orders: Sequence[str], logits_RK4: np.ndarray) -> pd.DataFrame:
-    """One row an (id, order) with the logits of the original letters."""
+    """One row per (id, order) with the logits of the original letters."""
     frame = pd.DataFrame(
         {
             "id": pd.Series(np.repeat(np.array(ids, dtype=object), len(orders)), dtype="str"),

@@ -1,4 +1,4 @@
-"""The declared form of the tables: what a CSV cell must be, and what the checked tables hold."""
+"""The declared form of the tables: what a CSV cell must be, and what the checked tables contain."""
 
 import pandera.pandas as pa
 import pyarrow
@@ -6,11 +6,11 @@ from pandera.typing.pandas import Series
 
 from vqaflow.artifacts.columns import LETTERS, QTYPES
 
-EMPTY_CELL, ANSWER = "empty_cell", "answer"  # the checks' names, as they come back from pandera
+EMPTY_CELL, ANSWER = "empty_cell", "answer"  # the checks' names, as pandera reports them
 
 
 def is_filled(cells: Series) -> Series:
-    """Whether each cell holds something that can be seen: ``nan``, ``None`` and ``0`` do, spaces do not."""
+    """Whether each cell contains a visible character: ``nan``, ``None`` and ``0`` do, spaces do not."""
     return cells.map(lambda text: any(c.isprintable() and not c.isspace() for c in text)).astype(bool)
 
 

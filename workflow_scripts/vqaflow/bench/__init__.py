@@ -1,1 +1,1 @@
-"""Speed and memory against what others do; nothing but its command depends on it."""
+"""Speed and memory compared with other recipes; only its command depends on it."""

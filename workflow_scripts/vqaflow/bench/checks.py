@@ -1,4 +1,4 @@
-"""Is the fast step the right one on this device? Compared with the library's layers, and repeated to the bit."""
+"""Whether the fast step is correct on this device: against the library's layers, and bit-identical when repeated."""
 
 import hashlib
 from dataclasses import replace
@@ -25,7 +25,7 @@ SMALL = replace(SHAPES["7b"], layers=3, vocabulary=2048, vision_depth=2, full_at
 
 
 def check(bench: "TrainingBench") -> dict[str, Any]:
-    """Relative errors against float32's result, ours and the library's, and two runs' digests."""
+    """Relative errors against float32, of our step and the library's, and the digests of two runs."""
     make_deterministic()
     shape = SMALL if bench.device.type == "cuda" else SHAPES["tiny"]
     made = MadeRows(shape, small=True)

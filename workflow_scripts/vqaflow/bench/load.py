@@ -1,4 +1,4 @@
-"""How long a base takes to load: quantised from its checkpoint each time, or as store_base.py keeps it."""
+"""How long a base takes to load: quantised from its checkpoint each time, or as the rule store_base stores it."""
 
 import gc
 import time
@@ -18,7 +18,7 @@ from vqaflow.plan.shape import Shape
 def measure_loading(shape: Shape, device: torch.device, folder: Path) -> dict[str, float]:
     """Seconds of each way to load a random checkpoint, written to `folder` in bfloat16 as checkpoints are published.
 
-    All files are in the system's page cache, as they are for all jobs but the first.
+    All files are in the system's page cache, as they are for every job after the first.
     """
     checkpoint, stored = folder / "checkpoint", folder / "stored"
     base = build(shape, device, "none", torch.bfloat16)

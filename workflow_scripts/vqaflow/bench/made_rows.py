@@ -1,4 +1,4 @@
-"""Rows that are made instead of encoded, for models without a processor: token ids, positions, patches."""
+"""Made-up rows for models without a processor: token ids, positions, patches."""
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -33,7 +33,7 @@ class MadeRows:
 
     def __str__(self) -> str:
         text = BEFORE_IMAGE + AFTER_IMAGE + BRANCH
-        return f"{self.visual} visual and {text} text tokens, {BRANCH} of them anew for each choice order"
+        return f"{self.visual} visual and {text} text tokens, {BRANCH} of them again for each choice order"
 
     def tokens(self, orders: int) -> int:
         """Tokens of a row in one pass."""
@@ -46,7 +46,7 @@ class MadeRows:
 
     @lru_cache(maxsize=256)  # noqa: B019 - lives as long as the benchmark
     def encoded(self, number: int, orders: int) -> EncodedRow:
-        """The encoding of row `number` in so many orders."""
+        """The encoding of row `number` in `orders` choice orders."""
         draw = torch.Generator().manual_seed(number)
 
         def text(length: int) -> list[int]:
@@ -58,7 +58,7 @@ class MadeRows:
         return EncodedRow(f"made_{number}", prefix, branches, positions, int(positions.max()) + 1, self.grid)
 
     def pixels(self, count: int) -> list[torch.Tensor]:
-        """Patches (h·w, 1176) of so many images."""
+        """Patches (h·w, 1176) of `count` images."""
         draw = torch.Generator().manual_seed(1)
         return [torch.randn(self.patches, 1176, generator=draw) for _ in range(count)]
 

@@ -1,7 +1,7 @@
 """Benchmark of pooling: a million test rows in twelve score files, as `ensemble_probabilities` reads them.
 
-`python -m vqaflow.bench_pool --json FILE` writes made-up scores under a temporary folder, pools them, and tells seconds
-and peak memory of the pooling alone (it runs in a process of its own).
+`vqaflow bench pool --json FILE` writes made-up scores into a temporary folder, pools them, and reports seconds and peak
+memory of the pooling only (it runs in a separate process).
 """
 
 import json
@@ -35,7 +35,7 @@ SETTINGS = {
 
 
 def write_world(folder: Path, test_rows: int, orders: list[str]) -> None:
-    """Tables, folds and scores: FOLDS x VIEWS files for test, as many small ones for OOF."""
+    """Tables, folds and scores: FOLDS x VIEWS files for test, and as many small ones for OOF."""
     rng = np.random.default_rng(0)
     ids = {"train": [f"train_{i:07d}" for i in range(TRAIN_ROWS)], "test": [f"test_{i:07d}" for i in range(test_rows)]}
     answers = rng.integers(0, 4, TRAIN_ROWS)

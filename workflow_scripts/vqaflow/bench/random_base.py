@@ -76,7 +76,7 @@ def library_config(shape: Shape) -> Qwen2_5_VLConfig:
 
 
 def _small_model(shape: Shape) -> Any:
-    """A model with the buffers of `shape` (they depend on the size of heads alone) and hardly any weights."""
+    """A model with the buffers of `shape` (they depend only on the size of heads) and hardly any weights."""
     small = replace(shape, layers=1, inner=8, vision_depth=1, vision_inner=8, full_attention=(0,), vocabulary=64)
     return Qwen2_5_VLForConditionalGeneration(library_config(small))
 
@@ -88,7 +88,7 @@ def _is_quantized(name: str, quantization: str) -> bool:
 
 
 def random_weight(shape: torch.Size, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
-    """Values that float16 holds, so that a model has the same weights in every precision."""
+    """Values that float16 can represent: a model has the same weights in every precision."""
     return (torch.randn(shape, device=device) * 0.02).half().to(dtype)
 
 

@@ -1,7 +1,7 @@
-"""`python -m vqaflow.bench score`: seconds a row of scoring on a random model of a published shape, in parts and whole.
+"""`vqaflow bench score`: seconds per row for scoring with a random model of a published shape, in parts and in total.
 
-What is compared is the work of three adapters and four choice orders for each row: twelve calls of the usual predictor,
-twelve plain passes, or three passes that share the prefix of the orders and, by the disk, the image's features.
+It compares the work of three adapters and four choice orders for each row: twelve calls of the usual predictor, twelve
+plain passes, or three passes that share the prefix of the orders and, through files, the image's features.
 """
 
 from pathlib import Path
@@ -27,9 +27,9 @@ from vqaflow.model.base import best_device
 
 
 def bench_score(shape: str, rows: int, batch_tokens: int | None, load: Path | None, out: Path | None) -> None:
-    """Measure with so many rows and tokens in a pass, print the tables, and write all figures to `out`.
+    """Measure with `rows` rows and `batch_tokens` tokens per pass, print the tables, write all figures to `out`.
 
-    With `load`, a folder, loading a checkpoint of this shape is timed too.
+    With the folder `load`, the loading of a checkpoint of this shape is timed too.
     """
     device = best_device()
     torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False

@@ -1,8 +1,4 @@
-"""`python -m vqaflow.bench score`: seconds a row of scoring on a random model of a published shape, in parts and whole.
-
-What is compared is the work of three adapters and four choice orders for each row: twelve calls of the usual predictor,
-twelve plain passes, or three passes that share the prefix of the orders and, by the disk, the image's features.
-"""
+"""The measurements of `vqaflow bench score`: the usual predictor, plain passes, and this package's scorer."""
 
 import gc
 import tempfile
@@ -58,7 +54,7 @@ class ScoredRows(MadeEncoder):
         return self.patches
 
     def pixel_limits(self, view: ViewConfig) -> tuple[int, int]:
-        """A stand-in of the image area's limits."""
+        """A stand-in for the image area's limits."""
         return 0, 0
 
 
@@ -81,7 +77,7 @@ class ScoringBench:
         return build(self.shape, self.device, quantization if self.device.type == "cuda" else "none", self.dtype)
 
     def add_whole(self, what: str, batch: int, calls: int, seconds: float, peak: float) -> None:
-        """Note the seconds that `calls` calls a row take together."""
+        """Note the seconds that `calls` calls per row take together."""
         row = {"what": what, "batch": batch, "calls a row": calls, "s/row": seconds, "rows/s": 1 / seconds}
         first = self.whole[0]["s/row"] if self.whole else seconds
         self.whole.append(row | {"times the seed's": first / seconds, "peak GiB": peak})
@@ -95,11 +91,11 @@ class ScoringBench:
         print(table(self.parts[-1:], PARTS).splitlines()[-1], flush=True)
 
     def records(self, count: int) -> list[dict[str, Any]]:
-        """Rows with an image of their own each."""
+        """Rows, each with its own image."""
         return [row | {"sha256": row["id"]} for row in self.made.rows(count)]
 
     def decoder_work(self) -> float:
-        """Operations of the decoder's linears for a row in one pass; the last layer goes on with the ends alone."""
+        """Operations of the decoder's linears for a row in one pass; the last layer continues with the ends only."""
         layer = sum(outputs * inputs for outputs, inputs in self.shape.linears.values())
         heads = sum(a * b for name, (a, b) in self.shape.linears.items() if name in ("q_proj", "k_proj", "v_proj"))
         tokens, ends = self.made.tokens(len(ORDERS)), len(ORDERS)
@@ -136,7 +132,7 @@ def with_peft(base: Base, targets: Any, seed: int = 1) -> Any:
 
 
 def measure_seed(bench: ScoringBench) -> None:
-    """The usual predictor: batch 1, one call of `generate` for one token an adapter and order, adapter unmerged."""
+    """The usual predictor: batch 1, one call of `generate` (one token) per adapter and order, adapter unmerged."""
     base = bench.build("nf4-tower")
     base.visual.config._attn_implementation = "sdpa"
     network = with_peft(base, TARGET_NAMES)
@@ -155,7 +151,7 @@ def measure_seed(bench: ScoringBench) -> None:
 
 
 def measure_plain(bench: ScoringBench, base: Base, timed: bool) -> tuple[Adapter, torch.Tensor]:
-    """One library forward a batch and order, with the last position's logits and PEFT's layers.
+    """One library forward per batch and order, with the last position's logits and PEFT's layers.
 
     Returns the adapter and the letters' logits (N, K, 4) of the first rows, to compare with; `base` is left without it.
     """
@@ -186,9 +182,9 @@ def measure_plain(bench: ScoringBench, base: Base, timed: bool) -> tuple[Adapter
 def measure_ours(
     bench: ScoringBench, base: Base, adapter: Adapter, compiled: bool, expected: torch.Tensor
 ) -> torch.Tensor:
-    """The scorer of the rule score_choices with three adapters after each other, and its decoder alone.
+    """The scorer of the rule score_choices with three adapters one after the other, and its decoder by itself.
 
-    Reading the adapters, as loading the base, happens once a job and is not counted. Returns the letters' logits
+    Reading the adapters, like loading the base, happens once per job and is not counted. Returns the letters' logits
     (N, K, 4) of the first rows, which are compared with `expected`, too.
     """
     precision = base.quantization if base.quantization != "none" else str(bench.dtype).removeprefix("torch.")
@@ -289,6 +285,6 @@ def measure_tower(bench: ScoringBench, base: Base) -> None:
 
 
 def free(bench: ScoringBench) -> None:
-    """Give the memory of what nobody refers to any more back."""
+    """Free the memory of objects that are no longer used."""
     gc.collect()
     reset_peak(bench.device)

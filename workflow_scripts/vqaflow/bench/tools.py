@@ -1,4 +1,4 @@
-"""What the benchmarks share: honest timing (timing.py), what the machine is, and their tables."""
+"""What the benchmarks share: honest timing (plan/timing.py), facts about the machine, and tables."""
 
 import platform
 import sys
@@ -19,23 +19,23 @@ PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "trl", "triton")
 
 def machine(device: torch.device) -> dict[str, Any]:
     """What the figures depend on: device, versions, date."""
-    told: dict[str, Any] = {"date": datetime.now(UTC).date().isoformat(), "python": platform.python_version()}
-    told["device"] = "CPU"
+    found: dict[str, Any] = {"date": datetime.now(UTC).date().isoformat(), "python": platform.python_version()}
+    found["device"] = "CPU"
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
-        told |= {"device": properties.name, "device_gib": round(properties.total_memory / GIB, 1)}
-        told["compute_capability"] = f"{properties.major}.{properties.minor}"
-        told["cuda"] = torch.version.cuda
+        found |= {"device": properties.name, "device_gib": round(properties.total_memory / GIB, 1)}
+        found["compute_capability"] = f"{properties.major}.{properties.minor}"
+        found["cuda"] = torch.version.cuda
     for name in PACKAGES:
         try:
-            told[name] = version(name)
+            found[name] = version(name)
         except PackageNotFoundError:
-            told[name] = None
-    return told
+            found[name] = None
+    return found
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
-    """A Markdown table; numbers with three figures, missing ones empty."""
+    """A Markdown table; numbers with three digits, missing ones empty."""
     lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
     lines += ["| " + " | ".join(_cell(row.get(column)) for column in columns) + " |" for row in rows]
     return "\n".join(lines)

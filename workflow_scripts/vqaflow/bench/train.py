@@ -1,7 +1,7 @@
-"""`python -m vqaflow.bench train`: seconds and memory of a training step on a random model of a published shape.
+"""`vqaflow bench train`: seconds and memory of a training step on a random model of a published shape.
 
 The rows of a batch are the same for every recipe: one image and a text with four choices. The usual recipe is in
-bench_seed.py, TRL's in bench_trl.py; ours is the training loop itself.
+usual_recipe.py, TRL's in trl.py; ours is the training loop itself.
 """
 
 import os
@@ -16,7 +16,7 @@ from vqaflow.model.base import best_device
 
 
 def bench_train(shape: str, batch: int, only: Sequence[str], out: Path | None) -> None:
-    """Measure the recipes `only` with `batch` rows in a pass, print the table, and write all figures to `out`."""
+    """Measure the recipes `only` with `batch` rows per pass, print the table, and write all figures to `out`."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before the GPU is used; reproducibility needs it
     device = best_device()
     bench = TrainingBench(shape, device, batch)
@@ -38,7 +38,7 @@ def bench_train(shape: str, batch: int, only: Sequence[str], out: Path | None) -
 
 
 def measure_all(bench: TrainingBench, only: Sequence[str]) -> dict[str, Any]:
-    """Run the recipes that were asked for; returns the checks' outcome."""
+    """Run the recipes `only`. Returns the outcome of the checks."""
     checks: dict[str, Any] = {}
     batch = bench.batch
     if "seed" in only:
@@ -55,7 +55,7 @@ def measure_all(bench: TrainingBench, only: Sequence[str]) -> dict[str, Any]:
 
         try:
             checks = check(bench)
-        except Exception as error:  # as for a recipe
+        except Exception as error:  # as in TrainingBench.add
             traceback.print_exc()
             checks = {"error": f"{type(error).__name__}: {error}"}
     if "ours" in only:
@@ -84,24 +84,24 @@ def our_cases(bench: TrainingBench) -> list[tuple[str, int, int, bool, dict[str,
 
 
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """The goals' figures, each from the best row that may be counted for it."""
+    """The figures of the goals, each from the best row that counts for it."""
     seeds = [row for row in rows if row["recipe"].startswith("seed") and "s/row" in row]
     ours = [row for row in rows if row["recipe"].startswith("ours") and "s/row" in row and row["batch"] == 4]
-    told: dict[str, float] = {}
+    found: dict[str, float] = {}
     for vision in ("cached", "every step"):
         one, four = ([r for r in ours if r["orders"] == k and r["vision"] == vision] for k in (1, 4))
         label = "cached vision" if vision == "cached" else "tower in every step"
         if one and four:
             best_one, best_four = (min(group, key=lambda r: r["s/row"]) for group in (one, four))
-            told[f"four orders over one, {label}"] = best_four["s/row"] / best_one["s/row"]
+            found[f"four orders over one, {label}"] = best_four["s/row"] / best_one["s/row"]
         for name, group in (("one order", one), ("four orders", four)):
             within = [r for r in group if r["peak GiB"] <= MEMORY_GOAL_GIB]
             if seeds and within:
                 best = max(within, key=lambda r: r["row·orders/s"])
                 slowest, fastest = (pick(r["row·orders/s"] for r in seeds) for pick in (min, max))
-                told[f"{name}, {label}: rows x orders/s over the seed's recipe"] = best["row·orders/s"] / slowest
-                told[f"{name}, {label}: over its decoder-only variant"] = best["row·orders/s"] / fastest
+                found[f"{name}, {label}: rows x orders/s over the seed's recipe"] = best["row·orders/s"] / slowest
+                found[f"{name}, {label}: over its decoder-only variant"] = best["row·orders/s"] / fastest
     errors = [abs(r["predicted"] / r["peak GiB"] - 1) for r in rows if r.get("predicted") and r.get("peak GiB")]
     if errors:
-        told["largest error of the predicted peak"] = max(errors)
-    return told
+        found["largest error of the predicted peak"] = max(errors)
+    return found

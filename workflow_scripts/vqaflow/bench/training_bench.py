@@ -1,4 +1,4 @@
-"""What measures one training step: the settings, the model and the rows."""
+"""The measurement of one training step: settings, model and rows."""
 
 import gc
 import traceback
@@ -90,7 +90,7 @@ class TrainingBench:
             seconds, peak = run()
             row |= {"s/row": seconds / batch, "rows/s": batch / seconds, "row·orders/s": batch * orders / seconds}
             row |= {"peak GiB": peak, "of ceiling": self.work(batch, orders, cached) / seconds / self.ceiling}
-        except Exception as error:  # a library that cannot run here must not cost the other rows
+        except Exception as error:  # the other recipes are still measured if a library cannot run here
             traceback.print_exc()
             row["error"] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         self.results.append(row)

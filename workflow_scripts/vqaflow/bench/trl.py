@@ -2,7 +2,7 @@
 
 The random model has no processor, so the dataset holds ready token ids and the collator adds ready patches: reading
 and encoding cost TRL nothing, as they cost the other recipes nothing. QLoRA in TRL holds adapters in bfloat16, which
-float16's loss scaling refuses, so that it runs in bfloat16 here; the unlabelled positions are dropped before the head
+float16's loss scaling refuses, so it runs in bfloat16 here; the unlabelled positions are dropped before the head
 (its fused head), the adapter is kept to the decoder, and checkpointing is not re-entrant.
 """
 

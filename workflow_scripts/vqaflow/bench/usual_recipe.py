@@ -41,7 +41,7 @@ def model_inputs(bench: "TrainingBench", batch: int) -> dict[str, torch.Tensor]:
 
 
 def measure_seed(bench: "TrainingBench", by_suffix: bool) -> tuple[float, float]:
-    """Seconds of a step and peak GiB; `by_suffix` puts adapters wherever a module's name ends right."""
+    """Seconds of a step and peak GiB; `by_suffix` adds adapters by the last part of a module's name."""
     from vqaflow.bench.training_bench import train_config
 
     lora, quantized = train_config().lora, bench.device.type == "cuda"

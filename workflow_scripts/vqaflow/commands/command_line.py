@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command that `arguments` (by default those of the process) name; exit status 2 if there is none."""
+    """Run the command that `arguments` (default: the process's own) name; exit status 2 if there is no such command."""
     name, *rest = list(sys.argv[1:] if arguments is None else arguments) or [""]
     if name in ("", "-h", "--help"):
         print(overview())

@@ -1,1 +1,1 @@
-"""config.yaml as frozen sections: how it is read, and how it is checked."""
+"""config.yaml as frozen sections: reading and checking it."""

@@ -1,4 +1,4 @@
-"""The configuration is checked whole before anything runs: every problem at once, each with the key and the cure."""
+"""The check of the whole configuration before anything runs: all problems at once, each with its key and cure."""
 
 import json
 import math
@@ -27,7 +27,7 @@ ARTICLED = {
     "null": "null",
 }
 EMPTY = {"object": "{}", "array": "[]"}
-# JSON Schema lets 3.0 be an integer and NaN a number; the workflow can use neither.
+# JSON Schema accepts 3.0 as an integer and NaN as a number; the workflow can use neither.
 Validator = extend(
     Draft202012Validator,
     type_checker=Draft202012Validator.TYPE_CHECKER.redefine_many(
@@ -58,9 +58,9 @@ def check_config(config: Mapping[str, Any], schema: Path | str) -> None:
 
 
 def check_files(config: Mapping[str, Any], made: Path) -> None:
-    """Raise one UserError that lists the user's files which are not there; those below `made` the workflow makes.
+    """Raise one UserError that lists the user's missing files, except those below `made`, which the workflow makes.
 
-    Reads none of them but what a base in a folder says of itself.
+    Reads no file but the config.json of a base that is a folder.
     """
     data, settings = config["data"], config["hardware"]["settings"]
     files = {f"data.{key}": data[key] for key in ("train_csv", "test_csv", "sample_submission")}
@@ -80,7 +80,7 @@ def check_files(config: Mapping[str, Any], made: Path) -> None:
 
 
 def _base_problems(base: str) -> Iterator[str]:
-    """What is wrong with a base that is a folder, by its look or because there is one; hub names pass."""
+    """What is wrong with a base that is a folder or is written like one; hub names pass."""
     folder = Path(base)
     if not folder.is_dir():
         if base.startswith(("/", ".", "~")) or base.count("/") > 1:
@@ -97,7 +97,7 @@ def _base_problems(base: str) -> Iterator[str]:
 
 
 def _plain(value: Any) -> Any:
-    """Snakemake's ordered mappings as plain ones; YAML allows keys that are no text."""
+    """Snakemake's ordered mappings as plain ones, keys as text (YAML allows others)."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
@@ -145,7 +145,7 @@ def _shown(value: Any) -> str:
 
 def _cure(value: Any, kind: str) -> str:
     if isinstance(value, str) and re.fullmatch(r"[+-]?\d+[eE][+-]?\d+", value):
-        return f"Write {re.sub('[eE]', '.0e', value)}: YAML takes a number with an exponent for text if it has no dot."
+        return f"Write {re.sub('[eE]', '.0e', value)}: YAML reads a number with an exponent as text if it has no dot."
     if value is None and kind in EMPTY:
         return f"Write {EMPTY[kind]} or fill it in."
     return "Change it."
@@ -164,25 +164,26 @@ def _join(where: str, key: str) -> str:
 
 
 def _cross_checks(config: Mapping[str, Any]) -> Iterator[str]:
-    """What no schema of single keys can say."""
+    """Checks of keys against each other, which the schema cannot express."""
     model, columns = config["model"], config["data"]["columns"]
     if model["min_pixels"] > model["max_pixels"]:
         yield f"model.min_pixels: {model['min_pixels']} is above model.max_pixels, {model['max_pixels']}. Lower it."
     names = [columns["id"], columns["image"], columns["question"], *columns["choices"], columns["answer"]]
     for name in sorted({name for name in names if names.count(name) > 1}):
-        yield f"data.columns: {name!r} stands for two things. Name each column once."
+        yield f"data.columns: {name!r} is given twice. Name each column once."
     for kind, template in config["prompt"]["templates"].items():
         yield from _template_problems(f"prompt.templates.{kind}", template)
     ensemble = config["ensemble"]
     asked_for_prior = ensemble["order_pooling"] == "prior" or ensemble["recipe"].startswith("prior+")
     if asked_for_prior and config["orders"] in ("identity", 1):
-        yield "ensemble: a position prior cannot be told from one choice order. Set orders to cyclic, or use geometric."
+        cure = "Set orders to cyclic, or use geometric."
+        yield f"ensemble: a position prior cannot be estimated from one choice order. {cure}"
     yield from _view_problems(config["views"], model)
     yield from _tracker_problems(config["train"]["trackers"])
 
 
 def _tracker_problems(trackers: Sequence[str]) -> Iterator[str]:
-    """Trackers whose package is missing; told nothing of where the jobs have an environment of their own."""
+    """Trackers whose package is missing; none where jobs run in another environment (no torch in this one)."""
     if not _is_installed("torch"):
         return
     for name in trackers:
@@ -191,7 +192,7 @@ def _tracker_problems(trackers: Sequence[str]) -> Iterator[str]:
 
 
 def _is_installed(package: str) -> bool:
-    """Whether the package can be imported, without importing it; a mere folder of its name has no origin."""
+    """Whether the package can be imported, without importing it; a folder that only has its name has no origin."""
     spec = find_spec(package)
     return spec is not None and spec.origin is not None
 
@@ -200,20 +201,20 @@ def _template_problems(where: str, template: str) -> Iterator[str]:
     if template.count("{question}") != 1 or template.count("\n{choices}") != 1 or template.count("{choices}") != 1:
         yield (
             f"{where}: needs {{question}} once and, at the start of a line, {{choices}} once, "
-            "since all choice orders share what stands before the choices. Write them so."
+            "since all choice orders share the text before the choices. Change the template."
         )
     elif template.index("{question}") > template.index("{choices}"):
-        yield f"{where}: {{question}} must stand before {{choices}}. Swap them."
+        yield f"{where}: {{question}} must come before {{choices}}. Swap them."
 
 
 def _view_problems(views: Mapping[str, Any], model: Mapping[str, Any]) -> Iterator[str]:
     if "original" not in views or views["original"].get("enabled") is False:
-        yield "views.original: the unchanged view is the one that has every row. Keep it enabled."
+        yield "views.original: only this view has every row. Keep it enabled."
     elif set(views["original"]) - {"enabled"}:
-        yield "views.original: it is the unchanged image. Give other settings to a view of another name."
+        yield "views.original: this view is the unchanged image. Put other settings into a view with another name."
     for name, view in views.items():
         if view.get("when") is not None and not WHEN.fullmatch(view["when"]):
-            yield f"views.{name}.when: {view['when']!r} is no condition. Write, for example, margin < 0.3."
+            yield f"views.{name}.when: {view['when']!r} is not a condition. Write, for example, margin < 0.3."
         smallest = view.get("min_pixels") or model["min_pixels"]
         largest = view.get("max_pixels") or model["max_pixels"]
         if smallest > largest and {"min_pixels", "max_pixels"} & view.keys():

@@ -1,4 +1,4 @@
-"""Reading config.yaml and the user's files over it, and checking them as a whole."""
+"""Reading config.yaml and the user's files that override it, and checking the result."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +13,7 @@ REPOSITORY = Path(__file__).parents[3]
 
 
 def shipped(name: str) -> Path:
-    """The workflow's own file `name`: in the repository, or where a wheel keeps a copy of it, beside this module."""
+    """The workflow's own file `name`: in the repository, or, in a wheel, the copy beside this module."""
     packed = Path(__file__).with_name(Path(name).name)
     return packed if packed.is_file() else REPOSITORY / name
 
@@ -21,7 +21,7 @@ def shipped(name: str) -> Path:
 def load_config(*paths: Path | str) -> dict[str, Any]:
     """Read YAML files, later ones overriding earlier ones key by key (as Snakemake's --configfile does).
 
-    Raises UserError for a file that is missing or holds no keys in YAML.
+    Raises UserError if a file is missing or does not contain keys in YAML.
     """
     merged: dict[str, Any] = {}
     for path in paths:
@@ -30,10 +30,10 @@ def load_config(*paths: Path | str) -> dict[str, Any]:
 
 
 def checked_config(*paths: Path | str) -> dict[str, Any]:
-    """The configuration of a stage that is run by hand: `paths` over the repository's config.yaml, checked as a whole.
+    """The configuration of a stage that is run by hand: the repository's config.yaml overridden by `paths`, checked.
 
-    It is what Snakemake makes of them as --configfile: a file that hardware.settings names lies below them.
-    Raises UserError with all that is wrong.
+    It is what Snakemake makes of `paths` as --configfile; they also override a file that hardware.settings names.
+    Raises UserError that lists all problems.
     """
     base = shipped("config.yaml")
     config = load_config(base, *paths)
@@ -48,16 +48,16 @@ def _read_keys(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}). Name a file of settings that is there.") from None
+        raise UserError(f"{path}: cannot be read ({error.strerror}). Name an existing settings file.") from None
     except yaml.MarkedYAMLError as error:
         line = f" line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise UserError(f"{path}{line}: is no YAML ({error.problem}). Correct it there or in the line above.") from None
-    except (yaml.YAMLError, ValueError) as error:  # a byte that is no UTF-8, a character or a date that cannot be
-        raise UserError(f"{path}: is no YAML in UTF-8 ({' '.join(str(error).split())}). Correct it.") from None
+        raise UserError(f"{path}{line}: is not YAML ({error.problem}). Correct this line or the one above.") from None
+    except (yaml.YAMLError, ValueError) as error:  # a byte that is not UTF-8, an impossible character or date
+        raise UserError(f"{path}: is not YAML in UTF-8 ({' '.join(str(error).split())}). Correct it.") from None
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise UserError(f"{path}: holds no keys with values. Write it like {shipped('config.yaml')}.")
+        raise UserError(f"{path}: has no keys with values. Write it like {shipped('config.yaml')}.")
     return values
 
 
@@ -70,7 +70,7 @@ def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
 
 
 def in_order(value: Any) -> Any:
-    """A section with its keys sorted, and those of the sections within; lists stay as they are."""
+    """A section with its keys, and those of inner sections, sorted; lists stay as they are."""
     if isinstance(value, Mapping):
         return {key: in_order(value[key]) for key in sorted(value, key=str)}
     return [in_order(item) for item in value] if isinstance(value, list) else value

@@ -17,7 +17,7 @@ WHEN = re.compile(r"\s*margin\s*<\s*(\d+(?:\.\d*)?|\.\d+)\s*")  # a view's condi
 
 @dataclass(frozen=True)
 class BaseConfig:
-    """What of `model` says which base it is and how its weights are held."""
+    """The keys of `model` that say which base it is and how its weights are stored."""
 
     base: str
     revision: str | None
@@ -35,7 +35,7 @@ class ModelConfig(BaseConfig):
 
 @dataclass(frozen=True)
 class PromptConfig:
-    """`prompt`: what the model reads; `templates` has one entry a question type."""
+    """`prompt`: what the model reads; `templates` has one entry per question type."""
 
     normal_form: str
     system: str
@@ -96,7 +96,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class ViewConfig:
-    """One entry of `views`: a rendering of the image. Pixels of None are the model's."""
+    """One entry of `views`: a rendering of the image. Limits of None are the model's."""
 
     flip: bool = False
     min_pixels: int | None = None
@@ -139,7 +139,7 @@ class EnsembleConfig:
 
 @dataclass(frozen=True)
 class HpoConfig:
-    """`hpo` but for `enabled` and `workers`, which shape the DAG alone; `space` is read by `search_space`."""
+    """`hpo` without `enabled` and `workers`, which only shape the DAG; search/space.py reads `space`."""
 
     trials: int
     max_minutes: float
@@ -153,7 +153,7 @@ class HpoConfig:
 def section(kind: type[T], values: Mapping[str, Any]) -> T:
     """Build the frozen section `kind` (nested ones too) from a plain mapping.
 
-    Raises UserError on an unknown key (naming the nearest known one) and on a missing one.
+    Raises UserError if a key is unknown (the message names the nearest known one) or missing.
     """
     fields = {f.name: f for f in dataclasses.fields(kind)}
     hints = typing.get_type_hints(kind)
@@ -167,7 +167,7 @@ def section(kind: type[T], values: Mapping[str, Any]) -> T:
 
 
 def entries(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of `values` that the section `kind` has."""
+    """The entries of `values` that are fields of `kind`."""
     return {f.name: values[f.name] for f in dataclasses.fields(kind) if f.name in values}
 
 
@@ -178,9 +178,9 @@ def _value(hint: Any, value: Any) -> Any:
 
 
 def replace_keys(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of the section `values` with `changes` in place; dotted keys reach into sections of it.
+    """A copy of the section `values` with `changes` applied; dotted keys reach into inner sections.
 
-    Raises UserError for a key that `values` lack.
+    Raises UserError if `values` lacks a key.
     """
     merged = {key: dict(value) if isinstance(value, Mapping) else value for key, value in values.items()}
     for key, value in changes.items():
@@ -189,13 +189,13 @@ def replace_keys(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[
         for parent in parents:
             target = target.get(parent) if isinstance(target, Mapping) else None
         if not isinstance(target, dict) or last not in target:
-            raise UserError(f"{key}: there is no such key to replace. Known are {', '.join(leaf_keys(values))}.")
+            raise UserError(f"{key}: there is no such key to replace. Known keys are {', '.join(leaf_keys(values))}.")
         target[last] = value
     return merged
 
 
 def leaf_keys(values: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """The dotted keys of all values of a section that are no sections themselves."""
+    """The dotted keys of all values of a section that are not sections themselves."""
     keys: list[str] = []
     for key, value in values.items():
         keys += leaf_keys(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [f"{prefix}{key}"]

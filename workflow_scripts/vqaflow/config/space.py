@@ -1,4 +1,4 @@
-"""What a search space may hold, as far as a search itself needs to know."""
+"""What a search space may contain, as far as the search itself needs to know."""
 
 import typing
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from typing import Any
 
 from vqaflow.config.sections import TrainConfig
 
-# They change how training is run, watched or drawn by lot, not how well a setting learns.
+# They change how training runs, is watched or draws at random, not how well a setting learns.
 NOT_SEARCHED = (
     "seed",
     "gradient_checkpointing",

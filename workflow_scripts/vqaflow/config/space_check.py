@@ -29,16 +29,16 @@ def space_problems(
         where = f"hpo.space.{key}"
         if key in train and isinstance(train[key], Mapping):
             inside = ", ".join(name for name in known if name.startswith(f"{key}."))
-            yield f"{where}: it is a section of train. Name a key of it: {inside}."
+            yield f"{where}: it is a section of train. Name one of its keys: {inside}."
         elif key not in known:
             yield f"{where}: train has no such key; {_nearest_key(key, known)}"
         elif key in NOT_SEARCHED:
-            yield f"{where}: it does not tell how well a setting learns. Remove it here, and set train.{key} instead."
+            yield f"{where}: it does not change how well a setting learns. Remove it here, and set train.{key} instead."
         elif isinstance(entry, Mapping) and len(entry) > 1:
             kinds = " and ".join(entry)
-            yield f"{where}: it has {kinds} at once (a file of yours adds to config.yaml). Set all but one to null."
+            yield f"{where}: it has {kinds} at once (your file adds to config.yaml). Set all but one to null."
         elif not isinstance(entry, Mapping) or not entry:
-            yield f"{where}: {entry!r} is no set of values. Write one of {KINDS_AS_WRITTEN}."
+            yield f"{where}: {entry!r} is not a set of values. Write one of {KINDS_AS_WRITTEN}."
         else:
             ((kind, values),) = entry.items()
             yield from _entry_problems(where, key, kind, values, _schema_at(train_schema, key))
@@ -61,7 +61,7 @@ def _entry_problems(where: str, key: str, kind: str, values: Any, schema: Mappin
         hint = f"did you mean {close!r}?" if close else f"write one of {KINDS_AS_WRITTEN}."
         yield f"{where}: the kind {kind!r} is unknown; {hint}"
     elif not isinstance(values, list) or not values:
-        yield f"{where}.{kind}: {values!r} is no list of values. {_cure(kind)}"
+        yield f"{where}.{kind}: {values!r} is not a list of values. {_cure(kind)}"
     else:
         problems = _choice_problems(values) if kind == "choice" else _range_problems(kind, values, is_integer(key))
         found = [f"{where}.{kind}: {problem}" for problem in problems]
@@ -75,7 +75,7 @@ def _cure(kind: str) -> str:
 def _choice_problems(values: list[Any]) -> Iterator[str]:
     twice = [value for i, value in enumerate(values) if value in values[:i]]
     if twice:
-        yield f"{twice[0]!r} stands there twice. Name each value once."
+        yield f"{twice[0]!r} is listed twice. Name each value once."
 
 
 def _range_problems(kind: str, values: list[Any], integer: bool) -> Iterator[str]:
@@ -83,11 +83,11 @@ def _range_problems(kind: str, values: list[Any], integer: bool) -> Iterator[str
         if isinstance(value, str):
             yield f"{value!r} is text to YAML, not a number. Write an exponent with a point and a sign, as in 1.0e-5."
         elif isinstance(value, bool) or not isinstance(value, int | float):
-            yield f"{value!r} is no number. {_cure(kind)}"
+            yield f"{value!r} is not a number. {_cure(kind)}"
         elif not math.isfinite(value):
             yield f"{value!r} is not finite. {_cure(kind)}"
         elif integer and value != int(value):
-            yield f"{value!r} is no whole number, which this key needs. Round it."
+            yield f"{value!r} is not a whole number, which this key needs. Round it."
     if all(isinstance(value, int | float) for value in values):
         if len(values) != 2:
             yield f"{values!r} has {len(values)} value(s). {_cure(kind)}"
@@ -105,7 +105,7 @@ def _refused_values(where: str, key: str, values: list[Any], schema: Mapping[str
 
 
 def foldless(hpo: Mapping[str, Any], count: int) -> Iterator[str]:
-    """Folds of `hpo.folds` that a split into `count` folds lacks."""
+    """Folds of `hpo.folds` that do not exist among `count` folds."""
     for fold in hpo["folds"]:
         if fold >= count:
             yield f"hpo.folds: there is no fold {fold}. folds.n is {count}: name folds from 0 to {count - 1}."

@@ -1,4 +1,4 @@
-"""What is checked of a table's rows: cells, ids, choices, images. Each check reports, none changes a row."""
+"""Checks of a table's rows: cells, ids, choices, images. Each check reports problems; none changes a row."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from vqaflow.data.table_layout import IMAGE_NAMES, TableLayout
 
 
 class Chunk:
-    """Some records of one file as strings (`frame`), with the lines they start at, and which of them are `bad`."""
+    """Some records of one file as strings (`frame`), the lines they start at, and the positions of the `bad` ones."""
 
     def __init__(self, file: Path, layout: TableLayout, records: Sequence[Record], problems: Problems) -> None:
         self.file, self.layout, self.problems = file, layout, problems
@@ -32,7 +32,7 @@ class Chunk:
         self.bad: set[int] = set()
 
     def report(self, position: int, column: str, what: str, cure: str, kind: str, severity: str = ERROR) -> None:
-        """Note a problem of the record at `position`; `column` is "" if it is none of one cell."""
+        """Note a problem of the record at `position`; `column` is "" if the problem is not in one cell."""
         row_id = self.frame.at[position, "id"]
         value = self.frame.at[position, column] if column else ""
         name = self.layout.user_name(column) if column else ""
@@ -44,7 +44,7 @@ class Chunk:
 
 
 def check_cells(chunk: Chunk, id_severity: str) -> None:
-    """Ragged records, empty cells, and answers that are no letter. An empty id weighs `id_severity`."""
+    """Report ragged records, empty cells and wrong answers. An empty id has severity `id_severity`."""
     check_width(chunk, ERROR)
     whole = chunk.frame.drop(index=list(chunk.ragged))
     try:
@@ -66,19 +66,19 @@ def check_width(chunk: Chunk, severity: str) -> None:
     """Report records with more or fewer cells than the header."""
     for position, count in chunk.ragged.items():
         what = f"the row has {count} cells, the header {chunk.layout.width}"
-        cure = 'Put cells that hold a comma in "…"' if count > chunk.layout.width else "Add the missing cells"
+        cure = 'Put cells that contain a comma in "…"' if count > chunk.layout.width else "Add the missing cells"
         chunk.report(position, "", what, cure, "cells", severity)
 
 
 def judge_answer(value: str, layout: TableLayout) -> tuple[str, str, str]:
-    """What is wrong with an answer that is none of the letters: problem, cure, kind."""
+    """What is wrong with an answer that is not one of the letters: problem, cure, kind."""
     letter = normalize(value, "NFKC").lower()
     if letter in LETTERS:
-        return "the letter is in another form (upper case, spaces, full width)", f"Write {letter}", "answer_form"
+        return "the letter is written differently (upper case, spaces, full width)", f"Write {letter}", "answer_form"
     if letter in layout.extras:
-        cure = f"Leave out the rows whose answer is {value}; the model is only shown the four"
+        cure = f"Leave out the rows whose answer is {value}; the model only sees the four choices"
         return "the answer is a choice beyond the four that are supported", cure, "answer_value"
-    return f"the answer is none of {', '.join(LETTERS)}", "Write the letter of the right choice", "answer_value"
+    return f"the answer is not one of {', '.join(LETTERS)}", "Write the letter of the right choice", "answer_value"
 
 
 def check_ids(chunk: Chunk, seen: dict[str, int], severity: str, others: Mapping[str, int], other_file: Path) -> None:
@@ -96,7 +96,7 @@ def check_ids(chunk: Chunk, seen: dict[str, int], severity: str, others: Mapping
 
 
 def check_choices(chunk: Chunk, normal_form: str) -> None:
-    """Report choices that say the same. The row is used as it is: real tables have such rows, in test too."""
+    """Report choices that are equal. The row is used unchanged: real tables have such rows, also in test."""
     columns = [chunk.frame[letter] for letter in LETTERS]
     answers = chunk.frame["answer"] if "answer" in chunk.frame else [""] * len(chunk.frame)
     for position, (answer, *choices) in enumerate(zip(answers, *columns, strict=True)):
@@ -112,24 +112,24 @@ def check_choices(chunk: Chunk, normal_form: str) -> None:
                 chunk.report(position, letter, *judge_equal(chunk, first, letter, answer), WARNING)
             elif normal[i] in normal[:i]:
                 first = chunk.layout.user_name(LETTERS[normal.index(normal[i])])
-                what = f"equal to choice {first} once normalised ({normal_form}); both are kept as they are"
+                what = f"equal to choice {first} after normalisation ({normal_form}); both are kept unchanged"
                 chunk.report(
                     position,
                     letter,
                     what,
-                    "Nothing need be done if they are meant to differ",
+                    "If they are meant to differ, nothing needs to be done",
                     "merged_choices",
                     WARNING,
                 )
 
 
 def judge_equal(chunk: Chunk, first: str, second: str, answer: str) -> tuple[str, str, str]:
-    """What to say of two equal choices: problem, cure, kind."""
+    """What to report about two equal choices: problem, cure, kind."""
     name = chunk.layout.user_name(first)
     if answer in (first, second):
-        cure = "Correct one of them, or remove the row; as it is, one of two equal choices counts as wrong"
+        cure = "Correct one of them, or remove the row; otherwise one of two equal choices counts as wrong"
         return f"equal to choice {name}, and one of the two is the answer", cure, "ambiguous_answer"
-    return f"equal to choice {name}", "Correct one of them if it is a slip; the row is used as it is", "equal_choices"
+    return f"equal to choice {name}", "Correct one if it is a mistake; the row is used unchanged", "equal_choices"
 
 
 class ImageChecks:
@@ -148,7 +148,7 @@ class ImageChecks:
         return [self.known[file] if isinstance(file, Path) else file for file in found]
 
     def find(self, name: str) -> Path | ImageProblem:
-        """The real file, so that two paths of one file are inspected once."""
+        """The real file: two paths to the same file are inspected once."""
         try:
             return find_image(name, self.root)
         except ImageProblem as problem:
@@ -163,11 +163,11 @@ class ImageChecks:
 
 
 def check_images(chunk: Chunk, images: ImageChecks) -> list[ImageFacts | None]:
-    """Report what is wrong with the images; gives the facts of each row's image, None where there are none."""
+    """Report what is wrong with the images. Returns the facts of each row's image, None if it is not usable."""
     filled = [i for i, name in enumerate(chunk.frame["path"]) if name.strip() and i not in chunk.ragged]
     facts: list[ImageFacts | None] = [None] * len(chunk.frame)
     other = next((name for name in IMAGE_NAMES if name in chunk.layout.extras), None)
-    other_column = f", or data.columns.image to {other!r}, which is a column too" if other else ""
+    other_column = f", or set data.columns.image to {other!r}, which is also a column" if other else ""
     for position, found in zip(filled, images.inspect(list(chunk.frame["path"].iloc[filled])), strict=True):
         if isinstance(found, ImageProblem):
             cure = found.cure + other_column if found.kind == "image_missing" else found.cure

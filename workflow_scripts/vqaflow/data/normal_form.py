@@ -10,8 +10,8 @@ KEPT_FORMAT_CHARACTERS = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"
 def normalize(text: str, form: str) -> str:
     """`text` in Unicode normal form NFC or NFKC (which folds full-width forms), white space collapsed; idempotent.
 
-    Invisible control and format characters go. ``<|``, which opens every special token of the model (``<|im_end|>``),
-    is broken by a space: text from a table must never end a turn or pose as an image.
+    Invisible control and format characters are removed. ``<|``, which opens every special token of the model
+    (``<|im_end|>``), is broken by a space: text from a table must never end a turn or pose as an image.
     """
     visible = "".join(_visible(character) for character in text)
     composed = unicodedata.normalize(form, visible)
@@ -28,9 +28,9 @@ def _visible(character: str) -> str:
 
 
 def normalize_choices(choices: Sequence[str], form: str) -> list[str]:
-    """The choices normalised, but for those that would become equal though they differ: they stay as they were.
+    """The normalised choices; choices that differ but would become equal stay unchanged.
 
-    Telling ``３`` from ``3`` may be the point of a question, and two equal choices could not be told apart at all.
+    The difference between ``３`` and ``3`` may be the point of a question, and equal choices cannot be distinguished.
     """
     normal = [normalize(choice, form) for choice in choices]
     return [

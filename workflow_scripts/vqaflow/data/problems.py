@@ -1,12 +1,12 @@
-"""What is wrong with the user's tables: collected in full, listed in a CSV file, summed up in one message.
+"""What is wrong with the user's tables: collected in full, listed in a CSV file, summarised in one message.
 
 A problem's severity says what follows from it:
 
-- ``error``: the row cannot be used. The run stops, or with ``data.on_bad_row: quarantine`` goes on without the row
+- ``error``: the row cannot be used. The run stops, or with ``data.on_bad_row: quarantine`` continues without the row
   (train) or with the row marked as not usable (test).
-- ``fatal``: no row can be set apart to cure it (a missing file or column, ids that do not tell test rows apart).
+- ``fatal``: leaving out a row cannot cure it (a missing file or column, test rows without distinct ids).
   The run stops in either case.
-- ``warning``: the row is used as it is. Nothing stops.
+- ``warning``: the row is used unchanged. The run continues.
 """
 
 import csv
@@ -20,7 +20,7 @@ from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.files import atomic_path
 
 FATAL, ERROR, WARNING = "fatal", "error", "warning"
-SHOWN = 12  # problems that the message spells out
+SHOWN = 12  # problems that the message lists
 LONGEST_VALUE = 200  # characters of a cell that are quoted
 
 
@@ -63,7 +63,7 @@ class Problems:
         self.fatal |= self.found[-1].severity == FATAL
 
     def sorted(self) -> list[Problem]:
-        """The problems as they are listed."""
+        """The problems in the order of the list."""
         return sorted(self.found, key=lambda problem: (self.order.get(problem.file, -1), problem.row))
 
     def stopping(self, on_bad_row: str) -> list[Problem]:
@@ -89,14 +89,14 @@ def count_kinds(problems: Iterable[Problem]) -> str:
 
 
 def user_error(stopping: Sequence[Problem], listed: Path) -> UserError:
-    """The one message of a run that the problems `stopping` end; all problems are in the file `listed`."""
+    """The error of a run that the problems `stopping` end; the file `listed` contains all problems."""
     shown = first_of_each_kind(stopping)
     lines = [f"  {problem}" for problem in shown]
     if len(shown) < len(stopping):
         lines.append(f"  and {len(stopping) - len(shown)} more.")
-    advice = f"Correct them; {listed} lists every one with its cure."
+    advice = f"Correct them; {listed} lists all of them, each with its cure."
     if not any(problem.severity == FATAL for problem in stopping):
-        advice += " Or set data.on_bad_row: quarantine to go on without these rows."
+        advice += " Or set data.on_bad_row: quarantine to continue without these rows."
     count = f"{len(stopping)} problem{'s' * (len(stopping) > 1)} ({count_kinds(stopping)})"
     return UserError("\n".join([f"tables: {count}.", *lines, advice]))
 

@@ -43,7 +43,7 @@ def lay_out(
     An extra column whose name is among `reserved` (or empty) becomes ``csv_<name>`` (or ``csv_<position>``).
     """
     if one_cell(header):
-        what = f"the columns' names came out as one cell, {header[0]!r}"
+        what = f"the header was read as one cell, {header[0]!r}"
         return TableLayout({}, {}, 1), [UnreadableTable("separator", 1, what, "Separate the cells by commas")]
     problems = repeated_columns(header)
     columns = {}
@@ -67,15 +67,15 @@ def lay_out(
 def lay_out_sample(header: Sequence[str], id_name: str | None = None) -> tuple[TableLayout, list[UnreadableTable]]:
     """Find ids and answers in a sample submission's `header`, and what is wrong with it.
 
-    The first of its two columns holds the ids, the second is for the answers, whatever they are called; a second column
-    of the name `id_name` tells that they are in another order.
+    The first of its two columns holds the ids, the second the answers, whatever their names. A second column called
+    `id_name` shows that the order is wrong.
     """
     columns = zip(("id", "answer"), zip(header, range(2), strict=False), strict=False)
     layout = TableLayout(dict(columns), {}, len(header))
     ids_second = id_name is not None and header[1:2] == [id_name] and header[0] != id_name
     if len(header) == 2 and not ids_second:
         return layout, repeated_columns(header)
-    what = f"the columns are {', '.join(map(repr, header))}, not the ids' and then the answers'"
+    what = f"the columns are {', '.join(map(repr, header))}, not first the ids and then the answers"
     if not header[0].strip() and len(header) > 1:
         cure = "Remove the first, unnamed column (pandas writes none with index=False)"
     elif len(header) == 1:
@@ -83,7 +83,7 @@ def lay_out_sample(header: Sequence[str], id_name: str | None = None) -> tuple[T
     elif len(header) == 2:
         cure = f"Put the column {id_name!r} first"
     else:
-        cure = "Keep two: the ids' column first, then the answers'"
+        cure = "Keep two columns: first the ids, then the answers"
     return layout, [UnreadableTable("sample_columns", 1, what, cure)]
 
 
@@ -96,15 +96,15 @@ def repeated_columns(header: Sequence[str]) -> list[UnreadableTable]:
 
 
 def one_cell(header: Sequence[str]) -> bool:
-    """Whether the header came out as one cell since something else than a comma separates its names."""
+    """Whether the header was read as one cell because its names are not separated by commas."""
     return len(header) == 1 and any(mark in header[0] for mark in ";\t|")
 
 
 def missing_column(name: str, header: Sequence[str]) -> UnreadableTable:
-    """What to say of a column that the header lacks: the nearest one that it has."""
+    """The problem of a column that the header lacks; the cure names the nearest column that it has."""
     by_lower = {column.strip().lower(): column for column in header}
     close = nearest(name.lower(), by_lower, cutoff=0.6)
     cure = "Add it, or name yours under data.columns"
     if close:
-        cure = f"Is it {by_lower[close]!r}? Then rename that, or name it under data.columns"
+        cure = f"Is it {by_lower[close]!r}? Then rename that column, or name it under data.columns"
     return UnreadableTable("missing_column", 1, f"no column {name!r} among {', '.join(map(repr, header))}", cure)

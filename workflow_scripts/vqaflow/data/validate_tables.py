@@ -1,8 +1,8 @@
-"""Raw CSV files and images become checked tables; everything that is wrong with them is told at once.
+"""Turn raw CSV files and images into checked tables, and report everything that is wrong with them at once.
 
-Files are read record by record, so that memory grows with the number of ids and images, not with the text. A run that
-stops leaves problems.csv and a copy, problems.failed.csv, that survives where a workflow removes a failed rule's
-outputs; the tables of an earlier run stay.
+Files are read record by record: memory grows with the number of ids and images, not with the text. A run that stops
+leaves problems.csv and a copy, problems.failed.csv, which stays when a workflow removes a failed rule's outputs. The
+tables of an earlier run stay.
 """
 
 import shutil
@@ -57,7 +57,7 @@ def validate_tables(
     reader = TableReader(names, images, image_root, normal_form, problems)
     failed = problems_out.with_suffix(f".failed{problems_out.suffix}")
     with ExitStack() as outputs:
-        # The test table goes first, so that a training row can be told that its id is one of test's.
+        # The test table is read first: then a training row with the id of a test row can be reported.
         partial_test, partial_train = (outputs.enter_context(atomic_path(out)) for out in (test_out, train_out))
         test_ids, answerable = reader.check(test_csv, partial_test, is_train=False, other_ids={}, other_file=train_csv)
         _, trained = reader.check(train_csv, partial_train, is_train=True, other_ids=test_ids, other_file=test_csv)
@@ -92,7 +92,7 @@ def open_table(
     """The layout of a CSV file, its records and their number; None, with the problems noted, if it cannot be read."""
     try:
         if not path.is_file():
-            raise UnreadableTable("file_missing", 0, "no such file", "Set data's paths to your tables")
+            raise UnreadableTable("file_missing", 0, "no such file", "Correct the path under data in the configuration")
         encoding = detect_encoding(path)
         records = read_records(path, encoding)
         _, header = next(records, (0, []))
@@ -125,7 +125,7 @@ class TableReader:
     def check(
         self, path: Path, out: Path, *, is_train: bool, other_ids: dict[str, int], other_file: Path
     ) -> tuple[dict[str, int], int]:
-        """Check a table and write it to `out`; gives its ids with their lines, and how many rows are usable."""
+        """Check a table and write it to `out`; returns its ids with their lines, and how many rows are usable."""
         ids: dict[str, int] = {}
         opened = open_table(
             path,
@@ -135,7 +135,7 @@ class TableReader:
         if opened is None:
             return ids, 0
         layout, records, count = opened
-        id_severity = ERROR if is_train else FATAL  # a test row without an id of its own cannot be answered
+        id_severity = ERROR if is_train else FATAL  # a test row without its own id cannot be answered
         schema = parquet_schema(is_train, list(layout.extras))
         usable = 0
         with ProgressBar(count, "train table" if is_train else "test table") as bar:
@@ -168,7 +168,7 @@ class TableReader:
 
 
 def image_columns(facts: Sequence[ImageFacts | None]) -> dict[str, pd.Series]:
-    """The columns about the images, where a row has one."""
+    """The columns about the rows' images."""
     return {
         "sha256": pd.Series([fact and fact.sha256 for fact in facts], dtype="str"),
         "phash": pd.Series([fact and fact.phash for fact in facts], dtype="str"),
@@ -191,9 +191,9 @@ def type_columns(frame: pd.DataFrame) -> dict[str, pd.Series]:
 def compare_ids(
     test_ids: dict[str, int], test_csv: Path, sample_submission: Path, names: ColumnsConfig, problems: Problems
 ) -> None:
-    """Report what of the sample submission the submission cannot be made from.
+    """Report why no submission can be made from the sample submission.
 
-    That is its form, ids that only one of it and the test table has, and ids that it repeats.
+    Reasons are its columns, ids that only it or only the test table has, and repeated ids.
     """
     opened = open_table(sample_submission, partial(lay_out_sample, id_name=names.id), problems)
     if opened is None:
@@ -207,10 +207,10 @@ def compare_ids(
         for position, row_id in enumerate(chunk.frame["id"]):
             if test_ids and row_id not in test_ids:
                 cure = f"Add the row to {test_csv}, or use that table's own sample submission"
-                chunk.report(position, "id", f"{test_csv} has no such row", cure, "id_not_in_test", FATAL)
+                chunk.report(position, "id", f"{test_csv} has no row with this id", cure, "id_not_in_test", FATAL)
     for row_id, line in test_ids.items():
         if row_id not in seen:
-            what = f"{sample_submission} has no such id"
+            what = f"{sample_submission} has no row with this id"
             cure = "Add it there, or use this table's own sample submission"
             problems.add(
                 test_csv,

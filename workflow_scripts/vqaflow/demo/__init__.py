@@ -1,1 +1,1 @@
-"""The data and the small base model of `make demo`; nothing but its commands depends on it."""
+"""The data and the small base model of `make demo`; only its commands depend on it."""

@@ -1,7 +1,7 @@
 """What fine-tuning and ensembling gained on the demo's held-out rows, against the untuned base under the same prompt.
 
-`python -m vqaflow.demo_gain` reads a finished demo and its answers, which no rule reads; it ends with exit status 1 if
-the ensemble falls short of what the demo promises. With data.demo.shuffle_answers it is the control: expect chance.
+`vqaflow demo_gain` reads a finished demo and its answers, which no rule reads. The exit status is 1 if the ensemble
+does not reach what the demo promises. With data.demo.shuffle_answers it is the control: expect chance.
 """
 
 from pathlib import Path
@@ -29,7 +29,7 @@ LEAST_ACCURACY, LEAST_GAIN = 0.90, 0.15
 
 
 def demo_gain(config: dict[str, Any], results: Path) -> bool:
-    """Print accuracies of base, single folds (original view) and submission, and whether the promise is kept."""
+    """Print accuracies of base, single folds (original view) and submission. Returns whether the promise is kept."""
     at = ResultsFolder(results)
     answers_file, submission = at.demo_answers, at.submission
     for file in (answers_file, submission):
@@ -54,7 +54,7 @@ def demo_gain(config: dict[str, Any], results: Path) -> bool:
 
 
 def base_logits(config: dict[str, Any], table: pd.DataFrame) -> Logits:
-    """Logits of the rows by the base without an adapter, in the original view and the configured orders."""
+    """Logits of the rows from the base without an adapter, in the original view and the configured orders."""
     model, prompt = section(ModelConfig, config["model"]), section(PromptConfig, config["prompt"])
     base = load_base(model)
     encoder = RowEncoder(base.processor, model, prompt)

@@ -1,7 +1,7 @@
-"""The demo's tables and images in the competition's schema, from two published data sets that packages ship.
+"""The demo's tables and images in the competition's schema, from two published data sets that come as packages.
 
-easy-VQA (PyPI package easy-vqa, MIT) brings coloured shapes with its own train/test split; scikit-learn's load_digits
-(UCI's optical recognition of handwritten digits, CC BY 4.0) brings handwriting, split by image. Equal seeds give equal
+easy-VQA (PyPI package easy-vqa, MIT) has coloured shapes with its own train/test split; scikit-learn's load_digits
+(UCI's optical recognition of handwritten digits, CC BY 4.0) has handwriting, split by image. Equal seeds give equal
 bytes.
 """
 
@@ -25,12 +25,12 @@ from vqaflow.runtime.files import atomic_folder
 from vqaflow.runtime.stage import log
 
 IMAGE_SIDE = 64  # easy-VQA's; digits are enlarged to it
-DIGIT_TEST_SHARE = 3  # one digit image in so many is a test image
+DIGIT_TEST_SHARE = 3  # one digit image in this many is a test image
 
 
 @dataclass(frozen=True)
 class Source:
-    """One question that a data set can ask: about which image, its wording in a language, and the English answer."""
+    """One question that a data set can ask: the image, the wording in a language, and the English answer."""
 
     image: str
     question: str
@@ -96,14 +96,14 @@ def digit_images(split: str) -> list[tuple[int, int]]:
 def choose(pools: Pools, count: int, rng: random.Random, key: str) -> list[tuple[str, str, Source]]:
     """`count` questions as (kind, language, source), evenly from all pools, using each image as seldom as possible."""
     if count < 1:
-        raise UserError(f"config {key}: {count} rows are too few. Give a positive number.")
+        raise UserError(f"config: {key}: {count} rows are too few. Give a positive number.")
     uses: dict[str, int] = {}
     chosen = []
     for position, ((kind, language), pool) in enumerate(pools.items()):
         wanted = count // len(pools) + (position < count % len(pools))
         if wanted > len(pool):
             raise UserError(
-                f"config {key}: {count} rows need {wanted} {kind} questions in {language!r}, and the data sets hold "
+                f"config: {key}: {count} rows need {wanted} {kind} questions in {language!r}, but the data sets have "
                 f"{len(pool)}. Give at most {len(pool) * len(pools)}."
             )
         for source in spread_over_images(pool, wanted, uses, rng):
@@ -142,7 +142,7 @@ def table(split: str, chosen: Sequence[tuple[str, str, Source]], rng: random.Ran
 
 
 def wrong_choices(kind: str, answer: str, rng: random.Random) -> list[str]:
-    """Three distinct wrong answers: of the same family, filled up with words that are never right."""
+    """Three distinct wrong answers: of the same family, and, if these are too few, words that are never right."""
     family, fillers = answer_family(kind)
     others = [word for word in family if word != answer]
     wrong = rng.sample(others, min(3, len(others)))

@@ -72,7 +72,7 @@ def _thing_in_korean(thing: str) -> str:
 
 
 def answer_family(kind: str) -> tuple[list[str], list[str]]:
-    """The answers that questions of `kind` can have (English), and words that only stand among the wrong choices."""
+    """The answers that questions of `kind` can have (English), and words that are only used as wrong choices."""
     return {
         "color": (list(COLORS), []),
         "shape": (list(SHAPES), list(OTHER_SHAPES)),

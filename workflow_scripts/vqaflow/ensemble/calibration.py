@@ -1,4 +1,4 @@
-"""Calibration of pooled probabilities: one temperature, or a scale and a bias a letter, fitted on OOF answers.
+"""Calibration of pooled probabilities: one temperature, or a scale and a bias per letter, fitted on OOF answers.
 
 Both act on log-probabilities. A temperature keeps every row's best choice (Guo et al., arXiv 1706.04599).
 """
@@ -13,7 +13,7 @@ from scipy.optimize import minimize, minimize_scalar
 from vqaflow.scoring.order_pooling import log_softmax, safe_log
 
 TEMPERATURES = (0.05, 20.0)
-VECTOR_PRIOR_ROWS = 20.0  # pull of the vector scaling toward one temperature without bias, in rows
+VECTOR_PRIOR_ROWS = 20.0  # strength of the pull toward one temperature without bias, in rows
 
 
 def fit_temperature(probabilities_NC: np.ndarray, answers_N: np.ndarray) -> dict[str, Any]:
@@ -28,7 +28,7 @@ def fit_temperature(probabilities_NC: np.ndarray, answers_N: np.ndarray) -> dict
 
 
 def apply_temperature(probabilities_NC: np.ndarray, params: dict[str, Any]) -> np.ndarray:
-    """p ** (1 / T), normalised, with every row's best choice kept."""
+    """p ** (1 / T), normalised; every row keeps its best choice."""
     scaled_NC = np.exp(log_softmax(safe_log(probabilities_NC) / params["temperature"]))
     rows_N, best_N = np.arange(len(scaled_NC)), probabilities_NC.argmax(1)
     # rounding can make the two best choices equal, and then the alphabet would decide
@@ -58,13 +58,13 @@ def fit_vector(probabilities_NC: np.ndarray, answers_N: np.ndarray) -> dict[str,
 
 
 def apply_vector(probabilities_NC: np.ndarray, params: dict[str, Any]) -> np.ndarray:
-    """Log-probabilities times each letter's scale plus its bias, normalised."""
+    """Log-probabilities times each letter's scale, plus its bias, normalised."""
     return np.exp(log_softmax(safe_log(probabilities_NC) * np.array(params["scale"]) + np.array(params["bias"])))
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """How probabilities are mended: fit(probabilities, answers) -> params, and apply(probabilities, params)."""
+    """How probabilities are corrected: fit(probabilities, answers) -> params, and apply(probabilities, params)."""
 
     fit: Callable[[np.ndarray, np.ndarray], dict[str, Any]]
     apply: Callable[[np.ndarray, dict[str, Any]], np.ndarray]

@@ -1,6 +1,6 @@
-"""Rule ensemble_probabilities: from all scores to one calibrated probability a choice, for OOF and test rows.
+"""Rule ensemble_probabilities: from all scores to one calibrated probability per choice, for OOF and test rows.
 
-`python -m vqaflow.ensemble_probabilities --help` runs it by hand.
+`vqaflow ensemble_probabilities` runs it by hand.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,10 +32,10 @@ def ensemble_probabilities(
     test_out: Path,
     recipe_out: Path,
 ) -> None:
-    """Pool and calibrate `scores`; `train` and `test` are the tables, `ensemble` the config's section.
+    """Pool and calibrate `scores`; `train` and `test` are the tables, `ensemble` is the config's section.
 
-    The OOF file holds the held-out predictions of the nested cross-validation; test rows get the recipe that is fitted
-    on all OOF rows, and equal probabilities where they are unusable.
+    The OOF file has the held-out predictions of the nested cross-validation. Test rows are pooled by the recipe that is
+    fitted on all OOF rows; unusable ones get equal probabilities.
     """
     settings = section(EnsembleConfig, ensemble)
     check_names(settings)

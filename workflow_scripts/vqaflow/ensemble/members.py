@@ -21,15 +21,15 @@ from vqaflow.scoring.order_pooling import ORDER_POOLINGS, pool_orders, position_
 
 
 def oof_rows(train: Path, folds: Path, files: Sequence[ScoreFile]) -> pl.DataFrame:
-    """id, answer (0 to 3), fold and group of every training row, in the table's order."""
+    """The id, answer (0 to 3), fold and group of every training row, in the table's order."""
     table = pl.read_parquet(train, columns=["id", "answer"])
     assigned = pl.read_parquet(folds, columns=["id", "fold", "group"])
     if alone := sorted(set(table["id"]) ^ set(assigned["id"])):
         raise UserError(
-            f"{folds}: rows {some(alone)} are only in one of it and {train}. Run the rule make_folds again."
+            f"{folds}: rows {some(alone)} are only in this file or only in {train}. Run the rule make_folds again."
         )
     if missing := sorted(set(assigned["fold"]) - {f.fold for f in files}):
-        raise UserError(f"scores/oof/fold{missing[0]}: no scores of this fold. Score it (rule score_choices).")
+        raise UserError(f"scores/oof/fold{missing[0]}: it has no scores. Run the rule score_choices for this fold.")
     letters = {letter: number for number, letter in enumerate(LETTERS)}
     return table.join(assigned, on="id", how="left", maintain_order="left").with_columns(
         pl.col("answer").replace_strict(letters, return_dtype=pl.Int64)
@@ -37,7 +37,7 @@ def oof_rows(train: Path, folds: Path, files: Sequence[ScoreFile]) -> pl.DataFra
 
 
 def read_oof(rows: pl.DataFrame, files: Sequence[ScoreFile]) -> tuple[Oof, Priors]:
-    """The OOF log-probabilities in each order pooling, and each file's position prior (without labels)."""
+    """The OOF log-probabilities in each order pooling, and each file's position prior (estimated without labels)."""
     views = views_of(files)
     logp = {how: np.full((len(rows), len(views), len(LETTERS)), np.nan) for how in ORDER_POOLINGS}
     priors: Priors = {}
@@ -57,7 +57,7 @@ def read_oof(rows: pl.DataFrame, files: Sequence[ScoreFile]) -> tuple[Oof, Prior
 
 
 def pool_test(table: pl.DataFrame, files: Sequence[ScoreFile], priors: Priors, fitted: Fitted) -> np.ndarray:
-    """Calibrated probabilities (N, C) of all test rows; one fold's scores at a time are in memory."""
+    """Calibrated probabilities (N, C) of all test rows; only one fold's scores are in memory at a time."""
     usable_N = table["usable"].to_numpy()
     index = row_index(table["id"].filter(table["usable"]))
     probabilities_NC = np.full((len(table), len(LETTERS)), 1 / len(LETTERS))
@@ -81,7 +81,7 @@ def pool_test(table: pl.DataFrame, files: Sequence[ScoreFile], priors: Priors, f
 def fold_log_probabilities(
     files: Sequence[ScoreFile | None], index: pl.DataFrame, priors: Priors, recipe: Recipe, bar: ProgressBar
 ) -> np.ndarray:
-    """The views (N, V, C) of one fold's test scores, one file a view, or None where the fold was not scored in it."""
+    """One fold's test scores by view (N, V, C); `files` has one file per view, or None if the fold lacks the view."""
     logp_NVC = np.full((len(index), len(files), len(LETTERS)), np.nan)
     present = []
     for position, file in enumerate(files):
@@ -89,7 +89,7 @@ def fold_log_probabilities(
             logits = read_logits(file, index)
             prior = priors.get((file.fold, file.view))
             if prior is None and recipe.order_pooling == "prior":
-                prior = position_prior(logits)  # the view had no OOF row; test rows do, since no label is involved
+                prior = position_prior(logits)  # the view has no OOF row here; a prior needs no labels
             logp_NVC[:, position] = pool_orders(logits, recipe.order_pooling, prior)
             present.append(logits.present_N)
             bar.advance()

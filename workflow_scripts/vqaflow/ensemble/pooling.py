@@ -1,10 +1,10 @@
-"""From logits to one probability a choice: pooling over the choice orders of a view, over views, and over folds.
+"""From logits to one probability per choice: pooling over the choice orders of a view, over views, and over folds.
 
 Shapes: N rows, V views, K choice orders, C = 4 choices in their original letters. Log-probabilities are normalised over
-C; a row that a view leaves out is NaN in it and takes no part in that row's pool.
+C. Where a view does not have a row, they are NaN, and the view does not count for that row.
 
-A pool of views is validated on OOF, where each row has the views of one fold's adapter. A test row has them of every
-fold: the pool that was validated is applied to each fold, and the folds' results are averaged.
+A pool of views is validated on OOF, where each row has the views of one fold's adapter. A test row has the views of all
+folds: the validated pool is applied to each fold, and the folds' results are averaged.
 """
 
 from collections.abc import Callable, Iterable
@@ -18,10 +18,10 @@ from vqaflow.artifacts.columns import LETTERS
 from vqaflow.scoring.order_pooling import log_softmax, safe_log
 
 Params = Any  # what a pool learns from OOF: None, weights (V), or a dict of arrays
-# Strength of the pull toward equal weights and toward plain averaging, in rows: few rows then change little.
+# Strength of the pull toward equal weights and toward plain averaging, in rows: a few rows then change little.
 WEIGHT_PRIOR_ROWS = 20.0
 STACKING_PRIOR_ROWS = 20.0
-TIE_BREAK = 1e-6  # share of the mean probability in a vote, so that a tie of votes is not broken by the alphabet
+TIE_BREAK = 1e-6  # share of the mean probability in a vote: otherwise the alphabet would break ties
 
 
 # --- over views: fit(logp_NVC, answers_N) -> params, apply(logp_NVC, params) -> probabilities (N, C) ---
@@ -42,15 +42,15 @@ def log_mean_pool(logp_NVC: np.ndarray, _: Params = None) -> np.ndarray:
 
 
 def weighted_pool(logp_NVC: np.ndarray, weights_V: np.ndarray) -> np.ndarray:
-    """The views' probabilities under convex weights, which are shared out anew where a view is absent."""
+    """The mean of the views' probabilities under convex weights, rescaled where a view is absent."""
     weights_NV = ~np.isnan(logp_NVC[:, :, 0]) * weights_V
     return _normalise(np.einsum("nv,nvc->nc", weights_NV, np.nan_to_num(np.exp(logp_NVC))))
 
 
 def fit_weights(logp_NVC: np.ndarray, answers_N: np.ndarray) -> np.ndarray:
-    """Convex weights (V) that maximise the likelihood of the answers under a prior that pulls toward equal ones.
+    """Convex weights (V) that maximise the likelihood of the answers, with a prior that pulls toward equal weights.
 
-    The prior is a symmetric Dirichlet's of `WEIGHT_PRIOR_ROWS` rows: it keeps every weight above 0.
+    The prior is a symmetric Dirichlet worth `WEIGHT_PRIOR_ROWS` rows. It keeps every weight above 0.
     """
     views = logp_NVC.shape[1]
     right_NV = np.nan_to_num(np.exp(logp_NVC[np.arange(len(answers_N)), :, answers_N]))
@@ -73,7 +73,7 @@ def fit_weights(logp_NVC: np.ndarray, answers_N: np.ndarray) -> np.ndarray:
 def fit_stacking(logp_NVC: np.ndarray, answers_N: np.ndarray) -> dict[str, np.ndarray]:
     """Multinomial logistic regression on the views' log-probabilities: matrix (V*C, C) and bias (C).
 
-    Its ridge penalty pulls toward `log_mean_pool` instead of 0, so that few rows change little.
+    Its ridge penalty pulls toward `log_mean_pool` instead of 0: a few rows then change little.
     """
     features_NF = _features(logp_NVC)
     views, choices = logp_NVC.shape[1], logp_NVC.shape[2]
@@ -98,21 +98,21 @@ def stacking_pool(logp_NVC: np.ndarray, params: dict[str, np.ndarray]) -> np.nda
 
 
 def _features(logp_NVC: np.ndarray) -> np.ndarray:
-    """Log-probabilities (N, V*C + 1) less their mean over C, and a 1; an absent view takes the row's mean view."""
+    """Log-probabilities minus their mean over C, and a 1 (N, V*C + 1); an absent view gets the row's mean view."""
     centred = logp_NVC - logp_NVC.mean(2, keepdims=True)
     centred = np.where(np.isnan(centred), np.nanmean(centred, axis=1, keepdims=True), centred)
     return np.hstack([centred.reshape(len(centred), -1), np.ones((len(centred), 1))])
 
 
 def fit_votes(logp_NVC: np.ndarray, answers_N: np.ndarray) -> np.ndarray:
-    """A vote's weight (V): the view's accuracy on the rows it has."""
+    """The weights of votes (V): each view's accuracy on the rows it has."""
     right_NV = np.where(np.isnan(logp_NVC[:, :, 0]), np.nan, logp_NVC.argmax(2) == answers_N[:, None])
     count_V = (~np.isnan(right_NV)).sum(0)
     return np.where(count_V > 0, np.nansum(right_NV, axis=0) / np.maximum(count_V, 1), 0.0)
 
 
 def vote_pool(logp_NVC: np.ndarray, weights_V: np.ndarray) -> np.ndarray:
-    """The seed's hard vote: each view gives its weight to its best choice; ties go to the higher mean probability."""
+    """Hard vote: each view gives its weight to its best choice; ties go to the higher mean probability."""
     there_NV = ~np.isnan(logp_NVC[:, :, 0])
     best_NV = np.nan_to_num(logp_NVC, nan=-np.inf).argmax(2)
     votes_NC = np.zeros((len(logp_NVC), len(LETTERS)))
@@ -129,7 +129,7 @@ def _nothing(_: np.ndarray, __: np.ndarray) -> None:
 
 @dataclass(frozen=True)
 class Pool:
-    """How views become one: what is learned on OOF (if anything), how it is applied, whether folds average in logs."""
+    """How views are pooled: what is learned on OOF (if anything), how it is applied, whether folds average in logs."""
 
     fit: Callable[[np.ndarray, np.ndarray], Params]
     apply: Callable[[np.ndarray, Params], np.ndarray]
@@ -137,7 +137,7 @@ class Pool:
     log_folds: bool = False
 
 
-POOLS = {  # simplest first: of equally good ones the first is kept
+POOLS = {  # simplest first: among equally good ones, the first is kept
     "mean": Pool(_nothing, mean_pool),
     "log_mean": Pool(_nothing, log_mean_pool, log_folds=True),
     "weighted": Pool(fit_weights, weighted_pool, learns=True),
@@ -147,7 +147,7 @@ POOLS = {  # simplest first: of equally good ones the first is kept
 
 
 def pool_folds(folds: Iterable[np.ndarray], pool: Pool) -> np.ndarray:
-    """The mean over folds of their probabilities (N, C), geometric if the pool works in logs; folds may be a stream."""
+    """The mean of the folds' probabilities (N, C), geometric if the pool works in logs; `folds` may be a stream."""
     total, count = 0.0, 0
     for probabilities_NC in folds:
         total = total + (safe_log(probabilities_NC) if pool.log_folds else probabilities_NC)

@@ -1,4 +1,4 @@
-"""recipe.json: what the ensemble chose and learned, written and read."""
+"""Writing and reading recipe.json: what the ensemble chose and learned."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,7 +19,7 @@ from vqaflow.reporting.statistics import accuracy_summary, calibration_summary, 
 
 
 def recipe_summary(default: Recipe, fitted: Fitted, files: Sequence[ScoreFile], priors: Priors) -> dict[str, Any]:
-    """What was chosen, from what, and what it learned on all OOF rows."""
+    """What was chosen, from which scores, and what it learned on all OOF rows."""
     return {
         "default": default.name,
         "chosen": fitted.recipe.name,
@@ -33,7 +33,7 @@ def recipe_summary(default: Recipe, fitted: Fitted, files: Sequence[ScoreFile], 
 
 
 def nested_summary(held_out: Nested, default_right: np.ndarray, oof: Oof, seed: int) -> dict[str, Any]:
-    """The honest accuracy: that of the outer folds, for the whole procedure."""
+    """The honest accuracy: that of the whole procedure on the outer folds."""
     right_N = held_out.calibrated_NC.argmax(1) == oof.answers_N
     return accuracy_summary(right_N, oof.groups_N, seed) | {
         "chosen_without_each_part": held_out.chosen,
@@ -42,7 +42,7 @@ def nested_summary(held_out: Nested, default_right: np.ndarray, oof: Oof, seed: 
 
 
 def calibration_report(fitted: Fitted, held_out: Nested, oof: Oof) -> dict[str, Any]:
-    """What the calibration learned on all OOF rows, and how well cross-fitted ones do before and after."""
+    """What the calibration learned on all OOF rows, and the calibration of held-out rows before and after it."""
     return {
         "method": fitted.calibration,
         "learned": fitted.calibration_params,
@@ -52,7 +52,7 @@ def calibration_report(fitted: Fitted, held_out: Nested, oof: Oof) -> dict[str, 
 
 
 def test_summary(table: pl.DataFrame) -> dict[str, Any]:
-    """How many test rows there are and which of them got equal probabilities."""
+    """The number of test rows, and which of them got equal probabilities."""
     unusable = table["id"].filter(~table["usable"]).to_list()
     return {"rows": len(table), "unusable": len(unusable), "unusable_ids": unusable}
 
@@ -65,7 +65,7 @@ def plain(params: Any) -> Any:
 
 
 def learned(report: Mapping[str, Any]) -> Params:
-    """What the chosen pool learned, from recipe.json."""
+    """What the chosen pool learned, read from recipe.json."""
     params = report["learned"]
     if isinstance(params, dict):
         return {key: np.array(value) for key, value in params.items()}
@@ -73,7 +73,7 @@ def learned(report: Mapping[str, Any]) -> Params:
 
 
 def priors_of(report: Mapping[str, Any]) -> Priors:
-    """Each file's position prior, from recipe.json."""
+    """Each file's position prior, read from recipe.json."""
     found: Priors = {}
     for place, prior in report["position_prior"].items():
         fold, view = place.removeprefix("fold").split("/", 1)

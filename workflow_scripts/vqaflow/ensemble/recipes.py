@@ -1,11 +1,12 @@
 """Choosing on OOF how to pool, without reporting the number that was optimised.
 
-A candidate is a pooling over orders with one over folds and views. Candidates are compared by cross-fitting: what a
-pool learns, it learns on other groups than those it is judged on. The simplest one is kept over which the most accurate
-has no gain outside the noise (exact McNemar, corrected for the number of candidates, and paired bootstrap).
+A candidate is a pooling over orders combined with a pooling over views and folds. Candidates are compared by
+cross-fitting: a pool is judged on other groups than those it learns from. The simplest candidate is kept over which the
+most accurate one has no gain beyond noise (exact McNemar test, corrected for the number of candidates, and paired
+bootstrap).
 
-The whole procedure (choice, pool, calibration) runs inside an outer cross-validation, whose held-out probabilities are
-the OOF file and whose accuracy is reported.
+The whole procedure (choice, pool, calibration) runs inside an outer cross-validation. Its held-out probabilities are
+the OOF file, and its accuracy is the one that is reported.
 """
 
 from collections.abc import Sequence
@@ -28,7 +29,7 @@ OUTER_PARTS, INNER_PARTS = 5, 4
 
 @dataclass(frozen=True)
 class Recipe:
-    """One way to pool; its name is what `ensemble.recipe` may say."""
+    """One way to pool; `ensemble.recipe` may be its name."""
 
     order_pooling: str
     pooling: str
@@ -50,7 +51,7 @@ class Oof:
 
 @dataclass(frozen=True)
 class Procedure:
-    """What is done with some rows: choose among `candidates` (just one: nothing to choose), pool, calibrate.
+    """What is done with some rows: choose among `candidates` (unless there is only one), pool, calibrate.
 
     The first candidate is the default.
     """
@@ -61,7 +62,7 @@ class Procedure:
 
 
 def parts_of(groups_N: np.ndarray, parts: int, seed: int) -> list[np.ndarray]:
-    """Row numbers of up to `parts` parts of nearly equal size; rows of one group share a part."""
+    """Row numbers of up to `parts` parts of nearly equal size; rows of one group are in the same part."""
     unique, group_N = np.unique(groups_N, return_inverse=True)
     sizes_G = np.bincount(group_N)
     shuffled = np.random.default_rng(seed).permutation(len(unique))
@@ -74,7 +75,7 @@ def parts_of(groups_N: np.ndarray, parts: int, seed: int) -> list[np.ndarray]:
 
 
 def cross_fit(recipe: Recipe, oof: Oof, rows: np.ndarray, seed: int) -> np.ndarray:
-    """Pooled probabilities (len(rows), C), each learned from those of `rows` that are in other groups."""
+    """Pooled probabilities (len(rows), C), each learned from rows of other groups."""
     pool, logp = POOLS[recipe.pooling], oof.logp[recipe.order_pooling]
     if not pool.learns:
         return pool.apply(logp[rows], None)
@@ -88,7 +89,7 @@ def cross_fit(recipe: Recipe, oof: Oof, rows: np.ndarray, seed: int) -> np.ndarr
 
 @dataclass(frozen=True)
 class Choice:
-    """The chosen recipe, why, and each candidate's cross-fitted hits on the rows that decided."""
+    """The chosen recipe, the reason, and each candidate's cross-fitted hits on the rows that decided."""
 
     recipe: Recipe
     reason: str
@@ -97,11 +98,11 @@ class Choice:
 
 
 def choose(procedure: Procedure, oof: Oof, rows: np.ndarray) -> Choice:
-    """The simplest candidate (the default first) over which the most accurate one has no gain outside the noise."""
+    """The simplest candidate (the default first) over which the most accurate one has no gain beyond noise."""
     fitted = {recipe: cross_fit(recipe, oof, rows, procedure.seed) for recipe in procedure.candidates}
     right = {recipe: p.argmax(1) == oof.answers_N[rows] for recipe, p in fitted.items()}
     default = procedure.candidates[0]
-    best = max(procedure.candidates, key=lambda recipe: int(right[recipe].sum()))  # the first of equals
+    best = max(procedure.candidates, key=lambda recipe: int(right[recipe].sum()))  # the first of equal ones
     chosen = default
     for chosen in procedure.candidates:
         gain = paired_summary(right[chosen], right[best], oof.groups_N[rows], procedure.seed)
@@ -123,7 +124,7 @@ def choose(procedure: Procedure, oof: Oof, rows: np.ndarray) -> Choice:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A procedure's result on some rows, ready for others."""
+    """What a procedure has learned on some rows, to be applied to others."""
 
     recipe: Recipe
     params: Params
@@ -140,7 +141,7 @@ class Fitted:
 
 
 def fit(procedure: Procedure, oof: Oof, rows: np.ndarray) -> tuple[Fitted, Choice]:
-    """Choose on `rows`, learn the chosen pool on them, and its calibration on their cross-fitted probabilities."""
+    """Choose on `rows`, fit the chosen pool on them, and fit its calibration on their cross-fitted probabilities."""
     choice = choose(procedure, oof, rows)
     params = POOLS[choice.recipe.pooling].fit(oof.logp[choice.recipe.order_pooling][rows], oof.answers_N[rows])
     calibration = CALIBRATIONS[procedure.calibration].fit(choice.probabilities, oof.answers_N[rows])
@@ -149,7 +150,7 @@ def fit(procedure: Procedure, oof: Oof, rows: np.ndarray) -> tuple[Fitted, Choic
 
 @dataclass(frozen=True)
 class Nested:
-    """What the outer cross-validation predicts for each row, before and after calibration, and what it chose."""
+    """What the outer cross-validation predicts per row, before and after calibration, and which recipes it chose."""
 
     pooled_NC: np.ndarray
     calibrated_NC: np.ndarray
@@ -157,7 +158,7 @@ class Nested:
 
 
 def nested(procedure: Procedure, oof: Oof) -> Nested:
-    """Run the whole procedure without each outer part in turn and predict that part."""
+    """For each outer part in turn, run the whole procedure without it and predict it."""
     count = len(oof.answers_N)
     pooled_NC, calibrated_NC = np.empty((count, 4)), np.empty((count, 4))
     chosen = []
@@ -190,13 +191,13 @@ def candidate_table(right: dict[Recipe, np.ndarray], default: Recipe, oof: Oof, 
 
 
 def candidates(default: Recipe, order_poolings: Sequence[str]) -> tuple[Recipe, ...]:
-    """All recipes that the scores allow, the default first, then simpler ones before others."""
+    """All recipes that the scores allow: the default, then the others from simple to complex."""
     every = [Recipe(orders, pooling) for pooling in POOLS for orders in order_poolings]
     return (default, *(recipe for recipe in every if recipe != default))
 
 
 def check_names(settings: EnsembleConfig) -> None:
-    """Refuse unknown methods, naming the nearest known one."""
+    """Raise UserError if a method is unknown; the message names the nearest known one."""
     known = {"order_pooling": ORDER_POOLINGS, "pooling": tuple(POOLS), "calibration": tuple(CALIBRATIONS)}
     for key, names in known.items():
         check_name(f"config ensemble.{key}", getattr(settings, key), names)
@@ -211,10 +212,10 @@ def check_name(where: str, name: str, known: Sequence[str]) -> None:
 
 
 def all_candidates(settings: EnsembleConfig, priors: Priors, oof: Oof) -> tuple[Recipe, ...]:
-    """Every recipe that the scores allow, the configured default first.
+    """All recipes that the scores allow, the configured default first.
 
-    Where each choice visits each position equally often, removing a prior changes nothing: unless the config names it,
-    it is then left out, since every further candidate asks for a clearer gain of all others.
+    Where each choice is shown at each position equally often, removing a prior changes nothing. It is then left out
+    unless the config names it: with more candidates, each needs a clearer gain.
     """
     known = all(prior is not None for prior in priors.values())
     asked_for_prior = settings.order_pooling == "prior" or settings.recipe.startswith("prior+")

@@ -1,7 +1,7 @@
-"""Two results folders against each other, on the rows that both have: is one better, where, and which answers changed?
+"""Compare two results folders on the rows that both have: is one better, where, and which answers changed?
 
-`python -m vqaflow.compare RUN_A RUN_B` prints accuracies, the paired gain of B over A (exact McNemar test, bootstrap
-over groups), by question type too, and the rows that flipped; `--out FILE` writes all of those as CSV.
+`vqaflow compare RUN_A RUN_B` prints accuracies, the paired gain of B over A (exact McNemar test, bootstrap over
+groups), in all and by question type, and the rows that flipped; `--out FILE` writes all of those rows as CSV.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,13 +21,13 @@ from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import some
 
 SEED = 0  # of the bootstrap
-CONTENT = ["question", *LETTERS, "answer", "sha256"]  # what must be the same for two rows to be one question
+CONTENT = ["question", *LETTERS, "answer", "sha256"]  # two rows are the same question if these are equal
 FLIPS = ["change", "id", "qtype", "answer", "answer_a", "answer_b", "p_right_a", "p_right_b", "question"]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """`rows` are the shared ones with both runs' answers; summaries are statistics.paired_summary's, B against A."""
+    """`rows` are the shared ones, with both runs' answers; summaries are those of `paired`, B against A."""
 
     rows: pd.DataFrame
     notes: list[str]
@@ -47,7 +47,7 @@ class Comparison:
 def compare(first: Path, second: Path) -> Comparison:
     """Compare the OOF answers of the results folders `first` (A) and `second` (B).
 
-    Rows that only one has are left out, which a note tells. Raises UserError if the folders share no row, or if a
+    Rows that only one has are left out, and a note says so. Raises UserError if the folders share no row, or if a
     shared id is not the same question in both.
     """
     a, b = read_run(first), read_run(second)
@@ -86,17 +86,17 @@ def read_run(folder: Path) -> pd.DataFrame:
 
 
 def row_notes(a: pd.DataFrame, b: pd.DataFrame) -> Iterator[str]:
-    """What differs in the rows that were trained on and scored."""
+    """Notes on rows that only one run has, and on rows in different folds."""
     for name, other, mine in (("A", "B", a.index.difference(b.index)), ("B", "A", b.index.difference(a.index))):
         if len(mine):
             yield f"{len(mine)} rows of {name} are not in {other} and are left out: {some(list(mine))}."
     shared = a.index.intersection(b.index)
     if moved := int((a.loc[shared, "fold"] != b.loc[shared, "fold"]).sum()):
-        yield f"{moved} shared rows are in another fold: their adapters were trained on other rows, too."
+        yield f"{moved} shared rows are in different folds: their adapters were also trained on different rows."
 
 
 def setting_notes(first: Path, second: Path) -> Iterator[str]:
-    """Settings that differ between the runs, as far as both folders tell: of fold 0's adapter, and the recipe."""
+    """Notes on settings that differ, where both folders have them: those of fold 0's adapter, and the recipe."""
     runs = [ResultsFolder(folder) for folder in (first, second)]
     places = [([run.adapter(0) / RUN for run in runs], ("model", "train"))]
     places += [([run.recipe for run in runs], ("chosen", "views"))]
@@ -111,7 +111,7 @@ def setting_notes(first: Path, second: Path) -> Iterator[str]:
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The values of nested mappings by dotted keys."""
+    """The values of nested mappings, by dotted keys."""
     found: dict[str, Any] = {}
     for key, value in values.items():
         found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}

@@ -1,7 +1,7 @@
 """Rule evaluate_oof: how good the answers are, how sure that is, and where they fail.
 
-All numbers but those of single passes come from the OOF ensemble, whose rows were predicted by what had not seen them.
-`python -m vqaflow.evaluate_oof --help` runs it by hand.
+All numbers except those of single passes come from the OOF ensemble, whose rows were predicted by models that had not
+seen them. `vqaflow evaluate_oof` runs it by hand.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from vqaflow.runtime.files import atomic_folder, write_json
 from vqaflow.runtime.messages import some
 from vqaflow.runtime.stage import log
 
-# Not the user's own columns: one called p_a or right would be mistaken for what is added here.
+# The user's other columns are not read: one called p_a or right would clash with what is added here.
 EVALUATED_COLUMNS = ["id", "image_file", "question", *LETTERS, "answer", "sha256", "qtype"]
 
 
@@ -39,7 +39,7 @@ def evaluate_oof(
     adapters: Sequence[Path],
     out_dir: Path,
 ) -> None:
-    """Write metrics.json, one PNG a figure and the pages of mistakes into `out_dir`, which is replaced as a whole."""
+    """Write metrics.json, one PNG per figure and the pages of mistakes into `out_dir`, which is replaced as a whole."""
     rows = read_oof_rows(oof, train_table, folds)
     report = read_json(recipe, "ensemble_probabilities")
     files = score_files(scores)
@@ -65,8 +65,8 @@ def evaluate_oof(
         write_json(folder / "metrics.json", metrics)
         draw_all(metrics, logs, folder)
         write_mistakes(rows, folder)
-    shown = (overall["accuracy"], *widest(overall))
-    log.info("OOF accuracy %.2f %% [%.2f, %.2f], n = %d", *(100 * x for x in shown), overall["n"])
+    low, high = (100 * bound for bound in widest(overall))
+    log.info("OOF accuracy %.2f %% [%.2f, %.2f], n = %d", 100 * overall["accuracy"], low, high, overall["n"])
     if metrics["checkpoint_choice"]["best_minus_last"]:
         log.info("%s", metrics["checkpoint_choice"]["text"])
     log.info("%s", metrics["leaderboard"]["text"])
@@ -78,7 +78,9 @@ def read_oof_rows(oof: Path, train_table: Path, folds: Path) -> pd.DataFrame:
     probabilities = read_table(oof, "ensemble_probabilities", ["id", *PROBABILITIES])
     assigned = read_table(folds, "make_folds", ["id", "fold", "group"])
     if alone := sorted(set(table["id"]) ^ set(probabilities["id"])):
-        raise UserError(f"{oof}: rows {some(alone)} are only in one of it and {train_table}. Run the rules again.")
+        raise UserError(
+            f"{oof}: rows {some(alone)} are only in this file or only in {train_table}. Run the rules again."
+        )
     rows = table.merge(probabilities, on="id", how="left").merge(assigned, on="id", how="left")
     p_NC = rows[PROBABILITIES].to_numpy()
     ordered_NC = np.sort(p_NC, axis=1)
@@ -91,7 +93,7 @@ def read_oof_rows(oof: Path, train_table: Path, folds: Path) -> pd.DataFrame:
 
 
 def read_logs(adapters: Sequence[Path]) -> dict[str, pd.DataFrame]:
-    """The training logs (log.csv) of the adapters' folders, by the folder's name."""
+    """The training logs (log.csv) of the adapters, by folder name."""
     columns = ["step", "epoch", "loss", "accuracy", "learning_rate", "val_accuracy"]
     paths = {folder.name: folder / "log.csv" for folder in sorted(adapters)}
     return {name: pd.read_csv(path).reindex(columns=columns) for name, path in paths.items() if path.exists()}

@@ -1,4 +1,4 @@
-"""The figures of evaluate_oof, drawn from the numbers of metrics.json alone."""
+"""The figures of evaluate_oof, drawn only from the numbers in metrics.json and the training logs."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ Metrics = Mapping[str, Any]
 
 
 def draw_all(metrics: Metrics, logs: Mapping[str, pd.DataFrame], folder: Path) -> None:
-    """Write one PNG a name of `FIGURES` into `folder`; `logs` are the folds' training logs."""
+    """Write one PNG per name in `FIGURES` into `folder`; `logs` are the folds' training logs."""
     draw_accuracy(metrics, folder / "accuracy.png")
     draw_confusion(metrics, folder / "confusion.png")
     draw_position_bias(metrics, folder / "position_bias.png")
@@ -28,7 +28,7 @@ def draw_all(metrics: Metrics, logs: Mapping[str, pd.DataFrame], folder: Path) -
 
 
 def draw_accuracy(metrics: Metrics, path: Path) -> None:
-    """Each accuracy with its Wilson interval and n, in groups."""
+    """Draw each accuracy with its Wilson interval and n, in groups."""
     groups = {
         "ensemble": {"all": metrics["overall"]},
         "question type": metrics["by_type"],
@@ -61,7 +61,7 @@ def draw_accuracy(metrics: Metrics, path: Path) -> None:
 
 
 def draw_confusion(metrics: Metrics, path: Path) -> None:
-    """Right letter by predicted letter, as counts and shares of the right letter's rows."""
+    """Draw right letter by predicted letter, as counts and as shares of the right letter's rows."""
     counts = np.array(metrics["confusion"])
     shares = counts / counts.sum(1, keepdims=True).clip(1)
     figure, axes = new_figure("Confusion of letters (OOF)", size=(4.8, 4.4))
@@ -77,7 +77,7 @@ def draw_confusion(metrics: Metrics, path: Path) -> None:
 
 
 def draw_position_bias(metrics: Metrics, path: Path) -> None:
-    """Recall by letter after pooling, and by the position at which single passes saw the right choice."""
+    """Draw recall by letter after pooling, and by the position at which single passes saw the right choice."""
     bias = metrics["position_bias"]
     figure, (left, right) = new_figure(
         "Position bias: is a letter right more often than others?", 1, 2, (9, 3.8), sharey=True
@@ -95,12 +95,12 @@ def draw_position_bias(metrics: Metrics, path: Path) -> None:
 
 
 def percent(share: float | None) -> str:
-    """A share in percent; a dash where it is not known."""
+    """A share in percent; a dash if it is not known."""
     return "–" if share is None else f"{100 * share:.1f} %"
 
 
 def draw_reliability(metrics: Metrics, path: Path) -> None:
-    """Confidence against accuracy by bin (area: rows, bar: Wilson interval), before and after calibration."""
+    """Draw accuracy by confidence bin (area: rows, bar: Wilson interval), before and after calibration."""
     calibration = metrics["calibration"]
     figure, panels = new_figure(f"Reliability (calibration: {calibration['method']})", 1, 2, (8.4, 4.2), sharey=True)
     for axes, name in zip(panels, ("before", "after"), strict=True):
@@ -121,7 +121,7 @@ def draw_reliability(metrics: Metrics, path: Path) -> None:
 
 
 def draw_coverage(metrics: Metrics, path: Path) -> None:
-    """How accurate the surest rows are, and how accuracy grows with the margin."""
+    """Draw how accurate the most confident rows are, and how accuracy grows with the margin."""
     figure, (left, right) = new_figure("Which answers can be trusted?", 1, 2, (9, 3.8))
     coverage, margin = metrics["coverage"], metrics["by_margin"]
     left.plot(coverage["coverage"], coverage["accuracy"], color=PALETTE[0])
@@ -143,7 +143,7 @@ def draw_coverage(metrics: Metrics, path: Path) -> None:
 
 
 def draw_agreement(metrics: Metrics, path: Path) -> None:
-    """Do views fail on the same rows, and do folds answer test rows alike? Only what differs can gain by averaging."""
+    """Draw how often views fail on the same rows and folds answer alike: only members that differ gain by averaging."""
     views, folds = metrics["error_correlation"]["views"], metrics["error_correlation"]["folds"]
     widest = max(len(views["names"]), len(folds["names"]))
     figure, (left, right) = new_figure(
@@ -161,11 +161,11 @@ def draw_agreement(metrics: Metrics, path: Path) -> None:
 
 
 def draw_learning(logs: Mapping[str, pd.DataFrame], path: Path) -> None:
-    """Training loss and validation accuracy at each measurement, from the adapters' logs."""
+    """Draw training loss and validation accuracy at each measurement, from the adapters' logs."""
     figure, (left, right) = new_figure("Learning curves", 1, 2, (9, 3.8))
-    for color, (fold, log) in zip(PALETTE * 9, logs.items(), strict=False):
-        left.plot(log["step"], log["loss"], "o-", color=color, markersize=3, label=fold)
-        measured = log.dropna(subset="val_accuracy")
+    for color, (fold, history) in zip(PALETTE * 9, logs.items(), strict=False):
+        left.plot(history["step"], history["loss"], "o-", color=color, markersize=3, label=fold)
+        measured = history.dropna(subset="val_accuracy")
         right.plot(measured["step"], measured["val_accuracy"], "o-", color=color, markersize=3, label=fold)
     for axes in (left, right):
         axes.set_xlim(left=0)

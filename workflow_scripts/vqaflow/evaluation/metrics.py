@@ -16,7 +16,7 @@ COVERAGE_POINTS = 100
 
 
 def ensemble_metrics(rows: pd.DataFrame) -> dict[str, Any]:
-    """Accuracy of the OOF ensemble, whole and in parts."""
+    """Accuracy of the OOF ensemble, overall and in parts."""
     right, groups = rows["right"].to_numpy(), rows["group"].to_numpy()
     answers, predicted = rows["answer_index"].to_numpy(), rows["predicted"].to_numpy()
     confusion = np.zeros((4, 4), int)
@@ -49,7 +49,7 @@ def by_margin(rows: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def coverage(rows: pd.DataFrame) -> dict[str, list[float]]:
-    """Accuracy on the surest share of rows, for `COVERAGE_POINTS` shares."""
+    """Accuracy on the most confident share of rows, for `COVERAGE_POINTS` shares."""
     right = rows.sort_values(["confidence", "id"], ascending=[False, True])["right"].to_numpy()
     counts = np.unique(np.ceil(np.linspace(1 / COVERAGE_POINTS, 1, COVERAGE_POINTS) * len(right)).astype(int))
     accuracy = right.cumsum()[counts - 1] / counts
@@ -57,7 +57,7 @@ def coverage(rows: pd.DataFrame) -> dict[str, list[float]]:
 
 
 def learning_summary(history: pd.DataFrame) -> dict[str, Any]:
-    """The end of a training: steps, epochs, last loss, and the best validation accuracy with its step."""
+    """How a training ended: steps, epochs, last loss, and the best validation accuracy with its step."""
     measured = history.dropna(subset="val_accuracy")
     best = measured.loc[measured["val_accuracy"].idxmax()] if len(measured) else None
     last = history.ffill().iloc[-1]
@@ -71,7 +71,7 @@ def learning_summary(history: pd.DataFrame) -> dict[str, Any]:
 
 
 def checkpoint_choice(logs: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
-    """How much of OOF accuracy may come from choosing each adapter's epoch by it, as `train.keep: best` does."""
+    """How much OOF accuracy may gain by choosing each adapter's epoch on OOF rows, as `train.keep: best` does."""
     curves = [history["val_accuracy"].dropna() for history in logs.values()]
     gaps = [float(curve.max() - curve.iloc[-1]) for curve in curves if len(curve)]
     gain = float(np.mean(gaps)) if gaps else 0.0
@@ -80,9 +80,9 @@ def checkpoint_choice(logs: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
 
 
 def leaderboard(rows: pd.DataFrame, test: Path) -> dict[str, Any]:
-    """Where a leaderboard of the test table's size would put a system with the OOF accuracy, by chance alone.
+    """Where chance alone would put a system with the OOF accuracy on a leaderboard of the test table's size.
 
-    `half_width` takes the OOF accuracy p as the true one; `half_width_with_oof` adds OOF's own interval.
+    `half_width` takes the OOF accuracy p as the true one; `half_width_with_oof` adds the interval of p itself.
     """
     n, p = len(pl.read_parquet(test, columns=["id"])), float(rows["right"].mean())
     half = leaderboard_half_width(p, n)

@@ -1,7 +1,8 @@
 """The gallery of evaluate_oof: an HTML file of rows with their picture, question, choices and probabilities.
 
-It is whole by itself: pictures are small data URIs, and its content security policy keeps the browser from asking
-anyone for anything. Text from the tables reaches the page as JSON and is shown as text only, never as markup.
+The file needs no other file: pictures are small data URIs, and its content security policy keeps the browser from
+requesting anything. Text from the tables reaches the page as JSON and is shown as text only, never as markup. The
+page's parts are the files in `gallery/`.
 """
 
 import base64
@@ -19,15 +20,15 @@ import pandas as pd
 
 from vqaflow.artifacts.columns import LETTERS, PROBABILITIES
 from vqaflow.data.images.decoding import open_image
-from vqaflow.evaluation.mistakes_page import MARKUP, SCRIPT, STYLE
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.files import write_text
 from vqaflow.runtime.progress import ProgressBar
 from vqaflow.runtime.stage import log
 
+GALLERY = Path(__file__).with_name("gallery")
 PAGE, EXCERPT = "mistakes.html", "mistakes_excerpt.html"
-# Bytes of rows and pictures. Browsers show no page of more than 2 MiB that is embedded in another one as Snakemake's
-# report does it (in base64), so the report gets an excerpt.
+# Bytes of rows and pictures. Snakemake's report embeds pages in base64, and browsers show no embedded page of more than
+# 2 MiB: the report gets an excerpt.
 LIMITS = {PAGE: 32_000_000, EXCERPT: 1_450_000}
 LISTED_ROWS = 20_000
 PICTURE_EDGE = 160  # pixels
@@ -36,10 +37,10 @@ PICTURES_AT_ONCE = 64
 
 
 def write_mistakes(rows: pd.DataFrame, folder: Path) -> None:
-    """Write the page of `rows`, which evaluate_oof.read_oof_rows made, and an excerpt of it for Snakemake's report.
+    """Write the page of `rows` (see evaluate_oof.read_oof_rows) and an excerpt of it for Snakemake's report.
 
-    Rows are listed up to the page's limit: the wrong ones, the most confident first, then the right ones, the least
-    confident first. The page says how many are not listed.
+    Rows are listed up to the page's limit: first the wrong ones, the most confident first, then the right ones, the
+    least confident first. The page says how many are not listed.
     """
     ordered = listing_order(rows)
     pictures = make_pictures(ordered)
@@ -56,14 +57,14 @@ def write_mistakes(rows: pd.DataFrame, folder: Path) -> None:
 
 
 def listing_order(rows: pd.DataFrame) -> pd.DataFrame:
-    """The first `LISTED_ROWS` rows in the order in which pages are filled."""
+    """The first `LISTED_ROWS` rows, in the order in which pages are filled."""
     doubt = rows["confidence"].where(rows["right"], -rows["confidence"])
     order = rows.assign(doubt=doubt).sort_values(["right", "doubt", "id"], kind="stable").index
     return rows.loc[order[:LISTED_ROWS]]
 
 
 def make_pictures(rows: pd.DataFrame) -> dict[str, str]:
-    """Small pictures in base64 by the digest of the original, in the order of `rows` until the page is full."""
+    """Small pictures in base64, by the digest of the original, in the order of `rows` until the page is full."""
     files = dict(zip(rows["sha256"], rows["image_file"], strict=True))
     names, pictures, unreadable, size = list(files), {}, [], 0
     with ThreadPoolExecutor(os.cpu_count()) as pool, ProgressBar(len(names), "thumbnails", "image") as bar:
@@ -84,7 +85,7 @@ def make_pictures(rows: pd.DataFrame) -> dict[str, str]:
 
 
 def thumbnail(file: str) -> bytes | UserError:
-    """A small WebP of an image, or why there is none."""
+    """A small WebP of an image, or the error if it cannot be read."""
     try:
         image = open_image(file)
     except UserError as error:
@@ -96,7 +97,7 @@ def thumbnail(file: str) -> bytes | UserError:
 
 
 def page_data(rows: pd.DataFrame, pictures: Mapping[str, str], limit: int) -> dict[str, Any]:
-    """What the page's script reads, with as many of `rows` and their pictures as make up `limit` bytes."""
+    """What the page's script reads, with as many of `rows` and their pictures as fit into `limit` bytes."""
     data: dict[str, Any] = {"letters": list(LETTERS), "pictures": [], "rows": []}
     places: dict[str, int] = {}
     for sha256, record in zip(rows["sha256"], records(rows), strict=True):
@@ -112,7 +113,7 @@ def page_data(rows: pd.DataFrame, pictures: Mapping[str, str], limit: int) -> di
 
 
 def records(rows: pd.DataFrame) -> Iterator[list[Any]]:
-    """Each row as a list in the order of the script's `FIELDS`, but for the picture's place."""
+    """Each row as a list in the order of the script's `FIELDS`, without the picture's place."""
     columns = [
         rows["id"].tolist(),
         rows["question"].tolist(),
@@ -127,7 +128,7 @@ def records(rows: pd.DataFrame) -> Iterator[list[Any]]:
 
 
 def as_json(value: Any) -> str:
-    """Compact JSON that can stand within a script element: no text in it can end that."""
+    """Compact JSON for a script element: no text in it can end the element."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
@@ -135,12 +136,14 @@ def as_json(value: Any) -> str:
 
 
 def render(data: Mapping[str, Any]) -> str:
-    """The page, with `data` in it."""
-    return MARKUP.format(policy=escape(policy(STYLE, SCRIPT)), style=STYLE, script=SCRIPT, data=as_json(data))
+    """The page, with `data` in it; page.html has a place in braces for each part."""
+    markup, style, script = ((GALLERY / f"page.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
+    style, script = f"\n{style}", f"\n{script}"  # an element's text begins on its own line
+    return markup.format(policy=escape(policy(style, script)), style=style, script=script, data=as_json(data))
 
 
 def policy(style: str, script: str) -> str:
-    """A content security policy under which just this style and this script work, and no address is ever asked."""
+    """A content security policy that allows only this style and this script, and no request to any address."""
     style_hash, script_hash = (base64.b64encode(hashlib.sha256(t.encode()).digest()).decode() for t in (style, script))
     return (
         f"default-src 'none'; img-src data:; style-src 'sha256-{style_hash}'; script-src 'sha256-{script_hash}'; "

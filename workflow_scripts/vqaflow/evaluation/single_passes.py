@@ -1,4 +1,4 @@
-"""The ensemble's members seen alone: one view, one fold, one choice order; how much they differ from each other.
+"""The ensemble's members one by one (one view, one fold, one choice order), and how much they differ.
 
 Shapes: N rows of the training table.
 """
@@ -22,13 +22,13 @@ from vqaflow.reporting.statistics import accuracy_summary, paired_summary, recal
 from vqaflow.runtime.progress import ProgressBar
 from vqaflow.scoring.order_pooling import pool_orders
 
-ABSENT = -1  # in place of a predicted letter (0 to 3) where a view leaves a row out
+ABSENT = -1  # instead of a predicted letter (0 to 3), where a view does not have the row
 SEED = 0  # of the bootstrap
 
 
 @dataclass(frozen=True)
 class View:
-    """What one view predicts for each row: after pooling over its orders, and in each order alone."""
+    """What one view predicts for each row: after pooling over its orders, and in each single order."""
 
     predicted_N: np.ndarray
     by_order: dict[str, np.ndarray]
@@ -39,19 +39,19 @@ class View:
         return self.predicted_N != ABSENT
 
     def consistent(self) -> np.ndarray:
-        """For each row that the view has, whether all its orders lead to one letter."""
+        """For each row that the view has, whether all its orders lead to the same letter."""
         every = np.stack([predicted_N[self.present_N] for predicted_N in self.by_order.values()])
-        known = np.where(every == ABSENT, every.max(0), every)  # folds may have been scored in different orders
+        known = np.where(every == ABSENT, every.max(0), every)  # folds may be scored in different orders
         return (known == known[0]).all(0)
 
     def right_by_order(self, answers_N: np.ndarray) -> dict[str, np.ndarray]:
-        """For each order, whether the rows that were scored in it are right."""
+        """For each order, which of the rows scored in it are right."""
         return {
             order: (predicted_N == answers_N)[predicted_N != ABSENT] for order, predicted_N in self.by_order.items()
         }
 
     def recall_by_position(self, answers_N: np.ndarray) -> list[float | None]:
-        """Share of right answers by the position (0 to 3) at which an order shows the right choice, over all orders."""
+        """Share of right answers by the position (0 to 3) at which the right choice is shown, over all orders."""
         predicted, right = [], []
         for order, predicted_N in self.by_order.items():
             there = predicted_N != ABSENT
@@ -62,7 +62,7 @@ class View:
 
 
 def read_views(rows: pd.DataFrame, files: Sequence[ScoreFile], report: Mapping[str, Any]) -> dict[str, View]:
-    """Read the OOF `files` for `rows` (id, fold), pooling over orders as recipe.json says."""
+    """Read the OOF `files` for `rows` (id, fold) and pool over orders as recipe.json says."""
     priors = priors_of(report)
     views: dict[str, View] = {}
     for name in views_of(files):
@@ -85,7 +85,7 @@ def read_views(rows: pd.DataFrame, files: Sequence[ScoreFile], report: Mapping[s
 
 
 def single_pass_metrics(rows: pd.DataFrame, views: Mapping[str, View]) -> dict[str, Any]:
-    """What a view, a fold's view, an order and a position reach alone, and the ensemble on the same rows."""
+    """The accuracy of each view, fold's view, order and position, and of the ensemble on the same rows."""
     answers = rows["answer_index"].to_numpy()
     recall = recall_by_letter(rows["predicted"].to_numpy(), answers)
     metrics: dict[str, Any] = {
@@ -109,7 +109,7 @@ def single_pass_metrics(rows: pd.DataFrame, views: Mapping[str, View]) -> dict[s
 
 
 def member_summary(rows: pd.DataFrame, view: View, there_N: np.ndarray) -> dict[str, Any]:
-    """A view's accuracy on some rows, and the ensemble's gain over it on the same ones."""
+    """A view's accuracy on some rows, and the ensemble's gain over it on the same rows."""
     right = (view.predicted_N == rows["answer_index"].to_numpy())[there_N]
     groups, ensemble = rows["group"].to_numpy()[there_N], rows["right"].to_numpy()[there_N]
     return accuracy_summary(right, groups, SEED) | {
@@ -118,13 +118,13 @@ def member_summary(rows: pd.DataFrame, view: View, there_N: np.ndarray) -> dict[
 
 
 def share_summary(hits: np.ndarray) -> dict[str, Any]:
-    """A share that is no accuracy, with n and its Wilson interval."""
+    """A share other than an accuracy, with n and its Wilson interval."""
     summary = accuracy_summary(hits)
     return {"share": summary["accuracy"], "n": summary["n"], "wilson": summary["wilson"]}
 
 
 def error_correlation(rows: pd.DataFrame, views: Mapping[str, View]) -> dict[str, Any]:
-    """Pearson correlation of the views' errors on OOF rows that both have; None where one makes no or only errors."""
+    """Pearson correlation of two views' errors on their common OOF rows; None if one makes no or only errors."""
     answers = rows["answer_index"].to_numpy()
     matrix = []
     for first in views.values():
@@ -139,7 +139,7 @@ def error_correlation(rows: pd.DataFrame, views: Mapping[str, View]) -> dict[str
 
 
 def fold_agreement(test_table: Path, files: Sequence[ScoreFile], report: Mapping[str, Any]) -> dict[str, Any]:
-    """Share of test rows that two folds' adapters answer alike (no OOF row is answered by two folds)."""
+    """Share of test rows that two folds' adapters answer alike (each OOF row is answered by one fold only)."""
     table = pl.read_parquet(test_table, columns=["id", "usable"])
     index = row_index(table["id"].filter(table["usable"]))
     by_place = {(f.fold, f.view): f for f in files if f.split == "test"}

@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # torch takes seconds: not for who only asks for versions
 from vqaflow.artifacts.adapter_files import read_run
 from vqaflow.runtime.versions import DECISIVE_PACKAGES, package_versions
 
+COMPARED = ("base", "min_pixels", "max_pixels", "prompt", "processor", "image_processor", "letter_tokens")
 CURES = {
     "base": "Set model.base and model.revision to the base that the adapter was trained on",
     "min_pixels": "Set model.min_pixels to the adapter's value",
@@ -51,9 +52,9 @@ def check_parity(adapter: Path, base: "Base", encoder: "RowEncoder", model: Mode
     """
     run = read_run(adapter)
     ours = parity(base, encoder, model, prompt)
-    for field, cure in CURES.items():
+    for field in COMPARED:
         if run["parity"].get(field) != ours[field]:
-            _refuse(adapter, field, run["parity"].get(field), ours[field], cure)
+            raise refusal(adapter, field, run["parity"].get(field), ours[field], CURES[field])
     precision = {"dtype": str(base.dtype).removeprefix("torch."), "quantization": base.quantization}
     for field in PRECISION:
         if run.get(field, precision[field]) != precision[field]:
@@ -67,7 +68,7 @@ def _check_versions(adapter: Path, theirs: Mapping[str, str], ours: Mapping[str,
         trained = theirs.get(name)
         if name in DECISIVE_PACKAGES and _minor(trained) != _minor(mine):
             release = f"{name}=={_minor(trained)}.*" if trained else name
-            _refuse(adapter, f"versions.{name}", trained, mine, f"Install {release}")
+            raise refusal(adapter, f"versions.{name}", trained, mine, f"Install {release}")
         elif trained != mine:
             log.warning("%s: trained with %s %s, scored with %s", adapter, name, trained, mine)
 
@@ -80,8 +81,9 @@ def _minor(release: str | None) -> str | None:
     return ".".join(parts[: 3 if parts[:2] == ["0", "0"] else 2])
 
 
-def _refuse(adapter: Path, field: str, theirs: object, ours: object, cure: str) -> None:
-    raise UserError(
+def refusal(adapter: Path, field: str, theirs: object, ours: object, cure: str) -> UserError:
+    """The error of an adapter that was trained with something else than scoring would use."""
+    return UserError(
         f"{adapter / RUN}: {field}: the adapter was trained with {theirs!r}, scoring would use {ours!r}. {cure}, or "
         "train the adapter again."
     )

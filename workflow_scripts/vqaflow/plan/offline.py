@@ -15,6 +15,7 @@ import torch
 
 from vqaflow.config.sections import ModelConfig, TrainConfig, section
 from vqaflow.data.images.visual_tokens import PATCH, visual_tokens
+from vqaflow.plan.plan_text import plan_lines
 from vqaflow.plan.rows import PlanRows, plan_rows
 from vqaflow.plan.shape import SHAPES, Shape
 from vqaflow.plan.training_plan import Plan, Tokens, plan_of
@@ -95,7 +96,7 @@ def print_plan(config: Mapping[str, Any], settings: argparse.Namespace) -> None:
     if config["model"]["compute_dtype"] == "bfloat16":
         log.warning("model.compute_dtype: bfloat16 is refused on a GPU of compute capability below 8.0, as a T4's")
     plan = offline_plan(config, settings, basis, shape)
-    print(*plan.lines(), sep="\n")
+    print(*plan_lines(plan), sep="\n")
     if not plan.fits:
         raise UserError(f"train.batch_size: too little memory. {cure(config, settings, basis, shape)}")
 

@@ -14,7 +14,6 @@ from vqaflow.model.encoding.row_encoder import RowEncoder
 from vqaflow.plan.footprint import GIB, Footprint, usable_gib
 from vqaflow.plan.shape import Shape
 from vqaflow.plan.timing import matmul_ceiling
-from vqaflow.runtime.stage import log
 
 # Of what a large matrix product reaches, a training step does; measured (docs/benchmarks/train.md).
 EFFICIENCY = 0.5
@@ -73,17 +72,6 @@ class Plan:
             "estimated_hours": round(self.seconds / 3600, 2),
         }
 
-    def lines(self) -> list[str]:
-        """The plan for people."""
-        tokens, parts = self.tokens, sorted(self.footprint.parts().items(), key=lambda part: -part[1])
-        gpu = "" if self.vram_gib is None else f" of {self.vram_gib:.1f} GiB: {'fits' if self.fits else 'does NOT fit'}"
-        return [
-            f"tokens a row: {tokens.mean:.0f} on average, {tokens.largest} at most; {tokens.visual:.0f} are visual",
-            f"predicted peak {self.footprint.peak_gib:.2f} GiB{gpu}",
-            "  " + ", ".join(f"{name} {size:.2f}" for name, size in parts if size > 0),
-            f"{self.rows} rows, {self.steps} steps, about {self.seconds / 3600:.1f} hours",
-        ]
-
 
 def plan_of(
     shape: Shape,
@@ -134,18 +122,3 @@ def plan_training(base: Base, encoder: RowEncoder, train: TrainConfig, rows: Seq
         vram,
         matmul_ceiling(base.device, base.dtype, 4096 if on_gpu else None),
     )
-
-
-def log_plan(plan: Plan, settings: Mapping[str, Any]) -> None:
-    """Print the plan before the first step."""
-    trainable = settings["trainable"]
-    log.info(
-        "%s, %s, %s attention, quantisation %s; %s trainable parameters in %s",
-        *(settings[key] for key in ("device", "dtype", "attention", "quantization")),
-        f"{trainable['parameters']:,}",
-        trainable["pattern"],
-    )
-    for line in plan.lines():
-        log.info("%s", line)
-    if not plan.fits:
-        log.warning("this will probably run out of memory; then passes are halved until it does not")

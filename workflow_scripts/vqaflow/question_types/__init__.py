@@ -1,1 +1,1 @@
-"""What a question asks for, and whether mirroring the image harms it; usable alone."""
+"""What a question asks for, and whether mirroring its image is unsafe; usable on its own."""

@@ -1,7 +1,7 @@
 """Question types: what each question asks for, and whether mirroring its image could change the answer.
 
 Types are those of the labelling guide: counting, color, ocr, yesno, location, attribute, general. Where the guide's
-clear-cut cases do not settle one, a small model over classes of words does (`question_model` trains and measures it).
+clear cases do not decide, a small model over classes of words does (the command question_model trains and measures it).
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,7 +29,7 @@ def classify_many(rows: Sequence[Mapping[str, str]]) -> list[QuestionType]:
 
 
 def classify(rows: Iterable[Mapping[str, str]]) -> Iterator[QuestionType]:
-    """The same one by one, for tables that are read on the way."""
+    """The same as an iterator, for tables that are read row by row."""
     from vqaflow.question_types.reading import read_questions
 
     weights = shipped_weights()
@@ -37,7 +37,7 @@ def classify(rows: Iterable[Mapping[str, str]]) -> Iterator[QuestionType]:
 
 
 def decide(row: Row, weights: Weights) -> QuestionType:
-    """The type of a row that is read: the guide's where it is final, else the model's."""
+    """The type of a row: the guide's if it is final, otherwise the model's."""
     scores, flip_score = weights.scores(features(row))
     qtype = row.guide if is_final(row) else weights.types[int(scores.argmax())]
     by_model = not is_final(row) and (qtype == "ocr" or flip_score >= weights.flip_threshold)

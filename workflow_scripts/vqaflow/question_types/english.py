@@ -1,4 +1,4 @@
-"""Reading the parts of an English question off its words; its fixed order needs no tagger."""
+"""Reading the parts of an English question from its words; the fixed word order needs no tagger."""
 
 import re
 from itertools import takewhile

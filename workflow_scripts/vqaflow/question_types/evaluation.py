@@ -1,4 +1,4 @@
-"""How well the question types' model does on labelled questions, and how that grows with training.
+"""How good the model of question types is on labelled questions, and how that grows with more training.
 
 Shapes: N questions, R repeats of the cross-validation.
 """
@@ -23,7 +23,7 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Judged:
-    """Labels and what the models of the other folds said; types are positions in TYPES."""
+    """Labels, and the answers of models trained on the other folds; types are positions in TYPES."""
 
     types_N: np.ndarray
     unsafe_N: np.ndarray
@@ -31,7 +31,7 @@ class Judged:
     said_unsafe_RN: np.ndarray
 
     def take(self, which: np.ndarray) -> "Judged":
-        """Some of the questions, of all repeats."""
+        """Some of the questions, with all repeats."""
         return Judged(
             self.types_N[which], self.unsafe_N[which], self.said_types_RN[:, which], self.said_unsafe_RN[:, which]
         )
@@ -60,12 +60,12 @@ def macro_f1(judged: Judged) -> float:
 
 
 def flip_recall(judged: Judged) -> float:
-    """Share of the questions unsafe to mirror that are called so."""
+    """Share of the questions unsafe to mirror that the model calls unsafe."""
     return float(judged.said_unsafe_RN[:, judged.unsafe_N].mean())
 
 
 def flip_precision(judged: Judged) -> float:
-    """Share of the questions called unsafe to mirror that are."""
+    """Share of the questions called unsafe to mirror that are unsafe."""
     return float((judged.said_unsafe_RN & judged.unsafe_N).sum() / max(judged.said_unsafe_RN.sum(), 1))
 
 
@@ -128,12 +128,12 @@ def interval(measure: Callable[[Judged], float], judged: Judged) -> tuple[float,
 
 
 def report(labelled: Labelled, weights: Weights) -> str:
-    """The figures of a model on questions that it was not trained on."""
+    """The figures of a model for questions that it was not trained on."""
     return "\n".join([f"{len(labelled.rows)} questions", *table(judge(labelled, weights))])
 
 
 def cross_validated_report(labelled: Labelled, repeats: int) -> str:
-    """The same of models trained on the other folds, and the learning curve."""
+    """The same for models trained on the other folds, and the learning curve."""
     judged = cross_validate(labelled, repeats)
     lines = [f"{len(labelled.rows)} questions, {repeats} x {FOLDS} folds", *table(judged)]
     lines += ["", "share of training  accuracy  macro-F1  flip recall  flip precision"]
@@ -145,7 +145,7 @@ def cross_validated_report(labelled: Labelled, repeats: int) -> str:
 
 
 def table(judged: Judged) -> list[str]:
-    """Measures with 95 % bootstrap intervals over questions, and a line a type."""
+    """Measures with 95 % bootstrap intervals over questions, and one line per type."""
     lines = []
     for name, measure in MEASURES.items():
         low, high = interval(measure, judged)

@@ -1,7 +1,7 @@
-"""The yes-or-no features by which the model of `question_model` types a question.
+"""The yes-or-no features from which the model decides the type of a question.
 
-They speak of classes of words and looks of choices only, never of single words: so a few hundred labelled questions
-teach weights that hold for words, and for a language, that are not among them.
+They name classes of words and looks of choices, never single words. So the weights learned from a few hundred labelled
+questions also hold for words, and for a language, that are not among them.
 """
 
 from vqaflow.question_types.guide import Row, mirror_matters, most_of

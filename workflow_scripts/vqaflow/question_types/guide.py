@@ -1,7 +1,7 @@
-"""The labelling guide's clear-cut cases: which type a question is, and whether mirroring its image could matter.
+"""The labelling guide's clear cases: which type a question is, and whether mirroring its image could matter.
 
-`guide_type` follows the guide's order of priority. Where `is_final` says so its word stands; elsewhere it is one
-feature among those of `question_features`, and a trained model decides.
+`guide_type` follows the guide's order of priority. Where `is_final` is true, its answer stands; elsewhere it is one
+of the features in features.py, and a trained model decides.
 """
 
 import re
@@ -26,12 +26,12 @@ CAPITAL_INSIDE = re.compile(r".[A-Z]")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A question with its choices, read: `parts` of the question, and how many `choices` look like what."""
+    """A question that was read: its `parts`, and how many of its `choices` have each look."""
 
     parts: QuestionParts
     choices: dict[str, int]
     guide: str
-    """What `guide_type` says of both."""
+    """The type that `guide_type` gives for both."""
 
 
 def read_row(question: str, choices: Sequence[str], morphemes: Sequence[Morpheme], proper_names: int) -> Row:
@@ -41,7 +41,7 @@ def read_row(question: str, choices: Sequence[str], morphemes: Sequence[Morpheme
     if HANGUL.search(question):
         parts = korean_parts(question, morphemes)
         counts["proper"] = proper_names
-    else:  # to an English question Latin letters are nothing special, but capitals inside a choice are
+    else:  # in an English question Latin letters are nothing special, but capitals inside a choice are
         parts = english_parts(question)
         counts |= {"latin": 0, "proper": sum(bool(CAPITAL_INSIDE.search(choice)) for choice in stripped)}
     return Row(parts, counts, guide_type(parts, counts))
@@ -53,7 +53,7 @@ def most_of(choices: Mapping[str, int]) -> set[str]:
 
 
 def guide_type(parts: QuestionParts, choices: Mapping[str, int]) -> str:
-    """The type that the guide's clear-cut cases give, in its order of priority; general where none fits."""
+    """The type that the guide's clear cases give, in its order of priority; general where none fits."""
     most = most_of(choices)
     if (
         _asks_for_text(parts)
@@ -81,7 +81,7 @@ def guide_type(parts: QuestionParts, choices: Mapping[str, int]) -> str:
 
 
 def is_final(row: Row) -> bool:
-    """Whether `row.guide` is beyond doubt: a number, a colour, yes or no, or nothing there could be read."""
+    """Whether `row.guide` is beyond doubt: a number, a colour, yes or no, or nothing that could be read."""
     if row.guide in ("location", "attribute"):
         if row.parts.nouns & READABLE:
             return False
@@ -90,7 +90,7 @@ def is_final(row: Row) -> bool:
 
 
 def _is_known_by_sight(row: Row) -> bool:
-    """Whether a name is asked for that one knows by sight of the thing: a landmark, a car."""
+    """Whether the question asks for a name that is known from the look of the thing: a landmark, a car."""
     asked = row.parts.head
     if _is_artwork(row.parts):
         return True
@@ -100,12 +100,12 @@ def _is_known_by_sight(row: Row) -> bool:
 
 
 def _is_artwork(parts: QuestionParts) -> bool:
-    """Whether the title of a work is asked for that one knows, such as the Mona Lisa."""
+    """Whether the question asks for the title of a well-known work, such as the Mona Lisa."""
     return "TITLE" in parts.head and "ARTWORK" in parts.modifiers
 
 
 def _asks_for_text(parts: QuestionParts) -> bool:
-    """What is written, in so many words."""
+    """Whether the question asks explicitly for what is written."""
     if _is_artwork(parts):
         return False
     if "TEXT" in parts.head or ("TEXT" in parts.modifiers and "PROPERTY" in parts.head):
@@ -124,7 +124,7 @@ def _is_of_board(parts: QuestionParts) -> bool:
 
 
 def _quotes_notice(parts: QuestionParts) -> bool:
-    """What must or may not be done is no sight: a notice says it."""
+    """Whether the question is about what must or may not be done: that is read from a notice."""
     must = "OBLIGE" in parts.main_verbs or ("OBLIGE" in parts.verbs and "THING" in parts.head)
     return "FORBID" in parts.verbs or must or parts.asks_leave
 
@@ -137,7 +137,7 @@ def _asks_for_value(parts: QuestionParts, most: set[str]) -> bool:
         return True
     if parts.word == "AMOUNT" and "NUMBER" not in parts.head and most & MEASURES:
         return True
-    if "NUMBER" in parts.head and "digit" in most and "counted" not in most:  # steps, views: of nothing that one sees
+    if "NUMBER" in parts.head and "digit" in most and "counted" not in most:  # steps, views: not things in the picture
         return True
     if "FLAVOUR" in parts.head | parts.modifiers and "PRODUCT" in parts.nouns:
         return True
@@ -146,12 +146,12 @@ def _asks_for_value(parts: QuestionParts, most: set[str]) -> bool:
     goes = "TRANSPORT" in parts.nouns and "GO" in parts.verbs
     if parts.word == "WHERE" and (goes or ("VALUE" in parts.head and "BRAND" not in parts.head)):
         return True
-    told = "PLACE" in parts.head or parts.nouns & {"BUSINESS", "SIGN", "PRODUCT"}
-    return "VALUE" in parts.head and bool(told or most & MEASURES)
+    written = "PLACE" in parts.head or parts.nouns & {"BUSINESS", "SIGN", "PRODUCT"}
+    return "VALUE" in parts.head and bool(written or most & MEASURES)
 
 
 def _asks_for_label(parts: QuestionParts, choices: Mapping[str, int]) -> bool:
-    """A name that only a sign or a label tells."""
+    """Whether the question asks for a name that only a sign or a label shows."""
     most = most_of(choices)
     if "TRAFFICSIGN" in parts.nouns and ("PLACE" in parts.head or parts.word == "WHERE"):
         return True
@@ -196,7 +196,7 @@ def _describes(parts: QuestionParts) -> bool:
 
 
 def mirror_matters(row: Row) -> bool:
-    """Whether the guide calls the row unsafe to mirror beyond doubt: left and right are told, or text is at stake."""
+    """Whether the guide clearly calls the row unsafe to mirror: left and right matter, or text must be read."""
     parts, guide = row.parts, row.guide
     if guide in ("counting", "color"):
         return "SIDE" in parts.nouns

@@ -1,4 +1,4 @@
-"""Reading the parts of a Korean question off its morphemes, as Kiwi (Lee Minchul's analyser) splits and tags them."""
+"""Reading the parts of a Korean question from its morphemes, as Kiwi (Lee Minchul's analyser) splits and tags them."""
 
 import re
 from collections.abc import Sequence
@@ -31,8 +31,8 @@ NOUN_TAGS = {"NNG", "NNP", "NNB", "NR", "SL", "SN", "XR", "XSN"}
 VERB_TAGS = {"VV", "VA", "VX", "XR", "XSV", "MAG", "EC"}  # EC for 어야, "must"
 ROLES = {"VCP": "PREDICATE", "JKO": "OBJECT", "JKB": "ADVERB", "JKS": "SUBJECT"}
 LOCATIVE = {"에", "에서", "으로", "로", "에게"}
-# 적 (few) looks like 적 (write), and 하 makes a verb of a noun, which says what is done.
 NAMES_ONLY = {"역", "길", "거리", "골목", "도로", "신문"}  # "무슨 역" asks for its name, "무슨 가게" for its kind
+# 적 (few) looks like 적 (write), and 하 makes a verb from a noun; the noun says what is done.
 NO_VERBS = {("적", "VA"), ("하", "XSV"), ("하", "XSA")}
 SAYING = {"되", "하", "설명", "안내", "경고", "소개", "쓰", "적히", "나오"}
 FUTURE_PARTICIPLE = "\N{HANGUL JONGSEONG RIEUL}"
@@ -108,7 +108,7 @@ def _classes(forms: list[str]) -> frozenset[str]:
 
 
 def _nouns(words: list[tuple[str, str]]) -> frozenset[str]:
-    """Classes of all nouns, but not of one that something is merely before, on, … ("간판 앞에")."""
+    """Classes of all nouns except those that only mark a place, such as the sign in "간판 앞에"."""
     found: set[str] = set()
     for i, (form, tag) in enumerate(words):
         relation, particle = [*(form for form, _ in words[i + 1 : i + 3]), "", ""][:2]
@@ -171,7 +171,7 @@ def _at_relation(words: list[tuple[str, str]]) -> bool:
 
 
 def _asks_leave(words: list[tuple[str, str]]) -> bool:
-    """Whether 수 있다 or 수 없다 (can, cannot) goes with a verb such as 주차하다 that a notice speaks of."""
+    """Whether 수 있다 or 수 없다 (can, cannot) goes with a verb such as 주차하다 that a notice is about."""
     for i, (form, tag) in enumerate(words):
         if form == "수" and tag == "NNB" and any("PERMIT" in korean_verb(w) for w, _ in words[max(i - 3, 0) : i]):
             return True
@@ -198,7 +198,7 @@ def _determined(words: list[tuple[str, str]], at: int) -> tuple[str, list[str], 
 
 
 def _maker(words: list[tuple[str, str]], at: int, head: str, modifiers: list[str]) -> str:
-    """The noun for whose it is, if that is asked: "어느 회사의 제품", "어느 백화점 것", "어디 제품"; else nothing."""
+    """The noun for the owner or maker, if that is asked: "어느 회사의 제품", "어느 백화점 것", "어디 제품"; else ""."""
     is_thing = head in KOREAN_NOUNS["GOODS"] | KOREAN_NOUNS["THING"]
     for form in (*modifiers, head):
         if "BRAND" in korean_noun(form) or (is_thing and "BUSINESS" in korean_noun(form)):
@@ -242,7 +242,7 @@ def _noun_phrase(words: list[tuple[str, str]], last: int) -> tuple[str, list[str
 
 
 def _chosen_from(words: list[tuple[str, str]], before: int) -> int | None:
-    """Where the noun stands that "토핑으로 알맞은 것" or "색깔이 아닌 것" really asks for, or None of other things.
+    """The position of the noun that "토핑으로 알맞은 것" or "색깔이 아닌 것" really asks for; None without one.
 
     `before` is the position before 것.
     """

@@ -15,7 +15,7 @@ TYPES = ("ocr", "counting", "color", "yesno", "location", "attribute", "general"
 
 @dataclass(frozen=True)
 class Labelled:
-    """N labelled questions, read."""
+    """N labelled questions that were read."""
 
     questions: tuple[str, ...]
     rows: tuple[Row, ...]
@@ -23,7 +23,7 @@ class Labelled:
     unsafe_N: np.ndarray
 
     def take(self, which: Sequence[int] | np.ndarray) -> "Labelled":
-        """Some of them."""
+        """Some of the questions."""
         return Labelled(
             tuple(self.questions[i] for i in which),
             tuple(self.rows[i] for i in which),
@@ -33,7 +33,7 @@ class Labelled:
 
 
 def read_labelled(source: Path) -> Labelled:
-    """Read a labelled CSV; raises UserError on missing columns and unknown labels."""
+    """Read a labelled CSV. Raises UserError if a column is missing or a label is unknown."""
     from vqaflow.artifacts.csv_files import read_csv
     from vqaflow.question_types.reading import read_questions
 
@@ -44,7 +44,7 @@ def read_labelled(source: Path) -> Labelled:
     rows = [dict(zip(header, record, strict=True)) for record in records]
     for row in rows:
         if row["qtype"] not in TYPES or row["flip_unsafe"] not in ("0", "1"):
-            what = f"qtype {row['qtype']!r} or flip_unsafe {row['flip_unsafe']!r} is no label"
+            what = f"qtype {row['qtype']!r} or flip_unsafe {row['flip_unsafe']!r} is not a label"
             raise UserError(f"{source}: row {row['id']}: {what}. Give one of {', '.join(TYPES)}, and 0 or 1.")
     return Labelled(
         tuple(row["question"] for row in rows),

@@ -1,11 +1,11 @@
-"""Well-known names among the choices, by what tells them in a picture: a label or sign, or the looks of the thing."""
+"""Well-known names among the choices, by what shows them in a picture: a label or sign, or the look of the thing."""
 
 
 def _names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# Read off a cup, a can, a shop, a device.
+# Read from a cup, a can, a shop, a device.
 LABELLED = _names(
     """스타벅스 투썸플레이스 투썸 이디야 할리스 할리스커피 커피빈 메가커피 메가MGC커피 컴포즈 컴포즈커피 빽다방 카페베네
     엔제리너스 탐앤탐스 파스쿠찌 폴바셋 블루보틀 공차 더벤티 매머드 파리바게뜨 뚜레쥬르 성심당 던킨 크리스피크림
@@ -34,7 +34,7 @@ VEHICLES = _names(
     할리데이비슨 소나타 쏘나타 그랜저 아반떼 K5 K7 K9 쏘렌토 싼타페 산타페 투싼 스포티지 카니발 셀토스 팰리세이드
     아이오닉 스타리아 봉고 bmw audi mercedes tesla toyota honda ford hyundai kia porsche ferrari volkswagen"""
 )
-# Buildings, monuments and places that one knows by sight, and what their names are made with.
+# Buildings, monuments and places known by sight, and words that are part of such names.
 FAMOUS = _names(
     """경복궁 창덕궁 덕수궁 창경궁 경희궁 근정전 경회루 광화문 숭례문 남대문 흥인지문 동대문 숙정문 광희문 돈의문 혜화문
     창의문 팔달문 장안문 독립문 첨성대 불국사 석굴암 다보탑 석가탑 종묘 수원화성 남산타워 N서울타워 서울타워
@@ -48,7 +48,7 @@ FAMOUS = _names(
 
 
 def name_counts(choices: list[str]) -> dict[str, int]:
-    """How many of the choices have a word among each lists."""
+    """How many of the choices have a word in each of the lists."""
     words = [{choice, *choice.split(), *choice.lower().split()} for choice in choices]
     lists = (("labelled", LABELLED), ("vehicle", VEHICLES), ("famous", FAMOUS))
     return {name: sum(not known.isdisjoint(w) for w in words) for name, known in lists}

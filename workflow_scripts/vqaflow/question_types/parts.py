@@ -1,4 +1,4 @@
-"""The parts of a question that tell its type, the same for every language."""
+"""The parts of a question that decide its type, the same for every language."""
 
 from dataclasses import dataclass
 
@@ -9,14 +9,14 @@ NOTHING: frozenset[str] = frozenset()
 
 @dataclass(frozen=True, slots=True)
 class QuestionParts:
-    """What is asked for and how; sets hold classes of `question_words`.
+    """What is asked for and how; sets hold classes of words.py.
 
     In "이 사진에 보이는 가게의 이름은 무엇인가요?" (what is the name of the shop?) `word` is WHAT, `role` PREDICATE,
     `head` holds NAME, `modifiers` BUSINESS.
     """
 
     word: str = "NONE"
-    """Question word: WHAT, WHICH, WHERE, WHO, COUNT, AMOUNT, WHEN, HOW, WHY; NONE of a yes/no question."""
+    """Question word: WHAT, WHICH, WHERE, WHO, COUNT, AMOUNT, WHEN, HOW, WHY; NONE for a yes/no question."""
     role: str = "NONE"
     """How the question word stands in its clause: PREDICATE, DETERMINER, OBJECT, SUBJECT or ADVERB."""
     head: frozenset[str] = NOTHING
@@ -24,13 +24,13 @@ class QuestionParts:
     modifiers: frozenset[str] = NOTHING
     """Nouns that qualify it in its own phrase."""
     nouns: frozenset[str] = NOTHING
-    """All nouns of the question, those that merely say "in this picture" left out."""
+    """All nouns of the question, without those that only say "in this picture"."""
     verbs: frozenset[str] = NOTHING
     """All its verbs."""
     main_verbs: frozenset[str] = NOTHING
     """Verbs after the question word: what is said of the answer."""
     at_relation: bool = False
-    """Something stands above, behind, left of … something."""
+    """Something is above, behind, left of … something."""
     at_head: bool = False
     """The noun asked for is where something is ("어느 도시에 있나요?")."""
     asks_leave: bool = False
@@ -44,5 +44,5 @@ class QuestionParts:
 
 
 def without_other(classes: set[str]) -> frozenset[str]:
-    """Only the classes that say something."""
+    """The classes without OTHER, which says nothing."""
     return frozenset(classes - OTHER)

@@ -1,4 +1,4 @@
-"""From rows of a table to what `question_guide` speaks of, by way of the Korean morphological analyser."""
+"""Reading rows of a table into guide.Row, with the Korean morphological analyser."""
 
 import unicodedata
 from bisect import bisect_right
@@ -26,7 +26,7 @@ def read_questions(rows: Iterable[Mapping[str, str]]) -> Iterator[Row]:
     rows = iter(rows)
     while chunk := [_plain(row) for row in islice(rows, CHUNK)]:
         of_questions = _tokens([question for question, _ in chunk])
-        # Side by side the choices tell each other's kind; sorted, their order cannot matter.
+        # Side by side, the choices show the analyser each other's kind; sorted, their order cannot matter.
         of_choices = _tokens([BETWEEN_CHOICES.join(sorted(choices)) for _, choices in chunk])
         for (question, choices), tokens, choice_tokens in zip(chunk, of_questions, of_choices, strict=True):
             morphemes = [(token.form, token.tag.split("-")[0], token.start) for token in tokens]
@@ -44,7 +44,7 @@ def _kiwi() -> "Kiwi":
 
 
 def _tokens(texts: Sequence[str]) -> Iterator[Sequence["Token"]]:
-    """Morphemes of each text; of one without Hangul, none."""
+    """Morphemes of each text; none for a text without Hangul."""
     korean = iter(_kiwi().tokenize([text for text in texts if HANGUL.search(text)]))
     return (next(korean) if HANGUL.search(text) else () for text in texts)
 

@@ -32,7 +32,7 @@ def type_table(source: Path, out: Path) -> None:
 
 
 def read_question_table(source: Path) -> list[dict[str, str]]:
-    """The needed columns of the CSV `source`, every cell as it stands; raises UserError if one is missing."""
+    """The needed columns of the CSV `source`, every cell unchanged. Raises UserError if one is missing."""
     from vqaflow.artifacts.csv_files import read_csv
 
     header, records = read_csv(source)

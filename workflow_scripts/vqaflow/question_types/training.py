@@ -1,10 +1,4 @@
-"""Train and measure the question types' model on questions that people have labelled.
-
-``check`` measures the model that comes with the code on a CSV of yours.
-``train`` makes weights.json anew from a CSV with the columns id, question, a, b, c, d, qtype and flip_unsafe:
-the same rows give the same file. ``evaluate`` measures on such a CSV by repeated grouped cross-validation, in which a
-question's wording is never in training and test at once and the threshold is chosen within the training part.
-"""
+"""Training the model of question types on questions that people have labelled; equal rows give equal weights."""
 
 import json
 from collections import Counter
@@ -18,7 +12,7 @@ from vqaflow.question_types.labelled import Labelled
 from vqaflow.question_types.weights import Weights, to_plain
 
 INVERSE_REGULARIZATION = 2.0
-FEWEST_ROWS = 2  # a feature of a single training row says more of that row than of its kind
+FEWEST_ROWS = 2  # a feature of a single training row says more about that row than about its type
 DECIMALS = 3
 INNER_FOLDS = 5
 PRECISION_KEPT = 0.88  # of flip_unsafe in training; above what is asked for, since unseen questions are harder
@@ -70,7 +64,7 @@ def choose_threshold(labelled: Labelled) -> float:
 
 
 def weights_text(weights: Weights, labelled: Labelled) -> str:
-    """The weights' file, one feature a line."""
+    """The text of the weights' file, one feature per line."""
     plain: dict[str, Any] = to_plain(weights) | {"trained_on": len(labelled.rows)}
     lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(row)}" for name, row in plain.pop("features").items())
     head = ",\n".join(f" {json.dumps(key)}: {json.dumps(value)}" for key, value in plain.items())

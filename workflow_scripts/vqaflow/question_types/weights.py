@@ -1,4 +1,4 @@
-"""The question types' trained weights: how they are kept in a file, and what they say of a question's features."""
+"""The trained weights of the model of question types: their file, and the scores they give to features."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +23,7 @@ class Weights:
 
     types: tuple[str, ...]
     rows: Mapping[str, int]
-    """Row of each feature in the arrays; features that are not here say nothing."""
+    """Row of each feature in the arrays; other features are ignored."""
     weights_FT: np.ndarray
     bias_T: np.ndarray
     flip_F: np.ndarray
@@ -38,10 +38,10 @@ class Weights:
 
 @cache
 def shipped_weights() -> Weights:
-    """The weights that come with the code; raises UserError if the file is not the one that belongs to it."""
+    """The weights that come with the code. Raises UserError if the file is not the one that belongs to it."""
     if not FILE.is_file() or file_digest(FILE) != SHA256:
         raise UserError(
-            f"{FILE}: is missing or not the file of this version. Take it anew from where the code is from."
+            f"{FILE}: is missing or not the file of this version. Get it again from where you got the code."
         )
     return from_plain(json.loads(FILE.read_text(encoding="utf-8")))
 
@@ -63,7 +63,7 @@ def from_plain(value: Mapping[str, Any]) -> Weights:
 
 
 def to_plain(weights: Weights) -> dict[str, Any]:
-    """Weights for a JSON file: for each feature its weights of the types, then that of mirroring."""
+    """Weights for a JSON file: for each feature its weights for the types, then the one for mirroring."""
     both_FU = np.column_stack([weights.weights_FT, weights.flip_F])
     return {
         "types": list(weights.types),

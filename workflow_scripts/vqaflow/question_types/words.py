@@ -1,8 +1,8 @@
-"""Words that tell what a question asks for, in classes shared by Korean (dictionary forms) and English.
+"""Words that show what a question asks for, in classes shared by Korean (dictionary forms) and English.
 
-The classes follow the guide of the question types rather than a dictionary: TEXT and VALUE are read off the picture,
-SIGN bears text, BUSINESS and PRODUCT have names that only a sign or a label tells, LOOKS has a name that its looks
-tell, PROPERTY is a way to be, PLACE a place. A word may be in several classes; one in none has the class OTHER.
+The classes follow the guide of the question types rather than a dictionary: TEXT and VALUE are read from the picture,
+SIGN bears text, BUSINESS and PRODUCT have names that only a sign or a label shows, LOOKS has a name that its look
+shows, PROPERTY is a property, PLACE a place. A word may be in several classes; one in none has the class OTHER.
 """
 
 from functools import lru_cache
@@ -212,10 +212,10 @@ def korean_noun(form: str) -> frozenset[str]:
 
 
 def korean_verb(form: str) -> frozenset[str]:
-    """Classes of a verb's or adjective's stem, or of a noun that 하다 and 되다 make a verb of."""
+    """Classes of a verb's or adjective's stem, or of a noun that 하다 or 되다 turns into a verb."""
     return _KOREAN_VERBS.get(form, frozenset())
 
 
 def english_word(word: str) -> frozenset[str]:
-    """Classes of a lower-case word, those of a verb (READ, MEAN, …) included."""
+    """Classes of a lower-case word, including those of verbs (READ, MEAN, …)."""
     return _ENGLISH_WORDS.get(word) or _ENGLISH_WORDS.get(word.removesuffix("s"), OTHER)

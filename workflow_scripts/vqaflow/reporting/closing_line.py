@@ -1,4 +1,4 @@
-"""What a run ends with: what was reached, with its interval, or what stopped it."""
+"""The last line of a run: the accuracy it reached, with its interval, or what stopped it."""
 
 import csv
 import json
@@ -15,9 +15,9 @@ USER_ERROR = re.compile(r"^\d\d:\d\d:\d\d E (error: .*)\Z", re.MULTILINE | re.DO
 
 
 def closing_line(results: Path, since: float) -> str:
-    """What a run that began at time `since` (seconds since 1970) has made: OOF accuracy, and the submission.
+    """What a run that began at time `since` (seconds since 1970) has made: OOF accuracy and the submission.
 
-    For the demo, whose answers are known, with the held-out accuracy of the submission.
+    For the demo, whose answers are known, also the held-out accuracy of the submission.
     """
     at = ResultsFolder(results)
     metrics, submission = at.metrics, at.submission
@@ -38,27 +38,27 @@ def closing_line(results: Path, since: float) -> str:
 
 
 def error_lines(logs: Path, since: float) -> list[str]:
-    """Errors that stages have logged after time `since` (seconds since 1970): the user's alone, others by their log."""
+    """Errors that stages logged after time `since` (seconds since 1970): user errors in full, others by their log."""
     lines = []
     for log in sorted(logs.rglob("*.log")):
         if log.stat().st_mtime < since:
             continue
         text = log.read_text(encoding="utf-8", errors="replace")
-        if told := USER_ERROR.search(text):
-            lines.append(told[1].rstrip())
+        if found := USER_ERROR.search(text):
+            lines.append(found[1].rstrip())
         elif UNEXPECTED in text:
-            lines.append(f"error: an unexpected error; {log} says where.")
+            lines.append(f"error: an unexpected error. Its traceback is in {log}.")
     return lines
 
 
 def share(right: int, n: int, interval: Interval | None = None) -> str:
-    """A proportion with its interval, Wilson's if none is given, in words."""
+    """A proportion with its interval (by default Wilson's), in words."""
     low, high = interval or wilson(right, n)
     return f"{right / n:.3f} (95 % interval {low:.3f} to {high:.3f}, n = {n})"
 
 
 def read_answers(path: Path) -> dict[str, str]:
-    """Answers (second column) by id (first one), whatever the sample submission calls them."""
+    """Answers (second column) by id (first column), whatever the columns are called."""
     with path.open(encoding="utf-8", newline="") as file:
         _, *records = csv.reader(file)
     return {cells[0]: cells[1] for cells in records if len(cells) >= 2}

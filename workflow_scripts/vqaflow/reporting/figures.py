@@ -1,7 +1,7 @@
 """One look for all figures: size, palette, and a font that has Korean letters.
 
-Figures are made without pyplot, so that no display and no state outside the figure is involved. Fonts come from the
-package koreanize-matplotlib (NanumGothic, SIL Open Font License); its import is avoided, since it would change every
+Figures are made without pyplot: no display and no state outside the figure is involved. Fonts come from the package
+koreanize-matplotlib (NanumGothic, SIL Open Font License). The package is not imported, since that would change every
 figure of the process.
 """
 
@@ -22,14 +22,14 @@ from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.files import atomic_path
 
 FONT = "NanumGothic"
-# Okabe and Ito's palette: distinguishable with any kind of colour vision.
+# Okabe and Ito's palette, which people with any kind of colour vision can distinguish.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#7F7F7F", "#F0E442")
 QTYPE_COLORS = dict(zip(QTYPES, PALETTE, strict=False))
 LETTER_COLORS = dict(zip(LETTERS, PALETTE, strict=False))
 MUTED = "#9AA0A6"
 
 STYLE: dict[str, Any] = {
-    "font.family": [FONT, "DejaVu Sans"],  # the second has the signs that the first lacks
+    "font.family": [FONT, "DejaVu Sans"],  # the second has characters that the first lacks
     "font.size": 10,
     "axes.unicode_minus": False,
     "axes.titlesize": 11,
@@ -48,19 +48,19 @@ DPI = 120
 
 @cache
 def use_style() -> None:
-    """Register the font and set the style, once a process."""
+    """Register the font and set the style, once per process."""
     spec = find_spec("koreanize_matplotlib")
     if spec is None or spec.origin is None:
         raise UserError("figures: the package koreanize-matplotlib is missing. Install requirements.lock.")
     fonts = Path(spec.origin).parent / "fonts"
-    for file, weight in ((f"{FONT}.ttf", 400), (f"{FONT}Bold.ttf", 700)):  # the files do not say so
+    for file, weight in ((f"{FONT}.ttf", 400), (f"{FONT}Bold.ttf", 700)):  # the files do not name their weights
         entry = font_manager.FontEntry(fname=str(fonts / file), name=FONT, weight=weight, size="scalable")
         font_manager.fontManager.ttflist.append(entry)
     matplotlib.rcParams.update(STYLE)
 
 
 def drawable(text: str) -> str:
-    """`text` with a ``?`` for what the fonts lack (emoji, simplified Chinese), where a figure would show boxes."""
+    """`text` with a ``?`` for each character that the fonts lack (emoji, simplified Chinese), instead of a box."""
     known = known_characters()
     return "".join(character if ord(character) in known else "?" for character in text)
 
@@ -76,7 +76,7 @@ def known_characters() -> frozenset[int]:
 def new_figure(
     title: str, rows: int = 1, columns: int = 1, size: tuple[float, float] = (7.5, 4.2), **options: Any
 ) -> tuple[Figure, Any]:
-    """A titled figure of `size` inches and its axes: one `Axes`, or an array of them as `Figure.subplots` gives it."""
+    """A titled figure of `size` inches and its axes: one `Axes`, or an array of them as `Figure.subplots` returns."""
     use_style()
     figure = Figure(figsize=size, dpi=DPI, layout="constrained")
     figure.suptitle(title)
@@ -84,12 +84,12 @@ def new_figure(
 
 
 def label_axes(axes: Axes, x: str, y: str, title: str = "") -> None:
-    """Name both axes, with their units, and the panel."""
+    """Label both axes, with their units, and give the panel its title."""
     axes.set(xlabel=x, ylabel=y, title=title)
 
 
 def heatmap(axes: Axes, values: np.ndarray, rows: Any, columns: Any, texts: list[list[str]], top: float = 1.0) -> None:
-    """A matrix with a text in each cell; NaN cells stay empty."""
+    """Draw a matrix with a text in each cell; NaN cells stay empty."""
     axes.imshow(values, cmap="Blues", vmin=0, vmax=top)
     for row, line in enumerate(texts):
         for column, text in enumerate(line):

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy.stats import binom, norm
+from scipy.stats import binomtest, norm
 
 CONFIDENCE = 0.95
 BOOTSTRAP_DRAWS = 2000
@@ -17,16 +17,11 @@ Interval = tuple[float, float]
 
 
 def wilson(right: int, n: int, confidence: float = CONFIDENCE) -> Interval:
-    """Wilson's score interval of a share `right`/`n` (E. B. Wilson 1927); of no rows it is (0, 1)."""
-    assert 0 <= right <= n, f"{right} of {n}"
+    """Wilson's score interval of the share `right`/`n` (E. B. Wilson 1927); (0, 1) without rows."""
     if n == 0:
         return 0.0, 1.0
-    z = float(norm.ppf((1 + confidence) / 2))
-    share = right / n
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    # at the ends one bound is the end itself, which rounding would miss
-    return (0.0 if right == 0 else centre - half), (1.0 if right == n else centre + half)
+    low, high = binomtest(right, n).proportion_ci(confidence, method="wilson")
+    return float(low), float(high)
 
 
 def leaderboard_half_width(accuracy: float, n: int, confidence: float = CONFIDENCE) -> float:
@@ -37,8 +32,8 @@ def leaderboard_half_width(accuracy: float, n: int, confidence: float = CONFIDEN
 def bootstrap_interval(values_N: np.ndarray, groups_N: np.ndarray, seed: int = 0) -> Interval | None:
     """95 % percentile interval of the mean of `values_N`; whole groups are drawn, since their rows are not independent.
 
-    Give the difference of two systems' `right_N` for a paired interval. Of fewer than two groups it is None: how much
-    groups differ cannot be told.
+    For a paired interval, pass the difference of two systems' `right_N`. With fewer than two groups it is None: nothing
+    shows how much groups differ.
     """
     _, group_N = np.unique(groups_N, return_inverse=True)
     sizes_G = np.bincount(group_N)
@@ -55,13 +50,13 @@ def bootstrap_interval(values_N: np.ndarray, groups_N: np.ndarray, seed: int = 0
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """Exact two-sided p-value of McNemar's test from the two counts of rows that just one system gets right."""
+    """Exact two-sided p-value of McNemar's test, from the numbers of rows that only one system gets right."""
     n = only_first + only_second
-    return min(1.0, 2 * float(binom.cdf(min(only_first, only_second), n, 0.5))) if n else 1.0
+    return float(binomtest(only_first, n, 0.5).pvalue) if n else 1.0
 
 
 def accuracy_summary(right_N: np.ndarray, groups_N: np.ndarray | None = None, seed: int = 0) -> dict[str, Any]:
-    """Accuracy with n and its Wilson interval, and with `groups_N` its bootstrap interval too."""
+    """Accuracy with n and its Wilson interval; with `groups_N` also its bootstrap interval."""
     n, right = len(right_N), int(np.sum(right_N))
     summary: dict[str, Any] = {"n": n, "right": right, "accuracy": right / n if n else None, "wilson": wilson(right, n)}
     if groups_N is not None:
@@ -70,16 +65,16 @@ def accuracy_summary(right_N: np.ndarray, groups_N: np.ndarray | None = None, se
 
 
 def widest(summary: Mapping[str, Any]) -> Interval:
-    """The interval of an accuracy_summary that covers Wilson's and the bootstrap's.
+    """The interval that covers both the Wilson and the bootstrap interval of an accuracy_summary.
 
-    Wilson's takes rows of one group for independent, which is too narrow; the bootstrap has no width at 0 or 1.
+    Wilson's treats rows of one group as independent and is then too narrow; the bootstrap has no width at 0 or 1.
     """
     lows, highs = zip(summary["wilson"], summary.get("bootstrap") or summary["wilson"], strict=True)
     return min(lows), max(highs)
 
 
 def paired_summary(first_N: np.ndarray, second_N: np.ndarray, groups_N: np.ndarray, seed: int = 0) -> dict[str, Any]:
-    """Second system against first on the same rows: the gain, its bootstrap interval, and McNemar's exact test."""
+    """The second system against the first on the same rows: gain, bootstrap interval, McNemar's exact test."""
     only_first, only_second = int(np.sum(first_N & ~second_N)), int(np.sum(second_N & ~first_N))
     difference_N = second_N.astype(np.float64) - first_N
     return {
@@ -93,7 +88,7 @@ def paired_summary(first_N: np.ndarray, second_N: np.ndarray, groups_N: np.ndarr
 
 
 def reliability(probabilities_NC: np.ndarray, answers_N: np.ndarray, bins: int = RELIABILITY_BINS) -> dict[str, Any]:
-    """Rows by the probability of their best choice in equal bins: count, mean confidence and accuracy of each."""
+    """Rows in equal bins of the probability of their best choice: count, mean confidence and accuracy per bin."""
     confidence_N = probabilities_NC.max(1)
     right_N = probabilities_NC.argmax(1) == answers_N
     bin_N = np.minimum((confidence_N * bins).astype(int), bins - 1)
@@ -105,7 +100,7 @@ def reliability(probabilities_NC: np.ndarray, answers_N: np.ndarray, bins: int =
 
 
 def expected_calibration_error(probabilities_NC: np.ndarray, answers_N: np.ndarray) -> float:
-    """ECE: mean gap between confidence and accuracy over the bins of `reliability`, weighted by their rows."""
+    """ECE: the mean gap between confidence and accuracy over the bins of `reliability`, weighted by their rows."""
     bins = reliability(probabilities_NC, answers_N)
     gaps = np.abs(np.subtract(bins["confidence"], bins["accuracy"]))
     return float(np.average(gaps, weights=bins["n"]))
@@ -134,7 +129,7 @@ def calibration_summary(probabilities_NC: np.ndarray, answers_N: np.ndarray) -> 
 
 
 def recall_by_letter(predicted_N: np.ndarray, answers_N: np.ndarray, letters: int = 4) -> list[float | None]:
-    """For each answer letter (or position) the share of its rows that are predicted right; None without rows."""
+    """For each answer letter (or position), the share of its rows that are predicted right; None without rows."""
     return [
         float(np.mean(predicted_N[answers_N == letter] == letter)) if np.any(answers_N == letter) else None
         for letter in range(letters)
@@ -142,6 +137,6 @@ def recall_by_letter(predicted_N: np.ndarray, answers_N: np.ndarray, letters: in
 
 
 def recall_spread(recalls: list[float | None]) -> float | None:
-    """RStd of Zheng et al. (arXiv 2309.03882): the standard deviation of the recalls; 0 is no position bias."""
+    """RStd of Zheng et al. (arXiv 2309.03882): the standard deviation of the recalls; 0 means no position bias."""
     known = [recall for recall in recalls if recall is not None]
     return float(np.std(known)) if len(known) == len(recalls) else None

@@ -2,7 +2,8 @@
 
 The digest is taken from syntax trees, so that comments, layout and docstrings change nothing. What `silence` removes
 (the words of log lines and errors, and all that only makes them) changes nothing either. Any other edit, in any module
-that the file reaches, does. The same code has the same digest in every version of Python. docs/staleness.md says more.
+that the file reaches, does, and so does any edit of a data file in such a module's folder. The same code has the same
+digest in every version of Python. docs/staleness.md says more.
 """
 
 import ast
@@ -13,21 +14,23 @@ from pathlib import Path
 from typing import Any
 
 from vqaflow.runtime.digests import value_digest
-from vqaflow.runtime.silence import is_silent, loaded, silence, without_unused
+from vqaflow.runtime.silence import Definition, definitions, is_silent, loaded, silence, without_unused
 
 NOT_IN_DIGESTS = True  # an edit that gives other digests is noticed by them
 PACKAGE = Path(__file__).resolve().parents[1]
 NAME = PACKAGE.name
+DATA = {".css", ".html", ".js", ".json"}  # files that modules read (pyproject.toml: package-data)
 # Fields of syntax nodes that say nothing beside the others, or not in every version of Python.
 UNTOLD = {"ctx", "kind", "type_comment", "type_ignores"}
 
 
 @dataclass(frozen=True)
 class Module:
-    """A file's silenced syntax tree, and the package's files and names (of each file) that it imports."""
+    """A file's silenced statements, what of the package it imports (names by file), and its names that may go."""
 
-    tree: ast.Module
+    found: list[Definition]
     imports: dict[Path, frozenset[str]]
+    optional: frozenset[str]
 
 
 def code_digest(file: Path | str) -> str:
@@ -37,8 +40,25 @@ def code_digest(file: Path | str) -> str:
     for path in found:
         for imported, names in _module(path, path.read_bytes()).imports.items():
             wanted.get(imported, set()).update(names)
-    parts = [[_name_of(path), _own_digest(path, path.read_bytes(), frozenset(wanted[path]))] for path in found]
+    parts = [[_name_of(path), _own_digest(path, path.read_bytes(), _optional(path, wanted[path]))] for path in found]
+    parts += [[_name_of(path), value_digest(path.read_text(encoding="utf-8"))] for path in data_files(found)]
     return value_digest(sorted(parts))
+
+
+def data_files(modules: set[Path]) -> set[Path]:
+    """All data files in the folders of the package's `modules`, and in folders below them that are not packages.
+
+    Which module reads which file is not asked, so that none can be forgotten.
+    """
+    folders = list({module.parent for module in modules if module.is_relative_to(PACKAGE)})
+    found: set[Path] = set()
+    for folder in folders:  # grows while it is walked
+        for path in folder.iterdir():
+            if path.suffix in DATA:
+                found.add(path)
+            elif path.is_dir() and not (path / "__init__.py").exists():
+                folders.append(path)
+    return found
 
 
 def reachable(file: Path) -> set[Path]:
@@ -64,23 +84,32 @@ def _name_of(path: Path) -> str:
 
 @cache
 def _module(path: Path, source: bytes) -> Module:
-    tree = silence(ast.parse(source))
+    tree = ast.parse(source)
+    before = loaded(tree)
+    tree = silence(tree, before)
     imports: dict[Path, set[str]] = {}
-    for node in ast.walk(tree):
+    for node in (node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)):
         for target, name in _imported(node, path):
             for file in _files(target):
                 if not is_silent(file.read_bytes()):
                     imports.setdefault(file, set()).update([name] if file == _files(target)[-1] else [])
     imports.setdefault(PACKAGE / "__init__.py", set())  # the package's own file runs before any of them
-    return Module(tree, {file: frozenset(names) for file, names in imports.items() if file != path})
+    found = definitions(tree, before)
+    optional = frozenset(name for one in found for name in one.names)
+    return Module(found, {file: frozenset(names) for file, names in imports.items() if file != path}, optional)
+
+
+def _optional(path: Path, wanted: set[str]) -> frozenset[str]:
+    """Of the names that others want of a file, those that it could do without itself."""
+    optional = _module(path, path.read_bytes()).optional
+    return optional if "*" in wanted else optional & wanted
 
 
 @cache
 def _own_digest(path: Path, source: bytes, wanted: frozenset[str]) -> str:
-    """Digest of one file, of whose names others import those that are `wanted` (``*``: all of them)."""
-    tree = _module(path, source).tree
-    kept = tree if "*" in wanted else without_unused(tree, loaded(ast.parse(source)), wanted)
-    return value_digest(_meaning(kept))
+    """Digest of one file, of whose optional names others import those that are `wanted`."""
+    kept = without_unused(_module(path, source).found, wanted)
+    return value_digest([_meaning(one.statement) for one in kept])
 
 
 def _imported(node: ast.AST, path: Path) -> Iterator[tuple[str, str]]:

@@ -1,10 +1,9 @@
-"""One GPU a job, held exclusively: no two jobs of a machine share a device, however many run at once.
+"""One GPU per job, held exclusively: no two jobs on a machine share a device, however many run at once.
 
-The lease is a lock on a file a device. The kernel releases it when the process ends, in whatever way. It must be taken
-before torch is imported, since CUDA reads CUDA_VISIBLE_DEVICES once.
+The lease is a lock on one file per device (see `locks`). Take it before torch is imported: CUDA reads
+CUDA_VISIBLE_DEVICES only once.
 """
 
-import fcntl
 import getpass
 import os
 import re
@@ -13,8 +12,8 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
+from vqaflow.runtime.locks import Lease
 from vqaflow.runtime.stage import log
 
 NOT_IN_DIGESTS = True  # which device a job gets decides no result
@@ -25,20 +24,20 @@ SECONDS_BETWEEN_TRIES = 1.0
 
 @dataclass(frozen=True)
 class Device:
-    """A GPU: what CUDA_VISIBLE_DEVICES calls it here, and a name that every job of the machine knows it by."""
+    """A GPU: its name in CUDA_VISIBLE_DEVICES here, and the name by which every job on the machine knows it."""
 
     visible_as: str
     identity: str
 
 
-_held: dict[Device, IO[str]] = {}  # the locks live as long as these open files
+_held: dict[Device, Lease] = {}  # a lease that is no longer referenced is released
 
 
 def lease_gpu(folder: Path | None = None, devices: list[Device] | None = None) -> Device | None:
-    """Wait for a free device, hold it for the rest of this process, and show it alone to CUDA; None without a GPU.
+    """Wait for a free device, hold it for the rest of this process, and show only it to CUDA; None without a GPU.
 
-    `devices` are those to choose from, by default `visible_devices()`; lock files lie in `folder`, by default one a
-    user in the system's temporary folder. A process that holds a device already keeps it.
+    `devices` are those to choose from, by default `visible_devices()`. The lock files are in `folder`, by default one
+    folder per user in the system's temporary folder. A process that already holds a device keeps it.
     """
     if _held:
         return next(iter(_held))
@@ -47,34 +46,24 @@ def lease_gpu(folder: Path | None = None, devices: list[Device] | None = None) -
         return None
     folder = folder or Path(tempfile.gettempdir()) / f"vqaflow-gpus-{getpass.getuser()}"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    leases = {device: Lease(folder / f"{re.sub(r'[^A-Za-z0-9-]', '_', device.identity)}.lock") for device in devices}
     said = False
-    while not any(_take(device, folder) for device in devices):
+    while (device := next((device for device, lease in leases.items() if lease.take()), None)) is None:
         if not said:
             log.info("waiting for one of the GPUs %s", ", ".join(device.visible_as for device in devices))
             said = True
         time.sleep(SECONDS_BETWEEN_TRIES)
-    (device,) = _held
+    _held[device] = leases[device]
     os.environ[VISIBLE] = device.visible_as
-    log.info("GPU %s is this job's alone", device.visible_as)
+    log.info("GPU %s is reserved for this job", device.visible_as)
     return device
 
 
-def _take(device: Device, folder: Path) -> bool:
-    file = (folder / f"{re.sub(r'[^A-Za-z0-9-]', '_', device.identity)}.lock").open("a")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        return False
-    _held[device] = file
-    return True
-
-
 def visible_devices() -> list[Device]:
-    """What a scheduler or user put into CUDA_VISIBLE_DEVICES (nothing, if it is empty), else all that the driver has.
+    """The devices in CUDA_VISIBLE_DEVICES, as a scheduler or user set it; without it, all that the driver lists.
 
-    Schedulers number a job's devices anew, so that every job may have a "0": the driver's UUID tells them apart, and
-    the scheduler's job where the driver cannot be asked.
+    Schedulers number the devices of each job from 0. What distinguishes them is the driver's UUID, or the scheduler's
+    job id where the driver cannot be asked.
     """
     uuids = driver_uuids()
     assigned = os.environ.get(VISIBLE)
@@ -90,7 +79,7 @@ def visible_devices() -> list[Device]:
 
 
 def driver_uuids() -> dict[str, str]:
-    """UUIDs of the GPUs by the driver's index; empty on a machine without."""
+    """UUIDs of the GPUs by the driver's index; empty on a machine without a GPU."""
     command = ["nvidia-smi", "--query-gpu=index,uuid", "--format=csv,noheader"]
     try:
         listed = subprocess.run(command, capture_output=True, text=True, timeout=60)

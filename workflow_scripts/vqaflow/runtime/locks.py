@@ -1,10 +1,10 @@
 """Locks that processes hold on files: the kernel frees them when the process ends, in whatever way."""
 
-import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+
+from filelock import FileLock, Timeout
 
 from vqaflow.runtime.errors import UserError
 
@@ -15,36 +15,36 @@ LOCAL_ONLY = {"nolock", "local_lock=all", "local_lock=flock", "local_lock=posix"
 
 
 class Lease:
-    """An exclusive lock on a file, until it is released or the process ends."""
+    """An exclusive lock on a file, until it is released or the process ends. The file itself stays."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.file: IO[str] | None = None
+        # Where the file system has no locks, filelock would otherwise fall back to a mere file, which a killed process
+        # leaves behind. thread_local: the lease belongs to this object, whichever thread releases it.
+        self._lock = FileLock(path, fallback_to_soft=False, thread_local=False)
 
     def take(self, wait: bool = False) -> bool:
-        """Take the lock if it is free, or after waiting for it; says whether it was taken.
+        """Take the lock if it is free, or after waiting for it; returns whether it was taken.
 
         Raises UserError on a file system without locks.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        file = self.path.open("a")
+        assert not self._lock.is_locked, f"{self.path} is held already"
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            file.close()
+            self._lock.acquire(blocking=wait)
+        except Timeout:
             return False
         except OSError as error:
-            file.close()
+            if error.filename is not None:  # the file cannot be opened, which is no matter of locks
+                raise
             raise UserError(
                 f"{self.path}: its file system has no locks ({error.strerror}), which jobs that share it need. "
-                "Let it be mounted with them (Lustre: option flock), or run in a folder of another file system."
+                "Mount it with locks (Lustre: option flock), or run in a folder on another file system."
             ) from None
-        self.file = file
         return True
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the lock for a while, after whoever holds it now."""
+        """Wait for the lock and hold it in the block."""
         self.take(wait=True)
         try:
             yield
@@ -53,9 +53,8 @@ class Lease:
 
     def release(self) -> None:
         """Give the lock back."""
-        assert self.file is not None
-        self.file.close()
-        self.file = None
+        assert self._lock.is_locked, f"{self.path} is not held"
+        self._lock.release()
 
 
 def locks_are_local(folder: Path, mounts: str | None = None) -> bool:

@@ -8,12 +8,12 @@ in a digest costs a rerun, one too few a wrong result.
 import ast
 import builtins
 from collections import Counter
-from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 NOT_IN_DIGESTS = True  # as code_digest
 MARKER = "NOT_IN_DIGESTS"  # how a module says that no result depends on it
-LOGGER = "log"
+LOGGER, LEVELS = "log", {"debug", "info", "warning", "error", "exception", "critical"}
 TELLING = {"print", "ProgressBar"}  # what they are given is shown, and nothing else
 # Classes whose arguments are messages.
 EXCEPTIONS = {
@@ -32,13 +32,12 @@ def is_silent(source: bytes) -> bool:
     """Whether a module declares ``NOT_IN_DIGESTS = True`` at its top level."""
     if MARKER.encode() not in source:
         return False
-    assigned = (node for node in ast.parse(source).body if isinstance(node, ast.Assign))
-    return any(ast.unparse(node).startswith(f"{MARKER} = True") for node in assigned)
+    assigned = [node for node in ast.parse(source).body if isinstance(node, ast.Assign)]
+    return any(ast.unparse(node) == f"{MARKER} = True" for node in assigned)
 
 
-def silence(tree: ast.Module) -> ast.Module:
-    """The module `tree`, changed in place, without what only people read."""
-    before = loaded(tree)
+def silence(tree: ast.Module, before: Counter[str]) -> ast.Module:
+    """The module `tree`, changed in place, without what only people read; `before` counts the names that it reads."""
     tree = _Silencer().visit(tree)
     for node in ast.walk(tree):
         if isinstance(node, Scope):
@@ -47,18 +46,28 @@ def silence(tree: ast.Module) -> ast.Module:
     return tree
 
 
-def without_unused(tree: ast.Module, before: Counter[str], wanted: frozenset[str]) -> ast.Module:
-    """`tree` without its constants and functions that only messages used.
+@dataclass(frozen=True)
+class Definition:
+    """A statement at a module's top level: the names that it reads, and those that it defines, if it may go."""
 
-    These are names that the module read `before` it was silenced, reads no longer, and that are not `wanted` by others.
-    """
-    kept = ast.Module(list(tree.body), [])
+    statement: ast.stmt
+    reads: Counter[str]
+    names: tuple[str, ...]
+
+
+def definitions(tree: ast.Module, before: Counter[str]) -> list[Definition]:
+    """The statements of a silenced module. Those may go whose names it read `before`: then only messages used them."""
+    return [Definition(node, loaded(node), tuple(_removable(node, before))) for node in tree.body]
+
+
+def without_unused(found: list[Definition], wanted: frozenset[str]) -> list[Definition]:
+    """What is left of a module without constants and functions that nothing in it reads and that are not `wanted`."""
     while True:
-        now = loaded(kept)
-        left = [node for node in kept.body if not _is_unused(node, before, now, wanted)]
-        if len(left) == len(kept.body):
+        reads = sum((definition.reads for definition in found), Counter())
+        kept = [one for one in found if not one.names or not _is_unused(one, reads, wanted)]
+        if len(kept) == len(found):
             return kept
-        kept = ast.Module(left, [])
+        found = kept
 
 
 def loaded(tree: ast.AST) -> Counter[str]:
@@ -66,15 +75,19 @@ def loaded(tree: ast.AST) -> Counter[str]:
     return Counter(node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load))
 
 
-def _is_unused(node: ast.stmt, before: Counter[str], now: Counter[str], wanted: frozenset[str]) -> bool:
-    if isinstance(node, Scope):
-        names = [] if node.decorator_list else [node.name]
-    elif isinstance(node, ast.Assign) and all(isinstance(target, ast.Name) for target in node.targets):
-        names = [target.id for target in node.targets] if _is_pure(node.value) else []
-    else:
-        names = []
-    own = loaded(node) if isinstance(node, Scope) else Counter()  # a function that calls itself
-    return bool(names) and all(before[name] and now[name] <= own[name] and name not in wanted for name in names)
+def _removable(node: ast.stmt, before: Counter[str]) -> list[str]:
+    """The names that a top-level statement defines, if the module read each `before`, and it does nothing else."""
+    names: list[str] = []
+    if isinstance(node, Scope) and not node.decorator_list:
+        names = [node.name]
+    elif isinstance(node, ast.Assign) and all(isinstance(t, ast.Name) for t in node.targets) and _is_pure(node.value):
+        names = [target.id for target in node.targets]
+    return names if all(before[name] for name in names) else []
+
+
+def _is_unused(one: Definition, reads: Counter[str], wanted: frozenset[str]) -> bool:
+    """Whether nothing but the statement itself (a function may call itself) reads its names."""
+    return all(reads[name] <= one.reads[name] and name not in wanted for name in one.names)
 
 
 class _Silencer(ast.NodeTransformer):
@@ -84,10 +97,7 @@ class _Silencer(ast.NodeTransformer):
         super().generic_visit(node)
         if isinstance(node, ast.Module | ast.ClassDef | Scope) and node.body and _is_text(node.body[0]):
             node.body = node.body[1:]
-        for field in ("body", "orelse", "finalbody"):
-            if field == "body" and getattr(node, field, None) == [] and not isinstance(node, ast.Module):
-                node.body = [ast.Pass()]
-        return node
+        return _with_body(node)
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:  # noqa: N802
         """Log calls and prints go."""
@@ -113,6 +123,13 @@ class _Silencer(ast.NodeTransformer):
         return self.generic_visit(node)
 
 
+def _with_body(node: ast.AST) -> ast.AST:
+    """`node` with a `pass` where all its statements went."""
+    if getattr(node, "body", None) == [] and not isinstance(node, ast.Module):
+        node.body = [ast.Pass()]
+    return node
+
+
 def _is_text(node: ast.stmt) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
@@ -120,26 +137,31 @@ def _is_text(node: ast.stmt) -> bool:
 def _tells(call: ast.Call) -> bool:
     function = call.func
     if isinstance(function, ast.Attribute):
-        return isinstance(function.value, ast.Name) and function.value.id == LOGGER
+        return isinstance(function.value, ast.Name) and function.value.id == LOGGER and function.attr in LEVELS
     return isinstance(function, ast.Name) and function.id == "print"
 
 
 def _drop_unread_locals(function: Scope) -> None:
     """Assignments to local names that nothing in the function reads, where they have no other effect."""
-    shared = {name for node in ast.walk(function) if isinstance(node, ast.Global | ast.Nonlocal) for name in node.names}
     while True:
-        read = loaded(function)
-        remover = _Remover({name for name in _assigned(function) if not read[name]} - shared)
-        remover.visit(function)
+        read, stored = _names_in(function)
+        remover = _Remover(stored - read)
+        if remover.names:
+            remover.visit(function)
         if not remover.removed:
             return
 
 
-def _assigned(function: Scope) -> Iterator[str]:
-    """Names that the function stores into, augmented assignments included."""
+def _names_in(function: Scope) -> tuple[set[str], set[str]]:
+    """Names that a function reads (or shares with others), and names that it stores into."""
+    read: set[str] = set()
+    stored: set[str] = set()
     for node in ast.walk(function):
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            yield node.id
+        if isinstance(node, ast.Name):
+            (stored if isinstance(node.ctx, ast.Store) else read).add(node.id)
+        elif isinstance(node, ast.Global | ast.Nonlocal):
+            read.update(node.names)
+    return read, stored
 
 
 class _Remover(ast.NodeTransformer):
@@ -161,6 +183,8 @@ class _Remover(ast.NodeTransformer):
         if all(self._goes(target, node.value) for target in node.targets):
             self.removed = True
             return None
+        if all(isinstance(target, ast.Name) and target.id in self.names for target in node.targets):
+            node.value = _Wordless().visit(node.value)  # what it calls may have an effect
         return node
 
     def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST | None:  # noqa: N802
@@ -190,13 +214,29 @@ class _Remover(ast.NodeTransformer):
         return self.generic_visit(node)
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
-        super().generic_visit(node)
-        if getattr(node, "body", None) == [] and not isinstance(node, ast.Module):
-            node.body = [ast.Pass()]
-        return node
+        return _with_body(super().generic_visit(node))
 
     def _goes(self, target: ast.AST, value: ast.AST) -> bool:
         return isinstance(target, ast.Name) and target.id in self.names and _is_pure(value)
+
+
+class _Wordless(ast.NodeTransformer):
+    """Takes the words out of a value that nothing reads; what it calls and looks up stays."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:  # noqa: N802
+        """Its arguments are no words."""
+        return node
+
+    visit_Subscript = visit_Call
+
+    def visit_Constant(self, node: ast.Constant) -> ast.AST:  # noqa: N802
+        """A text of its own."""
+        return ast.Constant("") if isinstance(node.value, str) else node
+
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.AST:  # noqa: N802
+        """An f-string's values alone."""
+        values = [self.visit(part.value) for part in node.values if isinstance(part, ast.FormattedValue)]
+        return ast.Tuple(values, ast.Load())
 
 
 def _is_matched(target: ast.Tuple, value: ast.AST) -> bool:
@@ -225,17 +265,20 @@ def _is_pure_call(function: Any) -> bool:
 def _drop_unread_imports(tree: ast.Module, before: Counter[str]) -> None:
     """Names that were imported for messages alone; a statement that imports nothing else goes."""
     now = loaded(tree)
+    if now.keys() == before.keys():
+        return
 
     class Importless(ast.NodeTransformer):
         def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | None:  # noqa: N802
-            names = [(alias.asname or alias.name, alias) for alias in node.names]
-            node.names = [alias for name, alias in names if now[name] or not before[name]]
+            node.names = [alias for alias in node.names if now[_bound(alias)] or not before[_bound(alias)]]
             return node if node.names else None
 
         def generic_visit(self, node: ast.AST) -> ast.AST:
-            super().generic_visit(node)
-            if getattr(node, "body", None) == [] and not isinstance(node, ast.Module):
-                node.body = [ast.Pass()]
-            return node
+            return _with_body(super().generic_visit(node))
 
     Importless().visit(tree)
+
+
+def _bound(alias: ast.alias) -> str:
+    """The name that an import statement binds."""
+    return alias.asname or alias.name

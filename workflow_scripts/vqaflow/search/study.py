@@ -98,7 +98,7 @@ class SharedStudy:
             if machine != self.machine and last >= self.began:
                 raise UserError(
                     f"{self.folder}: {machine} works on this search too, but the file system is mounted so that "
-                    "machines do not see each other's locks. Let it be mounted with shared locks (NFS: "
+                    "machines do not see each other's locks. Mount it with shared locks (NFS: "
                     "local_lock=none; Lustre: flock), or keep the workers of a search on one machine."
                 )
 

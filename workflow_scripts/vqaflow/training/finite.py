@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
+from vqaflow.model.numerics.precision import name_of
 from vqaflow.runtime.errors import NotFinite
 from vqaflow.runtime.stage import log
 
@@ -14,14 +15,17 @@ CURE = (
 
 
 def require_finite(
-    row_ids: Sequence[str], states_BKH: torch.Tensor, logits_BK4: torch.Tensor, loss: torch.Tensor, where: str
+    row_ids: Sequence[str], states_BKH: torch.Tensor, logits_BK4: torch.Tensor, loss: torch.Tensor, step: int
 ) -> None:
     """Raise NotFinite that names the first row whose answer state or logits are not finite, if the loss is not.
 
-    `loss` depends on every row's states and logits, so that one number tells whether to look closer.
+    `loss` depends on every row's states and logits, so one number says whether to look closer. Where gradients are
+    recorded, the pass belongs to training step `step`; without them, to the validation after it.
     """
     if loss.isfinite():
         return
+    is_training, precision = torch.is_grad_enabled(), name_of(states_BKH.dtype)
+    where = f"at step {step} in {precision}" if is_training else f"in the validation after step {step} in {precision}"
     for what, values in (("hidden state at the answer", states_BKH), ("letters' logits", logits_BK4)):
         for row, finite in zip(row_ids, values.isfinite().flatten(1).all(1).tolist(), strict=True):
             if not finite:

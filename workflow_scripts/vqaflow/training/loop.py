@@ -15,7 +15,6 @@ from vqaflow.model.base import Base
 from vqaflow.model.decoder.branches import letter_logits
 from vqaflow.model.encoding.orders import IDENTITY, position_of, training_orders
 from vqaflow.model.lora import trainable
-from vqaflow.model.numerics.precision import name_of
 from vqaflow.runtime.errors import OutOfMemory, UserError
 from vqaflow.runtime.progress import ProgressBar
 from vqaflow.runtime.stage import log
@@ -217,8 +216,8 @@ class Trainer:
                 self.config.label_smoothing,
             )
             self.scaler.scale(loss / count).backward()
-            ids, where = [row["id"] for row, _ in part], f"at step {self.progress.step} in {name_of(self.base.dtype)}"
-            require_finite(ids, states_BKH.detach(), logits_BK4.detach(), loss.detach(), where)
+            ids = [row["id"] for row, _ in part]
+            require_finite(ids, states_BKH.detach(), logits_BK4.detach(), loss.detach(), self.progress.step)
             loss_sum += loss.item()
             right += int((logits_BK4.argmax(-1) == target_BK).sum())
         return loss_sum, right
@@ -248,8 +247,8 @@ class Trainer:
                 raise OutOfMemory(ONE_ROW_TOO_LARGE) from None
         else:
             logits_BK4 = letter_logits(states_BKH, self.letter_rows_4H)
-            where = f"in the validation after step {self.progress.step}"
-            require_finite([row["id"] for row in part], states_BKH, logits_BK4, logits_BK4.sum(), where)
+            ids = [row["id"] for row in part]
+            require_finite(ids, states_BKH, logits_BK4, logits_BK4.sum(), self.progress.step)
             chosen = logits_BK4[:, 0].argmax(-1).tolist()
             return sum(IDENTITY[i] == row["answer"] for i, row in zip(chosen, part, strict=True))
         torch.cuda.empty_cache()

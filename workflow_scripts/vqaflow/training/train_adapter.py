@@ -22,7 +22,8 @@ from vqaflow.model.features.cache import FeatureCache
 from vqaflow.model.lora import add_adapter
 from vqaflow.model.parity import parity
 from vqaflow.model.stored_base import open_base
-from vqaflow.plan.training_plan import log_plan, plan_training
+from vqaflow.plan.plan_text import log_plan
+from vqaflow.plan.training_plan import plan_training
 from vqaflow.runtime.artifact_store import Store, cached
 from vqaflow.runtime.code_digest import code_digest
 from vqaflow.runtime.digests import value_digest

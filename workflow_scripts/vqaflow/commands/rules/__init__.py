@@ -1,1 +1,1 @@
-"""Commands that run the stage of a rule by hand, each named like its rule."""
+"""Commands that run the stage of a rule by hand, each with the name of its rule."""

@@ -1,4 +1,4 @@
-"""Draw what the tables hold, and write it as numbers."""
+"""Show what the tables contain, as figures and numbers."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""Make the demo's tables and images from packages that hold them."""
+"""Make the demo's tables and images from published packages."""
 
 import argparse
 

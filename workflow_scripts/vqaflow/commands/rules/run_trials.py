@@ -14,7 +14,7 @@ from vqaflow.runtime.gpu_lease import lease_gpu
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     add_config(parser)
-    parser.add_argument("--worker", type=int, default=0, help="its number: another one for each worker at a time")
+    parser.add_argument("--worker", type=int, default=0, help="its number, different for workers that run at once")
     add_results(parser)
 
 

@@ -12,9 +12,9 @@ from vqaflow.runtime.messages import did_you_mean
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     add_config(parser)
-    parser.add_argument("--split", choices=["oof", "test"], required=True)
-    parser.add_argument("--fold", type=int, required=True)
-    parser.add_argument("--view", default="original")
+    parser.add_argument("--split", choices=["oof", "test"], required=True, help="rows to score")
+    parser.add_argument("--fold", type=int, required=True, help="fold of the adapter")
+    parser.add_argument("--view", default="original", help="a key of views in the configuration (default: %(default)s)")
     add_results(parser)
 
 

@@ -19,7 +19,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     config, results = checked_config(*arguments.config), arguments.results
     if not results.workers():
-        raise UserError(f"{results.search / 'workers'}: no worker has been here. Run vqaflow run_trials first.")
+        raise UserError(f"{results.search / 'workers'}: has no report of a worker. Run vqaflow run_trials first.")
     search_hyperparameters(
         workers=results.workers(),
         work=results.search_work,

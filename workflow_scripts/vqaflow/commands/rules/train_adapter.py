@@ -11,7 +11,7 @@ from vqaflow.runtime.gpu_lease import lease_gpu
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     add_config(parser)
-    parser.add_argument("--fold", type=int, required=True)
+    parser.add_argument("--fold", type=int, required=True, help="fold whose rows are left out")
     parser.add_argument("--best", type=Path, help="best.yaml of a hyper-parameter search")
     add_results(parser)
 

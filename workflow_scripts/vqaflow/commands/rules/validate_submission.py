@@ -12,7 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, help="the submission")
     parser.add_argument("--sample", type=Path, required=True, help="the sample submission (CSV)")
     parser.add_argument("--test", type=Path, required=True, help="the test table (CSV or parquet)")
-    parser.add_argument("--metrics", type=Path, help="metrics.json of evaluate_oof: the accuracy it rests on")
+    parser.add_argument("--metrics", type=Path, help="metrics.json of evaluate_oof, to report its accuracy too")
     parser.add_argument("--out", type=Path, help="write the report here as JSON")
 
 

@@ -1,1 +1,1 @@
-"""Commands that stand on their own."""
+"""Commands that are not stages of the workflow."""

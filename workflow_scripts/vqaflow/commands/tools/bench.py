@@ -1,8 +1,8 @@
 """Measure speed and memory on this machine, as a table and as JSON.
 
 bench train: a training step, by the usual recipe, by TRL's trainer and by this package. bench score: scoring a row, by
-generation, single passes and choice orders that share their prefix. Both build a random model of a published shape, so
-that they need no download; --shape tiny runs on a CPU. bench pool: pooling a million rows from twelve score files.
+generation, single passes and choice orders that share their prefix. Both build a random model of a published shape and
+need no download; --shape tiny runs on a CPU. bench pool: pooling a million rows from twelve score files.
 """
 
 import argparse
@@ -18,17 +18,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     score = actions.add_parser("score", help="scoring a row: generation, single passes, orders that share a prefix")
     pool = actions.add_parser("pool", help="pooling a million test rows from twelve score files")
     for action in (train, score):
-        shapes = "a published shape, or tiny, the demo's, for a CPU"
+        shapes = "a published shape, or tiny (the demo's) for a CPU"
         action.add_argument("--shape", choices=SHAPES, default="7b", help=shapes)
-    train.add_argument("--batch", type=int, default=4, help="rows in a pass")
-    train.add_argument("--only", nargs="*", default=["seed", "trl", "ours", "checks"], help="which recipes to run")
-    score.add_argument("--rows", type=int, default=64, help="rows scored by each adapter")
-    tokens = "tokens in a pass (hardware.score_batch_tokens); 18432 on a GPU, 4096 without"
+    train.add_argument("--batch", type=int, default=4, help="rows per pass (default: %(default)s)")
+    train.add_argument("--only", nargs="*", default=["seed", "trl", "ours", "checks"], help="recipes (default: all)")
+    score.add_argument("--rows", type=int, default=64, help="rows scored by each adapter (default: %(default)s)")
+    tokens = "tokens per pass, as hardware.score_batch_tokens (default: 18432 on a GPU, 4096 on a CPU)"
     score.add_argument("--batch-tokens", type=int, help=tokens)
     loading = "also write a checkpoint of this shape to a folder and time loading it"
     score.add_argument("--load", type=Path, metavar="FOLDER", help=loading)
     pool.add_argument("--rows", type=int, default=1_000_000, help="test rows (default: %(default)s)")
-    pool.add_argument("--orders", default="cyclic", help="choice orders in each file: cyclic, all or identity")
+    pool.add_argument("--orders", default="cyclic", help="choice orders per file: cyclic, all or identity")
     for action in (train, score, pool):
         action.add_argument("--json", type=Path, metavar="FILE", help="write all figures to this file")
 

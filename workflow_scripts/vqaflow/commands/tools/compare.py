@@ -1,7 +1,7 @@
 """Compare two results folders on the rows that both have.
 
 Prints accuracies, the paired gain of B over A (exact McNemar test, bootstrap over groups), by question type too, and
-the rows that flipped; --out writes all of those.
+the rows that flipped; --out writes all of these rows.
 """
 
 import argparse
@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     parser.add_argument("first", metavar="RUN_A", type=Path, help="a results folder")
     parser.add_argument("second", metavar="RUN_B", type=Path, help="another results folder")
-    parser.add_argument("--out", type=Path, help="write all rows that flipped here, as CSV")
+    parser.add_argument("--out", type=Path, help="write all rows that flipped to this CSV file")
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -1,7 +1,7 @@
 """Show what tuning and ensembling gained on the demo's held-out rows.
 
-Reads a finished demo and its answers, which no rule reads; exit status 1 if the ensemble falls short of what the demo
-promises. With data.demo.shuffle_answers it is the control: expect chance.
+Reads a finished demo and its answers, which no rule reads. Exit status 1 if the ensemble does not reach the accuracy
+and gain that the demo promises. With data.demo.shuffle_answers it is the control: expect chance.
 """
 
 import argparse

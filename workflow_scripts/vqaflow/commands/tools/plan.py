@@ -1,6 +1,6 @@
-"""Tell whether a training fits into a GPU's memory and how long it takes, without weights, GPU or network.
+"""Say whether a training fits into a GPU's memory and how long it takes, without weights, GPU or network.
 
-vqaflow plan --config my.yaml --vram 14.7 needs only the numbers in the base's config.json, or of a published shape.
+vqaflow plan --config my.yaml --vram 14.7 needs only the base's config.json or a published shape.
 """
 
 import argparse
@@ -21,11 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config(parser)
     number, whole = positive(float), positive(int)
     parser.add_argument("--vram", type=number, default=T4_GIB, help="the GPU's GiB (default: a T4's %(default)s)")
-    parser.add_argument("--tflops", type=number, default=T4_TFLOPS, help="what its matrix products sustain")
+    sustained = "TFLOP/s that its matrix products sustain (default: a T4's %(default)s)"
+    parser.add_argument("--tflops", type=number, default=T4_TFLOPS, help=sustained)
     parser.add_argument("--shape", choices=SHAPES, help="a published shape, if the base is not on this machine")
-    own = f"default: {TABLE} if it was made of data.train_csv, else that file and a sample of its images"
-    parser.add_argument("--table", type=Path, help=f"a checked table to count rows and image sizes in ({own})")
-    parser.add_argument("--rows", type=whole, help="training rows of a fold (default: the table's share)")
+    own = f"default: {TABLE} if it was made from data.train_csv, else that file and a sample of its images"
+    parser.add_argument("--table", type=Path, help=f"a checked table to take rows and image sizes from ({own})")
+    parser.add_argument("--rows", type=whole, help="training rows per fold (default: the table's share)")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -44,5 +45,5 @@ def positive(kind: Callable[[str], float]) -> Callable[[str], float]:
             raise argparse.ArgumentTypeError(f"{text} is not above 0")
         return value
 
-    number.__name__ = "whole number" if kind is int else "number"  # how argparse calls it
+    number.__name__ = "whole number" if kind is int else "number"  # the name that argparse shows
     return number

@@ -2,7 +2,7 @@
 
 check measures the model that comes with the code. train makes question_types/weights.json again: the same rows give
 the same file. evaluate measures by repeated grouped cross-validation, in which a question's wording is never in
-training and test at once, and the threshold is chosen within the training part.
+training and test at once and the threshold is chosen within the training part.
 """
 
 import argparse
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         if name == "train":
             action.add_argument("--out", type=Path, help="default: the package's own file")
         elif name == "evaluate":
-            action.add_argument("--repeats", type=int, default=5, help="of the 10 folds; default: %(default)s")
+            action.add_argument("--repeats", type=int, default=5, help="repeats of the 10 folds (default: %(default)s)")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.action == "train":
         out = arguments.out or FILE
         write_text(out, weights_text(fit(labelled), labelled))
-        log.info("%s: put its digest into question_types/weights.py, SHA256: %s", out, file_digest(out))
+        log.info("%s: written. Put its digest into question_types/weights.py, SHA256: %s", out, file_digest(out))
     elif arguments.action == "check":
         print(report(labelled, shipped_weights()))
     else:

@@ -18,5 +18,5 @@ def run(arguments: argparse.Namespace) -> None:
 
     table, out = arguments.table, arguments.out
     if out.resolve() == table.resolve():
-        raise UserError(f"{out}: this is the table itself, which would be lost. Name another file for --out.")
+        raise UserError(f"{out}: this is the input table, which would be overwritten. Name another file for --out.")
     type_table(table, out)

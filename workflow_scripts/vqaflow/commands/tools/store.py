@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = "list: one line per entry; verify: check all, and remove damaged ones; prune: remove the longest unused"
     parser.add_argument("action", choices=["list", "verify", "prune"], help=actions)
     parser.add_argument("--store", type=Path, default=Path("results/store"), help="its folder (default: %(default)s)")
-    parser.add_argument("--gb", type=gigabytes, help="prune: keep at most so many gigabytes; 0 removes everything")
+    parser.add_argument("--gb", type=gigabytes, help="prune: keep at most this many gigabytes; 0 removes everything")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.action == "prune" and arguments.gb is None:
         raise UserError("prune: say how many gigabytes to keep, for example --gb 10.")
     if not folder.is_dir() or not all(fnmatchcase(path.name, PREFIX) for path in folder.iterdir()):
-        raise UserError(f"{folder}: this is not a store. Name its folder, config's hardware.store.")
+        raise UserError(f"{folder}: this is not a store. Give the folder of hardware.store in the configuration.")
     store = Store(folder, arguments.gb or 0.0)
     if arguments.action == "prune":
         print(f"{prune(store, arguments.gb)} entries removed")
@@ -35,8 +35,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def gigabytes(text: str) -> float:
-    """A finite number that is not negative, for argparse."""
+    """The type of an option: a finite number that is not negative."""
     number = float(text)
-    if not 0 <= number < math.inf:  # nothing is at most nan: all entries would go
+    if not 0 <= number < math.inf:  # nan would remove all entries
         raise argparse.ArgumentTypeError(f"{text} is not a size. Give a number of gigabytes, 0 or more")
     return number

@@ -13,7 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder of the model; replaced as a whole")
     parser.add_argument("--minutes", type=float, default=5.0, help="how long to train (default: %(default)s)")
-    parser.add_argument("--rows", type=int, default=0, help="train on so many rows instead")
+    parser.add_argument("--rows", type=int, default=0, help="train on this many rows instead")
     parser.add_argument("--batch", type=int, default=1024)
     parser.add_argument("--learning-rate", type=float, default=1.5e-3)
     parser.add_argument("--warmup-steps", type=int, default=200)

@@ -1,6 +1,6 @@
 """Check whether a results folder is whole, consistent and free of leaks.
 
-Reads every artifact and prints a line for each check. Needs neither the images nor the base model and changes nothing.
+Reads every artifact and prints one line per check. Needs neither the images nor the base model and changes nothing.
 Exit status 1 if a check fails.
 """
 

@@ -1,4 +1,4 @@
-"""What the tables hold, as numbers and figures, before anything is trained."""
+"""What the tables contain, as numbers and figures, before anything is trained."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,8 +19,8 @@ from vqaflow.runtime.files import atomic_folder, write_json
 from vqaflow.runtime.stage import log
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
-SAMPLE = 3000  # images a table whose nearest training image is looked for
-FREQUENT = 20  # choice texts that are listed
+SAMPLE = 3000  # images per table for which the nearest training image is searched
+FREQUENT = 20  # number of choice texts that are listed
 EXPLORED_COLUMNS = [
     "id",
     "image_file",
@@ -37,9 +37,9 @@ Tables = Mapping[str, pd.DataFrame]
 
 
 def explore_data(*, train: Path, test: Path, folds: Path, min_pixels: int, max_pixels: int, out_dir: Path) -> None:
-    """Write ``summary.json`` and one PNG a figure (see eda_figures) into `out_dir`, which is replaced as a whole.
+    """Write ``summary.json`` and one PNG per figure (see figures.py) into `out_dir`, which is replaced as a whole.
 
-    `min_pixels` and `max_pixels` are the model's, which decide how many visual tokens an image costs.
+    `min_pixels` and `max_pixels` are the model's; they decide how many visual tokens an image costs.
     """
     tables = {
         "train": read_table(train, "validate_tables", [*EXPLORED_COLUMNS, "answer"]),
@@ -54,7 +54,7 @@ def explore_data(*, train: Path, test: Path, folds: Path, min_pixels: int, max_p
         draw_all(tables, summary, folder)
     tokens = summary["visual_tokens"]["train"]
     log.info(
-        "eda: %d training and %d test rows, %.0f visual tokens a training image on average; see %s",
+        "eda: %d training and %d test rows, %.0f visual tokens per training image on average; see %s",
         len(tables["train"]),
         len(tables["test"]),
         tokens["mean"],
@@ -63,13 +63,13 @@ def explore_data(*, train: Path, test: Path, folds: Path, min_pixels: int, max_p
 
 
 def describe(table: pd.DataFrame, min_pixels: int, max_pixels: int) -> pd.DataFrame:
-    """The table with the columns ``question_length`` (characters) and ``tokens`` (visual ones; 0: no image)."""
+    """The table with the columns ``question_length`` (characters) and ``tokens`` (visual; 0: no image)."""
     tokens = visual_tokens(table["width"], table["height"], min_pixels, max_pixels)
     return table.assign(question_length=table["question"].str.len(), tokens=tokens)
 
 
 def summarise(tables: Tables, min_pixels: int, max_pixels: int) -> dict[str, Any]:
-    """All that summary.json holds."""
+    """The content of summary.json."""
     train = tables["train"]
     images = {name: table[table["width"] > 0] for name, table in tables.items()}
     return {
@@ -104,7 +104,7 @@ def counts(values: pd.Series, known: tuple[str, ...]) -> dict[str, int]:
 
 
 def spread(values: pd.Series) -> dict[str, float] | None:
-    """Mean and quantiles; None of no values."""
+    """Mean and quantiles; None if there are no values."""
     if values.empty:
         return None
     return {"mean": float(values.mean())} | {f"q{round(100 * q)}": float(values.quantile(q)) for q in QUANTILES}
@@ -116,7 +116,7 @@ def choice_lengths(table: pd.DataFrame) -> pd.Series:
 
 
 def token_summary(table: pd.DataFrame, min_pixels: int, max_pixels: int) -> dict[str, Any]:
-    """What the images cost: tokens a row and altogether, and how many rows the limits enlarge or shrink."""
+    """What the images cost: tokens per row and in total, and how many rows the limits enlarge or shrink."""
     area = table["width"] * table["height"]
     return {
         **(spread(table["tokens"]) or {"mean": 0.0}),
@@ -127,9 +127,10 @@ def token_summary(table: pd.DataFrame, min_pixels: int, max_pixels: int) -> dict
 
 
 def duplicates(tables: Tables) -> dict[str, Any]:
-    """Rows that share an image or ask the same, and how far (bits of perceptual hash) images are from training ones.
+    """Rows that share an image or a question, and how far images are from training images (bits of perceptual hash).
 
-    The distances are those of up to SAMPLE images of each table, evenly taken: what folds.near_distance would link.
+    The distances are those of up to SAMPLE evenly spaced images of each table. They show what folds.near_distance
+    would link.
     """
     found: dict[str, Any] = {}
     train_images = tables["train"].drop_duplicates("sha256")
@@ -155,7 +156,7 @@ def repeated(keys: pd.Series) -> int:
 
 
 def shortcuts(train: pd.DataFrame) -> dict[str, Any]:
-    """How often a rule that looks at neither image nor question is right: chance is a quarter."""
+    """How often rules that use neither image nor question are right; chance is a quarter."""
     lengths = np.stack([train[letter].str.len() for letter in LETTERS], axis=1)
     answer = train["answer"].map(LETTERS.index).to_numpy()
     first = {"longest_choice": lengths.argmax(1), "shortest_choice": lengths.argmin(1)}

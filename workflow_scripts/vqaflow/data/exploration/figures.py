@@ -1,4 +1,4 @@
-"""The figures of explore_data: one function a PNG, drawn from the tables and the numbers of summary.json."""
+"""The figures of explore_data: one function per PNG, drawn from the tables and the numbers of summary.json."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ from vqaflow.reporting.figures import MUTED, PALETTE, drawable, heatmap, label_a
 from vqaflow.runtime.errors import UserError
 
 SPLIT_COLORS = {"train": PALETTE[0], "test": PALETTE[1]}
-MAX_BITS = 24  # of the distance between images that are shown; unlike images have about 32
+MAX_BITS = 24  # the largest distance between images that is shown; unlike images differ in about 32 bits
 Tables = Mapping[str, pd.DataFrame]
 Summary = Mapping[str, Any]
 
@@ -57,7 +57,7 @@ def draw_types(summary: Summary, path: Path) -> None:
 
 
 def draw_answers(summary: Summary, path: Path) -> None:
-    """Answer letters by question type: a lopsided row lets a model guess without looking."""
+    """Answer letters by question type: an uneven row lets a model guess without looking at the image."""
     rows = {name: np.array(list(found.values())) for name, found in summary["answers"].items() if sum(found.values())}
     numbers = np.stack(list(rows.values()))
     parts = numbers / numbers.sum(1, keepdims=True)
@@ -111,7 +111,7 @@ def draw_image_sizes(tables: Tables, summary: Summary, path: Path) -> None:
         axes.scatter(found["width"], found["height"], s=areas, color=color, alpha=0.4, linewidth=0, label=label)
     limits = {name: summary["visual_tokens"][name] for name in ("min_pixels", "max_pixels")}
     every = pd.concat(sizes.values()).to_numpy(dtype=float)
-    sides = [*every.ravel(), *np.sqrt(list(limits.values()))]  # the limits' squares should be in sight too
+    sides = [*every.ravel(), *np.sqrt(list(limits.values()))]  # the limits' squares should be visible too
     ends = min(sides) / 1.3, max(sides) * 1.3
     widths = np.geomspace(*ends, 100)
     for (name, pixels), style in zip(limits.items(), (":", "--"), strict=True):
@@ -129,14 +129,14 @@ def draw_image_sizes(tables: Tables, summary: Summary, path: Path) -> None:
 def draw_visual_tokens(tables: Tables, summary: Summary, path: Path) -> None:
     """What an image costs under the configured pixels."""
     found = summary["visual_tokens"]
-    figure, axes = new_figure("Visual tokens an image", size=(7.5, 4.6))
+    figure, axes = new_figure("Visual tokens per image", size=(7.5, 4.6))
     values = {name: table.loc[table["tokens"] > 0, "tokens"] for name, table in tables.items()}
     ends = pd.Series([found[name] // PATCH**2 for name in ("min_pixels", "max_pixels")])
     draw_histogram(axes, values, bins_of(values | {"limits": ends}))
     for name, style, tokens in zip(("min_pixels", "max_pixels"), (":", "--"), ends, strict=True):
         axes.axvline(tokens, linestyle=style, color="black", linewidth=1, label=f"{name} {found[name]:,}: {tokens:,}")
     lines = [
-        f"{name}: mean {found[name]['mean']:,.0f} a row, {found[name]['total']:,} altogether; "
+        f"{name}: mean {found[name]['mean']:,.0f} per row, {found[name]['total']:,} in total; "
         f"{found[name]['rows_enlarged']:,} rows enlarged, {found[name]['rows_shrunk']:,} shrunk"
         for name in tables
     ]
@@ -147,7 +147,7 @@ def draw_visual_tokens(tables: Tables, summary: Summary, path: Path) -> None:
 
 
 def draw_duplicates(summary: Summary, path: Path) -> None:
-    """How many rows repeat an image or a question, and how near images are to training ones."""
+    """How many rows repeat an image or a question, and how near images are to training images."""
     found = summary["duplicates"]
     figure, (left, right) = new_figure("Repeated rows and images that look alike", 1, 2, (9, 3.8))
     bars = {
@@ -176,7 +176,7 @@ def draw_duplicates(summary: Summary, path: Path) -> None:
 
 
 def draw_folds(summary: Summary, path: Path) -> None:
-    """Shares of types and answers of each fold around those of all rows, with the tolerance as a band."""
+    """Shares of types and answers in each fold, against those of all rows and the tolerance (a band)."""
     folds = summary["folds"]
     entries = {f"{value}": entry for column in ("qtype", "answer") for value, entry in folds[column].items()}
     figure, axes = new_figure("Fold balance", size=(7.5, 1.6 + 0.33 * len(entries)))
@@ -240,7 +240,7 @@ def draw_examples(train: pd.DataFrame, path: Path) -> None:
 
 
 def show_image(axes: Any, file: str) -> None:
-    """Draw an image file, or say that it has gone since it was checked."""
+    """Draw an image file, or write that it can no longer be read."""
     try:
         image = open_image(file)
     except UserError:

@@ -1,4 +1,4 @@
-"""Even folds: whole groups are dealt out so that each fold has its share of every type and answer."""
+"""Even folds: whole groups are assigned, and each fold gets its share of every type and answer."""
 
 import warnings
 from typing import Any
@@ -9,15 +9,15 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from vqaflow.data.folds.exchange import even_out
 
-TOLERANCE = 0.03  # of a fold's rows: how far a type's or an answer's share may be from that of all rows
-MARGIN_WEIGHT = 2.0  # of single types and answers, and of the rows, as against type x answer
+TOLERANCE = 0.03  # how far a type's or an answer's share in a fold may be from its share in all rows
+MARGIN_WEIGHT = 2.0  # weight of single types, answers and the number of rows, relative to type x answer
 
 
 def deal(strata: pd.DataFrame, groups_N: np.ndarray, n: int, seed: int) -> np.ndarray:
-    """A fold from 0 to `n` - 1 for each row, equal within a group; none is empty if there are `n` groups.
+    """A fold from 0 to `n` - 1 for each row, the same within a group; no fold is empty if there are `n` groups.
 
-    scikit-learn's splitter deals groups out one by one and takes none back, which leaves small tables several points
-    off: its folds are where the exchange of groups starts from.
+    scikit-learn's splitter assigns groups one by one and never moves them again, which leaves small tables several
+    points off. The exchange of groups starts from its folds.
     """
     fold_N = first_deal(strata, groups_N, n, seed)
     features_GF = group_features(strata, groups_N)
@@ -29,7 +29,7 @@ def deal(strata: pd.DataFrame, groups_N: np.ndarray, n: int, seed: int) -> np.nd
 def first_deal(strata: pd.DataFrame, groups_N: np.ndarray, n: int, seed: int) -> np.ndarray:
     """The folds of StratifiedGroupKFold on all columns of `strata` together."""
     stratum_N = strata.groupby(list(strata)).ngroup().to_numpy()
-    if np.bincount(stratum_N).max() < n:  # which the splitter refuses
+    if np.bincount(stratum_N).max() < n:  # the splitter refuses such strata
         stratum_N = np.zeros_like(stratum_N)
     splitter = StratifiedGroupKFold(n, shuffle=True, random_state=seed)
     fold_N = np.empty(len(strata), dtype=np.int64)
@@ -57,7 +57,7 @@ def shares(values: pd.Series, fold_N: np.ndarray | pd.Series) -> dict[str, dict[
 
 
 def balance_report(strata: pd.DataFrame, fold_N: np.ndarray, groups_N: np.ndarray) -> dict[str, Any]:
-    """The `shares` of each column's values, and ``outside`` the tolerance those of single folds."""
+    """The `shares` of each column's values; ``outside`` lists those of single folds beyond the tolerance."""
     report: dict[str, Any] = {column: shares(strata[column], fold_N) for column in strata}
     outside = []
     for column, entries in report.items():

@@ -1,15 +1,15 @@
-"""Folds made more even by moving single groups, and by letting two groups change places, as long as that helps."""
+"""Make folds more even: move single groups or swap two groups, as long as that helps."""
 
 from collections import defaultdict
 from itertools import permutations
 
 import numpy as np
 
-SWAPPED_KINDS = 256  # kinds of groups that are tried for changing places: the smallest ones
+SWAPPED_KINDS = 256  # kinds of groups that are tried for swaps: the smallest ones
 
 
 def even_out(features_GF: np.ndarray, fold_G: np.ndarray, n: int) -> np.ndarray:
-    """The folds of G groups after the exchange, from 0 to `n` - 1; each fold's sum of features nears all others'.
+    """The folds of G groups after the exchange, from 0 to `n` - 1; the folds' sums of features come close together.
 
     Features are not negative, and not all 0 for any group. Equal arguments give equal folds.
     """
@@ -20,11 +20,11 @@ def even_out(features_GF: np.ndarray, fold_G: np.ndarray, n: int) -> np.ndarray:
 
 
 class Exchange:
-    """Groups of equal features are of one kind (K of them): which one of them goes makes no difference.
+    """Groups with equal features are one kind (K kinds): which of them is moved makes no difference.
 
-    The cost is the sum of squares of ``excess_nF``, by how much a fold has more of each feature than an n-th of all.
-    When features x leave fold a for b (x: what leaves less what comes back), it changes by
-    2 x · (excess_b - excess_a) + 2 x · x. So a fold of several groups gives one to an empty fold: none stays empty.
+    The cost is the sum of squares of ``excess_nF``: how much more of each feature a fold has than an n-th of the total.
+    When features x move from fold a to b (x: what leaves minus what comes back), the cost changes by
+    2 x · (excess_b - excess_a) + 2 x · x. So a fold of several groups gives one to an empty fold: no fold stays empty.
     """
 
     def __init__(self, features_GF: np.ndarray, fold_G: np.ndarray, n: int) -> None:
@@ -41,7 +41,7 @@ class Exchange:
         self.excess_nF = self.count_nK @ self.kinds_KF - features_GF.sum(0) / n
 
     def step(self, a: int, b: int) -> bool:
-        """Move a group from fold `a` to `b`, or swap two of theirs, whichever helps most; False if nothing does."""
+        """Move a group from fold `a` to `b`, or swap one of each, whichever helps most; False if nothing does."""
         pull_K = 2 * self.kinds_KF @ (self.excess_nF[b] - self.excess_nF[a])
         out_K = np.where(self.count_nK[a] > 0, 2 * self.norm_K + pull_K, np.inf)
         back_K = np.where(self.count_nK[b] > 0, 2 * self.norm_K - pull_K, np.inf)

@@ -14,7 +14,7 @@ from vqaflow.artifacts.columns import LETTERS
 from vqaflow.data.images.near_duplicates import hash_numbers, near_pairs
 from vqaflow.data.normal_form import normalize
 
-PENDING_LINKS = 1 << 22  # links that are held before they are boiled down
+PENDING_LINKS = 1 << 22  # links that are kept before they are reduced to components
 
 
 class Linker:
@@ -42,7 +42,7 @@ class Linker:
 
 def first_positions(keys: Sequence[Hashable] | np.ndarray) -> np.ndarray:
     """For each key the position where an equal one stands first."""
-    # As objects: an array of strings would take rows times the longest text.
+    # As objects: an array of strings would take the memory of the longest text for each row.
     codes, _ = pd.factorize(keys if isinstance(keys, np.ndarray) else np.asarray(keys, dtype=object))
     return np.unique(codes, return_index=True)[1][codes]
 
@@ -51,7 +51,7 @@ def row_groups(table: pd.DataFrame, group_by: Iterable[str], near_distance: int)
     """The group of each row of the training table, numbered by first appearance.
 
     With ``image`` in `group_by` rows with equal image bytes are linked, and those whose perceptual hashes differ in at
-    most `near_distance` bits (0: equal bytes only); with ``question`` those of `question_keys` alike.
+    most `near_distance` bits (0: equal bytes only); with ``question`` those with equal `question_keys`.
     """
     linker = Linker(len(table))
     rows = np.arange(len(table))
@@ -69,7 +69,7 @@ def row_groups(table: pd.DataFrame, group_by: Iterable[str], near_distance: int)
 
 
 def question_keys(table: pd.DataFrame) -> list[str]:
-    """What a row asks: its question and its choices in any order, blind to case and to forms of one character."""
+    """What a row asks: its question and its choices in any order, ignoring case and variants of a character."""
     rows = zip(*(table[name] for name in ("question", *LETTERS)), strict=True)
     return ["\n".join([_plain(question), *sorted(map(_plain, choices))]) for question, *choices in rows]
 

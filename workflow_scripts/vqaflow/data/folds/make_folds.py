@@ -1,4 +1,4 @@
-"""Training rows are split into folds such that no image and no question is both trained on and validated with."""
+"""Split training rows into folds: no image and no question is used for both training and validation."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
@@ -30,10 +30,10 @@ def make_folds(
     folds_out: Path,
     report_out: Path,
 ) -> None:
-    """Write the fold and group of each training row, and a report of balance and of images that test has too.
+    """Write the fold and group of each training row, and a report on balance and on images that test also has.
 
-    The arguments from `n` on are the configuration's section `folds`. Raises UserError if there are fewer groups than
-    folds.
+    `n`, `seed`, `group_by` and `near_distance` are the configuration's section `folds`. Raises UserError if there are
+    fewer groups than folds.
     """
     columns = ["id", "sha256", "phash", "qtype", "answer", "question", *LETTERS]
     table = read_table(train, "validate_tables", columns)
@@ -58,14 +58,14 @@ def make_folds(
         "balance": balance_report(strata, fold_N, groups_N),
         "in_test": seen_images(table, seen, near_distance),
     }
-    tell(report)
+    log_report(report)
     with atomic_path(folds_out) as partial:
         pd.DataFrame({"id": table["id"], "fold": fold_N, "group": groups_N}).to_parquet(partial, index=False)
     write_json(report_out, report)
 
 
 def cure_of_few_groups(count: int, rows: int, n: int, near_distance: int) -> str:
-    """What helps where `rows` form `count` groups, fewer than `n`: two folds are the fewest there can be."""
+    """The cure where `rows` form `count` groups, fewer than `n`. There must be at least two folds."""
     cures = [f"lower folds.n to {count}"] if count > 1 else []
     if rows >= n and near_distance:
         cures.append("lower folds.near_distance")
@@ -77,7 +77,7 @@ def cure_of_few_groups(count: int, rows: int, n: int, near_distance: int) -> str
 
 
 def group_report(groups_N: np.ndarray) -> dict[str, int]:
-    """How many groups there are, and how much is tied together."""
+    """How many groups there are, and how many rows they tie together."""
     sizes_G = np.bincount(groups_N)
     tied = sizes_G > 1
     return {
@@ -95,11 +95,11 @@ def fold_sizes(fold_N: np.ndarray, groups_N: np.ndarray, n: int) -> list[dict[st
     ]
 
 
-def tell(report: dict[str, Any]) -> None:
-    """Log what the user should know of the folds."""
+def log_report(report: dict[str, Any]) -> None:
+    """Log what the user should know about the folds."""
     groups = report["groups"]
     sizes = ", ".join(str(fold["rows"]) for fold in report["folds"])
-    log.info("folds: %d rows in %d groups; rows a fold: %s", report["rows"], groups["count"], sizes)
+    log.info("folds: %d rows in %d groups; rows per fold: %s", report["rows"], groups["count"], sizes)
     if groups["largest"] * report["n"] > report["rows"]:
         cure = "Lower folds.near_distance, or group by less (folds.group_by)"
         log.warning("folds: one group has %d rows, more than a fold's share. %s", groups["largest"], cure)
@@ -115,7 +115,7 @@ def tell(report: dict[str, Any]) -> None:
 
 
 def outside_lines(outside: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """The shares that are off, a line a type or answer, each with what kept the folds from being more even."""
+    """The shares beyond the tolerance, one line per type or answer, each with what kept the folds uneven."""
     for (column, value), entries in groupby(outside, key=itemgetter("column", "value")):
         off = list(entries)
         shares = ", ".join(f"{100 * entry['share']:.1f} % of fold {entry['fold']}" for entry in off)

@@ -1,4 +1,4 @@
-"""Training images that reappear in test: a score on them says nothing of new images."""
+"""Training images that reappear in test: a score on them says nothing about new images."""
 
 from typing import Any
 
@@ -7,14 +7,14 @@ import pandas as pd
 
 from vqaflow.data.images.near_duplicates import hash_numbers, near_pairs
 
-EXAMPLES = 20  # pairs of rows that are named
+EXAMPLES = 20  # pairs of rows that are listed
 NONE = -1
 
 
 def seen_images(train: pd.DataFrame, test: pd.DataFrame, near_distance: int) -> dict[str, Any]:
     """Images of both tables (columns id, sha256, phash): ``exact`` with equal bytes, ``near`` with other bytes.
 
-    Near are those whose perceptual hashes differ in at most `near_distance` bits; what is exact is not counted again.
+    Near means that the perceptual hashes differ in at most `near_distance` bits; exact copies are not counted again.
     """
     test = test.dropna(subset=["sha256"])
     new_train = train[~train["sha256"].isin(test["sha256"])]
@@ -26,7 +26,7 @@ def seen_images(train: pd.DataFrame, test: pd.DataFrame, near_distance: int) -> 
 
 
 def _codes(train_keys: np.ndarray, test_keys: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Numbers of the U distinct keys: of the training rows, of the test rows; and which are in both tables."""
+    """The training rows' and test rows' numbers among the U distinct keys, and which keys are in both tables."""
     codes, _ = pd.factorize(np.concatenate([train_keys, test_keys]), sort=True)
     train_N, test_M = codes[: len(train_keys)], codes[len(train_keys) :]
     in_train_U, in_test_U = (np.bincount(side, minlength=codes.max(initial=-1) + 1) > 0 for side in (train_N, test_M))

@@ -1,7 +1,7 @@
-"""The only place that opens an image file, so that checks, training and scoring see the same pixels.
+"""The only place that opens image files: checks, training and scoring see the same pixels.
 
-What an image is, is decided by its content, never by the file's extension. Pixels are RGB as a viewer shows them:
-upright (EXIF orientation), transparent parts on white as qwen-vl-utils has them, 16-bit greys scaled to 8 bits.
+The content decides an image's format, never the file's extension. Pixels are RGB as a viewer shows them: upright
+(EXIF orientation), transparent parts on white as in qwen-vl-utils, 16-bit greys scaled to 8 bits.
 """
 
 import math
@@ -17,8 +17,7 @@ from PIL import Image, UnidentifiedImageError
 from vqaflow.runtime.digests import file_digest
 from vqaflow.runtime.errors import UserError
 
-# Formats by the extensions that they go by. Others (EPS, PDF, …) would make Pillow start programs or read
-# metadata only.
+# The extensions of each accepted format. For others (EPS, PDF, …) Pillow would start programs or read metadata only.
 EXTENSIONS = {
     "JPEG": {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"},
     "PNG": {".png", ".apng"},
@@ -43,8 +42,8 @@ UPRIGHT = {
 # Pillow's own limit cannot be configured per call (and only warns up to twice its value): `max_pixels` takes its place,
 # compared with the size that the file's header declares, before any pixel is decoded.
 Image.MAX_IMAGE_PIXELS = None
-warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd metadata, which no user can act on
-LARGE_PIXELS = 16_000_000  # above it images are inspected one at a time, whatever the number of threads
+warnings.filterwarnings("ignore", module=r"PIL\.")  # about odd metadata; users cannot act on it
+LARGE_PIXELS = 16_000_000  # larger images are inspected one at a time, whatever the number of threads
 _one_large_image = threading.Lock()
 
 
@@ -58,7 +57,7 @@ class ImageProblem(UserError):
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What is kept of a readable image; width and height in pixels, upright; `oddity` is a problem to live with."""
+    """What is kept of a readable image: upright size in pixels; `oddity` is a problem that does not prevent its use."""
 
     sha256: str
     phash: str
@@ -68,9 +67,9 @@ class ImageFacts:
 
 
 def open_image(path: Path | str) -> Image.Image:
-    """The image as upright RGB, wholly decoded, however large: `inspect_image` has let it into the tables.
+    """The image as upright RGB, fully decoded, of any size: `inspect_image` has accepted it into the tables.
 
-    Raises ImageProblem (a UserError) if that cannot be done.
+    Raises ImageProblem (a UserError) if it cannot be decoded.
     """
     return _decode(path, math.inf)[0]
 
@@ -78,8 +77,8 @@ def open_image(path: Path | str) -> Image.Image:
 def inspect_image(path: Path | str, max_pixels: int) -> ImageFacts:
     """Digest, perceptual hash (imagehash.phash, 64 bits as 16 hex digits) and size of an image, decoded in full.
 
-    Raises ImageProblem if `open_image` would, if the image has more than `max_pixels`, and if the resizer would refuse
-    its shape.
+    Raises ImageProblem if `open_image` would, if the image has more than `max_pixels`, or if the resizer refuses its
+    shape.
     """
     import imagehash
 
@@ -88,31 +87,31 @@ def inspect_image(path: Path | str, max_pixels: int) -> ImageFacts:
         phash = str(imagehash.phash(image))
     width, height = image.size
     if max(image.size) / min(image.size) > MAX_ASPECT:
-        what = f"{width} x {height} pixels are longer than {MAX_ASPECT} times their width"
-        raise ImageProblem("image_shape", what, "Crop the image; the resizer takes no such shape", path)
+        what = f"one side is more than {MAX_ASPECT} times the other ({width} x {height} pixels)"
+        raise ImageProblem("image_shape", what, "Crop the image; the resizer does not accept this shape", path)
     oddity = None
     suffix = Path(path).suffix.lower()
     if suffix not in EXTENSIONS[image_format]:
-        what = f"the file is a {image_format} image but is called {suffix or 'nothing'}"
-        oddity = ImageProblem("image_extension", what, "It is read as what it is; rename it when convenient", path)
+        what = f"the content is {image_format}, but the extension is {suffix or 'missing'}"
+        oddity = ImageProblem("image_extension", what, "It is read by its content; rename it when convenient", path)
     return ImageFacts(file_digest(path), phash, width, height, oddity)
 
 
 def declared_size(path: Path | str) -> tuple[int, int]:
-    """Width and height by the file's header, before any turning; (0, 0) if that cannot be read."""
+    """Width and height from the file's header, before rotation; (0, 0) if it cannot be read."""
     try:
         with Image.open(path, formats=list(EXTENSIONS)) as image:
             return image.size
-    except Exception:  # what is wrong is told by decoding
+    except Exception:  # decoding reports what is wrong
         return 0, 0
 
 
 def _decode(path: Path | str, max_pixels: float) -> tuple[Image.Image, str]:
-    """The upright RGB image and its format's name among EXTENSIONS."""
-    replace = "Replace the file by a whole one"
+    """The upright RGB image and the name of its format, a key of EXTENSIONS."""
+    replace = "Replace it with a complete file"
     try:
         if Path(path).stat().st_size == 0:
-            raise ImageProblem("image_empty", "the file has no bytes", replace, path)
+            raise ImageProblem("image_empty", "the file is empty", replace, path)
         with Image.open(path, formats=list(EXTENSIONS)) as image:
             _check_header(image, max_pixels, path)
             image.load()
@@ -123,18 +122,19 @@ def _decode(path: Path | str, max_pixels: float) -> tuple[Image.Image, str]:
     except FileNotFoundError:
         raise ImageProblem("image_missing", "no such file", "Put it there", path) from None
     except UnidentifiedImageError:
-        known = ", ".join(EXTENSIONS)
-        raise ImageProblem("image_unreadable", f"not an image in {known}", replace, path) from None
-    except Exception as error:  # decoders raise whatever a broken file leads them to
+        what = f"the file is not an image in any of the formats {', '.join(EXTENSIONS)}"
+        raise ImageProblem("image_unreadable", what, replace, path) from None
+    except Exception as error:  # decoders raise all kinds of errors on broken files
         kind = "image_truncated" if "truncated" in str(error).lower() else "image_unreadable"
         raise ImageProblem(kind, f"the image cannot be decoded ({error})", replace, path) from None
 
 
 def _check_header(image: Image.Image, max_pixels: float, path: Path | str) -> None:
-    """Refuse an image for the size that its header declares."""
+    """Refuse an image whose header declares an unusable size."""
     width, height = image.size
     if width < 1 or height < 1:
-        raise ImageProblem("image_empty", f"{width} x {height} pixels", "Replace the file by a whole one", path)
+        what = f"the image has {width} x {height} pixels"
+        raise ImageProblem("image_empty", what, "Replace it with a complete file", path)
     if width * height > max_pixels:
         what = f"{width} x {height} pixels are more than {max_pixels}: a decompression bomb, or a very large scan"
         raise ImageProblem("image_bomb", what, "Make the image smaller, or raise data.max_image_pixels", path)
@@ -144,19 +144,19 @@ def _to_upright(image: Image.Image) -> Image.Image:
     """Turn and mirror the image as its EXIF orientation says; broken EXIF counts as none, as in every viewer."""
     try:
         orientation = image.getexif().get(ORIENTATION_TAG, 1)
-    except Exception:  # as many kinds as there are ways to break a tag
+    except Exception:  # a broken tag can raise any kind of error
         orientation = 1
     # Not ImageOps.exif_transpose: it rewrites the other tags, and fails where one of them is broken.
     return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image
 
 
 def _to_rgb(image: Image.Image, path: Path | str) -> Image.Image:
-    """RGB as qwen-vl-utils makes it of RGBA, for every transparent mode; Pillow would clip 16-bit greys."""
+    """RGB: transparent modes are converted as in qwen-vl-utils, 16-bit greys are scaled (Pillow would clip them)."""
     if image.mode.startswith("I;16"):
         image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
     elif image.mode in ("I", "F"):
-        what = f"pixels of mode {image.mode} (32 bits) have no agreed range of brightness"
-        raise ImageProblem("image_unreadable", what, "Save the image with 8 or 16 bits a channel", path)
+        what = f"pixels of mode {image.mode} (32 bits) have no standard range of brightness"
+        raise ImageProblem("image_unreadable", what, "Save the image with 8 or 16 bits per channel", path)
     if not image.has_transparency_data:
         return image.convert("RGB")
     image = image.convert("RGBA")

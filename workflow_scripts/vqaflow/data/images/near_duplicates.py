@@ -19,11 +19,11 @@ def hash_numbers(digits: Iterable[str]) -> np.ndarray:
 
 
 def near_pairs(hashes_N: np.ndarray, distance: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Positions i < j of hashes within `distance` bits, in blocks; a pair may come more than once."""
+    """Positions i < j of hashes within `distance` bits, in blocks; a pair may occur more than once."""
     for bucket in _buckets(hashes_N, distance):
         rows = max(1, BLOCK_PAIRS // len(bucket))
         for start in range(0, len(bucket), rows):
-            # only to the right of the diagonal, but for the block's own corner
+            # only pairs right of the diagonal, except in the block's own corner
             differing = hashes_N[bucket[start : start + rows], None] ^ hashes_N[None, bucket[start:]]
             i, j = np.nonzero(np.bitwise_count(differing) <= distance)
             ahead = j > i
@@ -33,7 +33,7 @@ def near_pairs(hashes_N: np.ndarray, distance: int) -> Iterator[tuple[np.ndarray
 def nearest_distance(hashes_N: np.ndarray, others_M: np.ndarray, ignore_self: bool = False) -> np.ndarray:
     """Bits to the nearest of `others_M` for each of `hashes_N`; BITS if there is none.
 
-    With `ignore_self` every hash is one of the others itself, which does not count once.
+    With `ignore_self` every hash is itself among the others and is left out once.
     """
     rows = max(1, BLOCK_PAIRS // max(len(others_M), 1))
     nearest_N = np.full(len(hashes_N), BITS, dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""What an image costs: its visual tokens under a resolution policy, told from its size alone."""
+"""What an image costs: its visual tokens under a resolution policy, computed from its size only."""
 
 from collections.abc import Iterable
 
@@ -10,7 +10,7 @@ PATCH = 28  # pixels along the side of one visual token
 def visual_grids(
     widths: Iterable[int], heights: Iterable[int], min_pixels: int, max_pixels: int
 ) -> list[tuple[int, int]]:
-    """Rows and columns of visual tokens that each image of so many pixels becomes; (0, 0) where there is none."""
+    """Rows and columns of visual tokens that each image of this size becomes; (0, 0) where there is none."""
     sizes = list(zip(widths, heights, strict=True))
     grids = {}
     for width, height in set(sizes):
@@ -21,5 +21,5 @@ def visual_grids(
 
 
 def visual_tokens(widths: Iterable[int], heights: Iterable[int], min_pixels: int, max_pixels: int) -> list[int]:
-    """How many tokens each image of so many pixels becomes; 0 where there is none (width 0)."""
+    """How many tokens each image of this size becomes; 0 where there is none (width 0)."""
     return [rows * columns for rows, columns in visual_grids(widths, heights, min_pixels, max_pixels)]

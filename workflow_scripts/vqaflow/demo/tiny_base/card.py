@@ -22,7 +22,7 @@ library_name: transformers
 
 A Qwen2.5-VL (`Qwen2_5_VLForConditionalGeneration`) of {weights:,} weights for the demo and the tests of vqaflow. It
 loads as the published models do (`AutoProcessor`, `from_pretrained`) and answers four-choice questions about simple
-pictures with one letter. It is good for nothing else, and no weight of it comes from a published model.
+pictures with one letter. It is good for nothing else, and none of its weights comes from a published model.
 
 | | |
 | --- | --- |
@@ -33,7 +33,7 @@ pictures with one letter. It is good for nothing else, and no weight of it comes
 
 ## How it was trained
 
-`python -m vqaflow.tiny_base {arguments}`
+`vqaflow tiny_base {arguments}`
 
 | | |
 | --- | --- |
@@ -66,7 +66,7 @@ def model_card(
     device: torch.device,
     config: Any,
 ) -> str:
-    """The card's text; `facts` holds rows, steps, seconds and weights of the training that ended."""
+    """The card's text; `facts` holds rows, steps, seconds and weights of the finished training."""
     vision, text = config.vision_config, config.text_config
     arguments = {k: v for k, v in recipe.items() if v and k != "validation_rows"}
     return CARD.format(

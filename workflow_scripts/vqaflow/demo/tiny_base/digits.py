@@ -77,7 +77,7 @@ class DigitWriter:
         return ink.view(count, 1, SCAN, SCAN), self.stroke_digits[style]
 
     def bend(self, points_BN2: torch.Tensor) -> torch.Tensor:
-        """Points of the unit square moved by one smooth random map a row: powers, waves, slant and rotation."""
+        """Points of the unit square moved by one smooth random map per row: powers, waves, slant and rotation."""
         count = len(points_BN2)
         points = points_BN2.clamp(0, 1) ** torch.exp(self.dice.uniform((count, 1, 2), -0.4, 0.4))
         for frequency in (1.0, 2.0):
@@ -197,7 +197,7 @@ def pen_strokes() -> dict[int, list[list[Stroke]]]:
 
 
 def stroke_styles() -> tuple[torch.Tensor, torch.Tensor]:
-    """Segments (styles, SEGMENTS, 2, 2) of all styles, equally many a digit, and the digits."""
+    """Segments (styles, SEGMENTS, 2, 2) of all styles, equally many per digit, and the digits."""
     segments, digits = [], []
     for digit, styles in pen_strokes().items():
         for i in range(12):  # a multiple of the numbers of styles: 2, 3, 4 and 6

@@ -11,7 +11,7 @@ from vqaflow.demo.tiny_base.pictures import Painter
 from vqaflow.demo.tiny_base.prompts import PromptAssembler
 from vqaflow.demo.tiny_base.world import GeneratedWorld
 
-CONFIGURED_STYLE_SHARE = 0.7  # of the prompts that are worded as config.yaml does
+CONFIGURED_STYLE_SHARE = 0.7  # share of the prompts that are worded as in config.yaml
 
 
 class Patches:

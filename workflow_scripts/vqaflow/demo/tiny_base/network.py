@@ -62,7 +62,7 @@ def build_model(processor: Any) -> Qwen2_5_VLForConditionalGeneration:
 def fast_tower(visual: Any) -> None:
     """Let the tower group its windows, and embed patches by one matrix product.
 
-    The library's Conv3d covers each patch exactly, so that this is the same sum; its bfloat16 kernels can be slow.
+    The library's Conv3d covers each patch exactly, so this is the same sum; its bfloat16 kernels can be slow.
     """
     use_window_attention(visual)
     visual.patch_embed.forward = partial(_embed_patches, visual.patch_embed.proj)

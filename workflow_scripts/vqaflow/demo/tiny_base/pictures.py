@@ -1,4 +1,4 @@
-"""Generated pictures for the tiny base model: coloured shapes and digits, drawn as tensors, thousands a second.
+"""Generated pictures for the tiny base model: coloured shapes and digits, drawn as tensors, thousands per second.
 
 Shapes are drawn from signed distances (negative inside), digits from pen strokes or font glyphs that are bent, slanted
 and thickened at random; most digits are then scanned like scikit-learn's (32 x 32 black-and-white, counted in blocks of
@@ -80,7 +80,7 @@ class Painter:
         return Pictures(pixels, torch.stack([color, shape, none, torch.zeros_like(color), location], 1))
 
     def several_shapes(self, count: int) -> Pictures:
-        """One to four shapes alike, in different quarters of the canvas."""
+        """One to four equal shapes, in different quarters of the canvas."""
         number = self.dice.integers(count, FACT_SIZES["count"])
         color, shape = self.dice.integers(count, len(COLORS)), self.dice.integers(count, len(SHAPES))
         pixels = self.paper(color)
@@ -95,7 +95,7 @@ class Painter:
         return Pictures(pixels, torch.stack([color, shape, none, number, none], 1))
 
     def paper(self, color: torch.Tensor) -> torch.Tensor:
-        """Backgrounds (B, 3, H, W), mostly light, on which `color` can be told apart; some with a gradient or noise."""
+        """Backgrounds (B, 3, H, W), mostly light, on which `color` can be seen; some with a gradient or noise."""
         count = len(color)
         light, dark = self.dice.uniform((count, 3), 215, 255), self.dice.uniform((count, 3), 0, 70)
         paper = torch.where(self.dice.chance(count, 0.85)[:, None], light, dark)
@@ -152,7 +152,7 @@ class Painter:
         return Pictures(pixels, torch.stack([color, none, digit, none, none], 1))
 
     def place(self, ink: torch.Tensor) -> torch.Tensor:
-        """The ink (B, 1, SCAN, SCAN) at a random size and place of the canvas."""
+        """The ink (B, 1, SCAN, SCAN) at a random size and place on the canvas."""
         count = len(ink)
         size = self.dice.uniform((count,), 0.35, 1.0)
         shift = self.dice.uniform((count, 2), -1, 1) * (1 - size)[:, None]

@@ -18,7 +18,7 @@ from vqaflow.demo.tiny_base.tokenizer import TOKENIZER_SIZE, build_processor
 from vqaflow.demo.tiny_base.words import LANGUAGES, TOKENIZER_WORDS
 from vqaflow.demo.tiny_base.world import GeneratedWorld
 
-SEEN_FACTS = ("color", "shape", "digit")  # what an auxiliary head reads off the mean image feature
+SEEN_FACTS = ("color", "shape", "digit")  # what an auxiliary head predicts from the mean image feature
 AUXILIARY_WEIGHT, END_WEIGHT = 0.3, 0.02
 
 
@@ -62,7 +62,7 @@ class Pretrainer:
         return [{"params": decayed, "weight_decay": self.recipe.weight_decay}, {"params": free, "weight_decay": 0.0}]
 
     def autocast(self) -> torch.autocast:
-        """bfloat16 matrix products on a GPU, float32 without."""
+        """bfloat16 matrix products on a GPU, float32 on a CPU."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
 
     def losses(self, batch: Example) -> tuple[torch.Tensor, torch.Tensor]:

@@ -16,35 +16,35 @@ SECONDS_BETWEEN_LINES, SECONDS_BETWEEN_SAVES = 10, 75
 
 
 class Meter:
-    """Tells rows, loss, accuracy and speed every few seconds without making a GPU wait in between."""
+    """Logs rows, loss, accuracy and speed every few seconds, without making a GPU wait in between."""
 
     def __init__(self, batch: int, device: torch.device) -> None:
         self.batch, self.right = batch, torch.zeros((), dtype=torch.long, device=device)
-        self.started = self.told = time.monotonic()
-        self.steps = self.told_steps = 0
+        self.started = self.logged = time.monotonic()
+        self.steps = self.logged_steps = 0
 
     @property
     def seconds(self) -> float:
-        """Since the start."""
+        """Seconds since the start."""
         return time.monotonic() - self.started
 
     @property
     def rows(self) -> int:
-        """Since the start."""
+        """Rows since the start."""
         return self.steps * self.batch
 
     def count(self, loss: torch.Tensor, right: torch.Tensor, last: bool) -> None:
         """Add one step; log a line if it is time."""
         self.right += right
-        if time.monotonic() - self.told < SECONDS_BETWEEN_LINES and not last:
+        if time.monotonic() - self.logged < SECONDS_BETWEEN_LINES and not last:
             return
-        rows = (self.steps - self.told_steps) * self.batch
+        rows = (self.steps - self.logged_steps) * self.batch
         accuracy, loss_value = self.right.item() / rows, loss.item()
-        speed = rows / (time.monotonic() - self.told)
+        speed = rows / (time.monotonic() - self.logged)
         text = "step %d  rows %s  loss %.3f  accuracy %.3f  %.0f rows/s  %.0f s"
         log.info(text, self.steps, f"{self.rows:,}", loss_value, accuracy, speed, self.seconds)
         self.right.zero_()
-        self.told, self.told_steps = time.monotonic(), self.steps
+        self.logged, self.logged_steps = time.monotonic(), self.steps
 
 
 def train(

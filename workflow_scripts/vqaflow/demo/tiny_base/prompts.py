@@ -1,8 +1,8 @@
 """Prompts for the tiny base model's pre-training, assembled as tensors from pieces that were tokenized once.
 
-The prompts are vqaflow.prompts' own, through the model's chat template. A prompt is a prefix (system turn, image,
-question), four choice lines and a tail. Line ends stand between the pieces, and no token of Qwen2.5's pre-tokenizer
-reaches across them, so that pieces tokenized one by one are the tokens of the whole.
+The prompts are those of model/encoding/prompts.py, in the model's chat template. A prompt is a prefix (system turn,
+image, question), four choice lines and a tail. The pieces end at line ends, and no token of Qwen2.5's pre-tokenizer
+crosses a line end: the tokens of the single pieces are the tokens of the whole prompt.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,7 +19,7 @@ from vqaflow.model.encoding.prompts import PromptRenderer, letter_token_ids
 
 
 def prompt_styles(configured: PromptConfig) -> list[PromptConfig]:
-    """The configured prompt and others, so that the model does not hang on one wording of the instructions."""
+    """The configured prompt and others, so that the model does not depend on one wording of the instructions."""
     endings = [
         ("You are a helpful assistant.", "({letter}) {text}", "Answer with the letter of the right choice."),
         ("그림을 보고 질문에 답하세요.", "{letter}. {text}", "알맞은 보기의 기호만 답하세요."),
@@ -120,7 +120,7 @@ class PromptAssembler:
         return torch.tensor(table, device=self.device), torch.tensor(lengths, device=self.device)
 
     def _positions(self, model: Any, grid: tuple[int, int, int]) -> torch.Tensor:
-        """The library's M-RoPE positions (3, V, T): they depend on the style's system turn alone."""
+        """The library's M-RoPE positions (3, V, T): they depend only on the style's system turn."""
         ids_VT = torch.full((len(self.prefix), self.length), self.pad, device=self.device)
         for v, (ids, length) in enumerate(zip(self.prefix[:, 0], self.prefix_length[:, 0], strict=True)):
             ids_VT[v, :length] = ids[:length]

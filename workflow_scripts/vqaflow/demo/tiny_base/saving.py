@@ -24,12 +24,12 @@ def half_copy(trainer: Pretrainer) -> Qwen2_5_VLForConditionalGeneration:
 
 
 def save(trainer: Pretrainer, out: Path, card: str) -> None:
-    """Write weights, configuration, processor and card to `out`, replacing what stood there as a whole."""
+    """Write weights, configuration, processor and card to `out`, replacing the whole folder."""
     with atomic_folder(out) as folder:
         half_copy(trainer).save_pretrained(folder)
         trainer.processor.save_pretrained(folder)
         (folder / "README.md").write_text(card, encoding="utf-8")
-        for file in folder.iterdir():  # safetensors keeps its file to the owner
+        for file in folder.iterdir():  # safetensors makes its file readable for the owner only
             file.chmod(0o666 & ~current_umask())
 
 

@@ -2,7 +2,7 @@
 
 Words come in two sorts. GROUNDED words are asked about pictures, so the model learns what they look like. UNGROUNDED
 words (the school words of the demo: circle, 직사각형, teal, …) only occur in questions that name the word itself, as
-reading matter: the model can find them among choices, but what they look like is left for fine-tuning to teach.
+text to read: the model can find them among choices, but what they look like is left for fine-tuning to teach.
 """
 
 from dataclasses import dataclass
@@ -243,7 +243,7 @@ NAMING_WORDINGS = {
     "en": ("which choice says {word}?", "find the word {word}.", "pick {word}."),
     "ko": ("{word}: 같은 말을 고르세요.", "다음 중 '{word}' 고르기", "{word}라고 쓴 것은 무엇인가요?"),
 }
-# Reading matter for the tokenizer alone: everyday words of questions, so that prompts in other words stay short.
+# Texts for the tokenizer only: everyday words of questions, so that prompts in other words stay short.
 TOKENIZER_WORDS = {
     "en": (
         "image images shape shapes contain contains present there does not any is are was has have a an the in "

@@ -15,14 +15,14 @@ YESNO, NAMING = KINDS.index("yesno"), KINDS.index("naming")
 # How often each kind is asked about a picture that allows it; counting a single shape is rarely asked.
 WEIGHTS = {"color": 1.0, "shape": 1.2, "digit": 2.5, "count": 1.0, "location": 0.5, "yesno": 2.4, "naming": 0.5}
 COUNTING_ONE = 0.1
-GIVEN_SHARE = 0.4  # of the questions that could say what they already know ("the color of the box") so many do
+GIVEN_SHARE = 0.4  # share of the questions that name a known fact ("the color of the box") where they can
 GIVEN = {"color": "shape", "shape": "color", "digit": "shape", "count": "shape", "location": "shape"}
 QTYPES = dict(zip(KINDS, ("color", "attribute", "ocr", "counting", "location", "yesno", "general"), strict=True))
 MOST_VALUES = max(FACT_SIZES.values())
 
 
 class Ragged:
-    """Lists of integers by key (a tuple of indices), from which one element a row is taken."""
+    """Lists of integers by key (a tuple of indices), from which one element per row is taken."""
 
     def __init__(self, lists: Mapping[tuple[int, ...], Sequence[int]], device: torch.device) -> None:
         self.shape = [max(key[i] for key in lists) + 1 for i in range(len(next(iter(lists))))]
@@ -34,7 +34,7 @@ class Ragged:
             self.counts[key] = len(items)
 
     def at(self, keys: tuple[torch.Tensor, ...], number: torch.Tensor) -> torch.Tensor:
-        """Element `number` of each key's list, counting round and round; -1 from an empty list."""
+        """Element `number` of each key's list, modulo its length; -1 from an empty list."""
         return self.values[(*keys, number % self.counts[keys].clamp(min=1))]
 
 

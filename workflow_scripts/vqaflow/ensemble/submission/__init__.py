@@ -1,1 +1,1 @@
-"""The file to hand in, and the proof that it is whole."""
+"""The file to hand in, and the check that the competition accepts it."""

@@ -9,13 +9,13 @@ from vqaflow.ensemble.submission.sample import Sample, duplicates
 from vqaflow.runtime.messages import some
 
 Rows = list[tuple[int, list[str]]]  # (line, fields)
-# All right answers to n questions are one letter with a chance of 4^-(n - 1): from here on less than one in a million.
+# The chance that n right answers are all the same letter is 4^-(n - 1): from this n on, less than one in a million.
 ROWS_TO_CONSTANT = 11
 BOM = b"\xef\xbb\xbf"
 
 
 def find_problems(data: bytes, sample: Sample, test_ids: Sequence[str]) -> Iterator[str]:
-    """One sentence a kind of problem, with its first offenders."""
+    """One sentence per kind of problem, with the first places where it occurs."""
     yield from encoding_problems(data)
     problem, rows = parse(data.removeprefix(BOM).decode("utf-8", errors="replace"))
     if problem:
@@ -31,14 +31,14 @@ def find_problems(data: bytes, sample: Sample, test_ids: Sequence[str]) -> Itera
         rows = rows if header and header[0] in set(sample.ids) else rows[1:]  # a file without a header
     width = len(header)
     if uneven := [line for line, fields in rows if len(fields) != width]:
-        yield f"fields: another number than in the header ({len(uneven)}): {at_lines(uneven)}."
+        yield f"fields: not as many as in the header ({len(uneven)}): {at_lines(uneven)}."
     rows = [(line, [fields[place] for place in places]) for line, fields in rows if len(fields) == width > max(places)]
     yield from id_problems([fields[0] for _, fields in rows], sample, test_ids)
     yield from answer_problems([(line, *fields) for line, fields in rows])
 
 
 def encoding_problems(data: bytes) -> Iterator[str]:
-    """BOM, bytes that are no UTF-8, and line ends other than LF."""
+    """A BOM, bytes that are not UTF-8, and line ends other than LF."""
     if data.startswith(BOM):
         yield "encoding: the file begins with a byte order mark (BOM); save it as UTF-8 without BOM."
     try:
@@ -49,11 +49,11 @@ def encoding_problems(data: bytes) -> Iterator[str]:
     if b"\r" in data:
         lines = data.count(b"\r")
         line = data[: data.index(b"\r")].count(b"\n") + 1
-        yield f"line ends: {lines} CR (Windows line ends), first in line {line}; use LF alone."
+        yield f"line ends: {lines} CR (Windows line ends), first in line {line}; use only LF."
 
 
 def parse(text: str) -> tuple[str | None, Rows]:
-    """The CSV's records with the lines they end on, and what is wrong with the CSV itself."""
+    """What is wrong with the CSV itself, and its records with the lines that they end on."""
     reader = csv.reader(io.StringIO(text.replace("\r\n", "\n").replace("\r", "\n"), newline=""), strict=True)
     rows: Rows = []
     empty: list[int] = []
@@ -64,12 +64,12 @@ def parse(text: str) -> tuple[str | None, Rows]:
             else:
                 empty.append(reader.line_num)
     except csv.Error as error:
-        return f"format: line {reader.line_num} is no CSV ({error}).", rows
+        return f"format: line {reader.line_num} is not CSV ({error}).", rows
     return (f"format: empty lines ({len(empty)}): {at_lines(empty)}." if empty else None), rows
 
 
 def id_problems(ids: list[str], sample: Sample, test_ids: Sequence[str]) -> Iterator[str]:
-    """Ids against the sample, in this order: missing, extra, duplicate, out of order; and sample against test table."""
+    """Ids compared with the sample (missing, extra, duplicate, out of order), then the sample with the test table."""
     given, expected, known = set(ids), set(sample.ids), set(test_ids)
     if missing := [i for i in sample.ids if i not in given]:
         yield f"missing ids ({len(missing)}): {some(missing)}."
@@ -86,7 +86,7 @@ def id_problems(ids: list[str], sample: Sample, test_ids: Sequence[str]) -> Iter
 
 
 def answer_problems(rows: list[tuple[int, str, str]]) -> Iterator[str]:
-    """Answers that are not exactly one of a, b, c, d; and a column that never changes."""
+    """Answers that are not exactly one of a, b, c, d, and a column with a single answer."""
     offenders: dict[str, list[str]] = {}
     for _, row_id, answer in rows:
         if kind := answer_kind(answer):
@@ -100,7 +100,7 @@ def answer_problems(rows: list[tuple[int, str, str]]) -> Iterator[str]:
 
 
 def answer_kind(answer: str) -> str | None:
-    """What is wrong with one answer: blank, padded, upper-case or non-letter; None if nothing."""
+    """What is wrong with one answer: blank, padded, upper-case or non-letter; None if it is right."""
     if answer in LETTERS:
         return None
     stripped = answer.strip()

@@ -26,12 +26,12 @@ def read_sample(path: Path) -> Sample:
         raise UserError(f"{path}: {fault}.")
     ids = [row[0] for row in rows]
     if repeated := duplicates(ids):
-        raise UserError(f"{path}: ids {some(repeated)} stand there more than once. Give the sample submission.")
+        raise UserError(f"{path}: ids {some(repeated)} occur more than once. Give the sample submission.")
     return Sample((header[0], header[1]), ids)
 
 
 def read_test_ids(path: Path) -> list[str]:
-    """The ids of a test table: a parquet file's or a CSV's column `id` (a CSV's first one if none is called so)."""
+    """The ids of a test table, parquet or CSV: the column `id`, or a CSV's first column if it has none of that name."""
     if path.suffix == ".parquet":
         return pl.read_parquet(path, columns=["id"])["id"].cast(pl.String).to_list()
     header, rows = read_csv(path)
@@ -40,7 +40,7 @@ def read_test_ids(path: Path) -> list[str]:
 
 
 def duplicates(ids: list[str]) -> list[str]:
-    """The ids that stand in `ids` more than once, in order of their second appearance."""
+    """The ids that occur more than once, in the order of their second occurrence."""
     seen: set[str] = set()
     repeated: dict[str, None] = {}
     for row_id in ids:

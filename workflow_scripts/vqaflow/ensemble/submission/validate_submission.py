@@ -1,6 +1,6 @@
-"""Rule validate_submission: is a file what the competition accepts, and on which accuracy does it rest?
+"""Rule validate_submission: does the competition accept this file, and which accuracy was measured for it?
 
-It also runs alone on any file: `python -m vqaflow.validate_submission FILE --sample S --test T`.
+It also checks any other file: `vqaflow validate_submission FILE --sample S --test T`.
 """
 
 import json
@@ -19,15 +19,16 @@ from vqaflow.runtime.files import write_json
 def validate_submission(
     *, submission: Path, sample_submission: Path, test_table: Path, metrics: Path | None, out: Path | None
 ) -> dict[str, Any]:
-    """Check `submission` and return its digest, counts a letter and the OOF accuracy in `metrics`; write it to `out`.
+    """Check `submission`; return its digest, its counts per letter and the OOF accuracy in `metrics`, and write `out`.
 
-    `test_table` is a parquet file or a CSV. Raises UserError that lists every kind of problem with its first offenders.
+    `test_table` is a parquet file or a CSV. Raises UserError that lists all kinds of problems and where they occur.
     """
     sample = read_sample(sample_submission)
     problems = list(find_problems(read_bytes(submission), sample, read_test_ids(test_table)))
     if problems:
         lines = "".join(f"\n  - {problem}" for problem in problems)
-        raise UserError(f"{submission}: is no valid submission. Mend what follows, or run write_submission:{lines}")
+        cure = f"Fix the problems below, or run write_submission:{lines}"
+        raise UserError(f"{submission}: is not a valid submission. {cure}")
     _, rows = parse(submission.read_bytes().decode("utf-8"))
     counts = Counter(fields[1] for _, fields in rows[1:])
     report = {
@@ -50,12 +51,12 @@ def oof_accuracy(metrics: Path) -> dict[str, Any]:
         return {key: overall[key] for key in ("accuracy", "n", "wilson", "bootstrap")}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{metrics}: is no metrics.json of evaluate_oof ({error}). Run the rule evaluate_oof."
+            f"{metrics}: is not a metrics.json of evaluate_oof ({error}). Run the rule evaluate_oof."
         ) from None
 
 
 def read_bytes(path: Path) -> bytes:
-    """The file as it is."""
+    """The bytes of the file. Raises UserError if it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:

@@ -1,6 +1,6 @@
 """Rule write_submission: the most probable letter for each id of the sample submission, in its order and columns.
 
-`python -m vqaflow.write_submission --help` runs it by hand.
+`vqaflow write_submission` runs it by hand.
 """
 
 import csv
@@ -21,7 +21,7 @@ from vqaflow.runtime.stage import log
 def write_submission(*, test: Path, sample_submission: Path, out: Path) -> None:
     """Write the submission from the test ensemble `test`: UTF-8 without BOM, LF, no index.
 
-    Raises UserError that names the ids which are only in one of the two files.
+    Raises UserError if ids are only in one of the two files; the message names them.
     """
     sample = read_sample(sample_submission)
     ensemble = read_table(test, "ensemble_probabilities", ["id", *PROBABILITIES])

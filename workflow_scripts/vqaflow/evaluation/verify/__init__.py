@@ -1,1 +1,1 @@
-"""The checks of a finished results folder; they change nothing."""
+"""The checks of a finished results folder. They change nothing."""

@@ -31,11 +31,13 @@ def check_tables(results: Results) -> str:
 
 
 def check_folds(results: Results) -> str:
-    """Every training row is in one fold, and no group, and no image that groups join, is in two."""
+    """Every training row is in one fold; no group is in two folds, nor an image if rows are grouped by image."""
     path, again = results.at.folds, "Run the rule make_folds again."
     folds, train = results.folds, results.train
     if alone := sorted(set(folds["id"]) ^ set(train["id"])) or sorted(folds["id"][folds["id"].duplicated()]):
-        raise UserError(f"{path}: rows {some(alone)} are not exactly once in it and in the training table. {again}")
+        raise UserError(
+            f"{path}: rows {some(alone)} are not exactly once in this file and in the training table. {again}"
+        )
     report = read_json(results.at.fold_report, "make_folds", ["group_by", "n"])
     keys = {"group": folds["group"]}
     if "image" in report["group_by"]:
@@ -44,7 +46,9 @@ def check_folds(results: Results) -> str:
         spread = folds["fold"].groupby(key.to_numpy()).nunique()
         if leaked := sorted(spread.index[spread > 1]):
             ids = list(folds["id"][(key == leaked[0]).to_numpy()])
-            raise UserError(f"{path}: rows {some(ids)} share a {name} but not a fold: answers would leak. {again}")
+            raise UserError(
+                f"{path}: rows {some(ids)} share the same {name} but not a fold: answers would leak. {again}"
+            )
     count = folds["fold"].nunique()
     if sorted(folds["fold"].unique()) != list(range(report["n"])):
         raise UserError(f"{path}: the folds are not 0 to {report['n'] - 1} as in folds.report.json. {again}")
@@ -52,11 +56,11 @@ def check_folds(results: Results) -> str:
 
 
 def check_exploration(results: Results) -> str:
-    """The summary of the data reads, and its figures open."""
+    """The summary of the data can be read, and its figures open."""
     read_json(results.at.exploration / "summary.json", "explore_data")
     figures = sorted(results.at.exploration.glob("**/*.png"))
     if not figures:
-        raise UserError(f"{results.at.exploration}: has no figure. Run the rule explore_data again.")
+        raise UserError(f"{results.at.exploration}: has no figures. Run the rule explore_data again.")
     for figure in figures:
         check_picture(figure, "explore_data")
     return f"summary and {len(figures)} figures"

@@ -20,22 +20,22 @@ from vqaflow.runtime.digests import file_digest
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import some
 
-TOLERANCE = 1e-6  # of probabilities that are computed anew: other versions of numpy may round otherwise
+TOLERANCE = 1e-6  # of probabilities that are computed again: other versions of numpy may round differently
 
 
 def check_ensemble(results: Results) -> str:
-    """Probabilities are those that the recipe makes of the scores; OOF rows have the accuracy that it reports."""
+    """The probabilities follow from the scores by the recipe; OOF rows have the accuracy that it reports."""
     again = "Run the rule ensemble_probabilities again."
     tables = {"oof": results.train, "test": results.test}
     for split, table in tables.items():
         path, made = results.at.probabilities(split), results.ensemble(split)
         if list(made["id"]) != list(table["id"]):
-            raise UserError(f"{path}: its ids are not the table's in the table's order. {again}")
+            raise UserError(f"{path}: its ids are not those of the table, in the table's order. {again}")
         p_NC = made[PROBABILITIES].to_numpy()
         bad_N = ~(np.isfinite(p_NC).all(1) & (p_NC >= 0).all(1) & (np.abs(p_NC.sum(1) - 1) < TOLERANCE))
         if bad_N.any():
             raise UserError(
-                f"{path}: rows {some(list(made['id'][bad_N]))} have no probabilities that sum to 1. {again}"
+                f"{path}: rows {some(list(made['id'][bad_N]))} do not have probabilities that sum to 1. {again}"
             )
     oof, recipe = results.ensemble("oof"), results.recipe
     if (oof["fold"].to_numpy() != results.folds.set_index("id").loc[oof["id"], "fold"].to_numpy()).any():
@@ -51,7 +51,7 @@ def check_ensemble(results: Results) -> str:
 
 
 def check_pooled(results: Results, recipe: dict[str, Any], again: str) -> None:
-    """Pool the test scores anew with what recipe.json says and compare."""
+    """Pool the test scores again as recipe.json says, and compare."""
     method = recipe["calibration"]
     fitted = Fitted(
         Recipe(recipe["order_pooling"], recipe["pooling"]), learned(recipe), method["method"], method["learned"]
@@ -72,7 +72,7 @@ def best_letters(probabilities: pd.DataFrame) -> np.ndarray:
 
 
 def check_evaluation(results: Results) -> str:
-    """metrics.json counts what the OOF probabilities get right; figures and pages open."""
+    """metrics.json agrees with the OOF probabilities; figures and pages open."""
     from vqaflow.evaluation.figures import FIGURES
     from vqaflow.evaluation.mistakes import LIMITS
 
@@ -95,7 +95,7 @@ def check_evaluation(results: Results) -> str:
 
 
 def check_submission(results: Results, sample: Path | None = None) -> str:
-    """The submission is the ensemble's best letters, is the file that was validated, and is in the sample's shape."""
+    """The submission has the ensemble's best letters and the sample's shape, and is the file that was validated."""
     path, again = results.at.submission, "Run the rules write_submission and validate_submission again."
     require_file(path, "write_submission")
     about = results.at.validated
@@ -110,7 +110,7 @@ def check_submission(results: Results, sample: Path | None = None) -> str:
         raise UserError(f"{path}: {problems[0]} {again}")
     best = dict(zip(ids, best_letters(results.ensemble("test")), strict=True))
     if other := [row_id for _, (row_id, answer) in rows[1:] if best[row_id] != answer]:
-        raise UserError(f"{path}: rows {some(other)} have another answer than ensemble/test.parquet. {again}")
+        raise UserError(f"{path}: rows {some(other)} have a different answer in ensemble/test.parquet. {again}")
     if validated["oof"] != {key: results.overall.get(key) for key in validated["oof"]}:
-        raise UserError(f"{about}: rests on another accuracy than metrics.json. {again}")
+        raise UserError(f"{about}: its accuracy is not the one in metrics.json. {again}")
     return f"{len(given)} answers, sha256 {validated['sha256'][:12]}…"

@@ -17,7 +17,7 @@ LOG_COLUMNS = {"step", "epoch", "loss", "accuracy", "learning_rate"}
 
 
 def check_adapters(results: Results) -> str:
-    """Each fold has a whole adapter, trained on the other folds' rows, all of them on the same base and prompt."""
+    """Each fold has a whole adapter, trained on the other folds' rows, with the same base and prompt as the others."""
     from vqaflow.model.decoder.merged_adapters import read_adapter  # torch takes seconds
 
     parities = {}
@@ -31,7 +31,7 @@ def check_adapters(results: Results) -> str:
         held_out = sorted(results.folds["id"][results.folds["fold"] == fold])
         if run["held_out"] != value_digest(held_out) or run["rows"] != len(results.folds) - len(held_out):
             raise UserError(
-                f"{folder / 'run.json'}: the adapter was trained with other folds, and may know its own. {again}"
+                f"{folder / 'run.json'}: the adapter was trained with different folds and may know its own. {again}"
             )
         parities[folder] = run["parity"]
     first = next(iter(parities))
@@ -40,22 +40,22 @@ def check_adapters(results: Results) -> str:
             k for k in parity.keys() | parities[first].keys() if parity.get(k) != parities[first].get(k)
         ):
             raise UserError(
-                f"{folder / 'run.json'}: parity.{differing[0]} is not that of {first}. "
+                f"{folder / 'run.json'}: parity.{differing[0]} differs from that of {first}. "
                 "Train all folds with one configuration."
             )
     return f"{len(parities)} adapters, each trained without its own fold"
 
 
 def check_log(path: Path) -> None:
-    """Raise UserError unless `path` is a training log with a line."""
+    """Raise UserError unless `path` is a training log with at least one line."""
     require_file(path, "train_adapter")
     header, *lines = csv.reader(path.read_text(encoding="utf-8", errors="replace").splitlines())
     if not LOG_COLUMNS <= set(header) or not lines or any(len(line) != len(header) for line in lines):
-        raise damaged(path, "train_adapter", ValueError(f"no whole table with {', '.join(sorted(LOG_COLUMNS))}"))
+        raise damaged(path, "train_adapter", ValueError(f"not a whole table with {', '.join(sorted(LOG_COLUMNS))}"))
 
 
 def check_search(results: Results) -> str:
-    """If parameters were searched: the best ones and the study read, and the figures open."""
+    """If there was a search: the best parameters and the study can be read, and the figures open."""
     folder, rule = results.at.search, "search_hyperparameters"
     if not folder.is_dir():
         return "no search was run"
@@ -77,11 +77,12 @@ def check_search(results: Results) -> str:
 
 
 def check_scores(results: Results) -> str:
-    """Each fold's OOF rows, and all usable test rows, are scored in finite numbers, and no other rows are."""
+    """Each fold's OOF rows and all usable test rows, and no others, have scores, which are finite."""
     files, folds = results.scores, results.folds
     if missing := sorted(set(folds["fold"]) ^ {file.fold for file in files}):
         raise UserError(
-            f"{results.at.folder / 'scores'}: fold {missing[0]} is only in folds or scores. Run score_choices again."
+            f"{results.at.folder / 'scores'}: fold {missing[0]} is only in folds.parquet or only in the scores. "
+            "Run score_choices again."
         )
     usable = results.test["id"][results.test["usable"]].tolist()
     count = 0

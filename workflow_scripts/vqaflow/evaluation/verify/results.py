@@ -17,7 +17,7 @@ RECIPE_KEYS += ["calibration.method", "calibration.learned"]
 
 @dataclass(frozen=True)
 class Results:
-    """The artifacts of a results folder; each is read once, when a check first asks for it."""
+    """The artifacts of a results folder, read when a check needs them; tables are read once."""
 
     at: ResultsFolder
 
@@ -38,7 +38,7 @@ class Results:
 
     @cached_property
     def scores(self) -> list[ScoreFile]:
-        """The score files, by their places."""
+        """The score files, described by their paths."""
         return score_files(self.at.all_scores())
 
     def ensemble(self, split: str) -> pd.DataFrame:

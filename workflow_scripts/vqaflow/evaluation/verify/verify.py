@@ -1,7 +1,7 @@
 """Is a results folder whole, and do its artifacts agree with each other?
 
-`python -m vqaflow.verify results/` reads every artifact and prints a line a check. It needs neither the images nor the
-base model, changes nothing, and exits with 1 if a check fails, saying what is wrong, where, and what to do.
+`vqaflow verify results/` reads every artifact and prints one line per check. It needs neither the images nor the base
+model and changes nothing. If a check fails, it says what is wrong, where, and what to do, and exits with 1.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ from vqaflow.evaluation.verify.model_checks import check_adapters, check_scores,
 from vqaflow.evaluation.verify.results import Results
 from vqaflow.runtime.errors import UserError
 
-# Each check with those whose failure leaves it nothing to stand on.
+# Each check, with the checks that it depends on: if one of those fails, it is skipped.
 CHECKS: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
     "tables": (check_tables, ()),
     "exploration": (check_exploration, ()),
@@ -29,17 +29,17 @@ CHECKS: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
 
 
 def verify(folder: Path, sample: Path | None = None) -> Iterator[tuple[str, str, str]]:
-    """Run all checks; yields each one's name, ``ok``, ``FAILED`` or ``skipped``, and what was found.
+    """Run all checks; for each, yield its name, ``ok``, ``FAILED`` or ``skipped``, and what was found.
 
-    `sample` is the sample submission; without it the submission's order and columns are not compared with it.
+    `sample` is the sample submission; without it, the submission's order and columns are not compared with it.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder}: is no folder. Give the results folder of a run.")
+        raise UserError(f"{folder}: is not a folder. Give the results folder of a run.")
     results, failed = Results(ResultsFolder(folder)), set()
     for name, (check, needs) in CHECKS.items():
         if missing := [need for need in needs if need in failed]:
             failed.add(name)
-            yield name, "skipped", f"since {missing[0]} failed"
+            yield name, "skipped", f"because {missing[0]} failed"
             continue
         try:
             yield name, "ok", check(results, sample) if name == "submission" else check(results)
