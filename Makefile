@@ -15,7 +15,8 @@ demo: .venv/ready
 	snakemake --cores all --resources gpu=3; status=$$?; rm -f $$locks/demo; exit $$status
 
 test: .venv/ready lint
-	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest \
+		--numprocesses auto --dist loadfile --no-loadscope-reorder
 
 lint: .venv/ready
 	$(BIN)/ruff check .

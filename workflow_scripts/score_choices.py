@@ -2,29 +2,26 @@
 
 from pathlib import Path
 
+from vqaflow.artifacts.results_folder import ResultsFolder
 from vqaflow.runtime.gpu_lease import lease_gpu
 from vqaflow.runtime.stage import stage
 
 with stage(snakemake.log[0]):
     lease_gpu()
-    from vqaflow.scoring.score_choices import score_choices  # imports torch, which must see the leased GPU only
+    from vqaflow.runtime.artifact_store import Store
+    from vqaflow.scoring.score_choices import ScoringPlaces, score_choices
+    from vqaflow.scoring.selection import RowsToScore, Task
 
-    at, hardware = snakemake.wildcards, snakemake.resources
+    given, at, params, hardware = snakemake.input, snakemake.wildcards, snakemake.params, snakemake.resources
+    results = ResultsFolder(Path("results"))
+    work = results.scoring_work(at.split, at.fold, at.view)
+    folds, margins = (Path(given[name]) if given.get(name) else None for name in ("folds", "margins"))
     score_choices(
-        table=Path(snakemake.input.table),
-        folds=Path(snakemake.input.folds) if snakemake.input.get("folds") else None,
-        fold=int(at.fold),
-        view=at.view,
-        views=snakemake.params.view,
-        adapter=Path(snakemake.input.weights).parent,
-        model=snakemake.params.model,
-        prompt=snakemake.params.prompt,
-        orders=snakemake.params.orders,
-        margins_from=Path(snakemake.input.margins) if snakemake.input.get("margins") else None,
+        task=Task.of(at.view, params.model, params.prompt, params.view, params.orders),
+        rows=RowsToScore(Path(given.table), folds, int(at.fold), margins),
+        adapter=Path(given.weights).parent,
         out=Path(snakemake.output.scores),
-        work=Path(f"results/work/scores/{at.split}/fold{at.fold}/{at.view}"),
-        store={"path": hardware.store, "gb": hardware.store_gb},
-        features={"path": "results/work/vision", "gb": hardware.vision_gb},
-        bases=Path("results/base"),
+        places=ScoringPlaces(work, results.bases, results.vision, hardware.vision_gb),
+        store=Store(Path(hardware.store), hardware.store_gb),
         batch_tokens=hardware.batch_tokens,
     )

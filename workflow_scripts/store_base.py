@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from vqaflow.artifacts.results_folder import ResultsFolder
 from vqaflow.runtime.gpu_lease import lease_gpu
 from vqaflow.runtime.stage import stage
 
@@ -9,4 +10,5 @@ with stage(snakemake.log[0]):
     lease_gpu()
     from vqaflow.model.store_base import store_base  # imports torch, which must see the leased GPU only
 
-    store_base(model=snakemake.params.model, bases=Path("results/base"), out=Path(snakemake.output.stored))
+    bases = ResultsFolder(Path("results")).bases
+    store_base(model=snakemake.params.model, bases=bases, out=Path(snakemake.output.stored))

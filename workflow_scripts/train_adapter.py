@@ -2,24 +2,25 @@
 
 from pathlib import Path
 
+from vqaflow.artifacts.results_folder import ResultsFolder
 from vqaflow.runtime.gpu_lease import lease_gpu
 from vqaflow.runtime.stage import stage
 
 with stage(snakemake.log[0]):
     lease_gpu()
-    from vqaflow.training.train_adapter import train_adapter  # imports torch, which must see the leased GPU only
+    # These import torch, which must see the leased GPU only.
+    from vqaflow.runtime.artifact_store import Store
+    from vqaflow.training.rows import FoldRows
+    from vqaflow.training.settings import TrainingPlaces, TrainingSettings
+    from vqaflow.training.train_adapter import train_adapter
 
+    given, params, results = snakemake.input, snakemake.params, ResultsFolder(Path("results"))
+    fold = int(snakemake.wildcards.fold)
+    best = Path(given.best) if given.get("best") else None
     train_adapter(
-        table=Path(snakemake.input.table),
-        folds=Path(snakemake.input.folds),
-        fold=int(snakemake.wildcards.fold),
-        model=snakemake.params.model,
-        prompt=snakemake.params.prompt,
-        train=snakemake.params.train,
-        best=Path(snakemake.input.best) if snakemake.input.get("best") else None,
+        rows=FoldRows(Path(given.table), Path(given.folds), fold),
+        settings=TrainingSettings.of(params.model, params.prompt, params.train, best),
         out=Path(snakemake.output.adapter),
-        work=Path(f"results/work/train/fold{snakemake.wildcards.fold}"),
-        store={"path": snakemake.resources.store, "gb": snakemake.resources.store_gb},
-        bases=Path("results/base"),
-        tracking=Path(f"results/tracking/fold{snakemake.wildcards.fold}"),
+        places=TrainingPlaces(results.training_work(fold), results.bases, results.vision, results.tracking(fold)),
+        store=Store(Path(snakemake.resources.store), snakemake.resources.store_gb),
     )

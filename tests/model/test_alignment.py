@@ -39,7 +39,7 @@ def conversation_ids(processor, encoder: RowEncoder, row: dict, answer: str) -> 
         {"role": "assistant", "content": [{"type": "text", "text": answer}]},
     ]
     text = processor.apply_chat_template(messages, tokenize=False)
-    image = random_qwen.image(0, row["width"], row["height"])
+    image = random_qwen.image(0, row.width, row.height)
     size = {"shortest_edge": encoder.model.min_pixels, "longest_edge": encoder.model.max_pixels}
     return processor(text=[text], images=[image], images_kwargs={"size": size})["input_ids"][0]
 
@@ -47,7 +47,7 @@ def conversation_ids(processor, encoder: RowEncoder, row: dict, answer: str) -> 
 @pytest.mark.parametrize("make_processor", [published, shipped])
 @pytest.mark.parametrize("answer", LETTERS)
 def test_supervised_position_predicts_the_scored_token(make_processor, answer: str, tmp_path: Path) -> None:
-    """Whatever the template closes the turn with, the answer stands right after the last prompt token."""
+    """However the template closes the turn, the answer is right after the last prompt token."""
     processor = make_processor()
     encoder = RowEncoder(processor, rows.model_config(), rows.prompt_config())
     for row in rows.make_rows(tmp_path):
@@ -79,7 +79,7 @@ def test_logits_are_those_of_the_library_at_the_answer_position(tmp_path: Path) 
     processor, network = random_qwen.processor(), random_qwen.model()
     encoder = RowEncoder(processor, rows.model_config(), rows.prompt_config())
     row = rows.make_rows(tmp_path, 2)[1]
-    pixels = encoder.pixels(row["image_file"], rows.VIEW)
+    pixels = encoder.pixels(row.image_file, rows.VIEW)
     orders = all_orders()[::6]
     encoded = encoder.encode(row, orders, rows.VIEW)
     features = image_features(network.model.visual, [pixels], [encoded.grid])

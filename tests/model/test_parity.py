@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 import scoring_world
-from vqaflow.config.sections import ModelConfig, PromptConfig, section
 from vqaflow.model import parity
 from vqaflow.model.base import Base, load_base
 from vqaflow.model.encoding.row_encoder import RowEncoder
@@ -20,16 +19,15 @@ class Setting:
     """An adapter's folder with its run.json, and what scoring would use."""
 
     def __init__(self, world: scoring_world.ScoringWorld, folder: Path) -> None:
-        arguments = world.arguments()
-        self.folder = folder
-        self.model, self.prompt = section(ModelConfig, arguments["model"]), section(PromptConfig, arguments["prompt"])
+        task = world.arguments()["task"]
+        self.folder, self.model, self.prompt = folder, task.model, task.prompt
         self.base: Base = load_base(self.model)
         self.encoder = RowEncoder(self.base.processor, self.model, self.prompt)
-        self.told = json.loads((world.adapter / "run.json").read_text(encoding="utf-8"))
+        self.run = json.loads((world.adapter / "run.json").read_text(encoding="utf-8"))
 
     def check(self, **changes: object) -> None:
         """Compare with the run.json after `changes` of it."""
-        (self.folder / "run.json").write_text(json.dumps(self.told | changes), encoding="utf-8")
+        (self.folder / "run.json").write_text(json.dumps(self.run | changes), encoding="utf-8")
         check_parity(self.folder, self.base, self.encoder, self.model, self.prompt)
 
 
@@ -74,43 +72,43 @@ def test_the_same_conditions_pass_without_a_word(setting, warnings) -> None:
 def test_a_field_that_differs_stops_and_is_named(setting, field, value) -> None:
     """A silent mismatch costs points that no one finds again."""
     with pytest.raises(UserError, match=rf"run\.json: {field}: .*train the adapter again"):
-        setting.check(parity=setting.told["parity"] | {field: value})
-    lacking = {key: told for key, told in setting.told["parity"].items() if key != field}
+        setting.check(parity=setting.run["parity"] | {field: value})
+    lacking = {key: value for key, value in setting.run["parity"].items() if key != field}
     with pytest.raises(UserError, match=rf"run\.json: {field}: .*None"):
         setting.check(parity=lacking)
 
 
 def test_every_field_that_is_written_is_compared(setting) -> None:
     """A field added to run.json alone would look enforced and not be."""
-    assert set(setting.told["parity"]) == set(parity.CURES)
+    assert set(setting.run["parity"]) == set(parity.CURES)
 
 
 @pytest.mark.parametrize(("package", "version"), [("transformers", "4.57.1"), ("qwen-vl-utils", "0.0.8")])
 def test_another_minor_release_of_what_makes_the_inputs_stops(setting, package, version) -> None:
     """Minor releases of these have changed pixels and positions without a word."""
     with pytest.raises(UserError, match=rf"versions\.{package}: .*{version}.*Install {package}=="):
-        setting.check(versions=setting.told["versions"] | {package: version})
+        setting.check(versions=setting.run["versions"] | {package: version})
 
 
 @pytest.mark.parametrize(
     ("package", "version"), [("torch", "2.1.0"), ("peft", "0.1"), ("python", "3.9.0"), ("transformers", "PATCH")]
 )
-def test_other_versions_are_only_told(setting, warnings, package, version) -> None:
+def test_other_versions_are_only_logged(setting, warnings, package, version) -> None:
     """They round differently; an adapter from another machine must stay usable."""
-    version = version.replace("PATCH", ".".join([*setting.told["versions"]["transformers"].split(".")[:2], "99"]))
-    setting.check(versions=setting.told["versions"] | {package: version})
+    version = version.replace("PATCH", ".".join([*setting.run["versions"]["transformers"].split(".")[:2], "99"]))
+    setting.check(versions=setting.run["versions"] | {package: version})
     assert [f"trained with {package} {version}" in message for message in warnings.messages] == [True]
 
 
-def test_another_precision_is_only_told(setting, warnings) -> None:
-    """Training on a quantised base and scoring on the whole one is common, and worth knowing of."""
+def test_another_precision_is_only_logged(setting, warnings) -> None:
+    """Training on a quantised base and scoring on the unquantised one is common, and worth knowing."""
     setting.check(dtype="float16", quantization="nf4")
     assert len(warnings.messages) == 2 and "quantization nf4, scored with none" in warnings.text
 
 
 @pytest.mark.parametrize(("content", "said"), [(None, "missing"), ("{", "damaged"), ("{}", "has no"), ("[]", "has no")])
 def test_without_a_run_json_nothing_is_scored(setting, content, said) -> None:
-    """Nobody could tell what such an adapter was trained on."""
+    """Nobody could know what such an adapter was trained on."""
     file = setting.folder / "run.json"
     file.unlink(missing_ok=True)
     if content is not None:
@@ -121,7 +119,8 @@ def test_without_a_run_json_nothing_is_scored(setting, content, said) -> None:
 
 def test_the_stage_stops_before_it_scores(world, tmp_path) -> None:
     """One changed pixel limit in the config, and no file of scores appears."""
-    arguments = world.arguments(out=tmp_path / "scores.parquet", work=tmp_path / "work")
+    model = world.model | {"max_pixels": 112 * 112}
+    arguments = world.arguments(out=tmp_path / "scores.parquet", work=tmp_path / "work", model=model)
     with pytest.raises(UserError, match="max_pixels: the adapter was trained with 19600, scoring would use 12544"):
-        score_choices(**(arguments | {"model": arguments["model"] | {"max_pixels": 112 * 112}}))
+        score_choices(**arguments)
     assert not (tmp_path / "scores.parquet").exists()

@@ -70,7 +70,7 @@ def test_1_a_checkpoint_that_lacks_weights_is_refused(folder, tmp_path) -> None:
 
 
 def test_1_a_folder_without_a_processor_is_named_with_its_cure(tmp_path) -> None:
-    """The library's own word for it is a traceback about processing classes."""
+    """The library only raises an error about processing classes."""
     (tmp_path / "config.json").write_text('{"model_type": "llama"}', encoding="utf-8")
     with pytest.raises(UserError, match=r"^config model\.base: cannot load .*Give a folder with a Qwen2\.5-VL"):
         load_base(rows.model_config(base=str(tmp_path)), CPU)
@@ -102,7 +102,7 @@ def test_3_attention_is_sdpa_and_no_flash_package_is_asked_for(folder, monkeypat
 
 
 def test_3_eager_attention_is_refused_after_loading(folder, monkeypatch) -> None:
-    """Whatever a checkpoint's own configuration says."""
+    """Even if the checkpoint's own configuration asks for it."""
     network = random_qwen.model()
     network.config.text_config._attn_implementation = "eager"
     with pytest.raises(UserError, match="'eager' attention"):
@@ -133,9 +133,9 @@ def test_6_training_and_scoring_share_one_resolution(tmp_path) -> None:
     scored = section(ViewConfig, views["original"])
     assert encoder.pixel_limits(VIEW) == encoder.pixel_limits(scored) == (56 * 56, 140 * 140)
     for row in rows.make_rows(tmp_path):
-        grid = encoder.grid_of(row["width"], row["height"], VIEW)
-        assert grid == encoder.grid_of(row["width"], row["height"], scored)
-        trained, seen = (encoder.pixels(row["image_file"], view) for view in (VIEW, scored))
+        grid = encoder.grid_of(row.width, row.height, VIEW)
+        assert grid == encoder.grid_of(row.width, row.height, scored)
+        trained, seen = (encoder.pixels(row.image_file, view) for view in (VIEW, scored))
         assert torch.equal(trained, seen) and len(trained) == grid[1] * grid[2], "nothing may resize twice"
         assert 14 * 14 * len(trained) <= 140 * 140, "the configured limit must be the one that holds"
 
@@ -148,15 +148,15 @@ def test_tower_and_head_stay_unquantised(folder) -> None:
     assert told["linears"] == {"language_model": ["Linear4bit"], "visual": ["Linear"], "lm_head": ["Linear"]}
 
 
-def test_a_skip_list_that_matches_nothing_is_found_out(folder, monkeypatch) -> None:
-    """`visual` instead of `model.visual` quantises the tower without a word."""
+def test_a_skip_list_that_matches_nothing_is_reported(folder, monkeypatch) -> None:
+    """`visual` instead of `model.visual` quantises the tower without a warning."""
     monkeypatch.setattr(base_model, "UNQUANTIZED_MODULES", ["visual", "lm_head"])
     with pytest.raises(UserError, match=r"model\.visual.*was loaded as Linear4bit"):
         load_base(rows.model_config(base=str(folder), quantization="nf4"), CPU)
 
 
 def test_adapters_are_float32_and_in_the_decoder_only(folder) -> None:
-    """The tower has modules of the same last names (gate, up, down); a path tells them apart."""
+    """The tower has modules of the same last names (gate, up, down); only the path differs."""
     base = load_base(rows.model_config(base=str(folder), compute_dtype="float16"), CPU)
     add_adapter(base, train_config().lora, seed=0)
     named = {name: weight.dtype for name, weight in base.model.named_parameters() if weight.requires_grad}

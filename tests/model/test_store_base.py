@@ -1,4 +1,4 @@
-"""A quantised base is made once, comes back with the same numbers, and is made anew when it is not whole."""
+"""A quantised base is made once, is read with the same numbers, and is made again when it is damaged."""
 
 import json
 import threading
@@ -71,24 +71,24 @@ def test_a_stored_base_has_the_numbers_of_a_quantised_one(model, loads, tmp_path
 
 
 def test_the_rule_spares_every_job_the_quantising(model, loads, no_gpu, tmp_path) -> None:
-    """Else each fold, view and trial would read the whole checkpoint; told is the folder that they take it from."""
-    bases, told = tmp_path / "base", tmp_path / "base.json"
+    """Otherwise each fold, view and trial would read the whole checkpoint; the output names the folder they read."""
+    bases, out = tmp_path / "base", tmp_path / "base.json"
     settings = entries(BaseConfig, asdict(model))
-    stage_module.store_base(settings, bases, told)
-    written = told.read_bytes()
+    stage_module.store_base(settings, bases, out)
+    written = out.read_bytes()
     folder = bases / json.loads(written)["folder"]
     assert stored_base.is_whole(folder)
-    stage_module.store_base(settings, bases, told)
-    assert told.read_bytes() == written
+    stage_module.store_base(settings, bases, out)
+    assert out.read_bytes() == written
     stored_base.open_base(model, bases)
     assert loads == [None, folder], "quantised once, and not loaded to find out that it is there"
 
 
 def test_the_rule_says_that_nothing_is_quantised_here(model, loads, no_gpu, tmp_path) -> None:
-    """`auto` without a GPU: a folder of quantised weights would be disk for nothing."""
-    told = tmp_path / "base.json"
-    stage_module.store_base({"base": model.base, "revision": None} | AUTO, tmp_path / "base", told)
-    assert json.loads(told.read_text()) == {
+    """`auto` without a GPU: a folder of quantised weights would waste disk space."""
+    out = tmp_path / "base.json"
+    stage_module.store_base({"base": model.base, "revision": None} | AUTO, tmp_path / "base", out)
+    assert json.loads(out.read_text()) == {
         "base": model.base,
         "quantization": "none",
         "compute_dtype": "torch.float32",
@@ -97,7 +97,7 @@ def test_the_rule_says_that_nothing_is_quantised_here(model, loads, no_gpu, tmp_
     assert not (tmp_path / "base").exists() and not loads
 
 
-def test_a_damaged_stored_base_is_made_anew(model, loads, tmp_path) -> None:
+def test_a_damaged_stored_base_is_made_again(model, loads, tmp_path) -> None:
     """A copy that lost bytes must not be scored with."""
     stored_base.open_base(model, tmp_path, CPU)
     (folder,) = (p for p in tmp_path.iterdir() if p.is_dir())
@@ -118,7 +118,7 @@ def test_other_content_or_precision_is_another_base(model, tmp_path) -> None:
     assert stored_base.stored_name(here, torch.float16) != name
 
 
-def test_every_tensor_of_a_large_checkpoint_tells_it_apart(tmp_path, monkeypatch) -> None:
+def test_every_tensor_of_a_large_checkpoint_changes_its_digest(tmp_path, monkeypatch) -> None:
     """A LoRA merged into a base, under its old path, leaves the file's size, start and end as they were."""
     monkeypatch.setattr(base_files, "WHOLE_FILE_BYTES", 1000)
     drawn = torch.Generator().manual_seed(1)
@@ -132,7 +132,7 @@ def test_every_tensor_of_a_large_checkpoint_tells_it_apart(tmp_path, monkeypatch
     assert len(seen) == 8
 
 
-def test_older_checkpoints_are_told_apart_as_well(tmp_path) -> None:
+def test_the_digest_covers_older_checkpoints_too(tmp_path) -> None:
     """pytorch_model.bin holds the weights where there is no safetensors file."""
     digests = set()
     for content in (b"one", b"two"):
@@ -143,7 +143,7 @@ def test_older_checkpoints_are_told_apart_as_well(tmp_path) -> None:
 
 @pytest.mark.parametrize("quantization", ["none", "nf4"])
 def test_a_checkpoint_that_cannot_be_used_is_named_with_its_cure(model, tmp_path, quantization) -> None:
-    """A download that broke off, and a base that somebody has quantised already."""
+    """An interrupted download, and a base that is already quantised."""
     folder = scoring_world.save_base(tmp_path / "base")
     settings = rows.model_config(base=str(folder), quantization=quantization)
     weights = folder / "model.safetensors"
@@ -155,19 +155,19 @@ def test_a_checkpoint_that_cannot_be_used_is_named_with_its_cure(model, tmp_path
     config = json.loads((folder / "config.json").read_text())
     quantized = {"quant_method": "bitsandbytes", "load_in_4bit": True}
     (folder / "config.json").write_text(json.dumps(config | {"quantization_config": quantized}))
-    with pytest.raises(UserError, match="is quantised already. Give the checkpoint it was made from"):
+    with pytest.raises(UserError, match=r"is already quantised\. Give the checkpoint that it was made from"):
         stored_base.open_base(settings, tmp_path / "bases", CPU)
 
 
 def test_others_may_read_what_is_stored(model, tmp_path) -> None:
-    """On a cluster's shared disk: the library writes weights for their owner alone."""
+    """On a cluster's shared disk: the library lets only the owner read weights."""
     stored_base.open_base(model, tmp_path, CPU)
     (folder,) = (p for p in tmp_path.iterdir() if p.is_dir())
     assert {file.stat().st_mode & 0o777 for file in folder.iterdir()} == {0o666 & ~current_umask()}
 
 
 def test_jobs_that_start_together_quantise_once(model, loads, tmp_path) -> None:
-    """Two folds on two GPUs would else both read the whole checkpoint."""
+    """Otherwise two folds on two GPUs would both read the whole checkpoint."""
     jobs = [threading.Thread(target=stored_base.open_base, args=(model, tmp_path, CPU)) for _ in range(3)]
     for job in jobs:
         job.start()
@@ -184,7 +184,7 @@ def test_an_unquantised_base_takes_no_disk(model, tmp_path) -> None:
 
 
 def test_a_full_disk_costs_time_but_no_result(model, tmp_path, monkeypatch) -> None:
-    """The job goes on with the base that it has quantised."""
+    """The job continues with the base that it has quantised."""
 
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
@@ -195,7 +195,7 @@ def test_a_full_disk_costs_time_but_no_result(model, tmp_path, monkeypatch) -> N
 
 
 def test_a_file_system_without_locks_is_named_with_its_cure(model, loads, tmp_path, monkeypatch) -> None:
-    """On Lustre without the option flock, the user would read of an unexpected error and nothing to do about it."""
+    """On Lustre without the option flock, the user would see an unexpected error without a cure."""
 
     def refuse(*_: object) -> None:
         raise OSError(38, "Function not implemented")
@@ -203,4 +203,4 @@ def test_a_file_system_without_locks_is_named_with_its_cure(model, loads, tmp_pa
     monkeypatch.setattr("fcntl.flock", refuse)
     with pytest.raises(UserError, match=r"\.lock: its file system has no locks .*jobs that share it.* option flock"):
         stored_base.open_base(model, tmp_path, CPU)
-    assert not loads, "what cannot be kept for the others must not be read for minutes first"
+    assert not loads, "what cannot be saved for other jobs must not be read for minutes first"

@@ -1,4 +1,4 @@
-"""Whether a training fits is told before the first GPU hour, and told rightly."""
+"""The plan says before the first GPU hour whether a training fits, and it is right."""
 
 import json
 from dataclasses import replace
@@ -74,7 +74,7 @@ def test_memory_is_filled_but_not_over() -> None:
 
 
 def test_time_follows_the_mean_row_and_memory_the_largest() -> None:
-    """Steps count what an optimiser step takes; the tower's time comes once where its features are kept."""
+    """A step is one optimiser step; the tower's time counts once if its features are kept."""
     train = replace(train_config(), cache_vision="memory", epochs=3, batch_size=4, accumulation=1)
 
     def planned(largest: int = 2000, visual: int = 768, **changes: Any) -> Plan:

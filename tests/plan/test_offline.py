@@ -1,4 +1,4 @@
-"""A plan must be of the user's own rows, images and base, and say so; what it cannot plan it names with the cure."""
+"""A plan is for the user's own rows, images and base, and says so; what it cannot plan, it names with the cure."""
 
 import json
 import os
@@ -93,9 +93,10 @@ def refused(capsys, *options: str) -> str:
 def test_the_csv_of_the_configuration_is_planned_before_its_tables_are_made(world, capsys) -> None:
     """Four rows of two images: 100 and 25 visual tokens."""
     lines = told(capsys).splitlines()
-    assert lines[0].startswith("rows: 2 train a fold, of 4 in train.csv, as there is no results/tables/train.parquet")
-    assert lines[1] == "images: sizes of 4 of 4 tried, from the files' headers under images"
-    assert lines[2] == f"base: {TINY}, by {TINY / 'config.json'}"
+    reason = "there is no readable results/tables/train.parquet yet"
+    assert lines[0] == f"rows: 2 train each fold, of 4 in train.csv ({reason})"
+    assert lines[1] == "images: 4 sizes from 4 files under images"
+    assert lines[2] == f"base: {TINY}, sizes from {TINY / 'config.json'}"
     assert "62 are visual" in lines[3] and lines[-1].startswith("2 rows")
 
 
@@ -106,7 +107,7 @@ def test_a_table_of_other_rows_is_not_planned_for(world, capsys) -> None:
     (world / "other.csv").write_text("\n".join(lines), encoding="utf-8")
     write_settings({"data": {"train_csv": "other.csv"}})
     printed = told(capsys)
-    assert "rows: 4 train a fold, of 8 in other.csv, as results/tables/train.parquet holds other rows" in printed
+    assert "rows: 4 train each fold, of 8 in other.csv (results/tables/train.parquet contains other rows)" in printed
     assert "25 are visual" in printed
 
 
@@ -115,7 +116,7 @@ def test_a_table_of_other_images_under_the_same_names_is_not_planned_for(world, 
     validate()
     shutil.copytree(world / "images", world / "others")
     write_settings({"data": {"image_root": "others"}})
-    assert "train.csv, as results/tables/train.parquet holds other rows" in told(capsys)
+    assert "train.csv (results/tables/train.parquet contains other rows)" in told(capsys)
 
 
 @pytest.mark.parametrize("mode", ["stop", "quarantine"])
@@ -128,32 +129,32 @@ def test_the_checked_table_of_the_configured_csv_is_used(world, capsys, mode) ->
     write_settings({"data": {"on_bad_row": mode}})
     shutil.rmtree(world / "images")
     lines = told(capsys).splitlines()
-    assert lines[0] == "rows: 2 train a fold, of 4 in results/tables/train.parquet, the checked rows of train.csv"
-    assert lines[1] == "images: sizes of 4, from the same table"
+    assert lines[0] == "rows: 2 train each fold, of 4 in results/tables/train.parquet, the checked rows of train.csv"
+    assert lines[1] == "images: 4 sizes from the same table"
 
 
 def test_a_large_table_is_sampled(world, capsys, monkeypatch) -> None:
     """A plan is asked for again and again, and a hundred thousand files on a network disk take minutes."""
     monkeypatch.setattr(plan_rows, "SAMPLED", 3)
     printed = told(capsys)
-    assert "of 4 in train.csv" in printed and "images: sizes of 3 of 3 tried" in printed
+    assert "of 4 in train.csv" in printed and "images: 3 sizes from 3 files" in printed
 
 
 def test_images_that_cannot_be_read_are_counted_and_their_size_assumed(world, capsys) -> None:
     """A size that nobody looked at must not pass for a measured one; nor may a strip that no resizer takes stop it."""
     (world / "images" / "a.png").write_bytes(b"no image")
-    assert "images: sizes of 2 of 4 tried" in told(capsys)
+    assert "images: 2 sizes from 4 files" in told(capsys)
     Image.new("RGB", (1000, 2)).save(world / "images" / "b.png")
     printed = told(capsys)
-    assert "images: assumed: model.max_pixels each, 100 visual tokens (sizes of 0 of 4 tried" in printed
+    assert "images: assumed to have model.max_pixels, 100 visual tokens (0 sizes from 4 files" in printed
     assert "100 are visual" in printed
 
 
 def test_the_demo_is_planned_before_it_is_made_and_says_so(world, capsys) -> None:
     write_settings({"data": {"train_csv": "results/demo/train.csv"}})
     printed = told(capsys)
-    assert "rows: 600 train a fold, of 1200 in data.demo.train_rows" in printed
-    assert "images: assumed: model.max_pixels each, 100 visual tokens" in printed
+    assert "rows: 600 train each fold, of 1200 in data.demo.train_rows" in printed
+    assert "images: assumed to have model.max_pixels, 100 visual tokens" in printed
 
 
 def test_a_csv_that_is_not_there_is_named(world, capsys) -> None:
@@ -161,7 +162,8 @@ def test_a_csv_that_is_not_there_is_named(world, capsys) -> None:
     message = refused(capsys)
     assert "data.train_csv: there is no file no.csv. " in message and "--rows" in message
     printed = told(capsys, "--rows", "7")
-    assert "rows: 7 train a fold, by --rows\nimages: assumed: " in printed and "there is no file no.csv" in printed
+    assert "rows: 7 train each fold (--rows)\nimages: assumed to have " in printed
+    assert "there is no file no.csv" in printed
 
 
 @pytest.mark.parametrize(
@@ -183,7 +185,7 @@ def test_a_named_table_is_used_as_it_is(world, capsys) -> None:
     validate()
     (world / "train.csv").unlink()
     printed = told(capsys, "--table", "results/tables/train.parquet")
-    assert "rows: 2 train a fold, of 4 in results/tables/train.parquet, the table named by --table" in printed
+    assert "rows: 2 train each fold, of 4 in results/tables/train.parquet, the table named by --table" in printed
 
 
 def test_a_named_table_of_another_kind_is_refused(world, capsys) -> None:
@@ -219,7 +221,7 @@ def test_an_option_that_makes_no_sense_is_refused(world, capsys, options, word) 
         ("train: {batch_sise: 4}", "train.batch_sise: unknown key; did you mean 'batch_size'?"),
         ("folds: {n: 0}", "folds.n"),
         ('train: {batch_size: "4"}', "train.batch_size"),
-        ("train: {epochs: 1e1}", "train.epochs (passes over the rows): '1e1' is not a number. Write 1.0e1"),
+        ("train: {epochs: 1e1}", "train.epochs (passes over the training rows): '1e1' is not a number. Write 1.0e1"),
         ("model: {min_pixels: 60000}", "model.min_pixels: 60000 is above model.max_pixels"),
         ("model: {base", "my.yaml line"),
     ],
@@ -243,8 +245,8 @@ def test_a_plan_needs_neither_weights_nor_gpu(kaggle, capsys) -> None:
     """Someone on Kaggle learns from a name and numbers alone that it fits a T4."""
     main(["plan", *kaggle])
     printed = capsys.readouterr().out
-    assert "tokens a row: 1124" in printed and "768 are visual" in printed
-    assert "by the published Qwen2.5-VL 7b, going by its name" in printed
+    assert "tokens per row: 1124" in printed and "768 are visual" in printed
+    assert "sizes from the published Qwen2.5-VL 7b (going by its name)" in printed
     assert "of 14.7 GiB: fits" in printed and "hours" in printed
 
 
@@ -268,7 +270,7 @@ def shape(base: str, named: str | None = None) -> Shape:
         ("Qwen/Qwen2.5-VL-72B-Instruct", "hf download Qwen/Qwen2.5-VL-72B-Instruct config.json", False),
         ("Qwen/Qwen2.5-VL-32B-Instruct", "hf download Qwen/Qwen2.5-VL-32B-Instruct config.json", False),
         ("somewhere/else", "hf download somewhere/else config.json", True),
-        ("/models/qwen", "Name a folder that holds it", True),
+        ("/models/qwen", "Give a folder that contains it", True),
     ],
 )
 def test_a_base_of_no_known_shape_gets_a_cure_that_helps(world, capsys, base, cure, asks_for_shape) -> None:
@@ -300,10 +302,10 @@ def test_a_checkpoint_says_its_own_shape(world) -> None:
 @pytest.mark.parametrize(
     ("text", "word"),
     [
-        (json.dumps({"model_type": "qwen2_vl"}), "is of a qwen2_vl model. Set model.base to a Qwen2.5-VL."),
+        (json.dumps({"model_type": "qwen2_vl"}), "it is of a qwen2_vl model. Set model.base to a Qwen2.5-VL."),
         (json.dumps({"model_type": "qwen2_5_vl", "text_config": {}}), "(lacks 'vision_config')"),
-        ("{", "is no config.json"),
-        ("[]", "is no config.json"),
+        ("{", "it is not the config.json"),
+        ("[]", "it is not the config.json"),
     ],
 )
 def test_another_models_config_is_refused(world, capsys, text, word) -> None:
@@ -321,4 +323,4 @@ def test_the_example_of_the_help_works(world) -> None:
     example = re.search(r"vqaflow plan (--config my\S* --vram \S+)", " ".join(printed.split()))
     assert example, printed
     done = subprocess.run([*run, *example[1].split()], env=os.environ | paths, capture_output=True, text=True)
-    assert done.returncode == 0 and "rows: 2 train a fold, of 4 in train.csv" in done.stdout, done.stderr
+    assert done.returncode == 0 and "rows: 2 train each fold, of 4 in train.csv" in done.stdout, done.stderr

@@ -1,4 +1,4 @@
-"""How a stage ends is told once: an error that the user can cure as one message, any other with where it happened."""
+"""A stage reports its end once: an error that the user can fix as one message, any other with its traceback."""
 
 import errno
 import os
@@ -27,8 +27,8 @@ def ended(log_file: Path, work, capsys) -> str:
     return capsys.readouterr().err
 
 
-def test_an_unexpected_error_is_told_once(tmp_path):
-    """Twice the same pages hide which of the two is the cause; the log must hold it, and Snakemake see a failure."""
+def test_an_unexpected_error_is_reported_once(tmp_path):
+    """The same pages printed twice hide the cause; the log must contain it, and Snakemake must see a failure."""
     script = tmp_path / "stage.py"
     script.write_text("from vqaflow.runtime.stage import stage\nwith stage('a.log'):\n    1 / 0\n", encoding="utf-8")
     paths = {"PYTHONPATH": str(SCRIPTS)}
@@ -80,11 +80,11 @@ def refuse(number: int, path: Path):
     ("work", "place", "what"),
     [
         (replace_folder, "out", "it is a folder where a file should be"),
-        (replace_file, "file", "it is there already, and of another kind"),
+        (replace_file, "file", "something of another kind already has this name"),
         (lambda path: write_text(path / "deeper" / "a.txt", "a"), "file", "is a file where a folder should be"),
-        (lambda path: refuse(errno.EACCES, path / ".a.csv.x1.csv"), "out", "it may not be read or written by you"),
-        (lambda path: refuse(errno.EROFS, path / "made" / ".a.x1"), "out", "its disk can only be read"),
-        (lambda path: refuse(errno.EDQUOT, path), "out", "your share of its disk is used up"),
+        (lambda path: refuse(errno.EACCES, path / ".a.csv.x1.csv"), "out", "you do not have permission to read"),
+        (lambda path: refuse(errno.EROFS, path / "made" / ".a.x1"), "out", "its disk is read-only"),
+        (lambda path: refuse(errno.EDQUOT, path), "out", "your quota on its disk is used up"),
         (fail_as_polars, "new", "its disk is full"),
         (fail_as_torch_on_full_disk, "new", "its disk is full"),
         pytest.param(
@@ -93,7 +93,7 @@ def refuse(number: int, path: Path):
     ],
 )
 def test_a_place_that_cannot_be_written_is_one_message(tmp_path, capsys, work, place, what):
-    """What, where and what to do instead of the inside of a library; the place is the user's, not a temporary name."""
+    """Where, what and what to do, not a library's traceback; the place is the user's, not a temporary name."""
     (tmp_path / "out").mkdir()
     (tmp_path / "file").write_text("", encoding="utf-8")
     log_file = tmp_path / "logs" / "a.log"
@@ -105,7 +105,7 @@ def test_a_place_that_cannot_be_written_is_one_message(tmp_path, capsys, work, p
 
 
 def test_an_unknown_error_of_the_system_keeps_its_traceback(tmp_path, capsys):
-    """A network that fails, say, is no file to move out of the way."""
+    """A network that fails, for example, is not a file to move out of the way."""
     assert "Traceback" in ended(tmp_path / "a.log", lambda: refuse(errno.ECONNRESET, tmp_path), capsys)
     assert "Traceback" in ended(tmp_path / "a.log", lambda: fail_as_torch(tmp_path / "new"), capsys)
 
@@ -127,7 +127,7 @@ def test_a_log_on_a_full_disk_says_so_once_and_the_stage_goes_on(capsys):
     assert "first" in told and "second" in told
 
 
-def test_whoever_interrupts_is_told_of_no_error(tmp_path, capsys):
+def test_an_interrupted_stage_reports_no_error(tmp_path, capsys):
     def interrupt():
         raise KeyboardInterrupt
 

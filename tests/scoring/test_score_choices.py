@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from PIL import Image
 import rows
 import scoring_world
 from vqaflow.artifacts.columns import LOGITS
+from vqaflow.artifacts.rows import rows_of
 from vqaflow.artifacts.score_files import Logits, ScoreFile, read_logits, row_index
 from vqaflow.config.sections import ModelConfig, ViewConfig, section
 from vqaflow.model.base import load_base
@@ -26,6 +28,7 @@ from vqaflow.model.encoding.orders import inverse
 from vqaflow.model.encoding.row_encoder import RowEncoder
 from vqaflow.model.features import stream as feature_stream
 from vqaflow.runtime import versions
+from vqaflow.runtime.artifact_store import Store
 from vqaflow.runtime.errors import UserError
 from vqaflow.scoring import score_choices as stage_module
 from vqaflow.scoring.score_choices import score_choices
@@ -88,7 +91,7 @@ def test_scores_are_the_librarys_on_either_padding_side(world, original, side) -
     network = PeftModel.from_pretrained(base.qwen, world.adapter).eval()
     network.get_base_model().model.visual.config._attn_implementation = "sdpa"
     for order in ("abcd", "cdab"):
-        encoded = [encoder.encode(row, [order], rows.VIEW) for row in world.table.to_dict("records")]
+        encoded = [encoder.encode(row, [order], rows.VIEW) for row in rows_of(world.table)]
         ids = [row.prefix_ids + row.branch_ids[0] for row in encoded]
         longest = max(map(len, ids))
         pads = [[0] * (longest - len(i)) for i in ids]
@@ -137,7 +140,7 @@ def test_flip_leaves_unsafe_and_unusable_rows_out(world, original, tmp_path) -> 
     table = world.table
     try:
         world.table = table.assign(flip_unsafe=[i == 2 for i in range(10)], usable=[i != 5 for i in range(10)])
-        flipped = scored(world, tmp_path, views={"flip": True}, view="hflip")
+        flipped = scored(world, tmp_path, view={"flip": True}, name="hflip")
     finally:
         world.table = table
     assert set(table["id"]) - set(flipped["id"]) == {"row_2", "row_5"}
@@ -155,7 +158,7 @@ def test_a_view_leaves_out_the_images_that_it_would_not_resize(world, tmp_path) 
     }
     areas = {row_id: high * wide for row_id, (high, wide) in grids.items()}
     limit = sorted(areas.values())[len(areas) // 2] * 14 * 14
-    scores = scored(world, tmp_path, views={"max_pixels": limit}, view="coarse")
+    scores = scored(world, tmp_path, view={"max_pixels": limit}, name="coarse")
     left = set(scores["id"])
     assert left == {row_id for row_id, area in areas.items() if area * 14 * 14 > limit}
     assert left and left != set(areas)
@@ -196,7 +199,7 @@ def test_when_scores_only_small_margins(world, original, tmp_path) -> None:
     margins = margins_of(read_logits(file, row_index(world.table["id"].tolist())))
     limit = float(np.median(margins))
     fine = {"min_pixels": 150 * 150, "max_pixels": 200 * 200, "when": f"margin < {limit:.9f}"}
-    scores = scored(world, tmp_path, views=fine, view="fine", margins_from=tmp_path / "original.parquet")
+    scores = scored(world, tmp_path, view=fine, name="fine", margins_from=tmp_path / "original.parquet")
     assert set(scores["id"]) == set(world.table["id"][margins < limit])
     same = original[original["id"].isin(scores["id"])]
     assert np.abs(scores[LOGITS].to_numpy() - same[LOGITS].to_numpy()).max() > 1e-3, "more pixels must be seen"
@@ -209,7 +212,7 @@ def test_when_scores_only_small_margins(world, original, tmp_path) -> None:
 def test_inputs_that_are_missing_or_damaged_are_told_with_their_rule(world, tmp_path, name, rule) -> None:
     """Who scores by hand would get a traceback of pandas, and not learn what to run before."""
     given = tmp_path / "given.parquet"
-    changes = {"views": {"when": "margin < 0.3"}, "view": "fine"} | {name: given}
+    changes = {"view": {"when": "margin < 0.3"}, "name": "fine"} | {name: given}
     with pytest.raises(UserError, match=rf"given\.parquet: is missing\. Run the rule {rule}\."):
         scored(world, tmp_path, **changes)
     world.table[["question"]].to_parquet(given)
@@ -222,7 +225,7 @@ def test_no_row_gives_an_empty_typed_table(world, original, tmp_path) -> None:
     """A view that no row wants is still an artifact that the ensemble can read."""
     original.to_parquet(tmp_path / "original.parquet")
     views = {"when": "margin < 0"}
-    none = scored(world, tmp_path, views=views, view="fine", margins_from=tmp_path / "original.parquet")
+    none = scored(world, tmp_path, view=views, name="fine", margins_from=tmp_path / "original.parquet")
     assert none.empty and none.dtypes.equals(original.dtypes)
 
 
@@ -230,7 +233,7 @@ def test_no_row_gives_an_empty_typed_table(world, original, tmp_path) -> None:
 def test_an_unreadable_condition_is_named(world, tmp_path, when: str) -> None:
     """A typo in `when` must not select everything or nothing."""
     with pytest.raises(UserError, match=r"views\.fine\.when"):
-        scored(world, tmp_path, views={"when": when}, view="fine", margins_from=tmp_path / "x")
+        scored(world, tmp_path, view={"when": when}, name="fine", margins_from=tmp_path / "x")
 
 
 def test_margin_is_the_gap_of_pooled_probabilities() -> None:
@@ -310,7 +313,7 @@ def test_equal_inputs_are_scored_once(world, tmp_path, monkeypatch) -> None:
     """Going back to an earlier configuration, or an adapter trained again to the same bytes, takes seconds."""
     from vqaflow.scoring.scorer import Scorer
 
-    store, arguments = {"path": str(tmp_path / "store"), "gb": 1}, world.arguments()
+    store, arguments = Store(tmp_path / "store", 1), world.arguments()
     first = scored(world, tmp_path / "first", store=store)
 
     def never(*_: object) -> None:
@@ -321,11 +324,11 @@ def test_equal_inputs_are_scored_once(world, tmp_path, monkeypatch) -> None:
     pd.testing.assert_frame_equal(again, first, check_exact=True)
     changes = [
         {"orders": "identity"},
-        {"views": {"flip": True}, "view": "hflip"},
-        {"views": {"min_pixels": 200 * 200, "max_pixels": 250 * 250}, "view": "fine"},
+        {"view": {"flip": True}, "name": "hflip"},
+        {"view": {"min_pixels": 200 * 200, "max_pixels": 250 * 250}, "name": "fine"},
         {"fold": 1, "folds": world.folder / "folds.parquet"},
-        {"prompt": arguments["prompt"] | {"system": "Answer otherwise."}},
-        {"model": arguments["model"] | {"max_pixels": 112 * 112}},
+        {"prompt": asdict(arguments["task"].prompt) | {"system": "Answer otherwise."}},
+        {"model": world.model | {"max_pixels": 112 * 112}},
     ]
     for change in changes:
         with pytest.raises((AssertionError, UserError), match=r"scored again|the adapter was trained with"):
@@ -337,7 +340,7 @@ def test_another_release_of_what_makes_the_inputs_scores_anew(world, tmp_path, m
     """After an update of the locked packages, the store would give the scores that older pixels or positions had."""
     from vqaflow.scoring.scorer import Scorer
 
-    store = {"path": str(tmp_path / "store"), "gb": 1}
+    store = Store(tmp_path / "store", 1)
     scored(world, tmp_path / "first", store=store)
     patch_release = {package: f"{version(package)}.post1"}
     monkeypatch.setattr(versions, "version", lambda name: patch_release.get(name) or version(name))
@@ -360,7 +363,7 @@ sys.exit("torch" in sys.modules)
 
 def test_what_the_store_has_needs_no_torch(world, tmp_path) -> None:
     """A run whose scores are all there would load it for seconds, fold by fold and view by view."""
-    store = {"path": str(tmp_path / "store"), "gb": 1}
+    store = Store(tmp_path / "store", 1)
     first = scored(world, tmp_path / "first", store=store)
     out = tmp_path / "scores.parquet"
     (tmp_path / "job").write_bytes(pickle.dumps(world.arguments(out=out, work=tmp_path / "work", store=store)))
@@ -371,7 +374,7 @@ def test_what_the_store_has_needs_no_torch(world, tmp_path) -> None:
 
 def test_another_fold_takes_the_features_from_the_disk(world, original, tmp_path, monkeypatch) -> None:
     """All folds score the test rows: the tower, a fifth of the work, need not run for each of them."""
-    kept = {"features": {"path": str(tmp_path / "vision"), "gb": 1}}
+    kept = {"vision": tmp_path / "vision", "vision_gb": 1}
     scored(world, tmp_path / "first", **kept)
     assert len(list((tmp_path / "vision").glob("*/*.safetensors"))) == world.table["sha256"].nunique()
 
@@ -382,7 +385,7 @@ def test_another_fold_takes_the_features_from_the_disk(world, original, tmp_path
     again = scored(world, tmp_path / "again", **kept)
     np.testing.assert_allclose(again[LOGITS], original[LOGITS], atol=1e-4)
     with pytest.raises(AssertionError, match="the tower ran again"):
-        scored(world, tmp_path / "flipped", views={"flip": True}, view="hflip", **kept)
+        scored(world, tmp_path / "flipped", view={"flip": True}, name="hflip", **kept)
 
 
 def test_features_take_no_more_disk_than_is_allowed(world, tmp_path) -> None:
@@ -390,7 +393,7 @@ def test_features_take_no_more_disk_than_is_allowed(world, tmp_path) -> None:
     vision = tmp_path / "vision"
     vision.mkdir()
     (vision / "of_an_earlier_run").write_bytes(bytes(2000))
-    scored(world, tmp_path, features={"path": str(vision), "gb": 1e-6})
+    scored(world, tmp_path, vision=vision, vision_gb=1e-6)
     assert not list(vision.glob("*/*.safetensors"))
 
 

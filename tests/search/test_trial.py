@@ -13,6 +13,7 @@ import yaml
 
 import rows
 import training_world
+from vqaflow.artifacts.rows import Row
 from vqaflow.config.loading import load_config
 from vqaflow.config.sections import HpoConfig
 from vqaflow.runtime.errors import NotFinite, OutOfMemory, UserError
@@ -143,16 +144,15 @@ def test_a_too_large_trial_is_out_of_memory_and_harms_no_other(
 
 def test_the_subset_is_stratified_and_keeps_groups_whole() -> None:
     """Half the rows are half of every type and answer, and no picture is in and out at once."""
-    table = [
-        {"id": i, "qtype": "ab"[i % 2], "answer": "abcd"[i // 2 % 4], "group": i // 16 * 8 + i % 8} for i in range(640)
-    ]
-    groups = {row["id"]: row["group"] for row in table}
+    choices = ("", "", "", "")
+    table = [Row(f"{i}", "", choices, "ab"[i % 2], "", "", 1, 1, "abcd"[i // 2 % 4]) for i in range(640)]
+    groups = {row.id: i // 16 * 8 + i % 8 for i, row in enumerate(table)}
     kept = stratified_subset(table, groups, 0.5, seed=3)
     assert len(kept) == 320
-    counts = Counter((row["qtype"], row["answer"]) for row in kept)
+    counts = Counter((row.qtype, row.answer) for row in kept)
     assert set(counts.values()) == {40}
-    inside = {row["group"] for row in kept}
-    assert not inside & {row["group"] for row in table if row not in kept}
+    inside = {groups[row.id] for row in kept}
+    assert not inside & {groups[row.id] for row in table if row not in kept}
     assert kept == stratified_subset(table, groups, 0.5, seed=3) != stratified_subset(table, groups, 0.5, seed=4)
     assert stratified_subset(table, groups, 1.0, seed=3) == table
 

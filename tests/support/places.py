@@ -4,6 +4,7 @@
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,4 +13,9 @@ ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "workflow_scripts"
 PACKAGE = SCRIPTS / "vqaflow"
 REAL_DATA = Path(os.environ.get("VQAFLOW_REAL_DATA", "no real data"))
-needs_real_data = pytest.mark.skipif(not REAL_DATA.is_dir(), reason="VQAFLOW_REAL_DATA names no folder of real data")
+
+
+def needs_real_data(test: Callable) -> Callable:
+    """Mark a test, so that `-m real_data` selects it, and skip it where there is no real data."""
+    skip = pytest.mark.skipif(not REAL_DATA.is_dir(), reason="VQAFLOW_REAL_DATA names no folder of real data")
+    return pytest.mark.real_data(skip(test))

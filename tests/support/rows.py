@@ -3,11 +3,15 @@
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
 
 import random_qwen
 from places import ROOT
+from vqaflow.artifacts.columns import LETTERS
+from vqaflow.artifacts.rows import Row, rows_of
 from vqaflow.config.sections import ModelConfig, PromptConfig, ViewConfig, section
+from vqaflow.runtime.digests import file_digest
 
 SIZES = [(64, 64), (150, 60), (90, 140), (56, 200), (128, 96)]
 VIEW = ViewConfig()
@@ -31,7 +35,7 @@ def model_config(**changes: Any) -> ModelConfig:
     return ModelConfig(**(values | changes))
 
 
-def make_rows(folder: Path, count: int = 5) -> list[dict[str, Any]]:
+def make_table(folder: Path, count: int = 5) -> pd.DataFrame:
     """`count` rows with random pictures in `folder`; questions and choices differ in length, language and script."""
     questions = [
         "What colour is it?",
@@ -40,12 +44,18 @@ def make_rows(folder: Path, count: int = 5) -> list[dict[str, Any]]:
         "무슨 글자가 적혀 있나요?\n(둘째 줄)",
         "how many?",
     ]
-    rows = []
+    records = []
     for i in range(count):
         width, height = SIZES[i % len(SIZES)]
         file = folder / f"{i}.png"
         random_qwen.image(i, width, height).save(file)
-        choices = dict(zip("abcd", ["빨강", "blue and green", f"{i}", "노란 꽃이 핀 나무"], strict=True))
-        row = {"id": f"row_{i}", "question": questions[i % len(questions)], "qtype": "general", "image_file": str(file)}
-        rows.append(row | choices | {"width": width, "height": height, "answer": "abcd"[i % 4]})
-    return rows
+        choices = dict(zip(LETTERS, ["빨강", "blue and green", f"{i}", "노란 꽃이 핀 나무"], strict=True))
+        record = {"id": f"row_{i}", "question": questions[i % len(questions)], "qtype": "general"}
+        record |= choices | {"width": width, "height": height, "answer": LETTERS[i % 4]}
+        records.append(record | {"image_file": str(file), "sha256": file_digest(file)})
+    return pd.DataFrame(records)
+
+
+def make_rows(folder: Path, count: int = 5) -> list[Row]:
+    """The same as the model code sees them."""
+    return rows_of(make_table(folder, count))

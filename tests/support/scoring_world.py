@@ -1,6 +1,5 @@
 """A small world on disk for tests of scoring: a random base, tables with pictures, folds, and a random adapter."""
 
-import hashlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,11 @@ from vqaflow.config.sections import ModelConfig, section
 from vqaflow.model.base import load_base
 from vqaflow.model.encoding.row_encoder import RowEncoder
 from vqaflow.model.parity import parity
+from vqaflow.runtime.artifact_store import Store
 from vqaflow.runtime.files import write_json
 from vqaflow.runtime.versions import package_versions
+from vqaflow.scoring.score_choices import ScoringPlaces
+from vqaflow.scoring.selection import RowsToScore, Task
 
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
@@ -54,9 +56,7 @@ def save_run(folder: Path, model: dict[str, Any]) -> None:
 def make_table(folder: Path, count: int, **columns: Any) -> pd.DataFrame:
     """A checked table of `count` rows with pictures under `folder`; `columns` override whole columns."""
     folder.mkdir(parents=True, exist_ok=True)
-    table = pd.DataFrame(rows.make_rows(folder, count))
-    table["sha256"] = [hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in table["image_file"]]
-    return table.assign(**({"flip_unsafe": False, "usable": True} | columns))
+    return rows.make_table(folder, count).assign(**({"flip_unsafe": False, "usable": True} | columns))
 
 
 class ScoringWorld:
@@ -80,26 +80,37 @@ class ScoringWorld:
         )
 
     def arguments(self, **changes: Any) -> dict[str, Any]:
-        """Arguments of score_choices for all rows in the original view, with `changes`."""
+        """Arguments of score_choices for all rows in the original view, with `changes` of what `scoring` takes."""
         table, folds = self.folder / "table.parquet", self.folder / "folds.parquet"
         self.table.to_parquet(table, index=False)
         self.folds.to_parquet(folds, index=False)
-        values = {
+        given = {
             "table": table,
             "folds": None,
             "fold": 0,
-            "view": "original",
-            "views": {},
+            "margins_from": None,
+            "name": "original",
+            "view": {},
             "adapter": self.adapter,
             "model": self.model,
             "prompt": asdict(rows.prompt_config()),
             "orders": "cyclic",
-            "margins_from": None,
             "out": self.folder / "out.parquet",
             "work": self.folder / "work",
-            "store": {"path": str(self.folder / "store"), "gb": 0},
-            "features": {"path": str(self.folder / "vision"), "gb": 0},
             "bases": self.folder / "bases",
+            "store": Store(self.folder / "store", 0),
+            "vision": self.folder / "vision",
+            "vision_gb": 0,
             "batch_tokens": 2048,
         }
-        return values | changes
+        assert changes.keys() <= given.keys(), changes
+        return scoring(**(given | changes))
+
+
+def scoring(**given: Any) -> dict[str, Any]:
+    """The arguments of score_choices from single settings."""
+    return {
+        "task": Task.of(*(given[key] for key in ("name", "model", "prompt", "view", "orders"))),
+        "rows": RowsToScore(*(given[key] for key in ("table", "folds", "fold", "margins_from"))),
+        "places": ScoringPlaces(*(given[key] for key in ("work", "bases", "vision", "vision_gb"))),
+    } | {key: given[key] for key in ("adapter", "out", "store", "batch_tokens")}

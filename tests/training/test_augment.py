@@ -1,6 +1,7 @@
 """Augmentation varies how a row reads, never what is asked or which text is right."""
 
 import random
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -11,37 +12,32 @@ from hypothesis import strategies as st
 import random_qwen
 import rows
 from vqaflow.artifacts.columns import LETTERS
+from vqaflow.artifacts.rows import Row
 from vqaflow.config.sections import AugmentConfig
-from vqaflow.runtime.digests import file_digest
+from vqaflow.runtime.artifact_store import Store
 from vqaflow.training import loop as training_loop
 from vqaflow.training.augment import augment_row, paraphrase, shuffle_choices
+from vqaflow.training.rows import FoldRows
+from vqaflow.training.settings import TrainingPlaces, TrainingSettings
 from vqaflow.training.train_adapter import train_adapter
 
-ROW = {
-    "id": "r",
-    "question": "사진에 보이는 동물은 무엇인가요?",
-    "a": "개",
-    "b": "고양이",
-    "c": "소",
-    "d": "말",
-    "answer": "c",
-}
+ROW = Row("r", "사진에 보이는 동물은 무엇인가요?", ("개", "고양이", "소", "말"), "attribute", "", "", 1, 1, "c")
 SEEDS = st.integers(0, 10_000)
 
 
 @given(SEEDS, st.sampled_from(LETTERS), st.lists(st.text(max_size=8), min_size=4, max_size=4))
 def test_shuffling_is_a_bijection_that_keeps_the_answers_text(seed: int, answer: str, texts: list[str]) -> None:
     """A wrong remap would train on wrong answers; choices may be equal or empty."""
-    row = {**ROW, **dict(zip(LETTERS, texts, strict=True)), "answer": answer}
+    row = replace(ROW, choices=tuple(texts), answer=answer)
     shuffled = shuffle_choices(row, random.Random(seed))
-    assert sorted(shuffled[x] for x in LETTERS) == sorted(row[x] for x in LETTERS)
-    assert shuffled[shuffled["answer"]] == row[answer]
-    assert shuffled["question"] == row["question"]
+    assert sorted(shuffled.choices) == sorted(row.choices)
+    assert shuffled.choices[LETTERS.index(shuffled.answer)] == row.choices[LETTERS.index(answer)]
+    assert replace(shuffled, choices=row.choices, answer=answer) == row
 
 
 def test_shuffling_reaches_every_position() -> None:
     """The answer must not stay where it was."""
-    letters = {shuffle_choices(ROW, random.Random(seed))["answer"] for seed in range(50)}
+    letters = {shuffle_choices(ROW, random.Random(seed)).answer for seed in range(50)}
     assert letters == set(LETTERS)
 
 
@@ -106,7 +102,7 @@ def test_same_seed_row_and_epoch_give_the_same_row() -> None:
     both = AugmentConfig(shuffle_choices=True, paraphrase=True)
     assert augment_row(ROW, both, 1, 2) == augment_row(ROW, both, 1, 2)
     assert len({str(augment_row(ROW, both, 1, epoch)) for epoch in range(20)}) > 5
-    assert ROW["answer"] == "c", "the table's own row stays"
+    assert ROW.answer == "c", "the table's own row stays"
 
 
 def test_nothing_is_varied_unless_it_is_asked_for() -> None:
@@ -119,28 +115,22 @@ def test_validation_rows_are_never_varied(tmp_path, monkeypatch) -> None:
     """Accuracy on reworded questions would not be that of the questions that are asked."""
     random_qwen.model().save_pretrained(tmp_path / "base")
     random_qwen.processor().save_pretrained(tmp_path / "base")
-    table = pd.DataFrame(rows.make_rows(tmp_path, 8))
-    table["sha256"] = [file_digest(file) for file in table["image_file"]]
+    table = rows.make_table(tmp_path, 8)
     table.to_parquet(tmp_path / "train.parquet")
     pd.DataFrame({"id": table["id"], "fold": [0, 1] * 4, "group": range(8)}).to_parquet(tmp_path / "folds.parquet")
     varied = []
     monkeypatch.setattr(
-        training_loop, "augment_row", lambda row, *rest: varied.append(row["id"]) or augment_row(row, *rest)
+        training_loop, "augment_row", lambda row, *rest: varied.append(row.id) or augment_row(row, *rest)
     )
     config = yaml.safe_load((rows.ROOT / "config.yaml").read_text(encoding="utf-8"))
     augment = {"shuffle_choices": True, "paraphrase": True}
+    train = config["train"] | {"epochs": 2, "batch_size": 4, "trackers": [], "augment": augment}
+    model = vars(rows.model_config(base=str(tmp_path / "base"), max_pixels=56 * 56))
     train_adapter(
-        table=tmp_path / "train.parquet",
-        folds=tmp_path / "folds.parquet",
-        fold=0,
-        model=vars(rows.model_config(base=str(tmp_path / "base"), max_pixels=56 * 56)),
-        prompt=config["prompt"],
-        train=config["train"] | {"epochs": 2, "batch_size": 4, "trackers": [], "augment": augment},
-        best=None,
+        rows=FoldRows(tmp_path / "train.parquet", tmp_path / "folds.parquet", 0),
+        settings=TrainingSettings.of(model, config["prompt"], train),
         out=tmp_path / "adapter",
-        work=tmp_path / "work",
-        store={"path": str(tmp_path / "store"), "gb": 1},
-        bases=tmp_path / "bases",
-        tracking=tmp_path / "tracking",
+        places=TrainingPlaces(*(tmp_path / name for name in ("work", "bases", "vision", "tracking"))),
+        store=Store(tmp_path / "store", 1),
     )
     assert sorted(varied) == sorted(2 * list(table["id"][1::2])), "each training row once an epoch, no other"

@@ -33,10 +33,10 @@ def naive(setting, objective: str) -> torch.Tensor:
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
             mm_token_type_ids=(ids == encoder.image_token).long(),
-            pixel_values=encoder.pixels(row["image_file"], rows.VIEW),
+            pixel_values=encoder.pixels(row.image_file, rows.VIEW),
             image_grid_thw=torch.tensor([encoded.grid]),
         ).logits[0]
-        position = position_of(row["answer"], "abcd")
+        position = position_of(row.answer, "abcd")
         choice = cross_entropy(
             logits_LV[-1, encoder.letter_ids][None], torch.tensor([position]), label_smoothing=SMOOTHING
         )
@@ -49,10 +49,10 @@ def ours(setting, objective: str) -> torch.Tensor:
     """The same from the answer positions' hidden states alone."""
     table, encoder, network = setting
     encoded = [encoder.encode(row, ["abcd"], rows.VIEW) for row in table]
-    pixels = [encoder.pixels(row["image_file"], rows.VIEW) for row in table]
+    pixels = [encoder.pixels(row.image_file, rows.VIEW) for row in table]
     features = image_features(network.model.visual, pixels, [e.grid for e in encoded])
     states = answer_states(network.model.language_model, pack(encoded, encoder.image_token, 0), features)
-    target = torch.tensor([[position_of(row["answer"], "abcd")] for row in table])
+    target = torch.tensor([[position_of(row.answer, "abcd")] for row in table])
     head = network.lm_head.weight
     letters = head[encoder.letter_ids]
     return answer_loss(objective, states, target, encoder.letter_ids, letters, head, SMOOTHING)[0]

@@ -20,7 +20,7 @@ from transformers import Qwen2_5_VLForConditionalGeneration
 
 import random_qwen
 import rows
-from training_world import SMALL, job, make_world, run
+from training_world import SMALL, job, make_world, run, training_arguments
 from vqaflow.config.loading import load_config
 from vqaflow.config.sections import TrainConfig, section
 from vqaflow.model.base import Base
@@ -49,7 +49,7 @@ def world(tmp_path_factory) -> Path:
 def run_alone(arguments: dict, log_file: Path) -> None:
     """What a process of its own does."""
     with stage(log_file):
-        train_adapter(**arguments)
+        train_adapter(**training_arguments(**arguments))
 
 
 @pytest.fixture(scope="module")
@@ -253,7 +253,7 @@ def test_a_checkpoint_of_another_precision_is_not_gone_on_with(world: Path) -> N
     network = random_qwen.model()
     bases = [Base(network, None, torch.device("cpu"), dtype, "none") for dtype in (torch.float32, torch.float16)]
     bases.append(replace(bases[1], quantization="nf4"))
-    one = training.Job(world, "key", *[None] * 3, [], [], world, world)
+    one = training.Job("key", None, [], [], None)
     assert len({one.checkpoint_key(base) for base in bases}) == 3
 
 
@@ -444,7 +444,7 @@ def store_key(arguments: dict, monkeypatch) -> str:
 
     with monkeypatch.context() as patch:
         patch.setattr(training, "cached", note)
-        train_adapter(**arguments)
+        train_adapter(**training_arguments(**arguments))
     assert keys[0] == keys[1], "a checkpoint would be gone on with for another adapter than the store's"
     return keys[0]
 

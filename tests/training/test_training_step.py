@@ -5,13 +5,13 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
 import random_qwen
 import rows
+from vqaflow.artifacts.rows import Row
 from vqaflow.config.loading import load_config
 from vqaflow.config.sections import TrainConfig, section
 from vqaflow.model.base import Base
@@ -19,7 +19,7 @@ from vqaflow.model.encoding.row_encoder import RowEncoder
 from vqaflow.model.features.cache import FeatureCache
 from vqaflow.model.lora import add_adapter, trainable
 from vqaflow.training.loop import Trainer
-from vqaflow.training.rows import split_rows
+from vqaflow.training.rows import FoldRows
 from vqaflow.training.train_adapter import VIEW
 
 CONFIG = replace(
@@ -43,8 +43,13 @@ def trainer(folder: Path, config: TrainConfig = CONFIG, count: int = 11) -> Trai
     base = Base(network, random_qwen.processor(), torch.device("cpu"), torch.float32, "none")
     encoder = RowEncoder(base.processor, rows.model_config(), rows.prompt_config())
     add_adapter(base, config.lora, config.seed)
-    table = [row | {"sha256": row["id"]} for row in rows.make_rows(folder, count)]
+    table = rows.make_rows(folder, count)
     return Trainer(base, encoder, FeatureCache(base, encoder, VIEW, "off", folder), table[:-3], table[-3:], config)
+
+
+def answer_text(row: Row) -> str:
+    """The right choice."""
+    return row.choices["abcd".index(row.answer)]
 
 
 def naive_loss(one: Trainer, drawn: list) -> torch.Tensor:
@@ -52,17 +57,17 @@ def naive_loss(one: Trainer, drawn: list) -> torch.Tensor:
     losses = []
     for row, orders in drawn:
         for order in orders:
-            moved = row | {place: row[letter] for place, letter in zip("abcd", order, strict=True)}
+            moved = replace(row, choices=tuple(row.choices["abcd".index(letter)] for letter in order))
             encoded = one.encoder.encode(moved, ["abcd"], VIEW)
             ids = torch.tensor([encoded.prefix_ids + encoded.branch_ids[0]])
             logits = one.base.qwen(
                 input_ids=ids,
                 attention_mask=torch.ones_like(ids),
                 mm_token_type_ids=(ids == one.encoder.image_token).long(),
-                pixel_values=one.encoder.pixels(row["image_file"], VIEW),
+                pixel_values=one.encoder.pixels(row.image_file, VIEW),
                 image_grid_thw=torch.tensor([encoded.grid]),
             ).logits[0, -1, one.encoder.letter_ids]
-            right = next(i for i, place in enumerate("abcd") if moved[place] == row[row["answer"]])
+            right = moved.choices.index(answer_text(row))
             losses.append(
                 cross_entropy(logits[None], torch.tensor([right]), label_smoothing=one.config.label_smoothing)
             )
@@ -118,9 +123,9 @@ def test_an_epoch_shows_each_row_once_and_the_next_one_otherwise(tmp_path: Path)
     """Rows left out or seen twice would bias the adapter; equal epochs would teach it an order."""
     one = trainer(tmp_path)
     epochs = [[item for at in range(2) for item in one._rows_of_step(2 * epoch + at)] for epoch in range(2)]
-    assert all(Counter(row["id"] for row, _ in drawn) == Counter(f"row_{i}" for i in range(8)) for drawn in epochs)
-    assert [row["id"] for row, _ in epochs[0]] != [row["id"] for row, _ in epochs[1]]
-    shown = [{row["id"]: orders for row, orders in drawn} for drawn in epochs]
+    assert all(Counter(row.id for row, _ in drawn) == Counter(f"row_{i}" for i in range(8)) for drawn in epochs)
+    assert [row.id for row, _ in epochs[0]] != [row.id for row, _ in epochs[1]]
+    shown = [{row.id: orders for row, orders in drawn} for drawn in epochs]
     assert shown[0] != shown[1]
     assert all(len(set(orders)) == 2 for orders in shown[0].values())
 
@@ -129,16 +134,16 @@ def test_augmentation_moves_the_answer_with_its_choice(tmp_path: Path) -> None:
     """A choice that moves without its letter would teach wrong answers."""
     config = replace(CONFIG, choice_orders=1, augment=replace(CONFIG.augment, shuffle_choices=True))
     one = trainer(tmp_path, config)
-    original = {row["id"]: row for row in one.rows}
+    original = {row.id: row for row in one.rows}
     varied = [row for at in range(2) for row, _ in one._rows_of_step(at)]
-    assert any(row["a"] != original[row["id"]]["a"] for row in varied)
-    assert all(row[row["answer"]] == original[row["id"]][original[row["id"]]["answer"]] for row in varied)
+    assert any(row.choices[0] != original[row.id].choices[0] for row in varied)
+    assert all(answer_text(row) == answer_text(original[row.id]) for row in varied)
 
 
 def test_a_fold_is_held_out_and_not_trained_on(tmp_path: Path) -> None:
     """OOF scores of rows that were trained on would promise too much."""
-    table = pd.DataFrame({"id": list("abcde")})
+    table = rows.make_table(tmp_path, 5).assign(id=list("abcde"))
     table.to_parquet(tmp_path / "t.parquet")
-    table.assign(fold=[0, 1, 2, 0, 1]).to_parquet(tmp_path / "f.parquet")
-    inside, outside = split_rows(tmp_path / "t.parquet", tmp_path / "f.parquet", 0)
-    assert [row["id"] for row in inside] == ["a", "d"] and [row["id"] for row in outside] == ["b", "c", "e"]
+    table[["id"]].assign(fold=[0, 1, 2, 0, 1]).to_parquet(tmp_path / "f.parquet")
+    inside, outside = FoldRows(tmp_path / "t.parquet", tmp_path / "f.parquet", 0).split()
+    assert [row.id for row in inside] == ["a", "d"] and [row.id for row in outside] == ["b", "c", "e"]

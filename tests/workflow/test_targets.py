@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from workflow_world import WorkflowWorld, plan_of, snakemake
+from workflow_world import WorkflowWorld, copy_small_workflow, plan_of, snakemake
 
 
 def make_world(factory: pytest.TempPathFactory, finished: bool) -> Iterator[WorkflowWorld]:
@@ -109,6 +109,18 @@ def test_help_tells_every_target_in_a_sentence(empty):
     assert len(targets) >= 8 and all(len(told) > 10 for told in targets.values())
     for target in targets.keys() - {"results/hpo/best.yaml"}:
         assert empty.plan(None, target).jobs, target
+
+
+def test_jobs_run_the_package_beside_the_snakefile(tmp_path):
+    """A user who has two checkouts, or an installed version too, gets the results of the code that lies here."""
+    folder = copy_small_workflow(tmp_path / "workflow")
+    module = folder / "workflow_scripts/vqaflow/demo/prepare_demo.py"
+    text = module.read_text(encoding="utf-8")
+    assert text.count('log.info("demo: ') == 1
+    module.write_text(text.replace('log.info("demo: ', 'log.info("the copy: '), encoding="utf-8")
+    done = snakemake(folder, "--cores", "1", "results/demo/train.csv")
+    assert done.returncode == 0, done.stdout
+    assert "the copy: 60 training" in (folder / "results/logs/prepare_demo.log").read_text(encoding="utf-8")
 
 
 def test_planning_takes_seconds(finished):

@@ -158,11 +158,9 @@ def test_by_hand(tmp_path, monkeypatch):
 def test_real_questions_from_the_csv_to_the_figures(tmp_path, explored, monkeypatch):
     """400 real Korean questions with pictures, some shown twice, some re-encoded, some in test as well."""
     real = list(csv.DictReader(REAL.open(encoding="utf-8")))
-    judged = {
-        row["question"]: SimpleNamespace(qtype=row["qtype"], flip_unsafe=row["flip_unsafe"] == "1") for row in real
-    }
+    judged = {row.question: SimpleNamespace(qtype=row["qtype"], flip_unsafe=row["flip_unsafe"] == "1") for row in real}
     stub = types.ModuleType("vqaflow.question_types.classify")
-    stub.classify_many = lambda asked: [judged[row["question"]] for row in asked]
+    stub.classify_many = lambda asked: [judged[row.question] for row in asked]
     monkeypatch.setitem(sys.modules, "vqaflow.question_types.classify", stub)
     rng = np.random.default_rng(0)
     for i in range(len(real)):
@@ -196,7 +194,7 @@ def test_real_questions_from_the_csv_to_the_figures(tmp_path, explored, monkeypa
     make_folds(**tables, n=3, seed=42, group_by=["image", "question"], near_distance=4, **made)
     folds = pd.read_parquet(made["folds_out"])
     report = json.loads(made["report_out"].read_text(encoding="utf-8"))
-    assert folds.groupby("group")["fold"].nunique().max() == 1 and list(folds["id"]) == [row["id"] for row in real]
+    assert folds.groupby("group")["fold"].nunique().max() == 1 and list(folds["id"]) == [row.id for row in real]
     fold = folds["fold"].to_numpy()
     assert (fold[0::10] == fold[1::10]).all(), "the same picture"
     assert (fold[4::10] == fold[5::10]).all(), "a re-encoded picture"

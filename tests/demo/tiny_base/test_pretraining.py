@@ -9,6 +9,7 @@ from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
 
 from places import ROOT
 from vqaflow.artifacts.columns import LETTERS
+from vqaflow.artifacts.rows import text_row
 from vqaflow.config.loading import load_config
 from vqaflow.config.sections import ModelConfig, PromptConfig, section
 from vqaflow.demo.questions import OTHER_SHAPES, SHAPES
@@ -54,9 +55,7 @@ def asked():
 
 def table_row(world, questions, i):
     text, qtype = world.questions[questions.question[i]]
-    return {"question": text, "qtype": qtype} | {
-        x: world.words[w] for x, w in zip(LETTERS, questions.words_B4[i].tolist(), strict=True)
-    }
+    return text_row(text, [world.words[w] for w in questions.words_B4[i].tolist()], qtype)
 
 
 def test_open_questions_have_the_pictures_own_value_as_the_only_right_choice(asked):

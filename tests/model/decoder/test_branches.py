@@ -1,4 +1,4 @@
-"""Choice orders that share a prefix compute what passes of their own would, padded and batched in any way."""
+"""Choice orders that share a prefix compute what separate passes would, padded and batched in any way."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ def logits_of(setting, table: list[dict], orders: list[str], multiple: int = 8) 
     """Letter logits (B, K, 4) of `table` in one packed pass."""
     _, encoder, network = setting
     encoded = [encoder.encode(row, orders, rows.VIEW) for row in table]
-    pixels = [encoder.pixels(row["image_file"], rows.VIEW) for row in table]
+    pixels = [encoder.pixels(row.image_file, rows.VIEW) for row in table]
     features = image_features(network.model.visual, pixels, [e.grid for e in encoded])
     batch = pack(encoded, encoder.image_token, 0, multiple)
     return letter_logits(
@@ -44,7 +44,7 @@ def test_shared_prefix_equals_separate_passes(setting, count: int) -> None:
 
 @pytest.mark.parametrize("orders", [["abcd"], ["abcd", "bcda", "cdab", "dabc"]])
 def test_batched_equals_single_rows(setting, orders: list[str]) -> None:
-    """Neighbours, their order and the padding change no row's logits."""
+    """The other rows, their order and the padding do not change a row's logits."""
     table, _, _ = setting
     single = torch.cat([logits_of(setting, [row], orders, multiple=1) for row in table])
     torch.testing.assert_close(logits_of(setting, table, orders), single, atol=1e-4, rtol=0)
@@ -81,7 +81,7 @@ def test_shared_prefix_gradients_equal_separate_passes(setting, checkpointing: b
 
 
 def test_positions_are_the_librarys(setting) -> None:
-    """M-RoPE positions equal get_rope_index; without them the library falls back to text positions in silence."""
+    """M-RoPE positions equal get_rope_index; without them the library silently uses text positions."""
     table, encoder, network = setting
     for row in table:
         encoded = encoder.encode(row, ["abcd"], rows.VIEW)
@@ -101,7 +101,7 @@ def test_encoder_agrees_with_the_processor(setting) -> None:
         encoded = encoder.encode(row, ["dcba"], rows.VIEW)
         rendered = encoder.renderer.render(row, ["dcba"])
         size = {"shortest_edge": encoder.model.min_pixels, "longest_edge": encoder.model.max_pixels}
-        image = random_qwen.Image.open(row["image_file"])
+        image = random_qwen.Image.open(row.image_file)
         theirs = random_qwen.processor()(
             text=[rendered.prefix + rendered.branches[0]],
             images=[image],
@@ -110,5 +110,5 @@ def test_encoder_agrees_with_the_processor(setting) -> None:
         )
         assert theirs["input_ids"][0].tolist() == encoded.prefix_ids + encoded.branch_ids[0]
         assert tuple(theirs["image_grid_thw"][0].tolist()) == encoded.grid
-        ours = encoder.pixels(row["image_file"], rows.VIEW)
+        ours = encoder.pixels(row.image_file, rows.VIEW)
         assert ours.shape == theirs["pixel_values"].shape

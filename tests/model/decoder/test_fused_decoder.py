@@ -64,7 +64,7 @@ def test_states_and_gradients_are_the_librarys(table, layout, keep, count, targe
     base = adapted(targets)
     encoder = RowEncoder(base.processor, rows.model_config(), rows.prompt_config())
     encoded = [encoder.encode(row, all_orders()[:count], rows.VIEW) for row in table]
-    pixels = [encoder.pixels(row["image_file"], rows.VIEW) for row in table]
+    pixels = [encoder.pixels(row.image_file, rows.VIEW) for row in table]
     features = image_features(base.visual, pixels, [e.grid for e in encoded])
     expected = outcome(base, answer_states(base.language_model, pack(encoded, encoder.image_token, 0), features))
     decoder = FusedDecoder(base)
@@ -79,12 +79,12 @@ def test_states_and_gradients_are_the_librarys(table, layout, keep, count, targe
 
 
 def test_a_base_with_yarn_is_computed_as_the_library_does(table) -> None:
-    """Its rotary embedding has a scale that other bases leave at 1: without it every logit would be another."""
+    """Its rotary embedding has a scale, which is 1 in other bases: without it every logit would be wrong."""
     base = adapted(ALL)
     base.language_model.rotary_emb.attention_scaling = 1.3
     encoder = RowEncoder(base.processor, rows.model_config(), rows.prompt_config())
     encoded = [encoder.encode(row, all_orders()[:2], rows.VIEW) for row in table]
-    pixels = [encoder.pixels(row["image_file"], rows.VIEW) for row in table]
+    pixels = [encoder.pixels(row.image_file, rows.VIEW) for row in table]
     features = image_features(base.visual, pixels, [e.grid for e in encoded])
     expected = answer_states(base.language_model, pack(encoded, encoder.image_token, 0), features)
     packed = layouts.make_layout(encoded, encoder.image_token, CPU, torch.float32)
@@ -92,7 +92,7 @@ def test_a_base_with_yarn_is_computed_as_the_library_does(table) -> None:
 
 
 def test_joined_weights_leave_the_model_as_it_was(table) -> None:
-    """The library's own forward goes on working, on the same numbers, after the fused decoder was made."""
+    """The library's own forward still works, with the same numbers, after the fused decoder was made."""
     base = adapted(ALL)
     encoder = RowEncoder(base.processor, rows.model_config(), rows.prompt_config())
     encoded = [encoder.encode(table[0], ["abcd"], rows.VIEW)]

@@ -57,7 +57,7 @@ def test_merged_a_pass_at_a_time_is_pefts_function(folder, tmp_path, quantizatio
     base = load_base(model(folder, quantization), CPU)
     encoder = RowEncoder(base.processor, model(folder, quantization), rows.prompt_config())
     encoded = [encoder.encode(row, ORDERS, rows.VIEW) for row in table]
-    pixels = [encoder.pixels(row["image_file"], rows.VIEW) for row in table]
+    pixels = [encoder.pixels(row.image_file, rows.VIEW) for row in table]
     features = image_features(base.visual, pixels, [e.grid for e in encoded])
     # In training mode: on some processors bitsandbytes rounds to bfloat16 when a model is only evaluated.
     tuned = Base(PeftModel.from_pretrained(base.model, folder / "adapter").train(), None, CPU, base.dtype, quantization)
@@ -85,7 +85,7 @@ def test_an_adapter_of_a_larger_base_is_refused(folder) -> None:
 
 
 def test_an_adapter_of_a_wider_base_is_refused(folder, tmp_path) -> None:
-    """A 3B adapter on a 7B base is a mistake of a path, and must read as one."""
+    """A 3B adapter on a 7B base means a wrong path, and the message must say so."""
 
     def widen(tensors: dict[str, torch.Tensor]) -> None:
         name = next(n for n in tensors if "layers.0" in n and "up_proj.lora_A" in n)
@@ -106,7 +106,7 @@ def test_an_adapter_of_a_wider_base_is_refused(folder, tmp_path) -> None:
     ],
 )
 def test_an_adapter_that_is_not_whole_is_refused(folder, tmp_path, change, said) -> None:
-    """PEFT loads what it finds and says nothing of the rest: half an adapter would score in silence."""
+    """PEFT loads what it finds and reports nothing else: half an adapter would score silently."""
     with pytest.raises(UserError, match=said):
         read_adapter(damaged(folder, tmp_path / "odd", change))
 
@@ -120,7 +120,7 @@ def test_files_that_are_missing_or_damaged_are_named(folder, tmp_path) -> None:
     with pytest.raises(UserError, match="damaged"):
         read_adapter(copy)
     (copy / "adapter_config.json").write_text("{")
-    with pytest.raises(UserError, match=r"adapter_config\.json: damaged"):
+    with pytest.raises(UserError, match=r"adapter_config\.json: is damaged"):
         read_adapter(copy)
 
 
@@ -155,11 +155,11 @@ def test_rank_stabilised_scaling_is_pefts(folder, tmp_path) -> None:
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", '{"r": "x", "lora_alpha": 1}'])
-def test_a_configuration_that_is_none_is_named(folder, tmp_path, text) -> None:
+def test_a_file_that_is_not_a_configuration_is_named(folder, tmp_path, text) -> None:
     """A file that another tool wrote must not end in a traceback."""
     copy = damaged(folder, tmp_path / "copy", lambda tensors: None)
     (copy / "adapter_config.json").write_text(text)
-    with pytest.raises(UserError, match=r"adapter_config\.json: damaged"):
+    with pytest.raises(UserError, match=r"adapter_config\.json: is damaged"):
         read_adapter(copy)
 
 

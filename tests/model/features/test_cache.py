@@ -10,6 +10,7 @@ import torch
 
 import rows
 import scoring_world
+from vqaflow.artifacts.rows import rows_of
 from vqaflow.config.sections import ViewConfig
 from vqaflow.model.base import Base, load_base
 from vqaflow.model.encoding import row_encoder
@@ -34,7 +35,7 @@ class FeatureWorld:
         self.base: Base = load_base(settings)
         self.encoder = RowEncoder(self.base.processor, settings, rows.prompt_config())
         table: pd.DataFrame = scoring_world.make_table(folder / "images", 5)
-        self.items = [(row, self.encoder.encode(row, ["abcd"], rows.VIEW)) for row in table.to_dict("records")]
+        self.items = [(row, self.encoder.encode(row, ["abcd"], rows.VIEW)) for row in rows_of(table)]
 
     def folder(self, root: Path) -> FeatureFolder:
         """Features on disk under `root`, as a job opens them."""

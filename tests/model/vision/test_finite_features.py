@@ -1,5 +1,7 @@
 """float16 overflows in the vision tower are found and cured; what cannot be cured names its row and stops."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from PIL import Image
 
 import random_qwen
 import rows
+from vqaflow.artifacts.rows import text_row
 from vqaflow.model.encoding.row_encoder import RowEncoder
 from vqaflow.model.vision.finite_features import finite_features
 from vqaflow.model.vision.windows import image_features, use_window_attention
@@ -33,8 +36,8 @@ def checkerboard(tmp_path):
     Image.new("RGB", (168, 168), (128, 128, 128)).save(tmp_path / "plain.png")
     encoder = RowEncoder(random_qwen.processor(), rows.model_config(max_pixels=224 * 224), rows.prompt_config())
     sizes = {"board": (224, 168), "plain": (168, 168)}
-    table = [{"id": name, "image_file": str(tmp_path / f"{name}.png")} for name in sizes]
-    pixels = [encoder.pixels(row["image_file"], rows.VIEW) for row in table]
+    table = [replace(text_row("", [], ""), id=name, image_file=str(tmp_path / f"{name}.png")) for name in sizes]
+    pixels = [encoder.pixels(row.image_file, rows.VIEW) for row in table]
     return table, pixels, [encoder.grid_of(*size, rows.VIEW) for size in sizes.values()]
 
 

@@ -37,7 +37,7 @@ def test_features_are_the_librarys(grids, inner) -> None:
     assert shipped.std() > 0.1
 
 
-def test_the_library_computes_on_after_the_weights_were_laid_out_anew() -> None:
+def test_the_library_still_works_after_the_weights_were_rearranged() -> None:
     """Weights exist once: the module's own are views, with the numbers that they had."""
     visual = tower(44)
     before = {name: weight.clone() for name, weight in visual.state_dict().items()}
@@ -49,7 +49,7 @@ def test_the_library_computes_on_after_the_weights_were_laid_out_anew() -> None:
 
 
 def test_a_tower_in_another_precision_is_laid_out_again() -> None:
-    """The float32 rerun of an image that overflows must not go on with the half-precision weights."""
+    """The float32 rerun of an image that overflows must not use the half-precision weights."""
     visual = tower(44)
     first = tower_of(visual)
     assert tower_of(visual) is first

@@ -31,17 +31,20 @@ def measure_loading(shape: Shape, device: torch.device, folder: Path) -> dict[st
         return ModelConfig(str(checkpoint), None, quantization, half, 784, 784)
 
     seconds: dict[str, float] = {}
-    network = _timed(
-        seconds, "loading the checkpoint, quantised on the way: s", lambda: load_network(model("nf4"), device)
-    )
-    _timed(seconds, "storing the quantised base, once: s", lambda: save_network(network, stored))
-    del network
+    _quantise_and_store(seconds, model("nf4"), device, stored)
     for name in ("loading the stored base: s", "loading the stored base again: s"):
         _timed(seconds, name, lambda: load_network(model("nf4"), device, stored))
     _timed(seconds, f"loading the checkpoint in {half}: s", lambda: load_network(model("none"), device))
     for name, place in (("checkpoint: GB", checkpoint), ("stored base: GB", stored)):
         seconds[name] = sum(file.stat().st_size for file in place.iterdir()) / 1e9
     return seconds
+
+
+def _quantise_and_store(seconds: dict[str, float], model: ModelConfig, device: torch.device, stored: Path) -> None:
+    """Time both halves of the rule store_base; the network is freed with this function's end."""
+    name = "loading the checkpoint, quantised on the way: s"
+    network = _timed(seconds, name, lambda: load_network(model, device))
+    _timed(seconds, "storing the quantised base, once: s", lambda: save_network(network, stored))
 
 
 def _timed(seconds: dict[str, float], name: str, run: Callable[[], Any]) -> Any:

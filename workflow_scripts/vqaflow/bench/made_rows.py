@@ -1,11 +1,12 @@
 """Made-up rows for models without a processor: token ids, positions, patches."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
 
 import torch
 
+from vqaflow.artifacts.columns import LETTERS
+from vqaflow.artifacts.rows import Row
 from vqaflow.bench.random_base import library_config
 from vqaflow.config.sections import ViewConfig
 from vqaflow.model.base import Base
@@ -39,10 +40,10 @@ class MadeRows:
         """Tokens of a row in one pass."""
         return self.visual + BEFORE_IMAGE + AFTER_IMAGE + orders * BRANCH
 
-    def rows(self, count: int) -> list[dict[str, Any]]:
-        """`count` records as the tables hold them."""
-        fields = {"question": "?", "width": 1, "height": 1, "image_file": "made"} | dict.fromkeys("abcd", "-")
-        return [fields | {"id": f"made_{i}", "answer": "abcd"[i % 4]} for i in range(count)]
+    def rows(self, count: int) -> list[Row]:
+        """`count` rows as the tables hold them, each with an image of its own."""
+        ids, choices = [f"made_{i}" for i in range(count)], ("-",) * 4
+        return [Row(id, "?", choices, "general", "made", id, 1, 1, LETTERS[i % 4]) for i, id in enumerate(ids)]
 
     @lru_cache(maxsize=256)  # noqa: B019 - lives as long as the benchmark
     def encoded(self, number: int, orders: int) -> EncodedRow:
@@ -69,9 +70,9 @@ class MadeEncoder:
     def __init__(self, made: MadeRows) -> None:
         self.made, self.image_token, self.letter_ids = made, made.image_token, made.letter_ids
 
-    def encode(self, row: Mapping[str, Any], orders: Sequence[str], view: ViewConfig) -> EncodedRow:
+    def encode(self, row: Row, orders: Sequence[str], view: ViewConfig) -> EncodedRow:
         """The made encoding of a made row."""
-        return self.made.encoded(int(row["id"].rpartition("_")[2]), len(orders))
+        return self.made.encoded(int(row.id.rpartition("_")[2]), len(orders))
 
 
 class MadeFeatures:
@@ -82,7 +83,7 @@ class MadeFeatures:
         self.kept = torch.randn(made.visual, made.shape.hidden).to(base.dtype)
         self.pixels = made.pixels(1)[0]
 
-    def of(self, items: Sequence[tuple[Mapping[str, Any], EncodedRow]]) -> list[torch.Tensor]:
+    def of(self, items: Sequence[tuple[Row, EncodedRow]]) -> list[torch.Tensor]:
         """Features (visual tokens, H) of each row on the device."""
         if self.cached:
             return [self.kept.to(self.base.device, non_blocking=True) for _ in items]

@@ -90,10 +90,6 @@ class ScoringBench:
         self.parts.append(row | {"of ceiling": work * batch / seconds / self.ceiling})
         print(table(self.parts[-1:], PARTS).splitlines()[-1], flush=True)
 
-    def records(self, count: int) -> list[dict[str, Any]]:
-        """Rows, each with its own image."""
-        return [row | {"sha256": row["id"]} for row in self.made.rows(count)]
-
     def decoder_work(self) -> float:
         """Operations of the decoder's linears for a row in one pass; the last layer continues with the ends only."""
         layer = sum(outputs * inputs for outputs, inputs in self.shape.linears.values())
@@ -208,7 +204,7 @@ def measure_ours(
     with tempfile.TemporaryDirectory() as folder:
         kept = FeatureFolder(Path(folder), base, bench.encoder, ViewConfig())
         scorer = Scorer(decoder, bench.encoder, ViewConfig(), ORDERS, bench.batch_tokens, kept)
-        items = scorer.prepare(bench.records(bench.rows))
+        items = scorer.prepare(bench.made.rows(bench.rows))
         plain = Scorer(decoder, bench.encoder, ViewConfig(), ORDERS, bench.batch_tokens)
         plain.score(items[: 2 * bench.batch])  # a warm-up
         reset_peak(bench.device)
@@ -223,8 +219,8 @@ def measure_ours(
 
 def first_logits(bench: ScoringBench, scorer: Scorer, count: int) -> torch.Tensor:
     """The letters' logits (count, K, 4) of the first rows, as shown: with the choice orders not undone."""
-    items = scorer.prepare(bench.records(count))
-    assert [item.row["id"] for item in items] == [f"made_{i}" for i in range(count)]
+    items = scorer.prepare(bench.made.rows(count))
+    assert [item.row.id for item in items] == [f"made_{i}" for i in range(count)]
     shown = torch.tensor([["abcd".index(letter) for letter in order] for order in scorer.orders])
     return torch.from_numpy(scorer.score(items)).gather(2, shown.expand(count, -1, -1))
 

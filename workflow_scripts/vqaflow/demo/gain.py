@@ -12,6 +12,7 @@ import pandas as pd
 
 from vqaflow.artifacts.columns import LETTERS
 from vqaflow.artifacts.results_folder import ResultsFolder
+from vqaflow.artifacts.rows import rows_of
 from vqaflow.artifacts.score_files import Logits, read_logits, row_index, score_file
 from vqaflow.config.sections import ModelConfig, PromptConfig, ViewConfig, section
 from vqaflow.model.base import load_base
@@ -60,10 +61,10 @@ def base_logits(config: dict[str, Any], table: pd.DataFrame) -> Logits:
     encoder = RowEncoder(base.processor, model, prompt)
     orders = scoring_orders(config["orders"])
     scorer = Scorer(FusedDecoder(base), encoder, ViewConfig(), orders, config["hardware"]["score_batch_tokens"])
-    items = scorer.prepare(table.to_dict("records"))
+    items = scorer.prepare(rows_of(table))
     with ProgressBar(len(items), "score the base") as bar:
         logits_RK4 = scorer.score(items, bar.advance)
-    place = {item.row["id"]: i for i, item in enumerate(items)}
+    place = {item.row.id: i for i, item in enumerate(items)}
     return Logits(tuple(orders), np.ones(len(table), bool), logits_RK4[[place[i] for i in table["id"]]])
 
 

@@ -1,6 +1,8 @@
 """Calibration of pooled probabilities: one temperature, or a scale and a bias per letter, fitted on OOF answers.
 
 Both act on log-probabilities. A temperature keeps every row's best choice (Guo et al., arXiv 1706.04599).
+
+Shapes: N rows, C choices.
 """
 
 from collections.abc import Callable

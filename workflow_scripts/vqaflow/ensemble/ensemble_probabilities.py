@@ -1,6 +1,8 @@
 """Rule ensemble_probabilities: from all scores to one calibrated probability per choice, for OOF and test rows.
 
 `vqaflow ensemble_probabilities` runs it by hand.
+
+Shapes: N rows, C = 4 choices.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,8 @@
 """From logits to one probability per choice: pooling over the choice orders of a view, over views, and over folds.
 
-Shapes: N rows, V views, K choice orders, C = 4 choices in their original letters. Log-probabilities are normalised over
-C. Where a view does not have a row, they are NaN, and the view does not count for that row.
+Shapes: N rows, V views, K choice orders, C = 4 choices in their original letters, F = V·C + 1 features of stacking.
+Log-probabilities are normalised over C. Where a view does not have a row, they are NaN, and the view does not count for
+that row.
 
 A pool of views is validated on OOF, where each row has the views of one fold's adapter. A test row has the views of all
 folds: the validated pool is applied to each fold, and the folds' results are averaged.

@@ -1,4 +1,7 @@
-"""Writing and reading recipe.json: what the ensemble chose and learned."""
+"""Writing and reading recipe.json: what the ensemble chose and learned.
+
+Shapes: N rows, C = 4 choices.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

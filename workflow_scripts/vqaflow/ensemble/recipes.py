@@ -7,6 +7,8 @@ bootstrap).
 
 The whole procedure (choice, pool, calibration) runs inside an outer cross-validation. Its held-out probabilities are
 the OOF file, and its accuracy is the one that is reported.
+
+Shapes: N rows, V views, C = 4 choices, G groups.
 """
 
 from collections.abc import Sequence

@@ -2,6 +2,8 @@
 
 `vqaflow compare RUN_A RUN_B` prints accuracies, the paired gain of B over A (exact McNemar test, bootstrap over
 groups), in all and by question type, and the rows that flipped; `--out FILE` writes all of those rows as CSV.
+
+Shapes: N rows, C = 4 choices.
 """
 
 from collections.abc import Iterator, Mapping

@@ -2,6 +2,8 @@
 
 All numbers except those of single passes come from the OOF ensemble, whose rows were predicted by models that had not
 seen them. `vqaflow evaluate_oof` runs it by hand.
+
+Shapes: N rows, C = 4 choices.
 """
 
 from collections.abc import Sequence

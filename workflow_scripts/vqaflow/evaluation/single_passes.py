@@ -1,6 +1,6 @@
 """The ensemble's members one by one (one view, one fold, one choice order), and how much they differ.
 
-Shapes: N rows of the training table.
+Shapes: N rows of the training table, V views, K choice orders, C = 4 choices.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,7 @@
-"""Loading a base model, its processor and, on top, a PEFT adapter: the one path for 7B and tiny bases alike."""
+"""Loading a base model and its processor: the same path for 7B and tiny bases.
+
+Shapes: H hidden size, 4 letters.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +18,7 @@ from vqaflow.runtime.errors import UserError
 
 # Matched as a prefix of the module's full name: "visual" alone would match nothing.
 UNQUANTIZED_MODULES = ["model.visual", "lm_head"]
-UNQUANTIZED = ("model.visual.", "lm_head")  # what these must leave alone, by the start of the full name
+UNQUANTIZED = ("model.visual.", "lm_head")  # full names with these prefixes must stay unquantised
 
 
 @dataclass
@@ -44,20 +47,20 @@ class Base:
         return self.qwen.model.visual
 
     def leave_gpu(self, *modules: Any) -> None:
-        """Move modules that the job needs rarely or never to the host's memory."""
+        """Move modules that the job rarely or never needs to the host's memory."""
         for module in modules:
             module.to("cpu")
-            module.__dict__.pop("_fused_tower", None)  # it holds the weights too, and is made anew when asked for
+            module.__dict__.pop("_fused_tower", None)  # it holds the weights too, and is made again when needed
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
     def join_gpu(self, *modules: Any) -> None:
-        """Move modules that an earlier training did without back to the device."""
+        """Move modules back to the device that an earlier training had moved away."""
         for module in modules:
             module.to(self.device)
 
     def letter_rows(self, letter_ids: list[int]) -> torch.Tensor:
-        """The four rows (4, H) of the language-model head that forced choice needs, float32, on the device."""
+        """The language-model head's rows (4, H) of the four letters, float32, on the device."""
         return self.qwen.lm_head.weight[letter_ids].detach().float().to(self.device)
 
 
@@ -67,7 +70,7 @@ def best_device() -> torch.device:
 
 
 def compute_dtype(model: BaseConfig, device: torch.device) -> torch.dtype:
-    """`model.compute_dtype` with auto resolved; refuses bfloat16 where the card only emulates it."""
+    """`model.compute_dtype` with auto resolved. Raises UserError for bfloat16 on a card that only emulates it."""
     if model.compute_dtype == "auto":
         return torch.float16 if device.type == "cuda" else torch.float32
     dtype = DTYPES[model.compute_dtype]
@@ -80,21 +83,22 @@ def compute_dtype(model: BaseConfig, device: torch.device) -> torch.dtype:
 
 
 def quantization(model: BaseConfig, device: torch.device) -> str:
-    """`model.quantization` with auto resolved: nf4 on a GPU, none without."""
+    """`model.quantization` with auto resolved: nf4 on a GPU, otherwise none."""
     if model.quantization == "auto":
         return "nf4" if device.type == "cuda" else "none"
     return model.quantization
 
 
 def load_base(model: BaseConfig, device: torch.device | None = None, stored: Path | None = None) -> Base:
-    """Load base and processor from a folder or, by name, the hub; everything frozen, in evaluation mode.
+    """Load base and processor from a folder or, by name, from the hub: all frozen, in evaluation mode.
 
-    `stored` is a folder that store_base.py has put the quantised weights in (`store_base.open_base` calls it so).
+    `stored` is the folder of the quantised weights, if they have been saved (see `stored_base.open_base`). Raises
+    UserError if the base cannot be loaded.
     """
     device = device or best_device()
     try:
         processor = AutoProcessor.from_pretrained(model.base, revision=model.revision)
-    except (OSError, ValueError) as error:  # ValueError: of a folder or name that has no processor
+    except (OSError, ValueError) as error:  # ValueError: the folder or name has no processor
         raise unloadable(model, error) from error
     try:
         network = load_network(model, device, stored)
@@ -104,7 +108,7 @@ def load_base(model: BaseConfig, device: torch.device | None = None, stored: Pat
 
 
 def unloadable(model: BaseConfig, error: Exception) -> UserError:
-    """What to tell of a base that the library cannot load."""
+    """The error for a base that the library cannot load."""
     return UserError(
         f"config model.base: cannot load {model.base!r} ({str(error).splitlines()[0]}). Give a folder with a "
         "Qwen2.5-VL checkpoint, or a hub name on a machine that reaches the hub."
@@ -112,7 +116,7 @@ def unloadable(model: BaseConfig, error: Exception) -> UserError:
 
 
 def load_network(model: BaseConfig, device: torch.device, stored: Path | None = None) -> Any:
-    """The frozen Qwen2_5_VLForConditionalGeneration of `load_base`, quantised if the configuration wants it."""
+    """The frozen Qwen2_5_VLForConditionalGeneration of `load_base`, quantised if the configuration asks for it."""
     dtype = compute_dtype(model, device)
     options: dict[str, Any] = {"revision": model.revision} if model.revision else {}
     if stored or Path(model.base).is_dir():
@@ -124,7 +128,7 @@ def load_network(model: BaseConfig, device: torch.device, stored: Path | None = 
     require_kind(config.model_type, model.base)
     if not stored and getattr(config, "quantization_config", None):
         raise UserError(
-            f"config model.base: {model.base!r} is quantised already. Give the checkpoint it was made from."
+            f"config model.base: {model.base!r} is already quantised. Give the checkpoint that it was made from."
         )
     network, loading = Qwen2_5_VLForConditionalGeneration.from_pretrained(
         source,
@@ -135,7 +139,8 @@ def load_network(model: BaseConfig, device: torch.device, stored: Path | None = 
         **options,
     )
     if missing := sorted(loading["missing_keys"]):
-        raise UserError(f"config model.base: {model.base!r} lacks {missing[0]} ({len(missing)} in all). Get it anew.")
+        count = f"{len(missing)} missing weights in total"
+        raise UserError(f"config model.base: {model.base!r} lacks {missing[0]} ({count}). Download it again.")
     network.requires_grad_(False)
     network.eval()
     require_placement(network, quantization(model, device))
@@ -144,14 +149,16 @@ def load_network(model: BaseConfig, device: torch.device, stored: Path | None = 
 
 
 def require_kind(kind: str, base: str) -> None:
-    """Raise UserError unless a checkpoint is a Qwen2.5-VL: the library would load another one with random weights."""
+    """Raise UserError unless a checkpoint is a Qwen2.5-VL: the library would load others with random weights."""
     if kind != "qwen2_5_vl":
-        raise UserError(f"config model.base: {base!r} is a {kind} model. Use a Qwen2.5-VL one (3B or 7B Instruct).")
+        raise UserError(
+            f"config model.base: {base!r} is a {kind} model. Use a Qwen2.5-VL checkpoint (3B or 7B Instruct)."
+        )
 
 
 def require_placement(network: Any, quantized: str) -> None:
-    """Raise UserError unless the loaded classes are what was asked for: a skip list that matches nothing is silent."""
-    cure = "Install the versions of requirements.lock"
+    """Raise UserError unless each linear was loaded as asked for: a skip list that matches nothing gives no warning."""
+    cure = "Install the versions in requirements.lock"
     for name, module in network.named_modules():
         if not hasattr(module, "in_features"):
             continue
@@ -160,11 +167,11 @@ def require_placement(network: Any, quantized: str) -> None:
             raise UserError(f"model.quantization: {name} was loaded as {type(module).__name__}, not {wanted}. {cure}.")
     used = network.config.text_config._attn_implementation
     if used != "sdpa":
-        raise UserError(f"model.base: it was loaded with {used!r} attention, not sdpa. {cure}.")
+        raise UserError(f"model.base: the base was loaded with {used!r} attention, not sdpa. {cure}.")
 
 
 def nf4_config(dtype: torch.dtype) -> BitsAndBytesConfig:
-    """NF4 with double quantisation for the language model's linears; tower and head stay as they are."""
+    """NF4 with double quantisation for the language model's linears; tower and head stay unquantised."""
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",

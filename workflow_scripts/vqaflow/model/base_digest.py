@@ -1,4 +1,4 @@
-"""Which base model it is, read from its files without loading them."""
+"""The identity of a base model, from its files, without loading the model."""
 
 import hashlib
 import json
@@ -15,10 +15,10 @@ SAMPLE_BYTES, SAMPLES = 2048, 4096
 
 
 def base_digest(model: BaseConfig) -> str:
-    """Which base it is: a hub name with its revision, or the content of a folder.
+    """The digest of a hub name with its revision, or of the content of a folder.
 
-    Of files above 64 MB only samples are read, of every tensor of a safetensors file: whatever was trained or merged
-    into a base shows in them, and a 7B takes a second.
+    Files above 64 MB are sampled, in a safetensors file within every tensor: anything that was trained or merged into a
+    base shows in the samples, and a 7B takes one second.
     """
     folder = Path(model.base)
     if not folder.is_dir():
@@ -40,7 +40,7 @@ def _digest(path: Path) -> str:
 
 
 def _sampled(file: BinaryIO, size: int, is_safetensors: bool) -> Iterator[int]:
-    """Where samples begin: in a safetensors file's header and at start, middle and end of each tensor, else evenly."""
+    """Where samples begin: in a safetensors file, its header and each tensor's start, middle and end; else evenly."""
     begin, spans = _tensors(file) if is_safetensors else (0, [])
     if not spans:
         yield from range(0, size, size // SAMPLES)
@@ -52,10 +52,10 @@ def _sampled(file: BinaryIO, size: int, is_safetensors: bool) -> Iterator[int]:
 
 
 def _tensors(file: BinaryIO) -> tuple[int, list[tuple[int, int]]]:
-    """Where a safetensors file's data begin, and from where to where each tensor goes; none if it is damaged."""
+    """Where a safetensors file's data begin, and each tensor's first and last byte; no tensors if it is damaged."""
     length = int.from_bytes(file.read(8), "little")
     try:
         header = json.loads(file.read(min(length, WHOLE_FILE_BYTES)))
         return 8 + length, [tensor["data_offsets"] for name, tensor in header.items() if name != "__metadata__"]
-    except (ValueError, LookupError, AttributeError, TypeError):  # loading it will tell
+    except (ValueError, LookupError, AttributeError, TypeError):  # loading the base will report it
         return 0, []

@@ -1,4 +1,4 @@
-"""LoRA on the language model's linears, by path: names alone would also match the vision tower's."""
+"""LoRA on the language model's linears, chosen by path: names alone would also match the vision tower's linears."""
 
 import re
 
@@ -17,10 +17,10 @@ def target_pattern(lora: LoraConfig) -> str:
 
 
 def add_adapter(base: Base, lora: LoraConfig, seed: int) -> None:
-    """Put a fresh adapter on `base`, float32 and the only thing that trains.
+    """Put a new float32 adapter on `base`; nothing else is trainable.
 
-    The adapter leaves the base's output as it is until it is trained (B is zero). Nothing makes the embeddings or the
-    tower require gradients: non-reentrant checkpointing does not need it, and it would run backward through the tower.
+    Until it is trained, the adapter does not change the base's output (B is zero). The embeddings and the tower must
+    not require gradients: non-reentrant checkpointing does not need that, and backward would run through the tower.
     """
     torch.manual_seed(seed)
     config = PeftLoraConfig(
@@ -30,7 +30,7 @@ def add_adapter(base: Base, lora: LoraConfig, seed: int) -> None:
     for name, weight in base.model.named_parameters():
         assert not weight.requires_grad or ".lora_" in name, f"{name} must be frozen"
         assert not weight.requires_grad or weight.dtype is torch.float32, f"{name} must be float32"
-        assert not weight.requires_grad or "model.language_model.layers." in name, f"{name} is not the decoder's"
+        assert not weight.requires_grad or "model.language_model.layers." in name, f"{name} is outside the decoder"
 
 
 def trainable(base: Base) -> list[torch.nn.Parameter]:

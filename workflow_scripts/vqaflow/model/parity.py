@@ -1,29 +1,28 @@
-"""What training and scoring must agree on: written beside the adapter when it is made, compared before it is used."""
+"""What training and scoring must agree on: written beside the adapter by training, compared before scoring."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vqaflow.artifacts.adapter_files import RUN
+from vqaflow.artifacts.adapter_files import RUN, read_run
 from vqaflow.config.sections import ModelConfig, PromptConfig
 from vqaflow.model.base_digest import base_digest
 from vqaflow.runtime.digests import value_digest
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.stage import log
+from vqaflow.runtime.versions import DECISIVE_PACKAGES, package_versions
 
-if TYPE_CHECKING:  # torch takes seconds: not for who only asks for versions
+if TYPE_CHECKING:  # importing torch takes seconds, and comparing versions does not need it
     from vqaflow.model.base import Base
     from vqaflow.model.encoding.row_encoder import RowEncoder
-from vqaflow.artifacts.adapter_files import read_run
-from vqaflow.runtime.versions import DECISIVE_PACKAGES, package_versions
 
 COMPARED = ("base", "min_pixels", "max_pixels", "prompt", "processor", "image_processor", "letter_tokens")
 CURES = {
     "base": "Set model.base and model.revision to the base that the adapter was trained on",
     "min_pixels": "Set model.min_pixels to the adapter's value",
     "max_pixels": "Set model.max_pixels to the adapter's value",
-    "prompt": "Set the section prompt, or the base's chat template, back to what the adapter was trained with",
+    "prompt": "Restore the section prompt, or the base's chat template, that the adapter was trained with",
     "processor": "Use the processor files of the base that the adapter was trained on",
     "image_processor": "Use the processor files of the base that the adapter was trained on",
     "letter_tokens": "Use the tokenizer files of the base that the adapter was trained on",
@@ -32,7 +31,7 @@ PRECISION = ("dtype", "quantization")
 
 
 def parity(base: "Base", encoder: "RowEncoder", model: ModelConfig, prompt: PromptConfig) -> dict[str, Any]:
-    """The fields that training and scoring must agree on, as plain values."""
+    """The fields of which training and scoring must have the same values."""
     return {
         "base": base_digest(model),
         "min_pixels": model.min_pixels,
@@ -47,8 +46,8 @@ def parity(base: "Base", encoder: "RowEncoder", model: ModelConfig, prompt: Prom
 def check_parity(adapter: Path, base: "Base", encoder: "RowEncoder", model: ModelConfig, prompt: PromptConfig) -> None:
     """Compare the run.json of the folder `adapter` with what scoring is about to use.
 
-    Raises UserError that names the first field that differs. Another version of a package that only rounds differently,
-    or another precision, is logged as a warning.
+    Raises UserError that names the first field that differs. Another precision, or another version of a package that
+    only changes rounding, is logged as a warning.
     """
     run = read_run(adapter)
     ours = parity(base, encoder, model, prompt)
@@ -63,7 +62,7 @@ def check_parity(adapter: Path, base: "Base", encoder: "RowEncoder", model: Mode
 
 
 def _check_versions(adapter: Path, theirs: Mapping[str, str], ours: Mapping[str, str]) -> None:
-    """Refuse another minor release of a decisive package; warn of any other difference."""
+    """Refuse another minor release of a decisive package; warn about any other difference."""
     for name, mine in ours.items():
         trained = theirs.get(name)
         if name in DECISIVE_PACKAGES and _minor(trained) != _minor(mine):
@@ -74,7 +73,7 @@ def _check_versions(adapter: Path, theirs: Mapping[str, str], ours: Mapping[str,
 
 
 def _minor(release: str | None) -> str | None:
-    """Major and minor number of a version; of 0.0.x the last one too, since that is the one that counts."""
+    """Major and minor number of a version; for 0.0.x also the last number, the only one that changes."""
     if release is None:
         return None
     parts = release.split(".")
@@ -82,7 +81,7 @@ def _minor(release: str | None) -> str | None:
 
 
 def refusal(adapter: Path, field: str, theirs: object, ours: object, cure: str) -> UserError:
-    """The error of an adapter that was trained with something else than scoring would use."""
+    """The error for an adapter that was trained with another value of `field` than scoring would use."""
     return UserError(
         f"{adapter / RUN}: {field}: the adapter was trained with {theirs!r}, scoring would use {ours!r}. {cure}, or "
         "train the adapter again."

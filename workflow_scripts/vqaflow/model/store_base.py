@@ -1,7 +1,7 @@
-"""Stage store_base: the quantised base, kept under its content, so that a checkpoint is quantised once for all jobs.
+"""Rule store_base: quantise a checkpoint once, and save the quantised base for all jobs.
 
-Reading a 7B checkpoint and quantising it takes several times as long as reading the quantised one, which is a third of
-its size, and each fold, view and trial would do it again.
+Reading and quantising a 7B checkpoint takes several times as long as reading the quantised one, which is a third of its
+size. Otherwise each fold, view and trial would do it again. `vqaflow store_base` runs the rule by hand.
 """
 
 from collections.abc import Mapping
@@ -16,21 +16,24 @@ from vqaflow.runtime.stage import log
 
 
 def store_base(model: Mapping[str, Any], bases: Path, out: Path) -> None:
-    """Put the base that `model` names into a folder of `bases`, quantised, and write to `out` which folder it is.
+    """Save the quantised base that `model` names in a folder of `bases`, and write the folder's name to `out`.
 
-    `model` has the keys of BaseConfig. Where this machine quantises nothing (`auto` without a GPU), jobs read the
+    `model` has the keys of BaseConfig. If nothing is quantised on this machine (`auto` without a GPU), jobs read the
     checkpoint itself and `out` says so. Raises UserError if the base cannot be loaded.
     """
     settings, device = section(BaseConfig, model), best_device()
     dtype, how = compute_dtype(settings, device), quantization(settings, device)
-    told: dict[str, Any] = {"base": settings.base, "quantization": how, "compute_dtype": str(dtype), "folder": None}
+    record: dict[str, Any] = {"base": settings.base, "quantization": how, "compute_dtype": str(dtype), "folder": None}
     if how == "none":
         log.info(
-            "%s is used as it is: model.quantization %s on a %s", settings.base, model["quantization"], device.type
+            "%s: used without quantising (model.quantization: %s, device: %s)",
+            settings.base,
+            model["quantization"],
+            device.type,
         )
     else:
         folder = bases / stored_name(settings, dtype)
         if keep_base(settings, folder, device) is None:
-            log.info("%s: it is there already", folder)
-        told["folder"] = folder.name if is_whole(folder) else None
-    write_json(out, told)
+            log.info("%s: the quantised base is already there", folder)
+        record["folder"] = folder.name if is_whole(folder) else None
+    write_json(out, record)

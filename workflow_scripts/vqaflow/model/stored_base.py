@@ -1,4 +1,4 @@
-"""The quantised base on disk: named by its content, written once, read by every later job."""
+"""The quantised base on disk: named by its content, written once, read by all later jobs."""
 
 import json
 from pathlib import Path
@@ -20,9 +20,9 @@ MANIFEST = "manifest.json"
 
 
 def open_base(model: BaseConfig, bases: Path, device: torch.device | None = None) -> Base:
-    """The base that `model` names, frozen and in evaluation mode, from `bases` if it is quantised.
+    """The base that `model` names, frozen and in evaluation mode; a quantised one is read from the folder `bases`.
 
-    A quantised base that is not there, or not whole, is put there first, by one job, while others that need it wait.
+    If the quantised base is missing or incomplete, one job saves it first, while other jobs that need it wait.
     """
     device = device or best_device()
     if quantization(model, device) == "none":
@@ -37,7 +37,7 @@ def open_base(model: BaseConfig, bases: Path, device: torch.device | None = None
 
 
 def keep_base(model: BaseConfig, folder: Path, device: torch.device) -> Base | None:
-    """Quantise a base and put it into `folder`; None if it is there already, else the base, to be used."""
+    """Quantise a base and save it in `folder`. Returns the base, or None if it was already there."""
     with Lease(folder.with_name(f".{folder.name}.lock")).held():
         if is_whole(folder):
             return None
@@ -47,18 +47,18 @@ def keep_base(model: BaseConfig, folder: Path, device: torch.device) -> Base | N
 
 
 def stored_name(model: BaseConfig, dtype: torch.dtype) -> str:
-    """The folder's name of a quantised base: the digest of all that its bytes depend on."""
+    """The name of a quantised base's folder: the digest of all that its bytes depend on."""
     return value_digest([FORMAT, base_digest(model), "nf4", str(dtype)])[:16]
 
 
 def keep_network(network: Any, folder: Path) -> None:
-    """`save_network`, but a full disk costs later jobs time, not this one its result."""
+    """`save_network`, but if the disk is full, this job continues and only later jobs lose time."""
     try:
         save_network(network, folder)
     except OSError as error:
-        log.warning("%s: the quantised base is not kept (%s)", folder, error)
+        log.warning("%s: the quantised base cannot be saved (%s); each job will quantise it again", folder, error)
         return
-    log.info("%s: the quantised base is kept, %.1f GB", folder, sum(sizes(folder).values()) / 1e9)
+    log.info("%s: saved the quantised base, %.1f GB", folder, sum(sizes(folder).values()) / 1e9)
 
 
 def save_network(network: Any, folder: Path) -> None:
@@ -69,12 +69,12 @@ def save_network(network: Any, folder: Path) -> None:
 
 
 def sizes(folder: Path) -> dict[str, int]:
-    """Bytes of each file of a stored base but its manifest."""
+    """Bytes of each file of a stored base, except its manifest."""
     return {p.name: p.stat().st_size for p in sorted(folder.iterdir()) if p.name != MANIFEST}
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether a stored base is there with the files and sizes of its manifest."""
+    """Whether a stored base exists and has the files and sizes of its manifest."""
     try:
         promised: Any = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,1 +1,1 @@
-"""Memory and hours of a training, told before the first GPU hour."""
+"""Memory and hours of a training, before the first GPU hour."""

@@ -1,7 +1,7 @@
 """How much GPU memory and arithmetic a training step takes, from the base's published numbers alone.
 
-The parts are those that the fused decoder holds at its fullest moment, the start of the backward pass; the benchmark
-compares the sum with what is measured (docs/benchmarks/train.md).
+The parts are what the fused decoder holds when memory is fullest, at the start of the backward pass. The benchmark
+compares their sum with measurements (docs/benchmarks/train.md).
 """
 
 from collections.abc import Collection
@@ -10,21 +10,21 @@ from dataclasses import dataclass, replace
 from vqaflow.plan.shape import Shape
 
 GIB = 2**30
-# NF4 with double quantisation: half a byte, an 8-bit scale for 64 weights, and a float32 scale for 256 of those; and
-# the scales of 64 weights once more as float32, as the fused decoder wants them.
+# NF4 with double quantisation: half a byte per weight, an 8-bit scale per 64 weights, and a float32 scale per 256 of
+# those scales. The fused decoder also keeps the scales of 64 weights as float32.
 NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
 NF4_SCALES = 4 / 64
 ADAPTER_BYTES = 12  # float32: weight and AdamW's two moments
-WORKSPACE_GIB = 0.1  # matrix products' and attention's
-# Of a GPU's memory that torch's tensors cannot have: the driver's context, and gaps between them.
+WORKSPACE_GIB = 0.1  # of matrix products and attention
+# GPU memory that torch's tensors cannot use: the driver's context, and gaps between tensors.
 CONTEXT_GIB, GAPS = 0.6, 0.04
-# The library's layers under LoRA dropout, in hidden products (inner size) a token: measured on an H200.
+# Memory of the library's layers under LoRA dropout, in values of inner size per token; measured on an H200.
 LIBRARY_TRANSIENT, LIBRARY_KEPT = 20, 12
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """What decides how much memory a step takes; `tokens` is the largest number of tokens in a pass."""
+    """What determines the memory of a step; `tokens` is the largest number of tokens in a pass."""
 
     shape: Shape
     tokens: int
@@ -42,12 +42,12 @@ class Footprint:
 
     @property
     def adapter_weights(self) -> int:
-        """Weights of the adapter."""
+        """Number of the adapter's weights."""
         sizes = self.shape.linears
         return self.shape.layers * sum(self.rank * sum(sizes[name]) for name in self.targets)
 
     def parts(self) -> dict[str, float]:
-        """GiB by what takes them."""
+        """GiB per part."""
         shape, width = self.shape, self.width
         table = shape.vocabulary * shape.hidden * width
         tables = self.embedding + (self.head and not (shape.tied and self.embedding))
@@ -65,7 +65,7 @@ class Footprint:
         return NF4_BYTES + NF4_SCALES * (not self.library) if self.quantized else self.width
 
     def _kept(self) -> float:
-        """Two inputs a layer, and gate and up products of the layers that keep them."""
+        """Two inputs per layer, and gate and up products of the layers that keep them."""
         shape, token = self.shape, self.tokens * self.width
         if self.library:
             return shape.layers * token * (shape.hidden if self.checkpointed else LIBRARY_KEPT * shape.inner)
@@ -87,7 +87,7 @@ class Footprint:
         return sum(self.parts().values())
 
     def passes(self) -> float:
-        """Forward passes' worth of arithmetic in a step: forward, backward, and what is computed again."""
+        """A step's arithmetic in forward passes: forward, backward, and recomputation."""
         sizes = {name: outputs * inputs for name, (outputs, inputs) in self.shape.linears.items()}
         if self.library:
             return 3.0 if self.checkpointed else 2.0
@@ -96,12 +96,12 @@ class Footprint:
         return 2 + again / sum(sizes.values())
 
     def keeping(self, limit_gib: float) -> "Footprint":
-        """The same with as many kept layers as `limit_gib` of tensors allow."""
+        """This footprint with as many layers that keep products as `limit_gib` of tensors allow."""
         layers = self.shape.layers
         fitting = (replace(self, kept_layers=n) for n in range(layers, 0, -1))
         return next((one for one in fitting if one.peak_gib <= limit_gib), replace(self, kept_layers=0))
 
 
 def usable_gib(vram_gib: float) -> float:
-    """What of a GPU's memory torch's tensors can have."""
+    """GiB of a GPU's memory that torch's tensors can use."""
     return vram_gib * (1 - GAPS) - CONTEXT_GIB

@@ -1,7 +1,6 @@
-"""Does a training fit, and how long will it take? Told without weights, GPU or network.
+"""Does a training fit, and how long will it take? Answered without weights, GPU or network.
 
-Needs only the numbers in the base's config.json, or of a published shape. What a real training plans with the loaded
-base is in training_plan.py.
+Needs only the base's config.json or a published shape. The plan with a loaded base is in training_plan.py.
 """
 
 import argparse
@@ -22,16 +21,14 @@ from vqaflow.plan.training_plan import Plan, Tokens, plan_of
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.stage import log
 
-# A T4's memory as torch sees it, and the float16 rate that it sustains.
-T4_GIB, T4_TFLOPS = 14.7, 24.0
-# A Korean question with four choices: text up to the choices, and choices with what follows them.
+# A Korean question with four choices: the text up to the choices, and the choices with the text after them.
 TEXT_TOKENS, CHOICE_TOKENS = 100, 64
 SIZE = re.compile(r"(?<![0-9a-z.])[0-9.]+b(?![0-9a-z])")  # a model's size within its name: 7b, not 4bit
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def guessed_tokens(sizes: Sequence[tuple[int, int]], model: ModelConfig, orders: int) -> Tokens:
-    """The same from images' (width, height) and a usual length of text; without sizes, of the largest images."""
+    """Estimated tokens from images' (width, height) and a usual text length; without sizes, of the largest images."""
     visual = visual_tokens(*zip(*sizes, strict=True), model.min_pixels, model.max_pixels) if sizes else []
     visual = visual or [largest_image(model)]
     text = TEXT_TOKENS + orders * CHOICE_TOKENS
@@ -44,9 +41,9 @@ def largest_image(model: ModelConfig) -> int:
 
 
 def shape_of(model: ModelConfig, named: str | None) -> tuple[Shape, str]:
-    """The shape of a base and where it is from: the published one `named`, its config.json, or its name's size."""
+    """The shape of a base and its source: the published one `named`, its config.json, or the size in its name."""
     if named:
-        return SHAPES[named], f"the published {named} of --shape"
+        return SHAPES[named], f"the published {named} (--shape)"
     file = config_file(model)
     if file is not None:
         return read_shape(file), str(file)
@@ -54,13 +51,13 @@ def shape_of(model: ModelConfig, named: str | None) -> tuple[Shape, str]:
     known = found & {"3b", "7b"}
     if len(found) == len(known) == 1:
         size = known.pop()
-        return SHAPES[size], f"the published Qwen2.5-VL {size}, going by its name"
+        return SHAPES[size], f"the published Qwen2.5-VL {size} (going by its name)"
     if HUB_NAME.fullmatch(model.base) and not Path(model.base).exists():
         cure = f"Download that one file: hf download {model.base} config.json"
     else:
-        cure = "Name a folder that holds it"
-    also = "" if found else "; or, if it is a tuned one of the known sizes, add --shape 3b or --shape 7b"
-    what = "its config.json is not on this machine, and its name tells no size that is known without (3b, 7b)"
+        cure = "Give a folder that contains it"
+    also = "" if found else "; or, if it was tuned from a 3B or 7B, add --shape 3b or --shape 7b"
+    what = "its config.json is not on this machine, and its name does not contain a known size (3b, 7b)"
     raise UserError(f"model.base: {model.base!r}: {what}. {cure}{also}.")
 
 
@@ -75,52 +72,56 @@ def config_file(model: ModelConfig) -> Path | None:
 
 
 def read_shape(file: Path) -> Shape:
-    """The shape that a config.json says; raises UserError if it is none of a Qwen2.5-VL."""
+    """The shape in a config.json. Raises UserError if it is not that of a Qwen2.5-VL."""
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
         if config["model_type"] != "qwen2_5_vl":
-            raise UserError(f"{file}: is of a {config['model_type']} model. Set model.base to a Qwen2.5-VL.")
+            raise UserError(f"{file}: it is of a {config['model_type']} model. Set model.base to a Qwen2.5-VL.")
         return Shape.of(config)
     except UserError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         what = f"lacks {error}" if isinstance(error, KeyError) else str(error)
-        raise UserError(f"{file}: is no config.json of a Qwen2.5-VL ({what}). Download the base again.") from None
+        raise UserError(
+            f"{file}: it is not the config.json of a Qwen2.5-VL ({what}). Download the base again."
+        ) from None
 
 
 def print_plan(config: Mapping[str, Any], settings: argparse.Namespace) -> None:
-    """Print the plan of one fold by the command's options; raises UserError if it does not fit."""
+    """Print the plan of one fold for the command's options. Raises UserError if it does not fit."""
     basis = plan_rows(config, settings.table, settings.rows is not None)
     shape, source = shape_of(section(ModelConfig, config["model"]), settings.shape)
-    print(*basis_lines(config, basis, settings.rows), f"base: {config['model']['base']}, by {source}", sep="\n")
+    print(*basis_lines(config, basis, settings.rows), f"base: {config['model']['base']}, sizes from {source}", sep="\n")
     if config["model"]["compute_dtype"] == "bfloat16":
-        log.warning("model.compute_dtype: bfloat16 is refused on a GPU of compute capability below 8.0, as a T4's")
+        log.warning("model.compute_dtype: bfloat16 is refused on GPUs of compute capability below 8.0, such as a T4")
     plan = offline_plan(config, settings, basis, shape)
     print(*plan_lines(plan), sep="\n")
     if not plan.fits:
-        raise UserError(f"train.batch_size: too little memory. {cure(config, settings, basis, shape)}")
+        raise UserError(
+            f"train.batch_size: a pass does not fit into the GPU's memory. {cure(config, settings, basis, shape)}"
+        )
 
 
 def basis_lines(config: Mapping[str, Any], basis: PlanRows, rows: int | None) -> list[str]:
-    """What the plan rests on, for people."""
-    counted = f"{fold_rows(config, basis)} train a fold, of {basis.rows} in {basis.source}"
+    """What the plan is based on, as lines of text."""
+    counted = f"{fold_rows(config, basis)} train each fold, of {basis.rows} in {basis.source}"
     tokens = largest_image(section(ModelConfig, config["model"]))
-    assumed = f"assumed: model.max_pixels each, {tokens} visual tokens ({basis.sizes_source})"
+    assumed = f"assumed to have model.max_pixels, {tokens} visual tokens ({basis.sizes_source})"
     return [
-        f"rows: {f'{rows} train a fold, by --rows' if rows else counted}",
+        f"rows: {f'{rows} train each fold (--rows)' if rows else counted}",
         f"images: {basis.sizes_source if basis.sizes else assumed}",
     ]
 
 
 def fold_rows(config: Mapping[str, Any], basis: PlanRows) -> int:
-    """The rows that train one fold."""
+    """How many rows train one fold."""
     return round(basis.rows * (1 - 1 / config["folds"]["n"]))
 
 
 def offline_plan(
     config: Mapping[str, Any], settings: argparse.Namespace, basis: PlanRows, shape: Shape, batch: int | None = None
 ) -> Plan:
-    """The plan of a configuration on a GPU that need not be here, maybe with another batch size."""
+    """The plan of a configuration on a GPU that need not be present; `batch` replaces its batch size."""
     model, train = section(ModelConfig, config["model"]), section(TrainConfig, config["train"])
     if batch:
         train = section(TrainConfig, config["train"] | {"batch_size": batch})
@@ -142,5 +143,5 @@ def cure(config: Mapping[str, Any], settings: argparse.Namespace, basis: PlanRow
     while batch > 1:
         batch //= 2
         if offline_plan(config, settings, basis, shape, batch).fits:
-            return f"Set it to {batch}, and train.accumulation to so much more that their product stays."
+            return f"Set it to {batch}, and raise train.accumulation so that their product stays the same."
     return "Lower model.max_pixels, use a smaller base, or set train.cache_vision to disk."

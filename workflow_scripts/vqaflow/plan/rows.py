@@ -1,7 +1,7 @@
-"""Which rows and image sizes a plan rests on, and where they come from: no plan is made for another data set unsaid.
+"""Which rows and image sizes a plan is based on, and their source: a plan never silently describes other data.
 
-They are those of the checked table if it is the configured CSV file's, else of the CSV file itself and a sample of its
-images, else assumed.
+They come from the checked table if it was made from the configured CSV file; else from the CSV file itself and a sample
+of its images; else they are assumed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,16 +22,16 @@ from vqaflow.data.table_layout import lay_out, wanted_columns
 from vqaflow.runtime.errors import UserError
 
 TABLE = ResultsFolder(Path("results")).table("train")
-DEMO = ResultsFolder(Path("results")).demo  # what is configured to lie there, prepare_demo makes
-SAMPLED = 500  # images of a CSV file whose headers are read: a second or two
+DEMO = ResultsFolder(Path("results")).demo  # prepare_demo makes the tables that are configured to be here
+SAMPLED = 500  # how many images' headers are read for a CSV file: takes a second or two
 SIZE_COLUMNS = ["id", "image_file", "width", "height"]
 
 
 @dataclass(frozen=True)
 class PlanRows:
-    """How many `rows` the training table has, (width, height) of images that were looked at, and what to say of both.
+    """The number of `rows` of the training table, (width, height) of images, and the sources of both, for messages.
 
-    Without `sizes` each image is assumed to be of the largest size that the model is shown.
+    Without `sizes`, each image is assumed to have the largest size that the model is shown.
     """
 
     rows: int
@@ -41,9 +41,9 @@ class PlanRows:
 
 
 def plan_rows(config: Mapping[str, Any], table: Path | None, rows_given: bool) -> PlanRows:
-    """The rows to plan for: those of `table` if one is named, else those of the configuration's data.train_csv.
+    """The rows to plan for: those of `table` if there is one, else those of the configuration's data.train_csv.
 
-    Raises UserError if neither can be read; with `rows_given` by the user, data.train_csv need not be there.
+    Raises UserError if neither can be read. With `rows_given` by the user, data.train_csv need not exist.
     """
     if table is not None:
         return of_table(named_table(table), f"{table}, the table named by --table")
@@ -54,22 +54,22 @@ def plan_rows(config: Mapping[str, Any], table: Path | None, rows_given: bool) -
         return of_csv(csv_file, images, Path(data["image_root"]), data["on_bad_row"] == "quarantine")
     if csv_file.is_relative_to(DEMO):
         reason = f"{csv_file} has not been made yet"
-        return PlanRows(data["demo"]["train_rows"], f"data.demo.train_rows, as {reason}", [], reason)
+        return PlanRows(data["demo"]["train_rows"], f"data.demo.train_rows ({reason})", [], reason)
     reason = f"there is no file {csv_file}"
     if rows_given:
         return PlanRows(0, "", [], reason)
-    raise UserError(f"data.train_csv: {reason}. Correct the path, or say with --rows how many rows train a fold.")
+    raise UserError(f"data.train_csv: {reason}. Correct the path, or give the rows that train each fold with --rows.")
 
 
 def named_table(path: Path) -> pd.DataFrame:
-    """The table that the user names; raises UserError if it is none of the checked tables."""
-    cure = f"Name a table that the rule validate_tables has made, such as {TABLE}"
+    """The table that the user names. Raises UserError if it is not a checked table."""
+    cure = f"Give a table that the rule validate_tables has made, such as {TABLE}"
     if not path.is_file():
         raise UserError(f"--table: there is no file {path}. {cure}.")
     try:
         table = read_table(path, "validate_tables", SIZE_COLUMNS)
     except UserError:
-        raise UserError(f"--table: {path} holds no image sizes. {cure}.") from None
+        raise UserError(f"--table: {path} contains no image sizes. {cure}.") from None
     if table.empty or not all(map(is_integer_dtype, (table["width"], table["height"]))):
         raise UserError(f"--table: {path} has no rows with image sizes. {cure}.")
     return table
@@ -78,33 +78,33 @@ def named_table(path: Path) -> pd.DataFrame:
 def of_table(table: pd.DataFrame, source: str) -> PlanRows:
     """All rows and sizes of a checked table."""
     sizes = usable(table[["width", "height"]].itertuples(index=False, name=None))
-    return PlanRows(len(table), source, sizes, f"sizes of {len(sizes)}, from the same table")
+    return PlanRows(len(table), source, sizes, f"{len(sizes)} sizes from the same table")
 
 
 def of_csv(csv_file: Path, images: Sequence[tuple[str, str]], root: Path, quarantine: bool) -> PlanRows:
-    """The rows of a CSV file, whose ids and `images` these are: by the checked table if that was made of it."""
+    """The rows of a CSV file with these ids and `images`; from the checked table if it was made from this file."""
     try:
-        table, reason = read_table(TABLE, "validate_tables", SIZE_COLUMNS), f"{TABLE} holds other rows"
+        table, reason = read_table(TABLE, "validate_tables", SIZE_COLUMNS), f"{TABLE} contains other rows"
         checked = set(table[SIZE_COLUMNS[:2]].itertuples(index=False, name=None))
         wanted = {(row_id, str(root / name)) for row_id, name in images}
         if checked and (checked == wanted or (quarantine and checked < wanted)):
             return of_table(table, f"{TABLE}, the checked rows of {csv_file}")
     except UserError:
-        reason = f"there is no {TABLE} to be read yet"
+        reason = f"there is no readable {TABLE} yet"
     looked_at = [images[i * len(images) // SAMPLED][1] for i in range(SAMPLED)] if len(images) > SAMPLED else None
     names = looked_at or [name for _, name in images]
     sizes = usable(size_of(name, root) for name in names)
-    told = f"sizes of {len(sizes)} of {len(names)} tried, from the files' headers under {root}"
-    return PlanRows(len(images), f"{csv_file}, as {reason}", sizes, told)
+    sizes_source = f"{len(sizes)} sizes from {len(names)} files under {root}"
+    return PlanRows(len(images), f"{csv_file} ({reason})", sizes, sizes_source)
 
 
 def usable(sizes: Any) -> list[tuple[int, int]]:
-    """The `sizes` of images that can be shown."""
+    """The `sizes` of images that the model can be shown."""
     return [size for size in sizes if min(size) > 0 and max(size) / min(size) <= MAX_ASPECT]
 
 
 def size_of(name: str, root: Path) -> tuple[int, int]:
-    """Width and height of a table's image by its header; (0, 0) if there is none."""
+    """Width and height in the header of a table's image; (0, 0) if it cannot be read."""
     try:
         return declared_size(find_image(name, root))
     except ImageProblem:
@@ -112,7 +112,7 @@ def size_of(name: str, root: Path) -> tuple[int, int]:
 
 
 def csv_images(path: Path, names: ColumnsConfig) -> list[tuple[str, str]]:
-    """Id and image of each row of a CSV file, as they are written; raises UserError if it cannot be read."""
+    """Id and image of each row of a CSV file, as written there. Raises UserError if it cannot be read."""
     wanted = {name: names_of for name, names_of in wanted_columns(names, False).items() if name in ("id", "path")}
     try:
         records = read_records(path, detect_encoding(path))

@@ -1,4 +1,4 @@
-"""The sizes of a model, from its config.json or published."""
+"""The sizes of a model, from its config.json or as published."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Shape:
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "Shape":
-        """The shape that a config.json says, whether its decoder's numbers stand in text_config or beside it."""
+        """The shape in a config.json, whose decoder's numbers are in text_config or at the top level."""
         text, vision = config.get("text_config", config), config["vision_config"]
         return cls(
             text["hidden_size"],
@@ -58,12 +58,12 @@ class Shape:
 
     @property
     def linear_weights(self) -> int:
-        """Weights of all decoder layers' linears: what a token costs in multiplications."""
+        """Number of weights of all decoder layers' linears: the multiplications per token."""
         return self.layers * sum(outputs * inputs for outputs, inputs in self.linears.values())
 
     @property
     def tower_weights(self) -> int:
-        """Weights of the vision tower."""
+        """Number of the vision tower's weights."""
         wide = 4 * self.vision_hidden
         block = 4 * self.vision_hidden**2 + 3 * self.vision_hidden * self.vision_inner
         return 1176 * self.vision_hidden + self.vision_depth * block + wide**2 + wide * self.hidden

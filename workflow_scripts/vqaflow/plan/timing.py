@@ -1,4 +1,4 @@
-"""Honest clocks for a GPU: events around the work, the median of several runs, and the peak of memory."""
+"""Time and memory of work on a GPU: events around the work, the median of several runs, and the peak of memory."""
 
 import statistics
 import time
@@ -34,7 +34,7 @@ def _seconds(run: Callable[[], object], device: torch.device) -> float:
 
 
 def reset_peak(device: torch.device) -> None:
-    """Start a new peak of allocated memory, without what nobody refers to any more."""
+    """Reset the peak of allocated memory, after freeing what is no longer used."""
     if device.type == "cuda":
         torch.cuda.synchronize()
         torch.cuda.empty_cache()
@@ -47,7 +47,7 @@ def peak_gib(device: torch.device) -> float:
 
 
 def matmul_ceiling(device: torch.device, dtype: torch.dtype, size: int | None = None) -> float:
-    """Floating-point operations a second of a large square matrix product on random data."""
+    """Floating-point operations per second of a large square matrix product on random data."""
     size = size or (CEILING_SIZE if device.type == "cuda" else 512)
     left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     seconds, _ = measure(lambda: left @ right, device, repeats=10, warmups=3)

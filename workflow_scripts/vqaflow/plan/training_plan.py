@@ -1,12 +1,13 @@
-"""What a training will take, told before its first step: precision, what is trained, tokens, memory, time."""
+"""What a training will take, predicted before its first step: tokens, memory, steps and time."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 
+from vqaflow.artifacts.rows import Row
 from vqaflow.config.sections import TrainConfig, ViewConfig
 from vqaflow.model.base import Base
 from vqaflow.model.encoding.orders import all_orders
@@ -15,14 +16,14 @@ from vqaflow.plan.footprint import GIB, Footprint, usable_gib
 from vqaflow.plan.shape import Shape
 from vqaflow.plan.timing import matmul_ceiling
 
-# Of what a large matrix product reaches, a training step does; measured (docs/benchmarks/train.md).
+# A training step's speed as a share of a large matrix product's; measured (docs/benchmarks/train.md).
 EFFICIENCY = 0.5
-KEPT_SHARE = 0.95  # of the usable memory, products are kept up to this: the prediction may be off a little
+KEPT_SHARE = 0.95  # products are kept up to this share of the usable memory: the prediction may be slightly off
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """Tokens of a row in one pass, all its choice orders together: mean and largest; visual ones and patches, mean."""
+    """Tokens per row in one pass, with all its choice orders: mean and largest, and the mean of the visual tokens."""
 
     mean: float
     largest: int
@@ -30,11 +31,11 @@ class Tokens:
 
     @property
     def patches(self) -> float:
-        """Patches of a row's image."""
+        """Mean patches per image."""
         return 4 * self.visual
 
 
-def tokens_of(encoder: RowEncoder, rows: Sequence[Mapping[str, Any]], orders: int) -> Tokens:
+def tokens_of(encoder: RowEncoder, rows: Sequence[Row], orders: int) -> Tokens:
     """The tokens of real rows, from their texts and image sizes."""
     shown, view = all_orders()[:orders], ViewConfig()
     encoded = [encoder.encode(row, shown, view) for row in rows]
@@ -55,7 +56,7 @@ class Plan:
 
     @property
     def fits(self) -> bool:
-        """Whether the predicted peak leaves the driver's share free; always on a CPU."""
+        """Whether the predicted peak fits into the usable memory; always true on a CPU."""
         return self.vram_gib is None or self.footprint.peak_gib <= usable_gib(self.vram_gib)
 
     def told(self) -> dict[str, Any]:
@@ -83,7 +84,7 @@ def plan_of(
     vram_gib: float | None,
     operations_a_second: float,
 ) -> Plan:
-    """The plan of training on `rows`; on a GPU of `vram_gib`, checkpointing `auto` keeps as many products as fit."""
+    """The plan of training on `rows`. On a GPU of `vram_gib`, checkpointing `auto` keeps as many products as fit."""
     footprint = Footprint(
         shape,
         train.batch_size * tokens.largest,
@@ -108,7 +109,7 @@ def plan_of(
     return Plan(footprint, tokens, rows, steps, vram_gib, seconds)
 
 
-def plan_training(base: Base, encoder: RowEncoder, train: TrainConfig, rows: Sequence[Mapping[str, Any]]) -> Plan:
+def plan_training(base: Base, encoder: RowEncoder, train: TrainConfig, rows: Sequence[Row]) -> Plan:
     """The plan for a loaded base and real rows."""
     on_gpu = base.device.type == "cuda"
     vram = torch.cuda.get_device_properties(base.device).total_memory / GIB if on_gpu else None

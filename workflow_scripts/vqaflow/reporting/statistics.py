@@ -1,6 +1,7 @@
 """How sure a number is: intervals for an accuracy, paired tests of two systems, and measures of calibration.
 
-Shapes: N rows, C choices. `right_N` is boolean, `probabilities_NC` sums to 1 over C, `answers_N` holds 0 to C-1.
+Shapes: N rows, C choices, G groups, B bins. `right_N` is boolean, `probabilities_NC` sums to 1 over C, `answers_N` is
+0 to C-1.
 """
 
 import math

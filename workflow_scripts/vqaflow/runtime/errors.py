@@ -1,17 +1,17 @@
-"""The one kind of error that a user is meant to read."""
+"""Errors whose messages are written for users."""
 
 
 class UserError(ValueError):
-    """Something the user can put right: says what is wrong, where, and what to do.
+    """Something that the user can fix.
 
-    Raise it with one message of the form ``WHERE: WHAT. CURE.``; `progress.stage` prints that message
-    alone, without a traceback, and ends with exit status 1.
+    Raise it with one message of the form ``WHERE: WHAT. CURE.``; `stage.stage` prints only that message, without a
+    traceback, and ends with exit status 1.
     """
 
 
 class NotFinite(UserError):
-    """Training left the range of its numbers: the settings are too bold for the precision."""
+    """Training produced NaN or infinity: the learning rate is too high for this precision."""
 
 
 class OutOfMemory(UserError):
-    """One row alone does not fit into memory with these settings."""
+    """A single row does not fit into memory with these settings."""

@@ -12,16 +12,16 @@ from glob import escape
 from pathlib import Path
 
 SECONDS_TO_LEFTOVER = 24 * 3600
-BYTES_OF_FULL_DISK = 2**20  # with less left than this a disk counts as full
-RANDOM = "[a-z0-9_]" * 8  # how tempfile names what it makes; an editor's .name.swp is none of ours
+BYTES_OF_FULL_DISK = 2**20  # a disk with less space left counts as full
+RANDOM = "[a-z0-9_]" * 8  # how tempfile names its files; an editor's .name.swp does not match
 
 
 @contextmanager
 def atomic_path(target: Path | str, sweeping: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `target`; on success it takes the target's name, on an error it is removed.
 
-    What stood under the target's name stays until the new file is whole and on the disk. `sweeping` looks through the
-    folder for what killed jobs left of this target: who writes many files into one folder sweeps it once, itself.
+    An older target stays until the new file is complete and on the disk. `sweeping` removes what killed jobs left of
+    this target; a caller that writes many files into one folder sweeps the folder once itself.
     """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +53,7 @@ def atomic_folder(target: Path | str) -> Iterator[Path]:
     try:
         with _naming_full_disk(target):
             yield partial
-            for path in partial.rglob("*"):  # some libraries write for their owner alone
+            for path in partial.rglob("*"):  # some libraries let only the owner read
                 path.chmod((0o777 if path.is_dir() else 0o666) & ~current_umask())
             if target.exists():
                 old = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.old."))
@@ -68,9 +68,9 @@ def atomic_folder(target: Path | str) -> Iterator[Path]:
 
 @contextmanager
 def _naming_full_disk(target: Path) -> Iterator[None]:
-    """Have a full disk end in an OSError that names `target`: what is written has a temporary name, or tells none.
+    """Make a full disk raise an OSError that names `target`: the original error names a temporary file, or none.
 
-    Libraries in Rust tell of a full disk in words, and PyTorch of anything else.
+    Libraries in Rust report a full disk only in the message; PyTorch reports another error.
     """
     try:
         yield
@@ -79,25 +79,25 @@ def _naming_full_disk(target: Path) -> Iterator[None]:
             error.filename = str(target)
         raise
     except Exception as error:
-        told = f"os error {errno.ENOSPC}" in str(error)
-        if told or (isinstance(error, RuntimeError) and shutil.disk_usage(target.parent).free < BYTES_OF_FULL_DISK):
+        reported = f"os error {errno.ENOSPC}" in str(error)
+        if reported or (isinstance(error, RuntimeError) and shutil.disk_usage(target.parent).free < BYTES_OF_FULL_DISK):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from error
         raise
 
 
 def sweep(folder: Path, pattern: str) -> None:
-    """Remove what jobs that were killed while they wrote have left in `folder`: what is older than a day."""
+    """Remove from `folder` what jobs left that were killed while writing, if it is older than a day."""
     for leftover in folder.glob(pattern):
         try:
             if time.time() - leftover.stat().st_mtime < SECONDS_TO_LEFTOVER:
                 continue
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-        except OSError:  # another job was faster, or may do it
+        except OSError:  # another job removed it first, or another user owns it
             continue
 
 
 def current_umask() -> int:
-    """The process's file-mode mask (mkstemp ignores it, and outputs should be as readable as any other file)."""
+    """The process's file-mode mask: mkstemp ignores it, but outputs should be as readable as other files."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable, Sequence
 
-NOT_IN_DIGESTS = True  # words are no result
+NOT_IN_DIGESTS = True  # text is not a result
 SHOWN = 5
 
 
@@ -14,11 +14,11 @@ def some(ids: Sequence[object]) -> str:
 
 
 def nearest(name: object, known: Iterable[str], cutoff: float = 0.5) -> str | None:
-    """The one of `known` that is most similar to `name`, if one is similar enough (`cutoff` from 0 to 1)."""
+    """The entry of `known` that is most similar to `name`, if it is similar enough (`cutoff` from 0 to 1)."""
     return next(iter(difflib.get_close_matches(str(name), list(known), n=1, cutoff=cutoff)), None)
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:
     """The cure for an unknown name: the nearest known one, or all of them."""
     close = nearest(name, known)
-    return f"did you mean {close!r}?" if close else f"known are {', '.join(known)}."
+    return f"did you mean {close!r}?" if close else f"use one of {', '.join(known)}."

@@ -8,9 +8,9 @@ from tqdm import tqdm
 
 from vqaflow.runtime.stage import FileHandler, log
 
-NOT_IN_DIGESTS = True  # bars are no result
+NOT_IN_DIGESTS = True  # bars are not a result
 SECONDS_BETWEEN_LOGGED_PROGRESS = 5.0
-SECONDS_BETWEEN_DRAWN_PROGRESS = 0.5  # bars of jobs at the same time take turns on one line, slowly enough to be read
+SECONDS_BETWEEN_DRAWN_PROGRESS = 0.5  # the bars of parallel jobs share one line: slow enough to read each
 
 
 class ProgressBar:
@@ -23,7 +23,7 @@ class ProgressBar:
         self.last_logged = time.monotonic()
 
     def advance(self, count: int = 1, **figures: float | str) -> None:
-        """Move on by `count` and show `figures` (loss, accuracy, …) behind the bar."""
+        """Advance by `count` and show `figures` (loss, accuracy, …) after the bar."""
         if figures:
             shown = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in figures.items()}
             self.bar.set_postfix(shown, refresh=False)

@@ -1,4 +1,4 @@
-"""How a stage runs: its log in a file and on the terminal, and how it ends, with one message for a user's error."""
+"""How a stage runs and ends: a log in a file and on the terminal, and one message for a user's error."""
 
 import errno
 import logging
@@ -14,23 +14,23 @@ from tqdm import tqdm
 
 from vqaflow.runtime.errors import UserError
 
-NOT_IN_DIGESTS = True  # what is logged, and how a job ends, is no result
+NOT_IN_DIGESTS = True  # log lines, and how a job ends, are not a result
 log = logging.getLogger("vqaflow")
 LOG_FORMAT = "%(asctime)s %(levelname).1s %(message)s"
 UNEXPECTED = "stopped by an unexpected error"
-# What keeps a file from being read or written, and what to do about it. Other errors of the system are not expected.
-NO_RIGHT = "Give yourself the right to it (chmod, chown), or use another place."
-IN_THE_WAY = "Move what has this name out of the way, or use another place."
-FULL = "Make room there, or use a place on another disk."
+# What keeps a file from being read or written, and what to do about it. Other system errors are unexpected.
+NO_RIGHT = "Give yourself permission (chmod, chown), or use another place."
+IN_THE_WAY = "Move or rename what is there, or use another place."
+FULL = "Free some space, or use a place on another disk."
 FILE_ERRORS = {
-    errno.EACCES: ("it may not be read or written by you", NO_RIGHT),
-    errno.EPERM: ("the system does not permit it", NO_RIGHT),
-    errno.EROFS: ("its disk can only be read", "Use a place on a disk that can be written."),
+    errno.EACCES: ("you do not have permission to read or write it", NO_RIGHT),
+    errno.EPERM: ("the system does not allow this", NO_RIGHT),
+    errno.EROFS: ("its disk is read-only", "Use a place on a disk that you can write to."),
     errno.ENOSPC: ("its disk is full", FULL),
-    errno.EDQUOT: ("your share of its disk is used up", FULL),
+    errno.EDQUOT: ("your quota on its disk is used up", FULL),
     errno.EISDIR: ("it is a folder where a file should be", IN_THE_WAY),
     errno.ENOTDIR: ("it, or a part of its path, is a file where a folder should be", IN_THE_WAY),
-    errno.EEXIST: ("it is there already, and of another kind", IN_THE_WAY),
+    errno.EEXIST: ("something of another kind already has this name", IN_THE_WAY),
 }
 
 
@@ -43,7 +43,7 @@ class TerminalHandler(logging.StreamHandler):
 
 
 class FileHandler(logging.FileHandler):
-    """Write log lines to a file; if that fails, as on a full disk, say so once instead of once a line."""
+    """Write log lines to a file; if that fails, as on a full disk, say so once, not once per line."""
 
     failed = False
 
@@ -55,7 +55,7 @@ class FileHandler(logging.FileHandler):
 
 
 def start_log(path: Path | str | None = None) -> None:
-    """Send the package's log lines to the terminal and, if given, to the file `path` (made anew)."""
+    """Send the package's log lines to the terminal and, if given, to the file `path` (overwritten)."""
     log.handlers.clear()
     log.setLevel(logging.INFO)
     log.propagate = False
@@ -72,9 +72,9 @@ def _add_handler(handler: logging.Handler) -> None:
 
 @contextmanager
 def stage(log_path: Path | str | None) -> Iterator[None]:
-    """Run a rule's script, with a log in `log_path`: any error ends it with exit status 1, told once.
+    """Run a rule's script with a log in `log_path`. Any error is reported once and ends it with exit status 1.
 
-    A `UserError`, or a file that cannot be read or written, is one message; all else is told with its traceback.
+    A `UserError`, or a file that cannot be read or written, gives one message; any other error gives its traceback.
     """
     try:
         start_log(log_path)
@@ -98,13 +98,13 @@ def _end(message: str) -> NoReturn:
 
 
 def _end_unexpected() -> NoReturn:
-    """Tell the error that is being handled with its traceback, which Python would print once more were it raised."""
+    """Log the current error with its traceback, and exit: if it were raised, Python would print it again."""
     log.exception(UNEXPECTED)
     raise SystemExit(1) from None
 
 
 def _file_problem(error: OSError) -> str:
-    """Where, what and what to do; a temporary name that could not be made stands for its folder."""
+    """Where, what and what to do; if a temporary file could not be made, where is its folder."""
     what, cure = FILE_ERRORS[error.errno]
     named = error.filename2 or error.filename
     if not isinstance(named, str | bytes):

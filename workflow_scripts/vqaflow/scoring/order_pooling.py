@@ -1,6 +1,7 @@
 """From the logits of several choice orders to one log-probability for each choice.
 
-Shapes: N rows, K choice orders, C = 4 choices in their original letters. Log-probabilities are normalised over C.
+Shapes: N rows, R rows with scores, K choice orders, C = 4 choices in their original letters. Log-probabilities are
+normalised over C.
 """
 
 from functools import reduce

@@ -2,14 +2,17 @@
 
 Rows are scored in batches of similar size under a token budget. Everything here is deterministic and independent of the
 table's order: rows are sorted by what they are, not by where they stand. Decoder, prompt and images are training's own.
+
+Shapes: B rows of a batch, K choice orders, H hidden size, 4 letters.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
+from vqaflow.artifacts.rows import Row
 from vqaflow.config.sections import ViewConfig
 from vqaflow.model.decoder.branches import letter_logits
 from vqaflow.model.decoder.fused_decoder import FusedDecoder
@@ -23,19 +26,17 @@ from vqaflow.model.vision.fused_tower import use_kernels
 from vqaflow.runtime.errors import OutOfMemory, UserError
 from vqaflow.runtime.stage import log
 
-Row = Mapping[str, Any]
-
 
 def scoring_sequence(prepared: Sequence[Prepared]) -> list[Prepared]:
     """The rows in the order in which they are scored: by image size, then length, rows of one image side by side."""
     longest: dict[str, int] = {}
     for item in prepared:
-        image = item.row["sha256"]
+        image = item.row.sha256
         longest[image] = max(longest.get(image, 0), item.encoded.tokens)
 
     def key(item: Prepared) -> tuple[Any, ...]:
-        image = item.row["sha256"]
-        return item.encoded.grid, longest[image], image, item.encoded.tokens, item.row["id"]
+        image = item.row.sha256
+        return item.encoded.grid, longest[image], image, item.encoded.tokens, item.row.id
 
     return sorted(prepared, key=key)
 
@@ -97,7 +98,7 @@ class Scorer:
             row = batch[0].row
             if len(batch) == 1:
                 raise OutOfMemory(
-                    f"row {row['id']!r}: it alone does not fit into the GPU's memory. Set model.quantization to nf4, "
+                    f"row {row.id!r}: it alone does not fit into the GPU's memory. Set model.quantization to nf4, "
                     "lower the view's max_pixels, or score fewer orders."
                 ) from None
         log.warning("a pass of %d rows does not fit into memory; lower hardware.score_batch_tokens", len(batch))
@@ -116,7 +117,7 @@ class Scorer:
         if bad:
             row = batch[bad[0]].row
             raise UserError(
-                f"row {row['id']!r} ({row['image_file']}): a letter's logit is not a finite number in "
+                f"row {row.id!r} ({row.image_file}): a letter's logit is not a finite number in "
                 f"{name_of(base.dtype)}. Set model.compute_dtype to bfloat16 or float32."
             )
         return shown_BK4.gather(2, self.undo_K4.expand(len(batch), -1, -1)).numpy()

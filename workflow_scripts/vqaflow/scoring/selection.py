@@ -1,14 +1,21 @@
-"""Which rows a view scores."""
+"""Which rows a view scores.
 
+Shapes: N rows, C = 4 choices.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from vqaflow.artifacts.reading import read_table, require_file
+from vqaflow.artifacts.rows import Row, rows_of
 from vqaflow.artifacts.score_files import ORIGINAL, Logits, ScoreFile, read_logits, row_index
-from vqaflow.config.sections import WHEN, ModelConfig, PromptConfig, ViewConfig
+from vqaflow.config.sections import WHEN, ModelConfig, PromptConfig, ViewConfig, section
+from vqaflow.model.encoding.orders import scoring_orders
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.stage import log
 from vqaflow.scoring.order_pooling import pool_orders
@@ -16,41 +23,73 @@ from vqaflow.scoring.order_pooling import pool_orders
 
 @dataclass(frozen=True)
 class Task:
-    """What is scored how; everything that the scores depend on but the rows and the adapter's weights."""
+    """What is scored how: a view by its `name`, and all that its scores depend on but the rows and the adapter."""
 
+    name: str
     model: ModelConfig
     prompt: PromptConfig
     view: ViewConfig
     orders: tuple[str, ...]
 
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        model: Mapping[str, Any],
+        prompt: Mapping[str, Any],
+        view: Mapping[str, Any],
+        orders: str | int,
+    ) -> "Task":
+        """The sections as they stand in the configuration; `view` is the entry of `views` called `name`."""
+        shown = tuple(scoring_orders(orders))
+        return cls(name, section(ModelConfig, model), section(PromptConfig, prompt), section(ViewConfig, view), shown)
 
-def select_rows(
-    table: pd.DataFrame, folds: Path | None, fold: int, name: str, task: Task, margins_from: Path | None
-) -> pd.DataFrame:
-    """The rows that a view scores, in the table's order. Raises UserError if folds or margins cannot be read."""
-    rows, view = table[table["usable"]], task.view
-    if folds is not None:
-        assigned = read_table(folds, "make_folds", ["id", "fold"])
-        ids = set(assigned.loc[assigned["fold"] == fold, "id"])
+
+@dataclass(frozen=True)
+class RowsToScore:
+    """The rows of `table` that belong to `fold` by the file `folds`, or all usable ones if `folds` is None.
+
+    `margins_from` are the original view's scores, which a view with a `when` needs.
+    """
+
+    table: Path
+    folds: Path | None
+    fold: int
+    margins_from: Path | None = None
+
+
+def select_rows(given: RowsToScore, task: Task) -> list[Row]:
+    """The rows that a view scores, in the table's order. Raises UserError if a file is missing or damaged."""
+    table, view = read_table(given.table, "validate_tables"), task.view
+    mine = table[table["usable"]]
+    if given.folds is not None:
+        assigned = read_table(given.folds, "make_folds", ["id", "fold"])
+        ids = set(assigned.loc[assigned["fold"] == given.fold, "id"])
         if missing := ids - set(table["id"]):
             raise UserError(
-                f"{folds}: id {min(missing)!r} is not in the table. Make the folds again (rule make_folds)."
+                f"{given.folds}: id {min(missing)!r} is not in the table. Make the folds again (rule make_folds)."
             )
-        rows = rows[rows["id"].isin(ids)]
-    mine = rows
+        mine = mine[mine["id"].isin(ids)]
+    rows = mine
     if view.flip:
         rows = rows[~rows["flip_unsafe"]]
     elif (view.min_pixels, view.max_pixels) != (None, None):
         rows = rows[_is_resized(rows, task.model, view)]
-    if view.when is None:
-        return rows
-    limit = margin_limit(name, view.when)
-    if margins_from is None:
-        raise UserError(f"config views.{name}.when: it needs the original view's scores. Keep the view `original`.")
-    require_file(margins_from, "score_choices")
-    logits = read_logits(ScoreFile("", fold, ORIGINAL, margins_from), row_index(mine["id"].tolist()))
-    margins = pd.Series(margins_of(logits), mine["id"])
-    return rows[rows["id"].map(margins).to_numpy() < limit]
+    if view.when is not None:
+        limit = margin_limit(task.name, view.when)
+        margins = _margins(given, task, mine["id"].tolist())
+        rows = rows[margins[rows["id"]].to_numpy() < limit]
+    return rows_of(rows)
+
+
+def _margins(given: RowsToScore, task: Task, ids: list[str]) -> pd.Series:
+    """The original view's margin of each of `ids`."""
+    if given.margins_from is None:
+        what = f"config views.{task.name}.when: it needs the original view's scores"
+        raise UserError(f"{what}. Keep the view `original`.")
+    require_file(given.margins_from, "score_choices")
+    logits = read_logits(ScoreFile("", given.fold, ORIGINAL, given.margins_from), row_index(ids))
+    return pd.Series(margins_of(logits), ids)
 
 
 def _is_resized(rows: pd.DataFrame, model: ModelConfig, view: ViewConfig) -> np.ndarray:

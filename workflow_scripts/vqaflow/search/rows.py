@@ -3,10 +3,9 @@
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from vqaflow.artifacts.rows import Row, contents
 from vqaflow.runtime.digests import value_digest
-from vqaflow.training.rows import contents
 
 
 @dataclass(frozen=True)
@@ -14,9 +13,9 @@ class Fold:
     """The rows that a trial trains on for one fold, out of `available`, and those that it is measured on."""
 
     number: int
-    rows: list[dict[str, Any]]
+    rows: list[Row]
     available: int
-    held_out: list[dict[str, Any]]
+    held_out: list[Row]
 
     def described(self) -> dict[str, int]:
         """What the search saw of this fold, as counts."""
@@ -32,20 +31,18 @@ class Fold:
         return value_digest([contents(self.rows), contents(self.held_out)])
 
 
-def stratified_subset(
-    rows: Sequence[dict[str, Any]], groups: Mapping[str, int], share: float, seed: int
-) -> list[dict[str, Any]]:
+def stratified_subset(rows: Sequence[Row], groups: Mapping[str, int], share: float, seed: int) -> list[Row]:
     """About `share` of `rows`, whole groups at a time, with question types and answers in the proportions of all rows.
 
     A group stands where its first row's (question type, answer) does. Within each such stratum the groups are drawn by
     lot; taken together in equal steps through all strata, every stratum gives its share.
     """
-    members: dict[int, list[dict[str, Any]]] = {}
+    members: dict[int, list[Row]] = {}
     for row in rows:
-        members.setdefault(groups[row["id"]], []).append(row)
+        members.setdefault(groups[row.id], []).append(row)
     strata: dict[tuple[str, str], list[int]] = {}
     for group, inside in members.items():
-        strata.setdefault((inside[0]["qtype"], inside[0]["answer"]), []).append(group)
+        strata.setdefault((inside[0].qtype, inside[0].answer), []).append(group)
     rng = random.Random(f"{seed}/subset")
     ranked: list[tuple[float, float, int]] = []
     for stratum in sorted(strata):
@@ -58,4 +55,4 @@ def stratified_subset(
             break
         kept.add(group)
         count += len(members[group])
-    return [row for row in rows if groups[row["id"]] in kept]
+    return [row for row in rows if groups[row.id] in kept]

@@ -33,7 +33,7 @@ from vqaflow.search.space import Dimension, Report, read_space, starting_point
 from vqaflow.training.checkpoints import StopRequest
 from vqaflow.training.loop import Trainer
 from vqaflow.training.placement import make_deterministic, place, set_checkpointing
-from vqaflow.training.rows import split_rows
+from vqaflow.training.rows import FoldRows
 from vqaflow.training.train_adapter import VIEW
 
 WITHOUT_EFFECT = set(NOT_SEARCHED) - {"seed", "validate_every"}  # on what a trial's value is
@@ -62,7 +62,7 @@ class TrialTrainer:
         self.folds = [self._fold(table, folds, number, groups) for number in hpo.folds]
 
     def _fold(self, table: Path, folds: Path, number: int, groups: Mapping[str, int]) -> Fold:
-        held_out, outside = split_rows(table, folds, number)
+        held_out, outside = FoldRows(table, folds, number).split()
         rows = stratified_subset(outside, groups, self.hpo.subset, self.hpo.seed)
         return Fold(number, rows, len(outside), held_out)
 

@@ -1,10 +1,14 @@
-"""From rows to hidden states at their answers: what training, validation and the benchmark run."""
+"""From rows to hidden states at their answers: what training, validation and the benchmark run.
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+Shapes: B rows, K choice orders, H hidden size.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 
+from vqaflow.artifacts.rows import Row
 from vqaflow.config.sections import TrainConfig, ViewConfig
 from vqaflow.model.base import Base
 from vqaflow.model.decoder.branches import answer_states, pack
@@ -12,8 +16,6 @@ from vqaflow.model.decoder.fused_decoder import FusedDecoder
 from vqaflow.model.decoder.layouts import make_layout
 from vqaflow.model.encoding.row_encoder import EncodedRow
 from vqaflow.model.numerics.elementwise import can_compile
-
-Row = Mapping[str, Any]
 
 
 class Encoder(Protocol):

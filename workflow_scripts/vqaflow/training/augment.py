@@ -5,10 +5,11 @@ Pure functions of a row and a random generator; validation and test rows never c
 
 import random
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
 
 from vqaflow.artifacts.columns import LETTERS
+from vqaflow.artifacts.rows import Row
 from vqaflow.config.sections import AugmentConfig
 
 # Groups of wordings that mean the same wherever they stand; a wording is found only as a whole word (see `_pattern`).
@@ -47,22 +48,19 @@ NOUN = re.compile(
 )
 
 
-def augment_row(row: Mapping[str, Any], settings: AugmentConfig, seed: int, epoch: int) -> dict[str, Any]:
+def augment_row(row: Row, settings: AugmentConfig, seed: int, epoch: int) -> Row:
     """`row` as `settings` vary it in `epoch`; the same row, seed and epoch give the same."""
-    rng = random.Random(f"{seed}/{epoch}/{row['id']}")
-    varied = dict(row)
+    rng = random.Random(f"{seed}/{epoch}/{row.id}")
     if settings.shuffle_choices:
-        varied = shuffle_choices(varied, rng)
-    if settings.paraphrase:
-        varied["question"] = paraphrase(varied["question"], rng)
-    return varied
+        row = shuffle_choices(row, rng)
+    return replace(row, question=paraphrase(row.question, rng)) if settings.paraphrase else row
 
 
-def shuffle_choices(row: Mapping[str, Any], rng: random.Random) -> dict[str, Any]:
+def shuffle_choices(row: Row, rng: random.Random) -> Row:
     """`row` with its choices in a random order and the answer's letter moved along."""
     order = rng.sample(LETTERS, len(LETTERS))
-    moved = {new: row[old] for new, old in zip(LETTERS, order, strict=True)}
-    return {**row, **moved, "answer": LETTERS[order.index(row["answer"])]}
+    choices = tuple(row.choices[LETTERS.index(old)] for old in order)
+    return replace(row, choices=choices, answer=LETTERS[order.index(row.answer)])
 
 
 def paraphrase(question: str, rng: random.Random) -> str:

@@ -1,4 +1,7 @@
-"""Finding NaN and infinity in training, with the row that caused it."""
+"""Finding NaN and infinity in training, with the row that caused it.
+
+Shapes: B rows, K choice orders, H hidden size, 4 letters.
+"""
 
 from collections.abc import Sequence
 

@@ -1,15 +1,19 @@
-"""The training loop of one adapter: deterministic batches, one optimiser, validation by the scorer's own accuracy."""
+"""The training loop of one adapter: deterministic batches, one optimiser, validation by the scorer's own accuracy.
+
+Shapes: B rows of a pass, K choice orders, H hidden size, V vocabulary, 4 letters.
+"""
 
 import math
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from vqaflow.artifacts.rows import Row
 from vqaflow.config.sections import TrainConfig
 from vqaflow.model.base import Base
 from vqaflow.model.decoder.branches import letter_logits
@@ -24,7 +28,6 @@ from vqaflow.training.checkpoints import StopRequest, load_checkpoint, save_chec
 from vqaflow.training.finite import ScalerWatch, require_finite
 from vqaflow.training.objective import answer_loss
 
-Row = Mapping[str, Any]
 VALIDATION_SHARE = 2  # rows of a validation pass by those of a training pass: without backward, they take less memory
 ONE_ROW_TOO_LARGE = (
     "train.batch_size: one row does not fit into the GPU's memory. Lower model.max_pixels or train.choice_orders, or "
@@ -158,7 +161,7 @@ class Trainer:
         return iter(batches)
 
     def _length(self, row: Row) -> tuple[int, int]:
-        return row["width"] * row["height"], len(row["question"]) + sum(len(row[letter]) for letter in IDENTITY)
+        return row.width * row.height, len(row.question) + sum(map(len, row.choices))
 
     def step(self, drawn: list[tuple[Row, list[str]]]) -> None:
         """One optimiser step over `drawn` (rows and their choice orders), cut into passes that fit the memory."""
@@ -173,7 +176,7 @@ class Trainer:
         scale = self.scaler.get_scale()
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self.watch.after_step(scale, [row["id"] for row, _ in drawn], self.progress.step)
+        self.watch.after_step(scale, [row.id for row, _ in drawn], self.progress.step)
         self.schedule.step()
         state = self.progress
         if state.step % self.steps_an_epoch == 0:
@@ -203,7 +206,7 @@ class Trainer:
         loss_sum, right = 0.0, 0
         for start in range(0, len(drawn), self.progress.micro_rows):
             part = drawn[start : start + self.progress.micro_rows]
-            target_BK = torch.tensor([[position_of(row["answer"], o) for o in orders] for row, orders in part])
+            target_BK = torch.tensor([[position_of(row.answer, o) for o in orders] for row, orders in part])
             target_BK = target_BK.to(self.base.device)
             states_BKH = self.model.states([row for row, _ in part], [orders for _, orders in part])
             loss, logits_BK4 = answer_loss(
@@ -216,7 +219,7 @@ class Trainer:
                 self.config.label_smoothing,
             )
             self.scaler.scale(loss / count).backward()
-            ids = [row["id"] for row, _ in part]
+            ids = [row.id for row, _ in part]
             require_finite(ids, states_BKH.detach(), logits_BK4.detach(), loss.detach(), self.progress.step)
             loss_sum += loss.item()
             right += int((logits_BK4.argmax(-1) == target_BK).sum())
@@ -247,10 +250,10 @@ class Trainer:
                 raise OutOfMemory(ONE_ROW_TOO_LARGE) from None
         else:
             logits_BK4 = letter_logits(states_BKH, self.letter_rows_4H)
-            ids = [row["id"] for row in part]
+            ids = [row.id for row in part]
             require_finite(ids, states_BKH, logits_BK4, logits_BK4.sum(), self.progress.step)
             chosen = logits_BK4[:, 0].argmax(-1).tolist()
-            return sum(IDENTITY[i] == row["answer"] for i, row in zip(chosen, part, strict=True))
+            return sum(IDENTITY[i] == row.answer for i, row in zip(chosen, part, strict=True))
         torch.cuda.empty_cache()
         half = len(part) // 2
         return self._right_answers(part[:half]) + self._right_answers(part[half:])

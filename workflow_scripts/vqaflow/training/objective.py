@@ -2,6 +2,8 @@
 
 Sums over rows and orders are returned, not means, so that a step's loss is the same however its rows are cut into
 passes.
+
+Shapes: B rows, K choice orders, H hidden size, V vocabulary, 4 letters.
 """
 
 import torch

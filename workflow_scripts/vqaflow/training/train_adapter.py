@@ -1,7 +1,4 @@
-"""Rule train_adapter: one fold's LoRA adapter, trained on what it will be scored on: the logits of the four letters.
-
-`python -m vqaflow.train_adapter --help` runs it by hand.
-"""
+"""Rule train_adapter: one fold's LoRA adapter, trained on what it will be scored on: the logits of the four letters."""
 
 import shutil
 import time
@@ -13,7 +10,8 @@ from typing import Any
 import pandas as pd
 
 from vqaflow.artifacts.adapter_files import RUN
-from vqaflow.config.sections import ModelConfig, PromptConfig, TrainConfig, ViewConfig, section
+from vqaflow.artifacts.rows import Row, contents
+from vqaflow.config.sections import ViewConfig
 from vqaflow.model.base import Base
 from vqaflow.model.base_digest import base_digest
 from vqaflow.model.encoding.orders import IDENTITY
@@ -34,7 +32,8 @@ from vqaflow.training.checkpoints import stop_on_signals
 from vqaflow.training.curve import draw_curve
 from vqaflow.training.loop import Trainer
 from vqaflow.training.placement import make_deterministic, place, set_checkpointing
-from vqaflow.training.rows import contents, split_rows, with_best
+from vqaflow.training.rows import FoldRows
+from vqaflow.training.settings import TrainingPlaces, TrainingSettings
 from vqaflow.training.trackers import dropped_if_failing, require_installed, start_trackers
 
 VIEW = ViewConfig()
@@ -43,77 +42,54 @@ WITHOUT_EFFECT = ("checkpoint_minutes", "max_minutes", "trackers")
 
 
 def train_adapter(
-    *,
-    table: Path,
-    folds: Path,
-    fold: int,
-    model: Mapping[str, Any],
-    prompt: Mapping[str, Any],
-    train: Mapping[str, Any],
-    best: Path | None,
-    out: Path,
-    work: Path,
-    store: Mapping[str, Any],
-    bases: Path,
-    tracking: Path,
+    *, rows: FoldRows, settings: TrainingSettings, out: Path, places: TrainingPlaces, store: Store
 ) -> None:
-    """Train on all rows outside `fold` and write the adapter folder `out`; `work` keeps plan and checkpoints meanwhile.
-
-    `bases` keeps quantised bases for later jobs, `tracking` what `train.trackers` write.
-
-    `best`, if given, is a YAML file whose `parameters` replace keys of `train` (dotted keys reach into `train.lora`).
-    """
-    settings = section(TrainConfig, with_best(train, best))
-    models, prompts = section(ModelConfig, model), section(PromptConfig, prompt)
-    require_installed(settings.trackers)
-    inside, outside = split_rows(table, folds, fold)
+    """Train on all rows outside the fold of `rows` and write the adapter folder `out`."""
+    require_installed(settings.train.trackers)
+    inside, outside = rows.split()
     parts = {
         "stage": "train_adapter",
         "code": code_digest(__file__),
-        "base": base_digest(models),
-        "model": asdict(models) | {"base": None},
-        "prompt": asdict(prompts),
-        "train": {key: value for key, value in asdict(settings).items() if key not in WITHOUT_EFFECT},
+        "base": base_digest(settings.model),
+        "model": asdict(settings.model) | {"base": None},
+        "prompt": asdict(settings.prompt),
+        "train": {key: value for key, value in asdict(settings.train).items() if key not in WITHOUT_EFFECT},
         "rows": value_digest([contents(outside), contents(inside)]),
         "versions": decisive_versions(),
     }
-    job = Job(work, value_digest(parts), models, prompts, settings, outside, inside, bases, tracking)
-    cached(Store(Path(store["path"]), store["gb"]), parts, out, job.run)
-    shutil.rmtree(work, ignore_errors=True)
+    job = Job(value_digest(parts), settings, outside, inside, places)
+    cached(store, parts, out, job.run)
+    shutil.rmtree(places.work, ignore_errors=True)
 
 
 @dataclass(frozen=True)
 class Job:
     """One training; `key` says what it depends on."""
 
-    work: Path
     key: str
-    model: ModelConfig
-    prompt: PromptConfig
-    train: TrainConfig
-    rows: list[dict[str, Any]]
-    validation: list[dict[str, Any]]
-    bases: Path
-    tracking: Path
+    settings: TrainingSettings
+    rows: list[Row]
+    validation: list[Row]
+    places: TrainingPlaces
 
     def run(self, out: Path) -> None:
         """Train, and write the adapter and what tells about it to `out`."""
-        began, train = time.monotonic(), self.train
+        began, model, train = time.monotonic(), self.settings.model, self.settings.train
         make_deterministic()
-        base = open_base(self.model, self.bases)
-        encoder = RowEncoder(base.processor, self.model, self.prompt)
+        base = open_base(model, self.places.bases)
+        encoder = RowEncoder(base.processor, model, self.settings.prompt)
         add_adapter(base, train.lora, train.seed)
         set_checkpointing(base, train)
-        plan, settings = plan_training(base, encoder, train, self.rows), settings_of(base, self.model, train)
+        plan, settings = plan_training(base, encoder, train, self.rows), settings_of(base, model, train)
         log_plan(plan, settings)
         told = settings | {"plan": plan.told()} | self.inputs(base, encoder)
-        write_json(self.work / RUN, told)
+        write_json(self.places.work / RUN, told)
         trainer = Trainer(base, encoder, self.features(base, encoder), self.rows, self.validation, train)
         if train.gradient_checkpointing == "auto":
             trainer.model.keep(plan.footprint.kept_layers)
         self.follow(trainer, settings, began)
         require_effect(base, trainer, self.validation[:4])
-        save_adapter(base, self.model, out)
+        save_adapter(base, model, out)
         history = pd.DataFrame(trainer.progress.history)
         history.to_csv(out / "log.csv", index=False, lineterminator="\n")
         draw_curve(history, out / "curve.png")
@@ -122,22 +98,22 @@ class Job:
     def inputs(self, base: Base, encoder: RowEncoder) -> dict[str, Any]:
         """What the adapter is made of, for run.json."""
         return {
-            "parity": parity(base, encoder, self.model, self.prompt),
+            "parity": parity(base, encoder, self.settings.model, self.settings.prompt),
             "versions": package_versions(),
-            "train": asdict(self.train),
-            "model": asdict(self.model),
-            "prompt": asdict(self.prompt),
+            "train": asdict(self.settings.train),
+            "model": asdict(self.settings.model),
+            "prompt": asdict(self.settings.prompt),
             "key": self.key,
             "data": value_digest(contents(self.rows)),
-            "held_out": value_digest(sorted(row["id"] for row in self.validation)),
+            "held_out": value_digest(sorted(row.id for row in self.validation)),
             "rows": len(self.rows),
             "validation_rows": len(self.validation),
         }
 
     def features(self, base: Base, encoder: RowEncoder) -> FeatureCache:
         """The images' features; kept ones are all made now, so that the tower can leave the GPU."""
-        train, folder = self.train, self.work.parent.parent / "vision"
-        features = FeatureCache(base, encoder, VIEW, train.cache_vision, folder)
+        train = self.settings.train
+        features = FeatureCache(base, encoder, VIEW, train.cache_vision, self.places.vision)
         place(base, train, tower=True)
         if train.cache_vision != "off":
             rows = [*self.rows, *self.validation]
@@ -152,10 +128,10 @@ class Job:
     def follow(self, trainer: Trainer, settings: Mapping[str, Any], began: float) -> None:
         """Run the training of a job that `began` at that time.monotonic, its figures going to the trackers."""
         key = self.checkpoint_key(trainer.base)
-        first = trainer.restore(self.work, key)
-        told = {**asdict(self.train), "base": self.model.base, "device": settings["device"]}
-        started = start_trackers(self.train.trackers, self.tracking, key, told, first)
-        trackers = dict(zip(self.train.trackers, started, strict=True))
+        first = trainer.restore(self.places.work, key)
+        told = {**asdict(self.settings.train), "base": self.settings.model.base, "device": settings["device"]}
+        started = start_trackers(self.settings.train.trackers, self.places.tracking, key, told, first)
+        trackers = dict(zip(self.settings.train.trackers, started, strict=True))
 
         def follow(record: dict[str, float]) -> None:
             figures = {name: value for name, value in record.items() if name != "step"}
@@ -166,7 +142,7 @@ class Job:
         trainer.on_step = trainer.on_validation = follow
         try:
             with stop_on_signals() as stop:
-                trainer.run(self.work, key, stop, began=began)
+                trainer.run(self.places.work, key, stop, began=began)
         finally:
             for name in list(trackers):
                 with dropped_if_failing(trackers, name) as tracker:

@@ -1,9 +1,11 @@
 """Score the choices of one fold's rows, or of the test rows, in one view."""
 
 import argparse
+from pathlib import Path
 
 from vqaflow.commands.options import add_config, add_results
 from vqaflow.config.loading import checked_config
+from vqaflow.runtime.artifact_store import Store
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.gpu_lease import lease_gpu
 from vqaflow.runtime.messages import did_you_mean
@@ -26,23 +28,22 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError(f"--view {name}: the configuration has no such view; {did_you_mean(name, config['views'])}")
     view = config["views"][name]
     lease_gpu()
-    from vqaflow.scoring.score_choices import score_choices  # imports torch, which must see the leased GPU only
+    from vqaflow.scoring.score_choices import ScoringPlaces, score_choices
+    from vqaflow.scoring.selection import RowsToScore, Task
 
     score_choices(
-        table=results.table_of(split),
-        folds=results.folds if split == "oof" else None,
-        fold=fold,
-        view=name,
-        views=view,
+        task=Task.of(name, config["model"], config["prompt"], view, config["orders"]),
+        rows=RowsToScore(
+            results.table_of(split),
+            results.folds if split == "oof" else None,
+            fold,
+            results.scores(split, fold, "original") if view.get("when") else None,
+        ),
         adapter=results.adapter(fold),
-        model=config["model"],
-        prompt=config["prompt"],
-        orders=config["orders"],
-        margins_from=results.scores(split, fold, "original") if view.get("when") else None,
         out=results.scores(split, fold, name),
-        work=results.scoring_work(split, fold, name),
-        store={"path": config["hardware"]["store"], "gb": config["hardware"]["store_gb"]},
-        features={"path": results.vision, "gb": config["hardware"]["vision_gb"]},
-        bases=results.bases,
+        places=ScoringPlaces(
+            results.scoring_work(split, fold, name), results.bases, results.vision, config["hardware"]["vision_gb"]
+        ),
+        store=Store(Path(config["hardware"]["store"]), config["hardware"]["store_gb"]),
         batch_tokens=config["hardware"]["score_batch_tokens"],
     )

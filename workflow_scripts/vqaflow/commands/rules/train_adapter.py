@@ -5,6 +5,7 @@ from pathlib import Path
 
 from vqaflow.commands.options import add_config, add_results
 from vqaflow.config.loading import checked_config
+from vqaflow.runtime.artifact_store import Store
 from vqaflow.runtime.gpu_lease import lease_gpu
 
 
@@ -20,19 +21,14 @@ def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
     config, results, fold = checked_config(*arguments.config), arguments.results, arguments.fold
     lease_gpu()
+    from vqaflow.training.rows import FoldRows
+    from vqaflow.training.settings import TrainingPlaces, TrainingSettings
     from vqaflow.training.train_adapter import train_adapter  # imports torch, which must see the leased GPU only
 
     train_adapter(
-        table=results.table("train"),
-        folds=results.folds,
-        fold=fold,
-        model=config["model"],
-        prompt=config["prompt"],
-        train=config["train"],
-        best=arguments.best,
+        rows=FoldRows(results.table("train"), results.folds, fold),
+        settings=TrainingSettings.of(config["model"], config["prompt"], config["train"], arguments.best),
         out=results.adapter(fold),
-        work=results.training_work(fold),
-        store={"path": config["hardware"]["store"], "gb": config["hardware"]["store_gb"]},
-        bases=results.bases,
-        tracking=results.tracking(fold),
+        places=TrainingPlaces(results.training_work(fold), results.bases, results.vision, results.tracking(fold)),
+        store=Store(Path(config["hardware"]["store"]), config["hardware"]["store_gb"]),
     )

@@ -1,4 +1,4 @@
-"""Say whether a training fits into a GPU's memory and how long it takes, without weights, GPU or network.
+"""Estimate the memory and hours of a training, without weights, GPU or network.
 
 vqaflow plan --config my.yaml --vram 14.7 needs only the base's config.json or a published shape.
 """
@@ -8,23 +8,25 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+from vqaflow.artifacts.results_folder import ResultsFolder
 from vqaflow.commands.options import add_config
 from vqaflow.config.loading import checked_config
+from vqaflow.plan.shape import SHAPES
+
+# A T4's memory as torch sees it, and the float16 rate that it sustains.
+T4_GIB, T4_TFLOPS = 14.7, 24.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
-    from vqaflow.plan.offline import T4_GIB, T4_TFLOPS
-    from vqaflow.plan.rows import TABLE
-    from vqaflow.plan.shape import SHAPES
-
     add_config(parser)
     number, whole = positive(float), positive(int)
     parser.add_argument("--vram", type=number, default=T4_GIB, help="the GPU's GiB (default: a T4's %(default)s)")
     sustained = "TFLOP/s that its matrix products sustain (default: a T4's %(default)s)"
     parser.add_argument("--tflops", type=number, default=T4_TFLOPS, help=sustained)
     parser.add_argument("--shape", choices=SHAPES, help="a published shape, if the base is not on this machine")
-    own = f"default: {TABLE} if it was made from data.train_csv, else that file and a sample of its images"
+    table = ResultsFolder(Path("results")).table("train")
+    own = f"default: {table} if it was made from data.train_csv, else that file and a sample of its images"
     parser.add_argument("--table", type=Path, help=f"a checked table to take rows and image sizes from ({own})")
     parser.add_argument("--rows", type=whole, help="training rows per fold (default: the table's share)")
 

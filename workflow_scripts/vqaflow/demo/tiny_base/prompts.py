@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from vqaflow.artifacts.columns import LETTERS
+from vqaflow.artifacts.rows import text_row
 from vqaflow.config.sections import PromptConfig
 from vqaflow.demo.tiny_base.world import QTYPES, GeneratedWorld, Questions
 from vqaflow.model.encoding.orders import IDENTITY
@@ -39,14 +40,11 @@ def rendered_pieces(
     pieces = []
     for style in styles:
         renderer = PromptRenderer(processor, style)
-        row = dict.fromkeys(LETTERS, "")
-        prefixes = [
-            renderer.render(row | {"question": text, "qtype": qtype}, [IDENTITY]).prefix
-            for text, qtype in world.questions
-        ]
+        empty = [""] * len(LETTERS)
+        prefixes = [renderer.render(text_row(text, empty, qtype), [IDENTITY]).prefix for text, qtype in world.questions]
         lines, tails = [], set()
         for word in world.words:
-            same = dict.fromkeys(LETTERS, word) | {"question": "", "qtype": QTYPES["naming"]}
+            same = text_row("", [word] * len(LETTERS), QTYPES["naming"])
             *choice_lines, tail = renderer.render(same, [IDENTITY]).branches[0].split("\n", len(LETTERS))
             lines.append([line + "\n" for line in choice_lines])
             tails.add(tail)
@@ -97,7 +95,7 @@ class PromptAssembler:
         line, length = self._table(flat)
         self.line, self.line_length = (t.unflatten(1, (-1, len(LETTERS))) for t in (line, length))
         self.tail, self.tail_length = self._table([[self._ids(tail)] for _, _, tail in pieces])
-        row = dict.fromkeys(LETTERS, "1") | {"question": "?", "qtype": QTYPES["naming"]}
+        row = text_row("?", ["1"] * len(LETTERS), QTYPES["naming"])
         rendered = [PromptRenderer(processor, style).render(row, [IDENTITY]) for style in styles]
         letters = {tuple(letter_token_ids(tokenizer, r)) for r in rendered}
         assert len(letters) == 1, "the letters' tokens depend on the prompt"

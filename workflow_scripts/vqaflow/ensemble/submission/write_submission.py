@@ -1,6 +1,8 @@
 """Rule write_submission: the most probable letter for each id of the sample submission, in its order and columns.
 
 `vqaflow write_submission` runs it by hand.
+
+Shapes: N rows of the test table.
 """
 
 import csv

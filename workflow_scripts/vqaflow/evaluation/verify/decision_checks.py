@@ -1,4 +1,7 @@
-"""Checks of the ensemble, the evaluation and the submission."""
+"""Checks of the ensemble, the evaluation and the submission.
+
+Shapes: N rows, C = 4 choices.
+"""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,7 @@
-"""Checks of the adapters, the scores and the search."""
+"""Checks of the adapters, the scores and the search.
+
+Shapes: N rows of the table.
+"""
 
 import csv
 import sqlite3

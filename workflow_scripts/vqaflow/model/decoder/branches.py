@@ -1,9 +1,11 @@
 """Several choice orders of a row in one forward pass over their shared prefix.
 
 The tokens of a row are laid out ``[prefix | branch 1 | … | branch K]``. A branch token attends to the prefix and to its
-own branch, and its position counts on from the prefix: each branch computes exactly what a pass of its own would, while
-the prefix, with the image's tokens, is computed once. (Exact for full attention and LoRA dropout of 0; with dropout the
-branches of a row share one mask on the prefix.)
+own branch, and its position continues the prefix's. So each branch computes exactly what a separate pass would, while
+the prefix, with the image's tokens, is computed once. (Exact for full attention and a LoRA dropout of 0; with dropout
+the branches of a row share one mask on the prefix.)
+
+Shapes: B rows, K branches (choice orders), T tokens of a row with padding, H hidden size, 3 axes of M-RoPE, 4 letters.
 """
 
 from collections.abc import Sequence
@@ -19,7 +21,7 @@ from vqaflow.model.encoding.row_encoder import EncodedRow
 class Batch:
     """B rows with K branches each, padded on the right to T tokens.
 
-    ids_BT and positions_3BT are int64; image_BT marks the image tokens; mask_B1TT says which key a query attends to
+    ids_BT and positions_3BT are int64; image_BT marks the image tokens; mask_B1TT says which keys a query attends to
     (None: plain causal, when K is 1); ends_BK is the index of each branch's last token, whose hidden state predicts the
     answer.
     """
@@ -41,13 +43,15 @@ class Batch:
 
 
 def pack(rows: Sequence[EncodedRow], image_token: int, pad_token: int, multiple: int = 8) -> Batch:
-    """Lay rows with equally many branches out as one batch, padded to a multiple of `multiple` tokens.
+    """Lay out rows with the same number of branches as one batch, padded to a multiple of `multiple` tokens.
 
-    Padding stands on the right, where causal attention never looks back at it, so that no query row is fully masked (on
-    some fp16 kernels such a row is NaN) and a row's result does not depend on its neighbours' lengths.
+    Padding is on the right, where causal attention never sees it. So no query is fully masked (some fp16 kernels return
+    NaN for it), and a row's result does not depend on the lengths of the other rows.
     """
     branches = len(rows[0].branch_ids)
-    assert all(len(row.branch_ids) == branches for row in rows), "rows of a batch need equally many choice orders"
+    assert all(len(row.branch_ids) == branches for row in rows), (
+        "the rows of a batch need the same number of choice orders"
+    )
     length = -(-max(row.tokens for row in rows) // multiple) * multiple
     ids = torch.full((len(rows), length), pad_token)
     positions = torch.zeros(3, len(rows), length, dtype=torch.long)
@@ -70,7 +74,7 @@ def pack(rows: Sequence[EncodedRow], image_token: int, pad_token: int, multiple:
 
 
 def attention_mask(branch_of_BT: torch.Tensor) -> torch.Tensor:
-    """Boolean mask (B, 1, T, T), True where query may see key: causal, and the key in the prefix or the same branch.
+    """Boolean mask (B, 1, T, T), True where a query may see a key: not a later one, and in the prefix or its branch.
 
     `branch_of_BT` is 0 in the prefix, 1 … K in the branches, -1 in padding (which sees only itself and other padding).
     """
@@ -84,10 +88,12 @@ def answer_states(language_model: Any, batch: Batch, features: Sequence[torch.Te
     """Hidden states (B, K, H) at the answer positions, after the final norm.
 
     `features` holds each row's image features (image tokens, H), as the frozen tower gives them. The language model is
-    called with explicit positions and embeddings, so that no state of an earlier call (rope_deltas) can leak in.
+    called with explicit positions and embeddings, so no state of an earlier call (rope_deltas) can leak in.
     """
     table = language_model.embed_tokens
-    embeds_BTH = table(batch.ids_BT.to(table.weight.device)).to(batch.ids_BT.device)  # the table may have left the GPU
+    embeds_BTH = table(batch.ids_BT.to(table.weight.device)).to(
+        batch.ids_BT.device
+    )  # the table may be in the host's memory
     image = torch.cat(list(features)).to(embeds_BTH.dtype)
     embeds_BTH = embeds_BTH.masked_scatter(batch.image_BT[..., None], image)
     hidden_BTH = language_model(

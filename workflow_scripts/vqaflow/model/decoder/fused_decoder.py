@@ -1,16 +1,19 @@
-"""The decoder as training wants it: PEFT's adapters and the base's weights, computed with little memory and few passes.
+"""The decoder for training: the base's weights and PEFT's adapters, computed with little memory and few passes.
 
-Each layer is two differentiable blocks that keep nothing but their input and recompute what backward needs. What the
-library's layers, run under gradient checkpointing, do on top is left out:
+Each layer is two differentiable blocks that keep only their input and recompute what backward needs. Compared with the
+library's layers under gradient checkpointing, this work is saved:
 
-- the down and output projections are not recomputed (backward needs their inputs only), and an MLP block may keep its
-  gate and up products where memory is left, which saves most of the rest;
+- the down and output projections are not recomputed (backward needs only their inputs), and an MLP block may keep its
+  gate and up products if there is memory, which saves most of the other recomputation;
 - quantised weights are expanded once for recomputation and backward together, never for weight gradients;
-- projections that read the same input (q, k, v; gate, up) are one matrix product, their adapters too;
-- the last layer goes on after its keys and values with the answers' positions alone: nobody reads the others;
+- projections that read the same input (q, k, v; gate, up) are one matrix product, and so are their adapters;
+- the last layer computes keys and values for all tokens, and the rest only for the answers' positions;
 - norms, rotation and gating can be compiled into single kernels (`train.compile`).
 
-The function computed is the one of the library with PEFT's layers, to rounding (test_fused_decoder.py).
+The result is that of the library with PEFT's layers, up to rounding (test_fused_decoder.py).
+
+Shapes: N tokens of the batch, B rows, K branches (choice orders), H hidden size, D size of a head, I inputs and O
+outputs of a projection, R ranks of its adapters in total (r of one), F rotary frequencies, 3 axes of M-RoPE.
 """
 
 from collections.abc import Sequence
@@ -30,8 +33,8 @@ Angles = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # cosines, sines and n
 class Projection:
     """Linears that read the same input, as one matrix product (N, I) to (N, O), with their adapters.
 
-    The adapters' weights stand in buffers of the compute dtype, which `FusedDecoder` fills before a forward pass:
-    A of all linears below each other (R, I), times the scaling, and B of each (O_i, r).
+    The adapters' weights are in buffers of the compute dtype, which `FusedDecoder` fills before each forward pass:
+    A of all linears stacked (R, I), times the scaling, and B of each linear (O_i, r).
     """
 
     def __init__(self, linears: Sequence[Any]) -> None:
@@ -42,7 +45,7 @@ class Projection:
         self.absmax = torch.cat([absmax_of(base.weight.quant_state) for base in self.bases]) if self.quantized else None
         self.bias = None if self.bases[0].bias is None else torch.cat([base.bias.detach() for base in self.bases])
         self._hold_adapters([(i, module) for i, module in enumerate(linears) if hasattr(module, "lora_A")])
-        # An adapter that scoring merges into the weights, a pass at a time: A (R, I) and scaled B (O, R).
+        # An adapter that scoring merges into the weights in each pass: A (R, I) and scaled B (O, R).
         self.delta: tuple[torch.Tensor, torch.Tensor] | None = None
 
     @property
@@ -51,7 +54,7 @@ class Projection:
         return self.state is not None
 
     def _joined_weights(self) -> torch.Tensor:
-        """The weights below each other; the modules' own become views into them, so that they exist once."""
+        """The stacked weights. The modules' own become views into them, so memory holds them once."""
         weights = [base.weight.data for base in self.bases]
         if len(weights) == 1:
             return weights[0]
@@ -61,7 +64,7 @@ class Projection:
         return joined
 
     def _hold_adapters(self, adapted: Sequence[tuple[int, Any]]) -> None:
-        """Note the adapters of linears (number, PEFT's module), where they stand, and make their buffers."""
+        """Record the adapters of linears (number, PEFT's module) and their places, and make their buffers."""
         pairs = [(module.lora_A["default"].weight, module.lora_B["default"].weight) for _, module in adapted]
         self.parameters: list[torch.nn.Parameter] = [weight for pair in pairs for weight in pair]
         scalings = {module.scaling["default"] for _, module in adapted}
@@ -80,12 +83,12 @@ class Projection:
         return [t for columns, b in zip(self.columns, self.b_parts, strict=True) for t in (self.a_RI[columns], b)]
 
     def weight(self, like: torch.Tensor) -> torch.Tensor:
-        """(O, I) in the dtype of `like`, expanded from NF4 if need be, `delta` added."""
+        """The weight (O, I) in the dtype of `like`, expanded from NF4 if quantised, with `delta` added."""
         if self.state is None:
             return self.joined if self.delta is None else torch.addmm(self.joined, self.delta[1], self.delta[0])
         shape, state = (sum(self.sizes), self.inputs), self.state
-        assert state.dtype is like.dtype, "model.compute_dtype must be the quantised layers'"
-        assert self.inputs % state.blocksize == 0, "rows must be whole blocks"
+        assert state.dtype is like.dtype, "model.compute_dtype must be that of the quantised layers"
+        assert self.inputs % state.blocksize == 0, "rows must consist of whole NF4 blocks"
         expanded = torch.ops.bitsandbytes.dequantize_4bit(
             self.joined, self.absmax, state.blocksize, state.quant_type, shape, state.dtype
         )
@@ -103,7 +106,7 @@ class Projection:
     def backward(
         self, grad: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, input_needed: bool = True
     ) -> tuple[torch.Tensor | None, Grads]:
-        """The gradient (N, I) for x, if needed, and those of the adapters' weights."""
+        """The gradient (N, I) for x, if needed, and the gradients for the adapters' weights."""
         grad_x = grad @ weight if input_needed else None
         if not self.parameters:
             return grad_x, []
@@ -121,7 +124,7 @@ class Projection:
 
 
 def absmax_of(state: Any) -> torch.Tensor:
-    """The float32 scales of NF4 blocks, unpacked once: doing so at every use costs more time than they cost memory."""
+    """The float32 scales of NF4 blocks, unpacked once: unpacking at each use is slow, and they are small."""
     if not state.nested:
         return state.absmax
     import bitsandbytes.functional as bnb
@@ -151,7 +154,7 @@ class AttentionBlock:
 
 
 class MlpBlock:
-    """x + mlp(norm(x)) of one layer; `keep` says whether the gate and up products are kept for backward."""
+    """x + mlp(norm(x)) of one layer; `keep` says whether it keeps the gate and up products for backward."""
 
     def __init__(self, layer: Any, kernels: Kernels) -> None:
         self.kernels = kernels
@@ -164,9 +167,9 @@ class MlpBlock:
 
 
 class AttentionFunction(torch.autograd.Function):
-    """AttentionBlock, recomputed in backward; with `ends` only those tokens' outputs are wanted.
+    """AttentionBlock, recomputed in backward; with `ends` only for the outputs of those tokens.
 
-    The adapters' weights are arguments only so that their gradients arrive; what is computed with are the buffers.
+    The adapters' weights are arguments only to receive gradients; the computation reads the buffers.
     """
 
     @staticmethod
@@ -256,7 +259,7 @@ class FusedDecoder:
         self.adapted = [projection for projection in products if projection.parameters]
 
     def keep_products(self, layers: int) -> None:
-        """Let the last `layers` MLP blocks keep their gate and up products instead of recomputing them."""
+        """Make the last `layers` MLP blocks keep their gate and up products instead of recomputing them."""
         for i, (_, mlp) in enumerate(self.layers):
             mlp.keep = i >= len(self.layers) - layers
 
@@ -269,7 +272,7 @@ class FusedDecoder:
             torch._foreach_mul_([p.a_RI for p in self.adapted], [p.scaling for p in self.adapted])
 
     def angles(self, positions_3N: torch.Tensor, dtype: torch.dtype) -> Angles:
-        """M-RoPE's turns: each section of the frequencies turns by its own position."""
+        """M-RoPE's angles: each section of the frequencies turns by the position on its own axis."""
         turns_3NF = positions_3N[..., None].float() * self.inverse_frequencies.to(positions_3N.device)
         sections = turns_3NF.split(self.sections, dim=-1)
         turns_NF = torch.cat([section[i % 3] for i, section in enumerate(sections)], dim=-1)
@@ -278,9 +281,9 @@ class FusedDecoder:
         return cos, sin, -sin
 
     def embed(self, layout: TokenLayout, features: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Inputs (N, H): text from the embedding table, wherever it lies, and image features in their places.
+        """Inputs (N, H): text from the embedding table (on any device) and image features in their places.
 
-        `features` are in the order of the rows, as the layouts' prefixes are.
+        `features` are in the order of the rows, like the prefixes in a layout.
         """
         device, dtype, table = self.base.device, self.base.dtype, self.embedding.weight
         text = table[layout.text_ids.to(table.device)].to(device=device, dtype=dtype)

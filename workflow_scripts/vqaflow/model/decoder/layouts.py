@@ -1,8 +1,11 @@
 """How the tokens of a batch lie in memory and attend to each other, for the fused decoder.
 
 Both layouts compute the same: each branch of a row (one choice order) sees the row's prefix and itself. `FlatLayout`
-has no padding and no mask: PyTorch's own flash kernel walks sequences of any length, a branch's queries against its
-prefix's keys and its own (compute capability 8.0 and above). `PaddedLayout` is for the CPU and older cards.
+has no padding and no mask: PyTorch's flash kernel takes sequences of any length, with a branch's queries against the
+keys of its prefix and its own (compute capability 8.0 and above). `PaddedLayout` is for the CPU and older cards.
+
+Shapes: B rows, K branches (choice orders), T tokens of a row with padding, N tokens of the batch, M = B·K answer
+positions, H query heads and G key-value heads of size D, L listed tokens, P prefix tokens in C listings, 3 M-RoPE axes.
 """
 
 import itertools
@@ -21,8 +24,8 @@ from vqaflow.model.numerics.flash_attention import cumulative, flash_attention, 
 class PaddedLayout:
     """B rows of T tokens, padding included, as N = B·T tokens; attention through SDPA with a mask (or just causal).
 
-    text_ids are the text's token ids; with the image features behind their embeddings, places_N says where each of the
-    N tokens' inputs stands. positions_3N are M-RoPE's; ends_BK indexes the N tokens; K is the branches of a row.
+    text_ids are the text's token ids. places_N is each token's place in the inputs: the text's embeddings, then the
+    image features. positions_3N are M-RoPE's; ends_BK indexes the N tokens.
     """
 
     def __init__(self, rows: Sequence[EncodedRow], image_token: int, device: torch.device, dtype: torch.dtype) -> None:
@@ -36,7 +39,7 @@ class PaddedLayout:
             causal = torch.ones(self.length, self.length, dtype=torch.bool).tril()
             seen_B1TT = causal.expand(self.rows, 1, -1, -1)
         at_ends_B1KT = seen_B1TT.gather(2, batch.ends_BK[:, None, :, None].expand(-1, -1, -1, self.length))
-        # SDPA would turn a boolean mask into this in every layer.
+        # Made once here: SDPA would convert a boolean mask in every layer.
         self.mask = None if batch.mask_B1TT is None else additive(seen_B1TT, dtype).to(device)
         self.mask_at_ends = additive(at_ends_B1KT, dtype).to(device)
 
@@ -50,22 +53,22 @@ class PaddedLayout:
 
     def _attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         q, k, v = (t.unflatten(0, (self.rows, -1)).transpose(1, 2) for t in (q, k, v))
-        # Repeated heads keep the memory-efficient kernel within reach, which old cards need.
+        # Old cards need the memory-efficient kernel, which needs as many key-value heads as query heads.
         k, v = (t.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for t in (k, v))
         out = scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
         return out.transpose(1, 2).flatten(0, 1)
 
 
 def additive(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """A boolean mask as what is added to the scores."""
+    """A boolean mask as the values to add to attention scores."""
     return torch.zeros(seen.shape, dtype=dtype).masked_fill(~seen, float("-inf"))
 
 
 class FlatLayout:
     """N tokens without padding: the prefixes of all rows, then every row's first branch, and so on.
 
-    With one branch a row it belongs to the prefix. Keys and values of a prefix are listed once more for each branch
-    (they are few: grouped-query attention), so that one call of the flash kernel does it all.
+    With one branch per row, that branch is part of the prefix. Keys and values of a prefix are listed again for each
+    branch (they are few: grouped-query attention), so one call of the flash kernel is enough.
     """
 
     def __init__(self, rows: Sequence[EncodedRow], image_token: int, device: torch.device, dtype: torch.dtype) -> None:
@@ -141,10 +144,10 @@ def flat_parts(
 
 @dataclass(frozen=True)
 class Listing:
-    """Tokens in the order in which a kernel wants them; the prefixes' recur, in all groups or all but the first.
+    """Tokens in the order that a kernel expects, with each prefix token once per group of sequences.
 
-    index (M,) lists tokens. For backward, shared (P, C) holds the places of the C listings of each prefix token, and
-    rest those of the other tokens, which are listed once.
+    index (L,) lists tokens. For backward, shared (P, C) holds the places of the C listings of each prefix token, and
+    rest the places of the other tokens, which are listed once.
     """
 
     index: torch.Tensor
@@ -165,27 +168,27 @@ class Listing:
 
 
 class ListedTokens(torch.autograd.Function):
-    """Rows of a tensor as a Listing says.
+    """The rows of a tensor in the order of a Listing.
 
-    Its gradient gathers and sums in a fixed order: the same bits each time, where atomic additions would vary.
+    The gradient is summed in a fixed order, so its bits are the same each time; those of atomic additions would vary.
     """
 
     @staticmethod
     def forward(ctx: Any, values: torch.Tensor, listing: Listing) -> torch.Tensor:
-        """Take (N, …) to (M, …)."""
+        """(N, …) to (L, …)."""
         ctx.listing = listing
         return values.index_select(0, listing.index)
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
-        """Sum what each listing of a token got."""
+        """Sum the gradients of each token's listings."""
         shared, rest = ctx.listing.shared, ctx.listing.rest
         sums = grad.index_select(0, shared.flatten()).unflatten(0, shared.shape).sum(1)
         return torch.cat([sums, grad.index_select(0, rest)]), None
 
 
 def listed(values: torch.Tensor, listing: Listing | None) -> torch.Tensor:
-    """`values` as `listing` says, or as they are."""
+    """`values` in the order of `listing`; unchanged without one."""
     return values if listing is None else ListedTokens.apply(values, listing)
 
 
@@ -193,5 +196,5 @@ TokenLayout = PaddedLayout | FlatLayout
 
 
 def make_layout(rows: Sequence[EncodedRow], image_token: int, device: torch.device, dtype: torch.dtype) -> TokenLayout:
-    """The better layout for `device`."""
+    """The faster layout that `device` and `dtype` allow."""
     return (FlatLayout if has_flash_attention(device, dtype) else PaddedLayout)(rows, image_token, device, dtype)

@@ -1,8 +1,10 @@
-"""Adapters for scoring: read strictly, and merged into the decoder's weights a pass at a time.
+"""Adapters for scoring: read strictly, and merged into the decoder's weights in each pass.
 
-Training goes through PEFT. Scoring needs none of its layers: W + scaling·B·A, rounded once, is the same function (to
-rounding) without two small matrix products and two passes over the activations a linear. The base's own weights stay as
-they are, so that NF4 ones can be used too, and several adapters can take turns on one base.
+Training uses PEFT's layers. Scoring does not need them: W + scaling·B·A, rounded once, is the same function (up to
+rounding) and saves two small matrix products and two passes over the activations per linear. The base's own weights do
+not change. So they may be NF4, and several adapters can take turns on one base.
+
+Shapes: I inputs and O outputs of a projection, R ranks of its adapters in total (r of one).
 """
 
 from collections.abc import Iterator
@@ -19,8 +21,8 @@ from vqaflow.model.decoder.fused_decoder import FusedDecoder, Projection
 from vqaflow.runtime.errors import UserError
 
 PREFIX = "base_model.model."
-# PEFT settings that would make the adapter another function than W + scaling·B·A, with the values that do not (the
-# first is PEFT's own). PiSSA, OLoRA and other beginnings train against another base than the one that is loaded.
+# PEFT settings, with the values that keep the adapter's function W + scaling·B·A (the first is PEFT's default). PiSSA,
+# OLoRA and other initialisations train against another base than the one that is loaded.
 PLAIN = {
     "peft_type": ("LORA",),
     "use_dora": (False,),
@@ -51,14 +53,16 @@ class Adapter:
 def read_adapter(folder: Path | str) -> Adapter:
     """Read an adapter that PEFT saved.
 
-    Raises UserError if a file is missing or damaged, a tensor lacks its counterpart, or the adapter is no plain LoRA.
+    Raises UserError if a file is missing or damaged, a tensor lacks its counterpart, or the adapter is not plain LoRA.
     """
     folder = Path(folder)
     config = adapter_config(folder)
     unusual = [key for key, plain in PLAIN.items() if config.get(key, plain[0]) not in plain]
     unusual += [key for key in PLAIN_EMPTY if config.get(key)]
     if unusual:
-        raise UserError(f"{folder / CONFIG}: {unusual[0]} = {config[unusual[0]]!r}. Only plain LoRA can be scored.")
+        raise UserError(
+            f"{folder / CONFIG}: {unusual[0]} = {config[unusual[0]]!r} is not plain LoRA. Train without it."
+        )
     try:
         tensors = load_file(folder / WEIGHTS)
     except SafetensorError as error:
@@ -76,7 +80,11 @@ def _pairs(folder: Path, tensors: dict[str, torch.Tensor], rank: int) -> dict[st
     odd = odd or [m for m in sorted(modules) if tensors[f"{m}.lora_A.weight"].shape[0] != rank]
     odd = odd or [m for m in sorted(modules) if not all(tensors[f"{m}.lora_{s}.weight"].isfinite().all() for s in "AB")]
     if odd or not modules:
-        what = f"tensor {odd[0]} is missing, unknown, of a wrong rank or not finite" if odd else "it holds no tensor"
+        what = (
+            f"tensor {odd[0]} is missing or unknown, has a wrong rank, or is not finite"
+            if odd
+            else "it holds no tensors"
+        )
         raise UserError(f"{folder / WEIGHTS}: {what}. Train the adapter again.")
     return {
         module.removeprefix(PREFIX): (tensors[f"{module}.lora_A.weight"], tensors[f"{module}.lora_B.weight"])
@@ -85,7 +93,7 @@ def _pairs(folder: Path, tensors: dict[str, torch.Tensor], rank: int) -> dict[st
 
 
 def use_adapter(decoder: FusedDecoder, adapter: Adapter | None) -> None:
-    """Let `decoder` compute its base with `adapter` (None: without any); costs one product B·A a linear and pass.
+    """Make `decoder` use `adapter` (None: the base alone); costs one product B·A per linear and pass.
 
     Raises UserError if a module that the adapter changes does not exist in this base or has another shape.
     """
@@ -118,7 +126,7 @@ def projections(decoder: FusedDecoder) -> Iterator[Projection]:
 def _stacked(
     projection: Projection, pairs: dict[int, tuple[torch.Tensor, torch.Tensor]], scaling: float, base: Base
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """All A below each other (R, I) and all scaled B on a diagonal (O, R), so that one product merges them all."""
+    """All A stacked (R, I) and all scaled B on a block diagonal (O, R): one product merges them all."""
     a_RI = torch.cat([a.float() for a, _ in pairs.values()])
     b_OR = torch.zeros(sum(projection.sizes), len(a_RI))
     starts, at = [sum(projection.sizes[:i]) for i in range(len(projection.sizes))], 0
@@ -136,6 +144,6 @@ def _check_shape(
     if theirs != shape:
         found = "does not have it in its decoder" if theirs is None else f"has {theirs[0]} x {theirs[1]} there"
         raise UserError(
-            f"{adapter.folder}: it was trained on another base: it changes {name} ({shape[0]} x {shape[1]}), and "
-            f"model.base {found}. Set model.base to the adapter's base, or train the adapter again."
+            f"{adapter.folder}: the adapter was trained on another base: it changes {name} ({shape[0]} x {shape[1]}), "
+            f"but model.base {found}. Set model.base to the adapter's base, or train the adapter again."
         )

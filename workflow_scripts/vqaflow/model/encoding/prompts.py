@@ -5,11 +5,12 @@ row's choices share everything before them (the prefix, with the image's hundred
 branch. Special tokens come from the template, never from here.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from vqaflow.artifacts.columns import LETTERS
+from vqaflow.artifacts.rows import Row
 from vqaflow.config.sections import PromptConfig
 from vqaflow.data.normal_form import normalize, normalize_choices
 from vqaflow.model.encoding.orders import shown
@@ -33,12 +34,12 @@ class PromptRenderer:
         self.prompt = prompt
         self.head, self.tail = _template_around_user_text(processor, prompt.system)
 
-    def render(self, row: Mapping[str, Any], orders: Sequence[str]) -> RenderedRow:
+    def render(self, row: Row, orders: Sequence[str]) -> RenderedRow:
         """Render `row` (question, a, b, c, d, qtype) once an order of its choices, up to the answer's position."""
         form = self.prompt.normal_form
-        question = normalize(row["question"], form)
-        choices = normalize_choices([row[letter] for letter in LETTERS], form)
-        template = self.prompt.templates[row["qtype"]]
+        question = normalize(row.question, form)
+        choices = normalize_choices(row.choices, form)
+        template = self.prompt.templates[row.qtype]
         before, after = template.split("{choices}")
         before = before.replace("{question}", question)
         branches = [self._choice_lines(shown(choices, order)) + after + self.tail for order in orders]

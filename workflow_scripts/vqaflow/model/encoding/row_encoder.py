@@ -1,6 +1,6 @@
 """Rows become token ids, M-RoPE positions and image patches: the one encoder of training and scoring."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,8 @@ from PIL import Image, ImageOps
 from qwen_vl_utils import smart_resize
 from qwen_vl_utils.vision_process import fetch_image
 
+from vqaflow.artifacts.columns import LETTERS
+from vqaflow.artifacts.rows import Row, text_row
 from vqaflow.config.sections import ModelConfig, PromptConfig, ViewConfig
 from vqaflow.data.images.decoding import open_image
 from vqaflow.model.encoding.orders import IDENTITY
@@ -48,7 +50,7 @@ class RowEncoder:
         self.image_token = self.tokenizer.convert_tokens_to_ids(processor.image_token)
         self.merge = self.image_processor.merge_size
         self.patch = self.image_processor.patch_size
-        probe = dict.fromkeys("abcd", "1") | {"question": "?", "qtype": "general"}
+        probe = text_row("?", ["1"] * len(LETTERS), "general")
         self.letter_ids = letter_token_ids(self.tokenizer, self.renderer.render(probe, [IDENTITY]))
 
     def pixel_limits(self, view: ViewConfig) -> tuple[int, int]:
@@ -76,10 +78,10 @@ class RowEncoder:
         resized = fetch_image({"image": image, "min_pixels": smallest, "max_pixels": largest}, self.patch)
         return self.image_processor(images=[resized], do_resize=False, return_tensors="pt")["pixel_values"]
 
-    def encode(self, row: Mapping[str, Any], orders: Sequence[str], view: ViewConfig) -> EncodedRow:
+    def encode(self, row: Row, orders: Sequence[str], view: ViewConfig) -> EncodedRow:
         """Encode `row` (a record of a table) in the given choice orders."""
         rendered = self.renderer.render(row, orders)
-        grid = self.grid_of(row["width"], row["height"], view)
+        grid = self.grid_of(row.width, row.height, view)
         image_tokens = grid[0] * grid[1] * grid[2] // self.merge**2
         prefix = self._token_ids(rendered.prefix)
         at = prefix.index(self.image_token)
@@ -87,7 +89,7 @@ class RowEncoder:
         prefix = prefix[:at] + [self.image_token] * image_tokens + prefix[at + 1 :]
         positions = mrope_positions(len(prefix), at, grid, self.merge)
         branches = [self._token_ids(text) for text in rendered.branches]
-        return EncodedRow(row["id"], prefix, branches, positions, int(positions.max()) + 1, grid)
+        return EncodedRow(row.id, prefix, branches, positions, int(positions.max()) + 1, grid)
 
     def _token_ids(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]

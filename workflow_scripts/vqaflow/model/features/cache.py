@@ -4,13 +4,13 @@ A feature's key is the image's content, its resolution and mirroring, the image 
 precision, and the code and packages that make pixels and features.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from vqaflow.artifacts.rows import Row
 from vqaflow.config.sections import ViewConfig
 from vqaflow.model.base import Base
 from vqaflow.model.encoding.row_encoder import EncodedRow, RowEncoder
@@ -33,39 +33,39 @@ class FeatureCache:
         self.kept: dict[str, torch.Tensor] = {}
         self.disk = FeatureFolder(folder, base, encoder, view) if mode == "disk" else None
 
-    def of(self, items: Sequence[tuple[Mapping[str, Any], EncodedRow]]) -> list[torch.Tensor]:
+    def of(self, items: Sequence[tuple[Row, EncodedRow]]) -> list[torch.Tensor]:
         """Features (visual tokens, H) on the device for each row and its encoding."""
         found = self._found(items)
-        return [found[row["sha256"]].to(self.base.device, non_blocking=True) for row, _ in items]
+        return [found[row.sha256].to(self.base.device, non_blocking=True) for row, _ in items]
 
-    def fill(self, items: Sequence[tuple[Mapping[str, Any], EncodedRow]]) -> None:
+    def fill(self, items: Sequence[tuple[Row, EncodedRow]]) -> None:
         """Compute all features beforehand, so that the tower is not needed again."""
-        unique = list({row["sha256"]: (row, encoded) for row, encoded in items}.values())
+        unique = list({row.sha256: (row, encoded) for row, encoded in items}.values())
         with ProgressBar(len(unique), "vision features", "image") as bar:
             for start in range(0, len(unique), 32):
                 self._found(unique[start : start + 32])
                 bar.advance(len(unique[start : start + 32]))
 
-    def _found(self, items: Sequence[tuple[Mapping[str, Any], EncodedRow]]) -> dict[str, torch.Tensor]:
+    def _found(self, items: Sequence[tuple[Row, EncodedRow]]) -> dict[str, torch.Tensor]:
         """Features by image, wherever they are; what is nowhere is computed, and kept as the mode says."""
-        images = {row["sha256"]: (row, encoded) for row, encoded in items}
+        images = {row.sha256: (row, encoded) for row, encoded in items}
         found = {image: self.kept[image] for image in images if image in self.kept}
         if self.disk:
             read = {image: self.disk.read(image) for image in images if image not in found}
             found |= {image: features for image, features in read.items() if features is not None}
         return found | self._compute([item for image, item in images.items() if image not in found])
 
-    def _compute(self, items: list[tuple[Mapping[str, Any], EncodedRow]]) -> dict[str, torch.Tensor]:
+    def _compute(self, items: list[tuple[Row, EncodedRow]]) -> dict[str, torch.Tensor]:
         made: dict[str, torch.Tensor] = {}
         with ThreadPoolExecutor(READERS) as pool:
-            pixels = list(pool.map(lambda item: self.encoder.pixels(item[0]["image_file"], self.view), items))
+            pixels = list(pool.map(lambda item: self.encoder.pixels(item[0].image_file, self.view), items))
         for group in groups_of([len(p) for p in pixels], PATCHES_A_CALL):
             rows = [items[i][0] for i in group]
             grids = [items[i][1].grid for i in group]
             features = finite_features(self.base.visual, [pixels[i] for i in group], grids, rows)
-            made |= zip([row["sha256"] for row in rows], features, strict=True)
+            made |= zip([row.sha256 for row in rows], features, strict=True)
             for row in rows:
-                self._keep(row["sha256"], made[row["sha256"]])
+                self._keep(row.sha256, made[row.sha256])
         return made
 
     def _keep(self, image: str, features: torch.Tensor) -> None:

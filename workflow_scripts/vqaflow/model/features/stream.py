@@ -4,10 +4,10 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
+from vqaflow.artifacts.rows import Row
 from vqaflow.config.sections import ViewConfig
 from vqaflow.model.base import Base
 from vqaflow.model.encoding.row_encoder import EncodedRow, RowEncoder
@@ -25,7 +25,7 @@ MOST_WRITES = 64  # features that wait to be written; a disk that is slower than
 class Prepared:
     """A table row with its encoding."""
 
-    row: Mapping[str, Any]
+    row: Row
     encoded: EncodedRow
 
 
@@ -52,21 +52,21 @@ class FeatureStream:
         with ThreadPoolExecutor(READERS) as pool, ThreadPoolExecutor(WRITERS) as writers:
             for batch in [*batches, None]:
                 if batch is not None:
-                    images = {item.row["sha256"]: item for item in batch}
+                    images = {item.row.sha256: item for item in batch}
                     sources = {i: sources.get(i) or pool.submit(self._read, item) for i, item in images.items()}
                     waiting.append((batch, sources))
                 if len(waiting) > 1 or (batch is None and waiting):
                     now, found = waiting.popleft()
                     features = {image: known for image, known in features.items() if image in found}
                     features |= self._computed(now, {i: f for i, f in found.items() if i not in features}, writers)
-                    yield now, [features[item.row["sha256"]] for item in now]
+                    yield now, [features[item.row.sha256] for item in now]
 
     def _read(self, item: Prepared) -> Source:
         """In the background: an image's features from the disk, else its patches, ready to be sent to the device."""
-        kept = self.folder.read(item.row["sha256"]) if self.folder else None
+        kept = self.folder.read(item.row.sha256) if self.folder else None
         if kept is not None:
             return Source(self._to_send(kept), None)
-        return Source(None, self._to_send(self.encoder.pixels(item.row["image_file"], self.view)))
+        return Source(None, self._to_send(self.encoder.pixels(item.row.image_file, self.view)))
 
     def _to_send(self, values: torch.Tensor) -> torch.Tensor:
         """For a GPU, in memory that it reads by itself while it computes."""
@@ -76,7 +76,7 @@ class FeatureStream:
         self, batch: Sequence[Prepared], sources: Mapping[str, "Future[Source]"], writers: ThreadPoolExecutor
     ) -> dict[str, torch.Tensor]:
         """Features of the images in `sources`, by the image's digest; new ones are written in the background."""
-        device, items = self.base.device, {item.row["sha256"]: item for item in batch}
+        device, items = self.base.device, {item.row.sha256: item for item in batch}
         ready = {image: source.result() for image, source in sources.items()}
         made = {i: s.features.to(device, non_blocking=True) for i, s in ready.items() if s.features is not None}
         todo = [image for image in ready if image not in made]

@@ -1,4 +1,7 @@
-"""The elementwise work of decoder and tower, forward and backward, as written here or compiled into single kernels."""
+"""Elementwise operations of decoder and tower, forward and backward: as written here, or compiled into single kernels.
+
+Shapes: N tokens or patches, H hidden size, D size of a head.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +14,7 @@ from vqaflow.runtime.stage import log
 
 
 def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
-    """RMSNorm of (N, H), in float32 inside."""
+    """RMSNorm of (N, H), computed in float32."""
     wide = x.float()
     scaled = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
     return weight * scaled.to(x.dtype)
@@ -20,7 +23,7 @@ def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
 def rms_norm_backward(
     grad: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, eps: float, residual: torch.Tensor
 ) -> torch.Tensor:
-    """The gradient for x of rms_norm(x), plus `residual`."""
+    """The gradient of rms_norm(x) for x, plus `residual`."""
     wide, g = x.float(), (grad * weight).float()
     inverse = torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
     scaled = wide * inverse
@@ -28,7 +31,7 @@ def rms_norm_backward(
 
 
 def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Rotary embedding of heads (N, heads, D) by angles (N, 1, D); with -sin it is undone."""
+    """Rotary embedding of heads (N, heads, D) by angles (N, 1, D); passing -sin undoes it."""
     left, right = x.chunk(2, dim=-1)
     return x * cos + torch.cat([-right, left], dim=-1) * sin
 
@@ -40,7 +43,7 @@ def gated(gate_up: torch.Tensor) -> torch.Tensor:
 
 
 def gated_backward(grad: torch.Tensor, gate_up: torch.Tensor) -> torch.Tensor:
-    """The gradient for gate and up, side by side, of `gated`."""
+    """The gradient of `gated` for gate and up, side by side."""
     gate, up = (t.float() for t in gate_up.chunk(2, dim=-1))
     wide, open_ = grad.float(), torch.sigmoid(gate)
     slope = open_ * (1 + gate * (1 - open_))
@@ -48,7 +51,7 @@ def gated_backward(grad: torch.Tensor, gate_up: torch.Tensor) -> torch.Tensor:
 
 
 def gated_backward_in_place(grad: torch.Tensor, gate_up: torch.Tensor) -> torch.Tensor:
-    """`gated_backward` written over `gate_up`, for eager mode: no float32 values in memory."""
+    """`gated_backward` for eager mode: overwrites `gate_up`, and keeps no float32 values in memory."""
     gate, up = gate_up.chunk(2, dim=-1)
     grad_open = grad * up
     torch.mul(grad, silu(gate), out=up)
@@ -58,7 +61,7 @@ def gated_backward_in_place(grad: torch.Tensor, gate_up: torch.Tensor) -> torch.
 
 @dataclass(frozen=True)
 class Kernels:
-    """The elementwise work, as written above or compiled."""
+    """The elementwise operations, as written above or compiled."""
 
     norm: Callable[..., torch.Tensor] = rms_norm
     norm_backward: Callable[..., torch.Tensor] = rms_norm_backward
@@ -68,11 +71,11 @@ class Kernels:
 
     @classmethod
     def compiled(cls) -> "Kernels":
-        """One kernel each for each width, and for any number of tokens."""
-        import torch._inductor.config as inductor  # takes a second: not where nothing is compiled
+        """Compiled operations: one kernel per operation and width, for any number of tokens."""
+        import torch._inductor.config as inductor  # takes a second, so it is imported only when needed
 
-        # A handful of kernels needs no pool of compiling processes, one a core, which starts up beside the first dozen
-        # of batches and slows them to a quarter of their speed.
+        # A few kernels do not need a pool of compiler processes, one per core: while the pool starts, the first dozen
+        # batches run at a quarter of their speed.
         inductor.compile_threads = 1
         return cls(*map(compiled, (rms_norm, rms_norm_backward, rotate, gated, gated_backward)))
 
@@ -80,7 +83,7 @@ class Kernels:
 def compiled(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
     """`function`, compiled for any size of its tensors' first dimension.
 
-    Were all sizes left open, kernels would divide by them at run time, which costs some five times their speed.
+    If all sizes were left open, kernels would divide by them at run time and be about five times slower.
     """
     kernel = torch.compile(function, dynamic=False)
 
@@ -94,13 +97,13 @@ def compiled(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tenso
 
 
 def can_compile(device: torch.device) -> bool:
-    """Whether kernels can be compiled for `device`: on a GPU, with Triton and a C compiler for it in their places."""
+    """Whether kernels can be compiled for `device`: on a GPU, with Triton and a C compiler installed."""
     if device.type != "cuda":
         return False
     try:
         Kernels.compiled().gated(torch.ones(16, 16, device=device, dtype=torch.float16))
-    except Exception as error:  # each missing part of the chain has an exception of its own
+    except Exception as error:  # each missing part of the chain raises a different exception
         reason = (str(error).splitlines() or [""])[0]
-        log.warning("kernels are not compiled, which costs a fifth of the speed (%s: %s)", type(error).__name__, reason)
+        log.warning("kernels cannot be compiled: about a fifth slower (%s: %s)", type(error).__name__, reason)
         return False
     return True

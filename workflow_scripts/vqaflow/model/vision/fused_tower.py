@@ -1,8 +1,10 @@
-"""The vision tower's forward in few kernels, with the library's weights and, to rounding, its numbers.
+"""The vision tower's forward in few kernels, with the library's weights and, up to rounding, its results.
 
-What the library's leaves on the table on a GPU: attention windows of different lengths go through one FlashAttention
-call (where there is one; elsewhere windows of equal length do), the MLP's inner size, 3420, is padded with zeros to a
-size that the matrix units like, gate and up are one matrix product, and rotation and norms are the decoder's kernels.
+Why it is faster on a GPU than the library's: attention windows of different lengths go through one FlashAttention call
+(without FlashAttention, windows of equal length do); the MLP's inner size, 3420, is padded with zeros to a size that
+suits the matrix units; gate and up are one matrix product; rotation and norms are the decoder's kernels.
+
+Shapes: N patches of all images, H width of the tower (of features: the decoder's), D size of a head, S segments.
 """
 
 from dataclasses import dataclass
@@ -14,15 +16,15 @@ from torch.nn.functional import linear, pad, scaled_dot_product_attention
 from vqaflow.model.numerics.elementwise import Kernels
 from vqaflow.model.numerics.flash_attention import has_flash_attention
 
-# Rows of half-precision matrices that start at addresses of 16 bytes are read by the fast kernels only.
+# The fast kernels only read half-precision matrices whose rows start at multiples of 16 bytes.
 ALIGNED, PADDED_TO = 8, 128
-# A padding unit of the MLP whose gate and up have these biases alone is silu(16) / 16 = 1: its weights are a bias.
+# A padding unit of the MLP with only these biases of gate and up is silu(16) / 16 = 1: its down weights are a bias.
 UNIT_GATE, UNIT_UP = 16.0, 0.0625
 
 
 @dataclass(frozen=True)
 class Segments:
-    """Which patches attend to each other: boundaries (S + 1), and indices (count, length), one tensor a length."""
+    """Which patches attend to each other: boundaries (S + 1), and indices (count, length), one tensor per length."""
 
     cumulative: torch.Tensor
     longest: int
@@ -42,7 +44,7 @@ class TowerBlock:
         self._lay_out(block.mlp)
 
     def _lay_out(self, mlp: Any) -> None:
-        """Pad and join the MLP's weights; the modules' own become views into them, so that they exist once."""
+        """Pad and join the MLP's weights. The modules' own become views into them, so memory holds them once."""
         parts, padding = [mlp.gate_proj, mlp.up_proj], self.padding
         self.gate_up = torch.cat([pad(part.weight.detach(), (0, 0, 0, padding)) for part in parts])
         biases = [pad(part.bias.detach(), (0, padding)) for part in parts]
@@ -95,12 +97,12 @@ class FusedTower:
 
     @property
     def is_current(self) -> bool:
-        """Whether the tower still has the weights that this was made from, in their place and precision."""
+        """Whether the tower still has the weights that this was made from, at the same address and precision."""
         first = self.visual.blocks[0].mlp.gate_proj.weight
         return first.data_ptr() == self.blocks[0].gate_up.data_ptr() and first.dtype is self.blocks[0].gate_up.dtype
 
     def forward(self, patches: torch.Tensor, arguments: dict[str, Any]) -> torch.Tensor:
-        """Features (visual tokens, H) in the images' order from patches (N, 1176); `vision.grid_arguments` the rest."""
+        """Features (visual tokens, H) in the images' order from patches (N, 1176) and `windows.grid_arguments`."""
         visual, window_index = self.visual, arguments["window_index"]
         x = self._by_window(linear(patches, self.patch_weight), window_index)
         angles = visual.rotary_pos_emb(x, arguments["position_ids"])
@@ -122,7 +124,7 @@ class FusedTower:
 
 
 def tower_of(visual: Any) -> FusedTower:
-    """The fused forward of `visual`, made when first asked for and whenever the tower's weights were replaced."""
+    """The fused forward of `visual`, made on first use and again after the tower's weights were replaced."""
     fused = visual.__dict__.get("_fused_tower")
     if fused is None or not fused.is_current:
         fused = FusedTower(visual, visual.__dict__.get("_fused_kernels"))
@@ -131,6 +133,6 @@ def tower_of(visual: Any) -> FusedTower:
 
 
 def use_kernels(visual: Any, kernels: Kernels) -> None:
-    """Let the fused forward of `visual` run with `kernels`."""
+    """Make the fused forward of `visual` use `kernels`."""
     visual.__dict__["_fused_kernels"] = kernels
     visual.__dict__.pop("_fused_tower", None)

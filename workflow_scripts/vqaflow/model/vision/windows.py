@@ -1,8 +1,10 @@
-"""The frozen vision tower: image patches in, features out, each computed once and without a graph.
+"""The frozen vision tower: from image patches to features, without an autograd graph.
 
-The library's tower calls attention once a window (48 times an image and layer at 768 visual tokens), which leaves a GPU
-waiting for launches. An attention function of the library's own registry groups windows of equal length into one call;
-what follows from the grid alone is computed once a grid.
+The library's tower calls attention once per window (48 times per image and layer at 768 visual tokens), and a GPU waits
+for the launches. The attention function here, registered with the library, computes windows of equal length in one
+call. What depends only on the grid is computed once per grid.
+
+Shapes: N patches of all images, D size of a head, H hidden size of the decoder.
 """
 
 from collections.abc import Sequence
@@ -32,10 +34,10 @@ def window_attention(
     cu_seq_lens_q: torch.Tensor,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attention within segments: query, key, value (1, heads, N, D) to (1, N, heads, D), one call a segment length.
+    """Attention within segments: query, key, value (1, heads, N, D) to (1, N, heads, D), one call per length.
 
-    `segments` maps the number of segments to index tensors (count, length), one a length; windows refine images, so
-    that equal numbers of them are the same segments.
+    `segments` maps a number of segments to index tensors (count, length), one per length. The number identifies the
+    segments: windows are parts of images, so if there are as many windows as images, both are the same.
     """
     out = torch.empty_like(query[0].transpose(0, 1))
     for index in segments[len(cu_seq_lens_q) - 1]:
@@ -48,13 +50,13 @@ AttentionInterface.register(WINDOW_ATTENTION, window_attention)
 
 
 def use_window_attention(visual: Any) -> None:
-    """Let the tower `visual` group its windows (once, after loading)."""
+    """Make the tower `visual` group its windows (call once, after loading)."""
     visual.config._attn_implementation = WINDOW_ATTENTION
 
 
 @lru_cache(maxsize=256)
 def grid_arguments(grids: tuple[Grid, ...], merge: int, window: int, patch: int, device: str) -> dict[str, Any]:
-    """What the tower's forward derives from the images' grids, as keyword arguments that it accepts precomputed."""
+    """Keyword arguments for the tower's forward that it would otherwise derive from the images' grids."""
     grid_thw = torch.tensor(grids)
     lengths = torch.tensor([h * w for t, h, w in grids for _ in range(t)])
     cu_seqlens = torch.nn.functional.pad(lengths.cumsum(0), (1, 0)).int()
@@ -73,7 +75,7 @@ def grid_arguments(grids: tuple[Grid, ...], merge: int, window: int, patch: int,
 
 
 def segment_groups(cumulative: torch.Tensor) -> list[torch.Tensor]:
-    """Token indices of the segments between `cumulative` boundaries, as one (count, length) tensor a length."""
+    """Token indices of the segments between `cumulative` boundaries: one (count, length) tensor per length."""
     starts, lengths = cumulative[:-1].long(), cumulative.diff().long()
     return [
         starts[lengths == length][:, None] + torch.arange(int(length))
@@ -90,7 +92,7 @@ def image_features(visual: Any, pixels: Sequence[torch.Tensor], grids: Sequence[
     )
     patches = torch.cat([p.to(weight.device, non_blocking=True).to(weight.dtype) for p in pixels])
     with torch.no_grad():
-        # On a CPU the library's forward is as fast; a quantised tower has no weights to lay out anew.
+        # On a CPU the library's forward is as fast; the weights of a quantised tower cannot be rearranged.
         if weight.is_cuda and visual.blocks[0].mlp.gate_proj.weight.is_floating_point():
             merged = tower_of(visual).forward(patches, arguments)
         else:

@@ -1,0 +1,55 @@
+"""A row of the checked tables as the model code sees it."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from vqaflow.artifacts.columns import LETTERS
+
+FIELDS = ("id", "question", "qtype", "image_file", "sha256", "width", "height")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A question with its choices, in their original letters, and what is known of its image.
+
+    `width` and `height` are in pixels, `sha256` is the digest of the image file, `answer` the letter of the right
+    choice (None in the test table).
+    """
+
+    id: str
+    question: str
+    choices: tuple[str, ...]
+    qtype: str
+    image_file: str
+    sha256: str
+    width: int
+    height: int
+    answer: str | None = None
+
+    def content(self) -> list[str]:
+        """All that a score or an adapter depends on, as texts; of the image that is its digest and its size."""
+        facts = [self.id, self.question, *self.choices, self.qtype, self.sha256, str(self.width), str(self.height)]
+        return facts if self.answer is None else [*facts, self.answer]
+
+
+def rows_of(table: pd.DataFrame) -> list[Row]:
+    """The rows of a checked table, in its order."""
+    columns = [table[name].tolist() for name in FIELDS]
+    choices = zip(*(table[letter].tolist() for letter in LETTERS), strict=True)
+    answers = table["answer"].tolist() if "answer" in table else [None] * len(table)
+    return [
+        Row(**dict(zip(FIELDS, values, strict=True)), choices=shown, answer=answer)
+        for *values, shown, answer in zip(*columns, choices, answers, strict=True)
+    ]
+
+
+def contents(rows: Iterable[Row]) -> list[list[str]]:
+    """The `content` of each row, for a digest."""
+    return [row.content() for row in rows]
+
+
+def text_row(question: str, choices: Sequence[str], qtype: str) -> Row:
+    """A row without an image, for its prompt alone."""
+    return Row("text", question, tuple(choices), qtype, "", "", 1, 1)
