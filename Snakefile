@@ -58,8 +58,8 @@ rule help:
 
 
 onsuccess:
-    tell_result()
+    print_result()
 
 
 onerror:
-    tell_errors()
+    print_errors()

@@ -92,14 +92,14 @@ def margins_of(wildcards):
     return []
 
 
-def tell_errors():
+def print_errors():
     """Repeat what stopped the run, below Snakemake's last lines: the messages of the stages, or where to find them."""
     from vqaflow.reporting.closing_line import error_lines
 
     print("", *error_lines(Path("results/logs"), STARTED), sep="\n", file=sys.stderr)
 
 
-def tell_result():
+def print_result():
     """Say what came out, below Snakemake's own last lines."""
     from vqaflow.reporting.closing_line import closing_line  # a dry run need not load its statistics
 

@@ -1,6 +1,6 @@
-"""Imports within the package point one way, from the commands down to `runtime`, and each package can be taken in.
+"""Imports within the package go only to lower layers, from the commands down to `runtime`, and no package is too large.
 
-Who reads or changes one package then needs to know the packages below it, and none above.
+To read or change a package, one needs to know only the packages that it may import.
 """
 
 import ast
@@ -182,6 +182,18 @@ def test_circles_are_found():
 def test_no_modules_import_each_other_in_a_circle():
     graph = {name: {target for target, _ in imports_of(name) if target in MODULES} for name in MODULES}
     assert not components(graph), "none of these modules can be read, tested or loaded without all others"
+
+
+def test_names_are_imported_from_where_they_are_defined():
+    """A name that passes through a second module may leave that one's digest with the last message that shows it."""
+    passed_on = []
+    for name, file in MODULES.items():
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module in MODULES:
+                origin = ast.parse(MODULES[node.module].read_text(encoding="utf-8"))
+                imported = {alias.asname or alias.name for one in origin.body for alias in getattr(one, "names", [])}
+                passed_on += [f"{name} from {node.module}: {a.name}" for a in node.names if a.name in imported]
+    assert not passed_on
 
 
 def test_no_import_hides_in_a_string():

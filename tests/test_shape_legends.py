@@ -8,11 +8,9 @@ import pytest
 
 from places import PACKAGE
 
-# The packages that compute with tensors and arrays of logits and probabilities.
-PACKAGES = ("model", "plan", "scoring", "training", "ensemble", "evaluation", "reporting")
 SHAPED = re.compile(r"_?[a-z]\w*_(\d*[A-Z][A-Z0-9]*)")  # at the end of a name that is not a constant
 OF_PEFT = {"lora_A", "lora_B"}  # matrices, as the library calls them
-MODULES = [file for package in PACKAGES for file in sorted((PACKAGE / package).rglob("*.py"))]
+MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
 def names_in(tree: ast.Module) -> set[str]:

@@ -2,23 +2,23 @@
 
 from pathlib import Path
 
-from vqaflow.artifacts.results_folder import ResultsFolder
+from vqaflow.artifacts.results_folder import RESULTS
+from vqaflow.config.sections import HpoConfig, ModelConfig, PromptConfig, section
 from vqaflow.runtime.gpu_lease import lease_gpu
 from vqaflow.runtime.stage import stage
 
 with stage(snakemake.log[0]):
     lease_gpu()
     from vqaflow.search.run_trials import run_trials  # imports torch, which must see the leased GPU only
+    from vqaflow.search.trial import TrialInputs
 
-    results = ResultsFolder(Path("results"))
-    run_trials(
+    inputs = TrialInputs(
         table=Path(snakemake.input.table),
         folds=Path(snakemake.input.folds),
-        model=snakemake.params.model,
-        prompt=snakemake.params.prompt,
+        model=section(ModelConfig, snakemake.params.model),
+        prompt=section(PromptConfig, snakemake.params.prompt),
         train=snakemake.params.train,
-        hpo=snakemake.params.hpo,
-        work=results.search_work,
-        bases=results.bases,
-        out=Path(snakemake.output.trials),
+        hpo=section(HpoConfig, snakemake.params.hpo),
+        bases=RESULTS.bases,
     )
+    run_trials(inputs, work=RESULTS.search_work, out=Path(snakemake.output.trials))

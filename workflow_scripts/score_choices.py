@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from vqaflow.artifacts.results_folder import ResultsFolder
+from vqaflow.artifacts.results_folder import RESULTS
 from vqaflow.runtime.gpu_lease import lease_gpu
 from vqaflow.runtime.stage import stage
 
@@ -13,15 +13,14 @@ with stage(snakemake.log[0]):
     from vqaflow.scoring.selection import RowsToScore, Task
 
     given, at, params, hardware = snakemake.input, snakemake.wildcards, snakemake.params, snakemake.resources
-    results = ResultsFolder(Path("results"))
-    work = results.scoring_work(at.split, at.fold, at.view)
+    work = RESULTS.scoring_work(at.split, at.fold, at.view)
     folds, margins = (Path(given[name]) if given.get(name) else None for name in ("folds", "margins"))
     score_choices(
         task=Task.of(at.view, params.model, params.prompt, params.view, params.orders),
         rows=RowsToScore(Path(given.table), folds, int(at.fold), margins),
         adapter=Path(given.weights).parent,
         out=Path(snakemake.output.scores),
-        places=ScoringPlaces(work, results.bases, results.vision, hardware.vision_gb),
+        places=ScoringPlaces(work, RESULTS.bases, RESULTS.vision, hardware.vision_gb),
         store=Store(Path(hardware.store), hardware.store_gb),
         batch_tokens=hardware.batch_tokens,
     )

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from vqaflow.artifacts.results_folder import ResultsFolder
+from vqaflow.artifacts.results_folder import RESULTS
 from vqaflow.runtime.gpu_lease import lease_gpu
 from vqaflow.runtime.stage import stage
 
@@ -10,5 +10,4 @@ with stage(snakemake.log[0]):
     lease_gpu()
     from vqaflow.model.store_base import store_base  # imports torch, which must see the leased GPU only
 
-    bases = ResultsFolder(Path("results")).bases
-    store_base(model=snakemake.params.model, bases=bases, out=Path(snakemake.output.stored))
+    store_base(model=snakemake.params.model, bases=RESULTS.bases, out=Path(snakemake.output.stored))

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from vqaflow.artifacts.results_folder import ResultsFolder
+from vqaflow.artifacts.results_folder import RESULTS
 from vqaflow.runtime.gpu_lease import lease_gpu
 from vqaflow.runtime.stage import stage
 
@@ -14,13 +14,13 @@ with stage(snakemake.log[0]):
     from vqaflow.training.settings import TrainingPlaces, TrainingSettings
     from vqaflow.training.train_adapter import train_adapter
 
-    given, params, results = snakemake.input, snakemake.params, ResultsFolder(Path("results"))
+    given, params = snakemake.input, snakemake.params
     fold = int(snakemake.wildcards.fold)
     best = Path(given.best) if given.get("best") else None
     train_adapter(
         rows=FoldRows(Path(given.table), Path(given.folds), fold),
         settings=TrainingSettings.of(params.model, params.prompt, params.train, best),
         out=Path(snakemake.output.adapter),
-        places=TrainingPlaces(results.training_work(fold), results.bases, results.vision, results.tracking(fold)),
+        places=TrainingPlaces(RESULTS.training_work(fold), RESULTS.bases, RESULTS.vision, RESULTS.tracking(fold)),
         store=Store(Path(snakemake.resources.store), snakemake.resources.store_gb),
     )

@@ -1,4 +1,4 @@
-"""Rule validate_submission: proof that the submission is whole, and the accuracy that it rests on."""
+"""Rule validate_submission: check that the submission is complete, and report its OOF accuracy."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Rule write_submission: the file to hand in."""
+"""Rule write_submission: the file to submit."""
 
 from pathlib import Path
 

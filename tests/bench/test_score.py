@@ -11,7 +11,7 @@ def test_the_command_runs_on_a_cpu_and_compares_with_the_library(tmp_path, capsy
     main(["bench", "score", "--shape", "tiny", "--rows", "2", "--json", str(file)])
     found = json.loads(file.read_text(encoding="utf-8"))
     assert all(row["s/row"] > 0 for row in found["whole"] + found["parts"])
-    assert {"seed's predictor: generate", "ours, float32"} <= {row["what"] for row in found["whole"]}
+    assert {"usual predictor: generate", "ours, float32"} <= {row["what"] for row in found["whole"]}
     errors = [value for name, value in found["checks"].items() if name.endswith("relative error")]
     assert errors and max(errors) < 1e-4
     assert found["machine"]["date"] and "ours, float32" in capsys.readouterr().out

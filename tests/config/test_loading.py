@@ -28,7 +28,7 @@ def mine(tmp_path):
         ("train:\n\tepochs: 2\n", r"my\.yaml line 2: is not YAML \(.+\)\. "),
         ("epochs: \x07", r"my\.yaml: is not YAML in UTF-8 \(.+\)\. "),
         ("since: 2024-13-41", r"my\.yaml: is not YAML in UTF-8 \(month must be in 1\.\.12.*\)\. "),
-        ("- train\n- 2\n", r"my\.yaml: has no keys with values\. "),
+        ("- train\n- 2\n", r"my\.yaml: does not contain `key: value` lines\. "),
     ],
 )
 def test_a_broken_file_is_named_with_the_line(mine, text, message):
@@ -97,3 +97,13 @@ def test_every_stage_checks_the_configuration_before_it_begins(stage, mine, tmp_
     assert ended.value.code == 1
     assert "folds.n" in shown and "ensembel: unknown key" in shown and "Traceback" not in shown
     assert [path.name for path in tmp_path.iterdir()] == ["my.yaml"], "nothing may have been made"
+
+
+def test_a_config_in_the_working_directory_is_below_the_settings_that_it_names(tmp_path, monkeypatch):
+    """Snakemake reads them in this order: a stage run by hand would use other settings than the workflow."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.yaml").write_text("hardware: {settings: s.yaml, score_batch_tokens: 5000}", encoding="utf-8")
+    (tmp_path / "s.yaml").write_text("hardware: {score_batch_tokens: 777}", encoding="utf-8")
+    assert checked_config()["hardware"]["score_batch_tokens"] == 777
+    (tmp_path / "my.yaml").write_text("hardware: {settings: s.yaml, score_batch_tokens: 6000}", encoding="utf-8")
+    assert checked_config("my.yaml")["hardware"]["score_batch_tokens"] == 6000

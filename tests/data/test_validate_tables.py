@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vqaflow.artifacts.csv_files import UnreadableTable, detect_encoding, read_records
-from vqaflow.data.validate_tables import validate_tables
+from vqaflow.config.sections import ColumnsConfig, section
+from vqaflow.data.validate_tables import RawFiles, TableFiles, TableSettings, validate_tables
 from vqaflow.ensemble.submission.sample import read_sample
 from vqaflow.runtime.digests import file_digest
 from vqaflow.runtime.errors import UserError
@@ -62,20 +63,18 @@ class Competition:
             self.write("test", self.test)
             self.write("sample", self.sample or [{"id": row["id"], "answer": ""} for row in self.test])
         out = self.folder / "out"
-        arguments = {
+        raw = {
             "train_csv": self.folder / "train.csv",
             "test_csv": self.folder / "test.csv",
             "sample_submission": self.folder / "sample.csv",
             "image_root": self.folder,
-            "columns": COLUMNS,
-            "on_bad_row": "stop",
-            "normal_form": "NFKC",
-            "max_image_pixels": 1_000_000,
-            "train_out": out / "train.parquet",
-            "test_out": out / "test.parquet",
-            "problems_out": out / "problems.csv",
         }
-        validate_tables(**(arguments | changes))
+        settings = {"columns": COLUMNS, "on_bad_row": "stop", "normal_form": "NFKC", "max_image_pixels": 1_000_000}
+        raw |= {key: changes.pop(key) for key in list(changes) if key in raw}
+        settings |= changes
+        settings["columns"] = section(ColumnsConfig, settings["columns"])
+        files = TableFiles(out / "train.parquet", out / "test.parquet", out / "problems.csv")
+        validate_tables(RawFiles(**raw), TableSettings(**settings), files)
         return pd.read_parquet(out / "train.parquet"), pd.read_parquet(out / "test.parquet")
 
     def fail(self, **changes):
@@ -405,7 +404,7 @@ def test_ragged_rows(data):
 
 @pytest.mark.parametrize("cell", ['"open', '"closed" too early"'])
 def test_broken_quotes_name_the_line_they_start_at(data, cell):
-    """They swallow the rest of the file; its end is no help."""
+    """They swallow the rest of the file; its end does not help."""
     data.run()
     path = data.folder / "train.csv"
     lines = path.read_text(encoding="utf-8").splitlines()
@@ -526,12 +525,13 @@ stub = types.ModuleType("vqaflow.question_types.classify")
 stub.classify_many = lambda rows: [SimpleNamespace(qtype="general", flip_unsafe=False) for _ in rows]
 sys.modules["vqaflow.question_types.classify"] = stub
 from vqaflow.runtime.errors import UserError
-from vqaflow.data.validate_tables import validate_tables
+from vqaflow.config.sections import ColumnsConfig
+from vqaflow.data.validate_tables import RawFiles, TableFiles, TableSettings, validate_tables
 f = Path({str(tmp_path)!r})
 try:
-    validate_tables(train_csv=f/"train.csv", test_csv=f/"test.csv", sample_submission=f/"sample.csv", image_root=f,
-        columns={COLUMNS!r}, on_bad_row="stop", normal_form="NFKC", max_image_pixels=10**6,
-        train_out=f/"o/train.parquet", test_out=f/"o/test.parquet", problems_out=f/"o/problems.csv")
+    validate_tables(RawFiles(f/"train.csv", f/"test.csv", f/"sample.csv", f),
+        TableSettings(ColumnsConfig(**{COLUMNS!r}), on_bad_row="stop", normal_form="NFKC", max_image_pixels=10**6),
+        TableFiles(f/"o/train.parquet", f/"o/test.parquet", f/"o/problems.csv"))
 except UserError as error:
     assert "100000 problems" in str(error), error
 status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())

@@ -1,6 +1,7 @@
 """The evaluation: every number against a plain count of the same thing, and nothing that the run must not know."""
 
 import json
+import shutil
 import time
 
 import numpy as np
@@ -27,6 +28,12 @@ def evaluated(tmp_path_factory):
     folder = make_results(tmp_path_factory.mktemp("world") / "results", train_rows=240)
     ensemble(folder)
     return folder, evaluate(folder)
+
+
+@pytest.fixture
+def results(evaluated, tmp_path):
+    """A copy of the folder to go on with."""
+    return shutil.copytree(evaluated[0], tmp_path / "results")
 
 
 @pytest.fixture(scope="module")
@@ -161,13 +168,12 @@ def test_the_folder_is_whole_and_every_figure_opens(evaluated):
             assert min(image.size) > 300
 
 
-def test_equal_inputs_give_equal_bytes_whatever_the_test_answers_are(evaluated):
+def test_equal_inputs_give_equal_bytes_whatever_the_test_answers_are(results):
     """The demo's answers lie in the results folder: only the closing line may read them."""
-    folder, _ = evaluated
-    before = folder_digest(folder / "evaluation")
-    write_test_answers(folder)
-    evaluate(folder)
-    assert folder_digest(folder / "evaluation") == before
+    before = folder_digest(results / "evaluation")
+    write_test_answers(results)
+    evaluate(results)
+    assert folder_digest(results / "evaluation") == before
 
 
 def write_test_answers(folder):
@@ -184,29 +190,28 @@ def test_what_choosing_the_epoch_by_oof_rows_may_add_is_reported():
     assert checkpoint_choice({})["best_minus_last"] == 0
 
 
-def test_a_run_ends_with_its_accuracy(evaluated):
-    folder, metrics = evaluated
-    submit(folder)
-    write_test_answers(folder)
+def test_a_run_ends_with_its_accuracy(evaluated, results):
+    metrics = evaluated[1]
+    submit(results)
+    write_test_answers(results)
     intervals = np.array([metrics["overall"]["wilson"], metrics["overall"]["bootstrap"]])
     low, high = intervals[:, 0].min(), intervals[:, 1].max()
-    line = closing_line(folder, since=0)
+    line = closing_line(results, since=0)
     expected = f"OOF accuracy {metrics['overall']['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f}, n = 240)"
     assert expected in line
-    letters = json.loads((folder / "submission.validated.json").read_text())["letters"]
+    letters = json.loads((results / "submission.validated.json").read_text())["letters"]
     assert f"demo held-out accuracy {letters['a'] / 40:.3f}" in line and "n = 40" in line
 
 
-def test_a_run_ends_well_under_the_users_own_headers(evaluated):
+def test_a_run_ends_well_under_the_users_own_headers(results):
     """A sample submission with the headers ID and label is accepted, so the last line must not need others."""
-    folder, _ = evaluated
-    submit(folder)
-    write_test_answers(folder)
-    before = closing_line(folder, since=0)
-    submission = folder / "submission.csv"
+    submit(results)
+    write_test_answers(results)
+    before = closing_line(results, since=0)
+    submission = results / "submission.csv"
     lines = submission.read_text(encoding="utf-8").splitlines()
     submission.write_text("\n".join(["ID,label", *lines[1:], ""]), encoding="utf-8")
-    assert "demo held-out accuracy" in before and closing_line(folder, since=0) == before
+    assert "demo held-out accuracy" in before and closing_line(results, since=0) == before
 
 
 def test_a_run_claims_nothing_that_it_has_not_made(tmp_path):

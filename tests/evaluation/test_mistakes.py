@@ -44,10 +44,18 @@ def make_rows(folder, count, wrong_each=4, seed=0):
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory):
+def opened(tmp_path_factory):
+    """A browser for all tests of the module."""
     with browser(tmp_path_factory.mktemp("chromium")) as opened:
-        opened.resize(1300, 900)
         yield opened
+
+
+@pytest.fixture
+def page(opened):
+    """The browser with the window of a laptop, and without what an earlier test noted."""
+    opened.resize(1300, 900)
+    opened.errors.clear()
+    return opened
 
 
 @pytest.fixture(scope="module")
@@ -84,16 +92,15 @@ def test_no_text_of_a_table_becomes_markup(page, gallery):
     assert page.errors == []
 
 
-def test_the_policy_stops_what_would_slip_through(page, gallery):
+def test_the_policy_stops_what_would_slip_through(page, gallery, tmp_path):
     """The second lock: even markup that got into the page could run no script and reach no address."""
     folder, _ = gallery
     text = (folder / PAGE).read_text(encoding="utf-8")
     forced = '<script>document.title = "owned"</script><img src="http://192.0.2.1/x" onerror="document.title = 1">'
-    (folder / "forced.html").write_text(text.replace("<noscript>", forced + "<noscript>"), encoding="utf-8")
-    page.open(folder / "forced.html")
+    (tmp_path / "forced.html").write_text(text.replace("<noscript>", forced + "<noscript>"), encoding="utf-8")
+    page.open(tmp_path / "forced.html")
     assert page.run("document.title") == "OOF answers, wrong ones first"
     assert any("violates the following Content Security Policy" in error for error in page.errors)
-    page.errors.clear()
 
 
 @pytest.mark.parametrize(
@@ -172,7 +179,6 @@ def test_a_phone_needs_no_sideways_scrolling(page, gallery):
     page.resize(360, 700)
     page.open(folder / PAGE, "#wrong=all&q=onerror")
     assert page.run("document.documentElement.scrollWidth") == 360
-    page.resize(1300, 900)
 
 
 def test_four_thousand_rows_stay_smooth(page, tmp_path):

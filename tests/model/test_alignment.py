@@ -86,14 +86,7 @@ def test_logits_are_those_of_the_library_at_the_answer_position(tmp_path: Path) 
     batch = pack([encoded], encoder.image_token, 0)
     rows_4H = network.lm_head.weight[encoder.letter_ids]
     ours = letter_logits(answer_states(network.model.language_model, batch, features), rows_4H)[0]
-    for k, branch in enumerate(encoded.branch_ids):
-        ids = torch.tensor([encoded.prefix_ids + branch])
-        theirs = network(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            mm_token_type_ids=(ids == encoder.image_token).long(),
-            pixel_values=pixels,
-            image_grid_thw=torch.tensor([encoded.grid]),
-        ).logits[0, -1, encoder.letter_ids]
+    for k, order in enumerate(orders):
+        theirs = rows.library_logits(network, encoder, row, order)[-1, encoder.letter_ids]
         torch.testing.assert_close(ours[k], theirs, atol=1e-4, rtol=0)
     assert (ours[0] - ours[1]).abs().max() > 1e-2, "the orders must differ, or this test could not fail"

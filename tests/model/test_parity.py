@@ -2,6 +2,7 @@
 
 import json
 import logging
+from copy import copy
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,13 @@ from vqaflow.scoring.score_choices import score_choices
 
 
 class Setting:
-    """An adapter's folder with its run.json, and what scoring would use."""
+    """What scoring would use, and a folder for changed copies of the adapter's run.json."""
 
-    def __init__(self, world: scoring_world.ScoringWorld, folder: Path) -> None:
+    folder: Path
+
+    def __init__(self, world: scoring_world.ScoringWorld) -> None:
         task = world.arguments()["task"]
-        self.folder, self.model, self.prompt = folder, task.model, task.prompt
+        self.model, self.prompt = task.model, task.prompt
         self.base: Base = load_base(self.model)
         self.encoder = RowEncoder(self.base.processor, self.model, self.prompt)
         self.run = json.loads((world.adapter / "run.json").read_text(encoding="utf-8"))
@@ -38,9 +41,17 @@ def world(tmp_path_factory) -> scoring_world.ScoringWorld:
 
 
 @pytest.fixture(scope="module")
-def setting(world, tmp_path_factory) -> Setting:
-    """A folder for changed copies of the adapter's run.json."""
-    return Setting(world, tmp_path_factory.mktemp("adapter"))
+def loaded(world) -> Setting:
+    """A base and an encoder for all tests of the module."""
+    return Setting(world)
+
+
+@pytest.fixture
+def setting(loaded, tmp_path) -> Setting:
+    """The same with a new folder."""
+    setting = copy(loaded)
+    setting.folder = tmp_path
+    return setting
 
 
 @pytest.fixture
@@ -110,7 +121,6 @@ def test_another_precision_is_only_logged(setting, warnings) -> None:
 def test_without_a_run_json_nothing_is_scored(setting, content, said) -> None:
     """Nobody could know what such an adapter was trained on."""
     file = setting.folder / "run.json"
-    file.unlink(missing_ok=True)
     if content is not None:
         file.write_text(content)
     with pytest.raises(UserError, match=said):

@@ -6,6 +6,7 @@ The loss's position (the fourth) is test_alignment's: it holds the labels of the
 import json
 import re
 import shutil
+from copy import copy
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ from vqaflow.model.encoding.row_encoder import RowEncoder
 from vqaflow.model.lora import add_adapter, trainable
 from vqaflow.runtime.errors import UserError
 from vqaflow.training.adapter_folder import settings_of
-from vqaflow.training.train_adapter import VIEW
+from vqaflow.training.settings import VIEW
 
 GPU = torch.device("cuda")
 CPU = torch.device("cpu")
@@ -114,12 +115,9 @@ def test_5_special_tokens_come_from_the_template_alone(tmp_path) -> None:
     processor = random_qwen.processor()
     row = rows.make_rows(tmp_path, 1)[0]
     before = PromptRenderer(processor, rows.prompt_config()).render(row, ["abcd"])
-    template = processor.chat_template
-    try:
-        processor.chat_template = template.replace("<|im_start|>", "<turn>")
-        after = PromptRenderer(processor, rows.prompt_config()).render(row, ["abcd"])
-    finally:
-        processor.chat_template = template
+    other = copy(processor)
+    other.chat_template = processor.chat_template.replace("<|im_start|>", "<turn>")
+    after = PromptRenderer(other, rows.prompt_config()).render(row, ["abcd"])
     assert after.prefix == before.prefix.replace("<|im_start|>", "<turn>") != before.prefix
     for folder in ("model", "training", "scoring"):
         for file in (PACKAGE / folder).rglob("*.py"):

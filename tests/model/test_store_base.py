@@ -189,7 +189,7 @@ def test_a_full_disk_costs_time_but_no_result(model, tmp_path, monkeypatch) -> N
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(stored_base, "write_json", full)
+    monkeypatch.setattr(stored_base, "write_manifest", full)
     assert stored_base.open_base(model, tmp_path, CPU).quantization == "nf4"
     assert not [p for p in tmp_path.iterdir() if p.is_dir()]
 

@@ -16,8 +16,8 @@ from PIL import Image
 
 import rows
 from vqaflow.commands.command_line import main
-from vqaflow.data.images import finding
-from vqaflow.data.validate_tables import validate_tables
+from vqaflow.config.sections import ColumnsConfig, section
+from vqaflow.data.validate_tables import RawFiles, TableFiles, TableSettings, validate_tables
 from vqaflow.plan import offline as plan
 from vqaflow.plan import rows as plan_rows
 from vqaflow.plan.shape import SHAPES, Shape
@@ -36,7 +36,6 @@ CHOICES = "what?,1,2,3,4"
 def world(tmp_path, monkeypatch) -> Path:
     """A folder to plan in, with a training CSV of four rows, their images, and a file of settings that names them."""
     monkeypatch.chdir(tmp_path)
-    finding._real_folder.cache_clear()  # which knows the last test's folder by the same relative name
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     (tmp_path / "images").mkdir()
     for name, size in OF_2_IMAGES.items():
@@ -51,26 +50,25 @@ def world(tmp_path, monkeypatch) -> Path:
 
 def write_settings(changes: dict) -> None:
     """The file my.yaml: the world's tables, and sections that `changes` add or replace."""
-    data = {"train_csv": "train.csv", "image_root": "images"} | changes.pop("data", {})
+    data = {"train_csv": "train.csv", "image_root": str(Path("images").absolute())} | changes.pop("data", {})
     model = {"base": str(TINY), "max_pixels": 78400} | changes.pop("model", {})
     Path("my.yaml").write_text(yaml.safe_dump({"data": data, "model": model, "folds": {"n": 2}} | changes))
 
 
 def validate(**changes) -> None:
     """Make the checked tables as the rule does."""
-    files = {name: Path(f"{name}.csv") for name in ("test", "train")}
-    out = {f"{name}_out": Path(f"results/tables/{name}.parquet") for name in files}
-    given = {"image_root": Path("images"), "on_bad_row": "quarantine", "train_csv": files["train"]} | changes
+    given = {
+        "image_root": Path("images").absolute(),
+        "on_bad_row": "quarantine",
+        "train_csv": Path("train.csv"),
+    } | changes
     columns = yaml.safe_load((rows.ROOT / "config.yaml").read_text(encoding="utf-8"))["data"]["columns"]
+    on_bad_row = given.pop("on_bad_row")
+    tables = Path("results/tables")
     validate_tables(
-        test_csv=files["test"],
-        sample_submission=Path("sample.csv"),
-        columns=columns,
-        normal_form="NFC",
-        max_image_pixels=10**6,
-        problems_out=Path("results/tables/problems.csv"),
-        **given,
-        **out,
+        RawFiles(test_csv=Path("test.csv"), sample_submission=Path("sample.csv"), **given),
+        TableSettings(section(ColumnsConfig, columns), on_bad_row, normal_form="NFC", max_image_pixels=10**6),
+        TableFiles(tables / "train.parquet", tables / "test.parquet", tables / "problems.csv"),
     )
 
 
@@ -95,7 +93,7 @@ def test_the_csv_of_the_configuration_is_planned_before_its_tables_are_made(worl
     lines = told(capsys).splitlines()
     reason = "there is no readable results/tables/train.parquet yet"
     assert lines[0] == f"rows: 2 train each fold, of 4 in train.csv ({reason})"
-    assert lines[1] == "images: 4 sizes from 4 files under images"
+    assert lines[1] == f"images: 4 sizes from 4 files under {world / 'images'}"
     assert lines[2] == f"base: {TINY}, sizes from {TINY / 'config.json'}"
     assert "62 are visual" in lines[3] and lines[-1].startswith("2 rows")
 
@@ -115,7 +113,7 @@ def test_a_table_of_other_images_under_the_same_names_is_not_planned_for(world, 
     """Ids and paths such as 1 and 1.jpg are those of many data sets."""
     validate()
     shutil.copytree(world / "images", world / "others")
-    write_settings({"data": {"image_root": "others"}})
+    write_settings({"data": {"image_root": str(world / "others")}})
     assert "train.csv (results/tables/train.parquet contains other rows)" in told(capsys)
 
 

@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -14,8 +16,9 @@ import pytest
 from places import SCRIPTS
 from vqaflow.commands.command_line import main
 from vqaflow.runtime import artifact_store as module
-from vqaflow.runtime.artifact_store import ARTIFACT, MANIFEST, Store, cached, discard, prune, verify
+from vqaflow.runtime.artifact_store import ARTIFACT, Store, cached, discard, prune, verify
 from vqaflow.runtime.files import atomic_folder, atomic_path
+from vqaflow.runtime.manifests import MANIFEST
 
 
 @pytest.fixture
@@ -224,7 +227,7 @@ def test_leftovers_of_killed_writers_go(tmp_path, kept):
 
 
 def test_a_folder_of_the_users_own_loses_nothing(tmp_path):
-    """Whoever names the folder of his pictures as the store must find them there afterwards, whatever their names."""
+    """A user who names a folder of pictures as the store must find them there afterwards, whatever their names."""
     files = [f"사진/{i}.png" for i in range(3)] + ["ab/x.png", "ab/cd.png", "ab/.hidden.png", f"{'ab' * 32}.png"]
     for name in files:
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -256,10 +259,27 @@ def hammer(path: Path, out: Path, seed: int) -> int:
 def test_many_jobs_may_share_a_store(tmp_path):
     """Folds on two GPUs put, fetch, prune and find damage at the same time."""
     (tmp_path / "out").mkdir()
-    with get_context("spawn").Pool(4) as pool:
-        hits = pool.starmap(hammer, [(tmp_path / "store", tmp_path / "out", seed) for seed in range(4)])
+    with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as pool:
+        hits = list(pool.map(partial(hammer, tmp_path / "store", tmp_path / "out"), range(4)))
     assert sum(hits) > 0
     assert sum(module.size_of(e) for e in Store(tmp_path / "store", 1).entries()) < 1e5
+
+
+def test_an_entry_that_another_job_replaces_during_the_copy_is_computed(store, tmp_path, monkeypatch):
+    """The entry is whole again by the time that the error is looked at, which ended the job."""
+    parts, out, copyfile = {"stage": "score_choices"}, tmp_path / "a.txt", shutil.copyfile
+    cached(store, parts, out, lambda partial: partial.write_text("x"))
+
+    def replaced_meanwhile(source, target):
+        monkeypatch.setattr(shutil, "copyfile", copyfile)
+        (entry,) = store.entries()
+        module.discard(entry)
+        module.put(store, entry.name, out, parts)
+        raise FileNotFoundError(source)
+
+    monkeypatch.setattr(shutil, "copyfile", replaced_meanwhile)
+    assert not cached(store, parts, out, lambda partial: partial.write_text("x"))
+    assert cached(store, parts, out, lambda partial: partial.write_text("x"))
 
 
 def test_the_command_lists_verifies_and_prunes(store, tmp_path):

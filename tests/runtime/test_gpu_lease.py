@@ -1,5 +1,6 @@
 """Two folds must never share a GPU, whichever process dies when, and a job must keep to what a scheduler assigned."""
 
+import json
 import os
 import signal
 import subprocess
@@ -10,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from places import PACKAGE, SCRIPTS
-from vqaflow.runtime import gpu_lease
-from vqaflow.runtime.gpu_lease import Device, lease_gpu, visible_devices
+from vqaflow.runtime.gpu_lease import Device, visible_devices
 
 # Takes a lease, proves by an exclusive marker file that nobody else has that device, works a little, and ends.
 WORKER = """
@@ -32,20 +32,35 @@ marker.unlink()
 if sys.argv[4:]:
     os.kill(os.getpid(), int(sys.argv[4]))  # dies as it is, with the device in its hands
 """
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(SCRIPTS)}
+# Leases one of the devices that it sees, twice: a process keeps its device to its end, so each test has its own one.
+LEASES = """
+import json, os, sys
+from pathlib import Path
+from vqaflow.runtime.gpu_lease import lease_gpu
+first, second = (lease_gpu(Path(sys.argv[1])) for _ in range(2))
+print(json.dumps([first and first.identity, second and second.identity, os.environ.get("CUDA_VISIBLE_DEVICES")]))
+"""
 
 
 @pytest.fixture(autouse=True)
-def nothing_held(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu_lease, "_held", {})
-    monkeypatch.setattr(gpu_lease, "SECONDS_BETWEEN_TRIES", 0.01)
+def no_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(SCRIPTS))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
 
 
 def worker(folder: Path, work: float, devices: str, *death: str) -> subprocess.Popen:
     command = [sys.executable, "-c", WORKER, str(folder), str(work), devices, *death]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def leased(folder: Path) -> tuple[str | None, str | None]:
+    """The device that a process leases, and what it shows to CUDA then; a second lease must give the same."""
+    command = [sys.executable, "-c", LEASES, str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    first, second, visible = json.loads(done.stdout)
+    assert first == second
+    return first, visible
 
 
 def fake_driver(folder: Path, uuids: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,8 +106,8 @@ def test_a_killed_job_frees_its_device(tmp_path, death):
 def test_no_gpu_needs_no_lease(monkeypatch, tmp_path):
     """On a laptop nothing is locked and nothing is hidden from CUDA."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert lease_gpu(tmp_path / "locks") is None
-    assert "CUDA_VISIBLE_DEVICES" not in os.environ and not (tmp_path / "locks").exists()
+    assert leased(tmp_path / "locks") == (None, None)
+    assert not (tmp_path / "locks").exists()
 
 
 def test_all_of_the_drivers_devices_are_offered(monkeypatch, tmp_path):
@@ -105,16 +120,14 @@ def test_hidden_devices_stay_hidden(monkeypatch, tmp_path, nothing):
     """If the user hides all GPUs, the run is on the CPU."""
     fake_driver(tmp_path, ["GPU-a"], monkeypatch)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", nothing)
-    assert lease_gpu(tmp_path / "locks") is None
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == nothing
+    assert leased(tmp_path / "locks") == (None, nothing)
 
 
 def test_only_assigned_devices_are_taken(monkeypatch, tmp_path):
     """A job that was given GPU 1 must not wander to GPU 0, which may be in use by someone else."""
     fake_driver(tmp_path, ["GPU-a", "GPU-b"], monkeypatch)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    assert lease_gpu(tmp_path / "locks") == Device("1", "GPU-b")
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
+    assert leased(tmp_path / "locks") == ("GPU-b", "1")
 
 
 def test_slurm_jobs_that_each_call_their_device_0_do_not_wait_for_each_other(monkeypatch, tmp_path):
@@ -127,10 +140,10 @@ def test_slurm_jobs_that_each_call_their_device_0_do_not_wait_for_each_other(mon
     assert visible_devices() == [Device("0", "17-0")]
 
 
-def test_a_process_keeps_its_device(tmp_path):
+def test_a_process_keeps_its_device(monkeypatch, tmp_path):
     """A second lease of the same process would wait for its own first one for ever."""
-    devices = [Device("GPU-a", "GPU-a")]
-    assert lease_gpu(tmp_path, devices) == lease_gpu(tmp_path, devices) == devices[0]
+    fake_driver(tmp_path, ["GPU-a"], monkeypatch)
+    assert leased(tmp_path / "locks") == ("GPU-a", "GPU-a")
 
 
 def test_nobody_counts_gpus():

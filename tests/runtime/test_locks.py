@@ -13,12 +13,18 @@ from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.locks import Lease
 
 HOLDER = """
-import os, sys, time
+import os, signal, sys, time
 from pathlib import Path
 from vqaflow.runtime.locks import Lease
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 lease = Lease(Path(sys.argv[1]))
 assert lease.take(wait=True)
+forked, says_so = os.pipe()
 child = os.fork() if sys.argv[2:] else None
+if child == 0:
+    os.write(says_so, b"!")
+elif child:
+    os.read(forked, 1)
 if child != 0:
     print(child, flush=True)
 time.sleep(600)

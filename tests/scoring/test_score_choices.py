@@ -24,6 +24,7 @@ from vqaflow.artifacts.rows import rows_of
 from vqaflow.artifacts.score_files import Logits, ScoreFile, read_logits, row_index
 from vqaflow.config.sections import ModelConfig, ViewConfig, section
 from vqaflow.model.base import load_base
+from vqaflow.model.decoder.fused_decoder import FusedDecoder
 from vqaflow.model.encoding.orders import inverse
 from vqaflow.model.encoding.row_encoder import RowEncoder
 from vqaflow.model.features import stream as feature_stream
@@ -70,14 +71,9 @@ def test_batch_size_changes_nothing(world, original, tmp_path) -> None:
 
 def test_row_order_changes_nothing(world, original, tmp_path) -> None:
     """A shuffled CSV gives each row the same bits."""
-    table = world.table
-    try:
-        world.table = table.sample(frac=1, random_state=3)
-        shuffled = (
-            scored(world, tmp_path).set_index(["id", "order"]).loc[pd.MultiIndex.from_frame(original[["id", "order"]])]
-        )
-    finally:
-        world.table = table
+    changed = world.with_table(world.table.sample(frac=1, random_state=3), tmp_path)
+    shuffled = scored(changed, tmp_path).set_index(["id", "order"])
+    shuffled = shuffled.loc[pd.MultiIndex.from_frame(original[["id", "order"]])]
     assert np.array_equal(shuffled[LOGITS], original[LOGITS])
 
 
@@ -115,14 +111,10 @@ def test_scores_are_the_librarys_on_either_padding_side(world, original, side) -
 
 def test_permuting_choices_permutes_scores(world, tmp_path) -> None:
     """Over all 24 orders it makes no difference which letter a choice had: logits go with the choice."""
-    table = world.table
-    try:
-        world.table = table.head(3)
-        straight = scored(world, tmp_path / "straight", orders="all")
-        world.table = table.head(3).rename(columns=dict(zip("abcd", "cadb", strict=True)))
-        permuted = scored(world, tmp_path / "permuted", orders="all")
-    finally:
-        world.table = table
+    table = world.table.head(3)
+    moved = table.rename(columns=dict(zip("abcd", "cadb", strict=True)))
+    straight = scored(world.with_table(table, tmp_path), tmp_path / "straight", orders="all")
+    permuted = scored(world.with_table(moved, tmp_path), tmp_path / "permuted", orders="all")
     mean = straight.groupby("id")[LOGITS].mean().to_numpy()
     theirs = permuted.groupby("id")[[f"logit_{x}" for x in "cadb"]].mean().to_numpy()
     np.testing.assert_allclose(theirs, mean, atol=1e-4)
@@ -137,12 +129,8 @@ def test_oof_scores_only_its_fold(world, tmp_path) -> None:
 
 def test_flip_leaves_unsafe_and_unusable_rows_out(world, original, tmp_path) -> None:
     """Mirroring must not turn left into right; a quarantined row has no picture to score."""
-    table = world.table
-    try:
-        world.table = table.assign(flip_unsafe=[i == 2 for i in range(10)], usable=[i != 5 for i in range(10)])
-        flipped = scored(world, tmp_path, view={"flip": True}, name="hflip")
-    finally:
-        world.table = table
+    table = world.table.assign(flip_unsafe=[i == 2 for i in range(10)], usable=[i != 5 for i in range(10)])
+    flipped = scored(world.with_table(table, tmp_path), tmp_path, view={"flip": True}, name="hflip")
     assert set(table["id"]) - set(flipped["id"]) == {"row_2", "row_5"}
     same = original[original["id"].isin(flipped["id"])]
     assert np.abs(flipped[LOGITS].to_numpy() - same[LOGITS].to_numpy()).max() > 1e-3
@@ -178,16 +166,14 @@ def test_hflip_swaps_left_and_right(world, tmp_path) -> None:
 
 def test_a_pass_that_does_not_fit_is_halved_and_gives_each_row_its_own(world, original, tmp_path, monkeypatch) -> None:
     """Halves joined the wrong way round would give rows each other's scores."""
-    from vqaflow.scoring.scorer import Scorer
+    real = FusedDecoder.answer_states
 
-    real = Scorer._letter_logits
-
-    def short_of_memory(self, batch, features):
-        if len(batch) > 1:
+    def short_of_memory(self, layout, features):
+        if len(features) > 1:
             raise torch.OutOfMemoryError
-        return real(self, batch, features)
+        return real(self, layout, features)
 
-    monkeypatch.setattr(Scorer, "_letter_logits", short_of_memory)
+    monkeypatch.setattr(FusedDecoder, "answer_states", short_of_memory)
     halved = scored(world, tmp_path)
     np.testing.assert_allclose(halved[LOGITS], original[LOGITS], atol=1e-4)
 
@@ -398,7 +384,7 @@ def test_features_take_no_more_disk_than_is_allowed(world, tmp_path) -> None:
 
 
 def test_a_stale_shard_is_never_reused(world, tmp_path, monkeypatch) -> None:
-    """After the adapter was trained anew, shards of the older one in the work folder are other scores."""
+    """After the adapter was trained again, shards of the older one in the work folder are other scores."""
     from vqaflow.scoring.scorer import Scorer
 
     arguments = world.arguments(out=tmp_path / "a.parquet", work=tmp_path / "work")

@@ -1,4 +1,4 @@
-"""A search that several workers share: nothing is counted twice or lost, whoever is killed, and it can be repeated."""
+"""A search that several workers share: nothing is counted twice or lost if one is killed, and it can be repeated."""
 
 import gc
 import json
@@ -16,7 +16,7 @@ from search_world import ROWS, SPACE, accuracy, open_study, quick, slow, start_w
 from vqaflow.runtime.errors import NotFinite, OutOfMemory, UserError
 from vqaflow.runtime.stage import stage
 from vqaflow.search.space import Dimension, Report
-from vqaflow.search.study import MOST_TRIES, SharedStudy, counted_trials, covered
+from vqaflow.search.study import FILE, MOST_TRIES, SharedStudy, counted_trials, covered, storage
 from vqaflow.search.worker import work_off
 from vqaflow.training.checkpoints import StopRequest
 
@@ -118,7 +118,7 @@ def test_worker_killed_while_it_draws_loses_nothing(tmp_path: Path, monkeypatch:
 
 
 def test_stopping_on_request_is_no_error(tmp_path: Path) -> None:
-    """Whoever presses Ctrl-C is not told of an unexpected error."""
+    """Ctrl-C is not reported as an unexpected error."""
     with pytest.raises(SystemExit), stage(tmp_path / "log"):
         request = StopRequest()
         request(signal.SIGINT, None)
@@ -217,7 +217,7 @@ def test_the_median_pruner_ends_poor_trials_early(tmp_path: Path) -> None:
 
 
 def test_other_errors_end_the_worker_and_keep_the_trial(tmp_path: Path) -> None:
-    """A missing image is no property of the parameters: the message reaches the user, and the trial goes on later."""
+    """A missing image is not the fault of parameters: the message reaches the user, and its trial continues later."""
 
     def broken(*_: Any) -> list[float]:
         raise UserError("row 'x': the image is missing.")
@@ -251,7 +251,7 @@ def test_another_search_leaves_the_first_one_alone(tmp_path: Path) -> None:
     work_off(open_study(tmp_path, seed=5), quick, ROWS, StopRequest())
     work_off(open_study(tmp_path), pytest.fail, ROWS, StopRequest())
     assert sequence(first) == before
-    assert len(optuna.get_all_study_names(first.study._storage)) == 2
+    assert len(optuna.get_all_study_names(storage(first.folder / FILE))) == 2
 
 
 def test_lowering_the_trials_takes_up_no_abandoned_one(tmp_path: Path) -> None:

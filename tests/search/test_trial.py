@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,14 @@ import rows
 import training_world
 from vqaflow.artifacts.rows import Row
 from vqaflow.config.loading import load_config
-from vqaflow.config.sections import HpoConfig
+from vqaflow.config.sections import HpoConfig, ModelConfig, PromptConfig, section
 from vqaflow.runtime.errors import NotFinite, OutOfMemory, UserError
 from vqaflow.runtime.locks import Lease, locks_are_local
+from vqaflow.search import run_trials as worker_run
 from vqaflow.search import trial as search_trial
 from vqaflow.search.rows import stratified_subset
-from vqaflow.search.run_trials import run_trials
 from vqaflow.search.search_hyperparameters import search_hyperparameters
-from vqaflow.search.trial import TrialTrainer, is_out_of_memory
+from vqaflow.search.trial import TrialInputs, TrialTrainer, is_out_of_memory
 from vqaflow.training import train_adapter as training
 from vqaflow.training.checkpoints import StopRequest
 from vqaflow.training.loop import Trainer
@@ -38,41 +39,45 @@ SPACE = {"learning_rate": {"log_range": [1e-3, 1e-1]}, "lora.r": {"choice": [4, 
 HPO = {"trials": 3, "max_minutes": 0, "seed": 1, "folds": [0], "subset": 1.0, "pruner": "none", "space": SPACE}
 
 
-def arguments(world: Path, **train: Any) -> dict[str, Any]:
-    """What trials and trainings of the world have in common."""
+def trial_inputs(world: Path, hpo: Mapping[str, Any] | None = None, **train: Any) -> TrialInputs:
+    """The inputs of trials that train as jobs of the world do."""
     job = training_world.job(world, "trials", **({"epochs": 1} | train))
-    return {key: Path(job[key]) if key in ("table", "folds", "bases") else job[key] for key in TRAINER_KEYS}
-
-
-TRAINER_KEYS = ("table", "folds", "model", "prompt", "train", "bases")
+    return TrialInputs(
+        table=Path(job["table"]),
+        folds=Path(job["folds"]),
+        model=section(ModelConfig, job["model"]),
+        prompt=section(PromptConfig, job["prompt"]),
+        train=job["train"],
+        hpo=section(HpoConfig, HPO | dict(hpo or {})),
+        bases=Path(job["bases"]),
+    )
 
 
 def trainer(world: Path, hpo: Mapping[str, Any] | None = None, **train: Any) -> TrialTrainer:
     """A trainer of the world's rows."""
-    settings = HpoConfig(**{k: tuple(v) if k == "folds" else v for k, v in (HPO | dict(hpo or {})).items()})
-    return TrialTrainer(**arguments(world, **train), hpo=settings, work=world / "trials")
+    return TrialTrainer(trial_inputs(world, hpo, **train), work=world / "trials")
 
 
 def ignore(step: int, accuracy: float) -> None:
     """A report that nobody reads."""
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def shared(world: Path) -> TrialTrainer:
-    """One trainer, whose base all tests of this module train on in turn."""
+    """A trainer for both folds, whose base the trials of a test train on in turn."""
     return trainer(world, {"folds": [0, 1]})
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def single(world: Path) -> TrialTrainer:
     """The same for one fold."""
     return trainer(world)
 
 
 @pytest.fixture(scope="module")
-def usual(single: TrialTrainer, tmp_path_factory: pytest.TempPathFactory) -> list[float]:
+def usual(world: Path, tmp_path_factory: pytest.TempPathFactory) -> list[float]:
     """The accuracy of the configuration as it stands."""
-    return single.value({}, tmp_path_factory.mktemp("usual"), ignore, StopRequest())
+    return trainer(world).value({}, tmp_path_factory.mktemp("usual"), ignore, StopRequest())
 
 
 def test_a_trial_on_all_rows_is_the_training_itself(world: Path, shared: TrialTrainer, tmp_path: Path) -> None:
@@ -124,7 +129,7 @@ def test_a_signal_leaves_a_checkpoint_to_go_on_from(single: TrialTrainer, usual:
 def test_a_diverged_trial_is_not_finite_and_harms_no_other(
     single: TrialTrainer, usual: list[float], tmp_path: Path
 ) -> None:
-    """The reason is told, and the next trial gets a base without what diverged."""
+    """The reason is reported, and the next trial gets a base without what diverged."""
     with pytest.raises(NotFinite):
         single.value({"learning_rate": 1e30}, tmp_path / "diverged", ignore, StopRequest())
     assert single.value({}, tmp_path / "after", ignore, StopRequest()) == usual
@@ -176,10 +181,8 @@ def test_a_search_is_the_same_while_its_trials_are_worth_the_same(world: Path, c
     assert (changed.identity() == trainer(world).identity()) is same
 
 
-@pytest.mark.parametrize(
-    "name", ["code_digest", "base_digest", "compute_dtype", "quantization", "best_device", "decisive_versions"]
-)
-def test_other_code_base_precision_or_versions_are_another_search(
+@pytest.mark.parametrize("name", ["base_digest", "compute_dtype", "quantization", "best_device", "decisive_versions"])
+def test_another_base_precision_or_versions_are_another_search(
     world: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """Accuracies of another base, or in float16 beside float32, would be compared as if they were of one search."""
@@ -190,36 +193,44 @@ def test_other_code_base_precision_or_versions_are_another_search(
     assert one.identity() != before
 
 
-@pytest.mark.parametrize(("section", "change"), [("model", {"max_pixels": 60 * 56}), ("prompt", {"system": "Answer."})])
-def test_other_pixels_or_words_are_another_search(world: Path, section: str, change: dict[str, Any]) -> None:
+def test_other_code_is_another_search(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The code that draws parameters counts as the trainer's does: else new code would continue old draws."""
+    names: list[str] = []
+    monkeypatch.setattr(worker_run, "work_off", lambda study, *_: names.append(study.name))
+    for digest in ("old", "new", "new"):
+        monkeypatch.setattr(worker_run, "code_digest", lambda file, digest=digest: digest)
+        worker_run.run_trials(trial_inputs(world), work=tmp_path / "work" / "hpo", out=tmp_path / "worker0.json")
+    assert names[0] != names[1] == names[2]
+
+
+@pytest.mark.parametrize(("name", "change"), [("model", {"max_pixels": 60 * 56}), ("prompt", {"system": "Answer."})])
+def test_other_pixels_or_words_are_another_search(world: Path, name: str, change: dict[str, Any]) -> None:
     """Trials that saw other inputs are worth nothing beside the new ones."""
-    given = arguments(world)
-    one, other = (
-        TrialTrainer(**given | {section: dict(given[section]) | changed}, hpo=HpoConfig(**HPO), work=world / "trials")
-        for changed in ({}, change)
-    )
+    given = trial_inputs(world)
+    changed = replace(given, **{name: replace(getattr(given, name), **change)})
+    one, other = (TrialTrainer(inputs, work=world / "trials") for inputs in (given, changed))
     assert one.identity() != other.identity()
 
 
 def test_other_rows_are_another_search(world: Path, tmp_path: Path) -> None:
     """A corrected answer is worth another accuracy, whether it was trained on or held out."""
-    given, identities = arguments(world), []
+    given, identities = trial_inputs(world), []
     for row in (None, 0, 1):
-        table = pd.read_parquet(given["table"])
+        table = pd.read_parquet(given.table)
         if row is not None:
             table.loc[row, "answer"] = "d"
         table.to_parquet(tmp_path / "table.parquet")
-        changed = given | {"table": tmp_path / "table.parquet"}
-        identities.append(TrialTrainer(**changed, hpo=HpoConfig(**HPO), work=tmp_path).identity())
+        changed = replace(given, table=tmp_path / "table.parquet")
+        identities.append(TrialTrainer(changed, work=tmp_path).identity())
     assert identities[0] not in identities[1:] and identities[1] != identities[2]
 
 
 @pytest.mark.parametrize(("name", "rule"), [("table", "validate_tables"), ("folds", "make_folds")])
 def test_inputs_that_are_missing_are_told_with_their_rule(world: Path, tmp_path: Path, name: str, rule: str) -> None:
     """Who searches by hand would get a traceback of pandas, and not learn what to run before."""
-    given = arguments(world) | {name: tmp_path / "given.parquet"}
+    given = replace(trial_inputs(world), **{name: tmp_path / "given.parquet"})
     with pytest.raises(UserError, match=rf"given\.parquet: is missing\. Run the rule {rule}\."):
-        TrialTrainer(**given, hpo=HpoConfig(**HPO), work=tmp_path)
+        TrialTrainer(given, work=tmp_path)
 
 
 @pytest.mark.slow
@@ -228,7 +239,7 @@ def test_best_parameters_reach_the_adapter_and_equal_ones_retrain_nothing(
 ) -> None:
     """The whole way; another best.yaml with the same parameters takes the adapter from the store."""
     out = tmp_path / "hpo"
-    run_trials(**arguments(world), hpo=HPO, work=tmp_path / "work" / "hpo", out=out / "worker0.json")
+    worker_run.run_trials(trial_inputs(world), work=tmp_path / "work" / "hpo", out=out / "worker0.json")
     search_hyperparameters(
         workers=[out / "worker0.json"],
         work=tmp_path / "work" / "hpo",

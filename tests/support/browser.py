@@ -94,7 +94,7 @@ class Page:
             self.loads += 1
 
     def open(self, path: Path, fragment: str = "") -> None:
-        """Load a file anew and wait for it."""
+        """Reload a file and wait for it."""
         self.load("about:blank")  # else a new fragment alone would load nothing
         self.requests.clear()
         self.load(path.resolve().as_uri() + fragment)

@@ -1,10 +1,11 @@
-"""Where the tests find things: the repository, the package, and real data that cannot be shipped.
+"""Where the tests find things: the repository, the package and its modules, and real data that cannot be shipped.
 
 `VQAFLOW_REAL_DATA` names a folder of real questions and pictures; tests that need it are skipped without.
 """
 
 import os
 from collections.abc import Callable
+from modulefinder import ModuleFinder
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,14 @@ ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "workflow_scripts"
 PACKAGE = SCRIPTS / "vqaflow"
 REAL_DATA = Path(os.environ.get("VQAFLOW_REAL_DATA", "no real data"))
+
+
+def loaded_by(rule: str) -> frozenset[str]:
+    """Modules of the package that a rule's script loads or may load, by the search through their bytecode."""
+    finder = ModuleFinder(path=[str(SCRIPTS)])
+    finder.run_script(str(SCRIPTS / f"{rule}.py"))
+    files = [Path(found.__file__) for name, found in finder.modules.items() if name.split(".")[0] == PACKAGE.name]
+    return frozenset(file.relative_to(PACKAGE).as_posix() for file in files)
 
 
 def needs_real_data(test: Callable) -> Callable:

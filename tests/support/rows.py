@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 import yaml
 
 import random_qwen
@@ -11,6 +12,7 @@ from places import ROOT
 from vqaflow.artifacts.columns import LETTERS
 from vqaflow.artifacts.rows import Row, rows_of
 from vqaflow.config.sections import ModelConfig, PromptConfig, ViewConfig, section
+from vqaflow.model.encoding.row_encoder import RowEncoder
 from vqaflow.runtime.digests import file_digest
 
 SIZES = [(64, 64), (150, 60), (90, 140), (56, 200), (128, 96)]
@@ -54,6 +56,19 @@ def make_table(folder: Path, count: int = 5) -> pd.DataFrame:
         record |= choices | {"width": width, "height": height, "answer": LETTERS[i % 4]}
         records.append(record | {"image_file": str(file), "sha256": file_digest(file)})
     return pd.DataFrame(records)
+
+
+def library_logits(network: Any, encoder: RowEncoder, row: Row, order: str = "abcd") -> torch.Tensor:
+    """The logits (tokens, vocabulary) that the library's own forward gives of one row in one choice order."""
+    encoded = encoder.encode(row, [order], VIEW)
+    ids = torch.tensor([encoded.prefix_ids + encoded.branch_ids[0]])
+    return network(
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        mm_token_type_ids=(ids == encoder.image_token).long(),
+        pixel_values=encoder.pixels(row.image_file, VIEW),
+        image_grid_thw=torch.tensor([encoded.grid]),
+    ).logits[0]
 
 
 def make_rows(folder: Path, count: int = 5) -> list[Row]:

@@ -1,5 +1,6 @@
 """A small world on disk for tests of scoring: a random base, tables with pictures, folds, and a random adapter."""
 
+from copy import copy
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,12 @@ class ScoringWorld:
         self.folds = pd.DataFrame(
             {"id": self.table["id"], "fold": [i % 2 for i in range(count)], "group": range(count)}
         )
+
+    def with_table(self, table: pd.DataFrame, folder: Path) -> "ScoringWorld":
+        """The same base, adapter and folds with another table, written under `folder`."""
+        other = copy(self)
+        other.table, other.folder = table, folder
+        return other
 
     def arguments(self, **changes: Any) -> dict[str, Any]:
         """Arguments of score_choices for all rows in the original view, with `changes` of what `scoring` takes."""

@@ -98,7 +98,7 @@ class Cluster:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.tell("scancel", "--user=root")
+        self.run("scancel", "--user=root")
         self.stop_all()
 
     def start_all(self) -> None:
@@ -111,7 +111,7 @@ class Cluster:
         wait_for("munged's socket", (self.folder / "munge.socket").exists)
         self.start("slurmctld", "-D", "-c")
         self.start("slurmd", "-D")
-        wait_for("an idle node", lambda: "idle" in self.tell("sinfo", "--noheader", "--format=%T"))
+        wait_for("an idle node", lambda: "idle" in self.run("sinfo", "--noheader", "--format=%T"))
 
     def stop_all(self) -> None:
         """End the daemons, the last one first."""
@@ -126,13 +126,13 @@ class Cluster:
             environment = os.environ | self.environment
             self.daemons.append(subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment))
 
-    def tell(self, *command: str) -> str:
+    def run(self, *command: str) -> str:
         """What one of SLURM's commands prints."""
         done = subprocess.run(command, env=os.environ | self.environment, capture_output=True, text=True)
         return done.stdout
 
     def jobs(self) -> list[dict[str, str]]:
-        """The finished jobs by the job-completion log, a mapping a job."""
+        """The finished jobs by the job-completion log, one mapping per job."""
         log = self.folder / "jobs.log"
         lines = log.read_text().splitlines() if log.exists() else []
         return [dict(pair.split("=", 1) for pair in line.split() if "=" in pair) for line in lines]

@@ -52,7 +52,7 @@ def answer(arguments: list[str], folder: Path) -> dict:
 
 if __name__ == "__main__":
     replies = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever importing prints is no reply
+    os.dup2(2, 1)  # what importing prints must not be taken for a reply
     os.chdir(sys.argv[1])
     sys.path.insert(0, str(Path("workflow_scripts").resolve()))
     from vqaflow.runtime.code_digest import code_digest

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -51,6 +52,17 @@ def copy_workflow(target: Path) -> Path:
     return target
 
 
+def prepare_make(folder: Path) -> None:
+    """Put the Makefile into `folder`, with an environment that is ready: the one in which the tests run."""
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        shutil.copyfile(ROOT / name, folder / name)
+        os.utime(folder / name, (0, 0))
+    (folder / ".venv").mkdir()
+    for name in ("bin", "lib", "pyvenv.cfg"):
+        (folder / ".venv" / name).symlink_to(Path(sys.prefix) / name)
+    (folder / ".venv" / "ready").touch()
+
+
 def snakemake(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
     """Run the command itself in `folder`; what it printed on both streams is in `stdout`."""
     command = [sys.executable, "-m", "snakemake", *arguments]
@@ -82,6 +94,13 @@ class WorkflowWorld:
         (folder / "mine").mkdir()
         if finished:
             self.fabricate()
+
+    def copied(self, folder: Path) -> "WorkflowWorld":
+        """The same world in another folder, to be changed there; close it as well."""
+        other = copy(self)
+        vars(other).pop("server", None)
+        other.folder = Path(shutil.copytree(self.folder, folder))
+        return other
 
     @cached_property
     def server(self) -> subprocess.Popen:
@@ -141,9 +160,10 @@ class WorkflowWorld:
         return {rule: frozenset(after(rule) - {"all"}) for rule in names.values() if rule != "all"}
 
     def close(self) -> None:
-        """End the process."""
-        self.server.stdin.close()
-        self.server.wait()
+        """End the process, if one was started."""
+        if "server" in vars(self):
+            self.server.stdin.close()
+            self.server.wait()
 
 
 # The whole workflow in a minute or two: every stage real, everything in it as small as it goes.

@@ -27,15 +27,7 @@ def naive(setting, objective: str) -> torch.Tensor:
     table, encoder, network = setting
     total = torch.zeros(())
     for row in table:
-        encoded = encoder.encode(row, ["abcd"], rows.VIEW)
-        ids = torch.tensor([encoded.prefix_ids + encoded.branch_ids[0]])
-        logits_LV = network(
-            input_ids=ids,
-            attention_mask=torch.ones_like(ids),
-            mm_token_type_ids=(ids == encoder.image_token).long(),
-            pixel_values=encoder.pixels(row.image_file, rows.VIEW),
-            image_grid_thw=torch.tensor([encoded.grid]),
-        ).logits[0]
+        logits_LV = rows.library_logits(network, encoder, row)
         position = position_of(row.answer, "abcd")
         choice = cross_entropy(
             logits_LV[-1, encoder.letter_ids][None], torch.tensor([position]), label_smoothing=SMOOTHING

@@ -1,4 +1,4 @@
-"""Curves go to the trackers that the configuration names; a missing package is told before anything is computed."""
+"""Curves go to the trackers that the configuration names; a missing package is reported before anything is computed."""
 
 import sys
 from types import ModuleType

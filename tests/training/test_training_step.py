@@ -5,7 +5,6 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
@@ -58,15 +57,7 @@ def naive_loss(one: Trainer, drawn: list) -> torch.Tensor:
     for row, orders in drawn:
         for order in orders:
             moved = replace(row, choices=tuple(row.choices["abcd".index(letter)] for letter in order))
-            encoded = one.encoder.encode(moved, ["abcd"], VIEW)
-            ids = torch.tensor([encoded.prefix_ids + encoded.branch_ids[0]])
-            logits = one.base.qwen(
-                input_ids=ids,
-                attention_mask=torch.ones_like(ids),
-                mm_token_type_ids=(ids == one.encoder.image_token).long(),
-                pixel_values=one.encoder.pixels(row.image_file, VIEW),
-                image_grid_thw=torch.tensor([encoded.grid]),
-            ).logits[0, -1, one.encoder.letter_ids]
+            logits = rows.library_logits(one.base.qwen, one.encoder, moved)[-1, one.encoder.letter_ids]
             right = moved.choices.index(answer_text(row))
             losses.append(
                 cross_entropy(logits[None], torch.tensor([right]), label_smoothing=one.config.label_smoothing)
@@ -76,41 +67,34 @@ def naive_loss(one: Trainer, drawn: list) -> torch.Tensor:
 
 def test_the_gradient_is_the_naive_one(tmp_path: Path) -> None:
     """A wrong target of a moved choice, smoothing or mean over passes trains another adapter than the config says."""
-    one = trainer(tmp_path)
+    one = trainer(tmp_path, replace(CONFIG, max_grad_norm=1e9))  # a step leaves its gradients, here not clipped
     with torch.no_grad():
         for weight in trainable(one.base):
             weight.normal_(std=0.2)
-    drawn = one._rows_of_step(0)
+    drawn = one.rows_of_step(0)
     expected = torch.autograd.grad(naive_loss(one, drawn), trainable(one.base))
-    one._accumulate(drawn)
+    one.step(drawn)
     for weight, gradient in zip(trainable(one.base), expected, strict=True):
         torch.testing.assert_close(weight.grad, gradient, atol=1e-5, rtol=1e-3)
     assert max(g.abs().max() for g in expected) > 1e-3
 
 
-def test_steps_follow_the_schedule_with_clipping_and_weight_decay(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_steps_follow_the_schedule_with_clipping_and_weight_decay(tmp_path: Path) -> None:
     """A learning rate, weight decay or max_grad_norm of the config that has no effect would be found by nobody."""
-    one = trainer(tmp_path)
+    one = trainer(tmp_path, replace(CONFIG, batch_size=6, accumulation=1))  # so that each weight has one gradient
     weights = trainable(one.base)
     with torch.no_grad():
         for weight in weights:
             weight.normal_(std=0.2)
     copies = [torch.nn.Parameter(weight.detach().clone()) for weight in weights]
     optimizer = torch.optim.AdamW(copies, weight_decay=CONFIG.weight_decay)
-    made: list[list[torch.Tensor]] = []
-
-    def accumulate(drawn: list) -> tuple[float, int]:
-        made.append([torch.randn_like(weight) * 10 ** -len(made) for weight in weights])
-        for weight, gradient in zip(weights, made[-1], strict=True):
-            weight.grad = gradient.clone()
-        return 1.0, 1
-
-    monkeypatch.setattr(one, "_accumulate", accumulate)
+    planted: list[torch.Tensor] = []
+    for at, weight in enumerate(weights):
+        weight.register_hook(lambda _, at=at: planted[at].clone())
     for step, share in enumerate([1 / 2.6, 2 / 2.6, (1 + math.cos(math.pi * 0.4 / 2.4)) / 2]):
-        one.step(one._rows_of_step(step))
-        for copy, gradient in zip(copies, made[-1], strict=True):
+        planted[:] = [torch.randn_like(weight) * 10**-step for weight in weights]
+        one.step(one.rows_of_step(step))
+        for copy, gradient in zip(copies, planted, strict=True):
             copy.grad = gradient.clone()
         torch.nn.utils.clip_grad_norm_(copies, CONFIG.max_grad_norm)
         optimizer.param_groups[0]["lr"] = share * CONFIG.learning_rate
@@ -122,7 +106,7 @@ def test_steps_follow_the_schedule_with_clipping_and_weight_decay(
 def test_an_epoch_shows_each_row_once_and_the_next_one_otherwise(tmp_path: Path) -> None:
     """Rows left out or seen twice would bias the adapter; equal epochs would teach it an order."""
     one = trainer(tmp_path)
-    epochs = [[item for at in range(2) for item in one._rows_of_step(2 * epoch + at)] for epoch in range(2)]
+    epochs = [[item for at in range(2) for item in one.rows_of_step(2 * epoch + at)] for epoch in range(2)]
     assert all(Counter(row.id for row, _ in drawn) == Counter(f"row_{i}" for i in range(8)) for drawn in epochs)
     assert [row.id for row, _ in epochs[0]] != [row.id for row, _ in epochs[1]]
     shown = [{row.id: orders for row, orders in drawn} for drawn in epochs]
@@ -135,7 +119,7 @@ def test_augmentation_moves_the_answer_with_its_choice(tmp_path: Path) -> None:
     config = replace(CONFIG, choice_orders=1, augment=replace(CONFIG.augment, shuffle_choices=True))
     one = trainer(tmp_path, config)
     original = {row.id: row for row in one.rows}
-    varied = [row for at in range(2) for row, _ in one._rows_of_step(at)]
+    varied = [row for at in range(2) for row, _ in one.rows_of_step(at)]
     assert any(row.choices[0] != original[row.id].choices[0] for row in varied)
     assert all(answer_text(row) == answer_text(original[row.id]) for row in varied)
 

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ def test_a_finished_search_is_finished(world: WorkflowWorld) -> None:
 
 
 def test_disabled_it_is_no_part_of_the_workflow(world: WorkflowWorld) -> None:
-    """Whoever does not search has no job and no dependency of it, and trains by the configuration."""
+    """Without a search there is no job and no dependency of it, and trainings use the configuration."""
     plan = world.plan({"hpo": {"enabled": False}}, "--forceall")
     assert not SEARCH & plan.rules
     assert plan.jobs["train_adapter"] == 3
@@ -65,19 +66,20 @@ def test_one_more_worker_is_one_more_job(world: WorkflowWorld) -> None:
     assert world.plan({"hpo": {"workers": 3}}).jobs["run_trials"] == 1
 
 
-def test_a_rewritten_best_yaml_with_the_same_bytes_retrains_nothing(world: WorkflowWorld) -> None:
+def test_a_rewritten_best_yaml_with_the_same_bytes_retrains_nothing(world: WorkflowWorld, tmp_path: Path) -> None:
     """Its time alone says nothing."""
-    best: Path = world.folder / "results" / "hpo" / "best.yaml"
-    best.write_bytes(best.read_bytes())
-    os.utime(best)
-    assert world.plan().jobs == {}
-    best.write_text("parameters: {epochs: 1}\n")
-    assert world.plan().direct == {"train_adapter"}
+    with closing(world.copied(tmp_path / "workflow")) as edited:
+        best = edited.folder / "results" / "hpo" / "best.yaml"
+        best.write_bytes(best.read_bytes())
+        os.utime(best)
+        assert edited.plan().jobs == {}
+        best.write_text("parameters: {epochs: 1}\n")
+        assert edited.plan().direct == {"train_adapter"}
 
 
 @pytest.mark.slow
 def test_the_search_for_real(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Two workers find parameters, a training takes them, and equal ones in another file train nothing anew."""
+    """Two workers find parameters, a training takes them, and equal ones in another file train nothing again."""
     copy = tmp_path_factory.mktemp("searching") / "workflow"
     folder = Path(shutil.copytree(finished_workflow(tmp_path_factory.getbasetemp()), copy))
     hpo = {"trials": 3, "workers": 2, "space": {"epochs": {"choice": [1, 2]}, "choice_orders": {"choice": [1, 2]}}}

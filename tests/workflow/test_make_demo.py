@@ -1,7 +1,6 @@
 """`make demo` clears what a killed one left, and never a lock that another run holds."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from workflow_world import ROOT
+from workflow_world import prepare_make
 
 WAITING = 'rule all:\n    output: "done"\n    shell: "touch begun; until [ -e go ]; do sleep 0.1; done; touch done"\n'
 LOCK = ".snakemake/locks/0.output.lock"
@@ -23,12 +22,7 @@ class Demo:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.begun = folder, []
-        for name in ("Makefile", "requirements.lock", "pyproject.toml"):
-            shutil.copyfile(ROOT / name, folder / name)
-            os.utime(folder / name, (0, 0))
-        (folder / ".venv").mkdir()
-        (folder / ".venv" / "bin").symlink_to(Path(sys.prefix) / "bin")
-        (folder / ".venv" / "ready").touch()
+        prepare_make(folder)
         (folder / "Snakefile").write_text(WAITING)
 
     def begin(self, *command: str, sign: str) -> subprocess.Popen:

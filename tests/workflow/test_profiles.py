@@ -1,5 +1,8 @@
 """Each profile must start, with settings that the schema allows, below the user's own and above the demo's."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -43,7 +46,7 @@ def test_a_profile_plans_the_whole_workflow(workflow, name):
 
 
 @pytest.mark.parametrize("name", WITH_SETTINGS)
-def test_settings_lie_between_the_demos_and_the_users(workflow, name):
+def test_settings_lie_between_the_demos_and_the_users(workflow, tmp_path, name):
     """A user's file must win over the profile it is run with, and the profile over config.yaml."""
     config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
     settings = yaml.safe_load((ROOT / settings_of(name)).read_text(encoding="utf-8"))
@@ -54,11 +57,10 @@ def test_settings_lie_between_the_demos_and_the_users(workflow, name):
             "      config['train']['seed'], file=sys.stderr)",
         ]
     )
-    snakefile = workflow / "Snakefile"
-    source = snakefile.read_text(encoding="utf-8")
-    snakefile.write_text(source + "\n\n" + told + "\n", encoding="utf-8")
-    ended = snakemake(workflow, "-n", "--configfile", "mine.yaml", "--profile", f"profiles/{name}")
-    snakefile.write_text(source, encoding="utf-8")
+    edited = Path(shutil.copytree(workflow, tmp_path / "workflow"))
+    with (edited / "Snakefile").open("a", encoding="utf-8") as snakefile:
+        snakefile.write("\n\n" + told + "\n")
+    ended = snakemake(edited, "-n", "--configfile", "mine.yaml", "--profile", f"profiles/{name}")
     wanted = [settings["model"]["base"], settings["train"]["learning_rate"], 3, config["train"]["seed"]]
     assert f"TOLD {' '.join(map(str, wanted))}\n" in ended.stdout
 

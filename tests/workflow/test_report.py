@@ -13,7 +13,7 @@ from places import ROOT
 from results_world import make_whole_run
 from search_world import FIGURES, choose, search
 
-# Whoever asks for an address runs into nothing.
+# Looking up an address leads nowhere.
 OFFLINE = {f"{scheme}_proxy": "http://127.0.0.1:9" for scheme in ("http", "https", "all")}
 
 

@@ -70,16 +70,16 @@ def run_and_cancel(
 
     def running() -> list[str]:
         assert snakemake.poll() is None, (folder / "printed").read_text()
-        rows = cluster.tell("squeue", "--noheader", "--format=%i %T %k").splitlines()
+        rows = cluster.run("squeue", "--noheader", "--format=%i %T %k").splitlines()
         queue.update(rows)
         names = tuple(f" RUNNING rule_{name}" for name in victims())
         return [row.split()[0] for row in rows if row.endswith(names)]
 
     wait_for("a job with a checkpoint", lambda: bool(running()), 300)
     cancelled = running()[0]
-    cluster.tell("scancel", cancelled)
+    cluster.run("scancel", cancelled)
     assert snakemake.wait(timeout=600) == 0, (folder / "printed").read_text()
-    wait_for("an empty queue", lambda: not cluster.tell("squeue", "--noheader"))
+    wait_for("an empty queue", lambda: not cluster.run("squeue", "--noheader"))
     return Run(folder, cluster.jobs()[before:], queue, cancelled)
 
 
@@ -127,15 +127,15 @@ def test_every_job_went_through_the_queue(run):
 def test_a_cancelled_training_is_retried_and_resumes(run):
     assert [job["JobId"] for job in run.jobs if job["JobState"] == "CANCELLED"] == [run.cancelled]
     logs = [path.read_text(encoding="utf-8") for path in (run.folder / "results/logs/train_adapter").glob("*.log")]
-    steps = [re.search(r"going on from step (\d+) of", log) for log in logs]
+    steps = [re.search(r"resuming from step (\d+) of", log) for log in logs]
     assert sum(step is not None and int(step[1]) > 0 for step in steps) == 1
 
 
 def test_the_logs_are_collected(run):
-    """SLURM's own files, one a job, beside the stages' logs."""
+    """SLURM's own files, one per job, beside the stages' logs."""
     kept = list((run.folder / "results/logs/slurm").rglob("*.log"))
     assert len(kept) == 16
-    assert any("going on from step" in path.read_text(encoding="utf-8") for path in kept)
+    assert any("resuming from step" in path.read_text(encoding="utf-8") for path in kept)
 
 
 @pytest.mark.parametrize(("of", "rule"), [("run", "train_adapter"), ("search", "run_trials")])
@@ -161,7 +161,7 @@ def test_a_cancelled_workers_trial_is_resumed_and_counted_once(search):
     study = optuna.load_study(study_name=told[0]["study"], storage=storage(hpo / "study.db"))
     assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * TRIALS
     slurm_logs = (search.folder / "results/logs/slurm").rglob("*.log")
-    assert any("has lost its worker and goes on here" in path.read_text(encoding="utf-8") for path in slurm_logs)
+    assert any("has lost its worker and continues here" in path.read_text(encoding="utf-8") for path in slurm_logs)
     best = yaml.safe_load((hpo / "best.yaml").read_text(encoding="utf-8"))
     assert best["study"]["complete"] == TRIALS
     assert best["accuracy"]["value"] == study.best_value

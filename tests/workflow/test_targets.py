@@ -2,6 +2,7 @@
 
 import resource
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -39,9 +40,10 @@ def test_one_fold_is_trained_alone(empty):
     assert plan.jobs == dict.fromkeys([*before, "train_adapter"], 1)
 
 
-def test_one_view_is_scored_alone(finished):
-    (finished.folder / "results/scores/test/fold0/hflip.parquet").unlink()
-    plan = finished.plan(None, "results/scores/test/fold0/hflip.parquet")
+def test_one_view_is_scored_alone(finished, tmp_path):
+    with closing(finished.copied(tmp_path / "workflow")) as lacking:
+        (lacking.folder / "results/scores/test/fold0/hflip.parquet").unlink()
+        plan = lacking.plan(None, "results/scores/test/fold0/hflip.parquet")
     assert plan.jobs == {"score_choices": 1}
 
 

@@ -88,8 +88,9 @@ def test_the_wheel_s_own_code_runs(installed, tmp_path):
 
 def test_a_source_distribution_holds_the_configuration(repository, tmp_path):
     """`python -m build` makes the wheel from it, and would fail without these files."""
+    copy = Path(shutil.copytree(repository, tmp_path / "repository"))
     program = f"from setuptools import build_meta; print(build_meta.build_sdist({str(tmp_path)!r}))"
-    done = run(sys.executable, "-c", program, folder=repository)
+    done = run(sys.executable, "-c", program, folder=copy)
     assert done.returncode == 0, done.stdout
     with tarfile.open(next(tmp_path.glob("*.tar.gz"))) as archive:
         held = {name.partition("/")[2] for name in archive.getnames()}

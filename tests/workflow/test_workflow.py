@@ -6,7 +6,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from workflow_world import ROOT, artifacts, copy_small_workflow, finished_workflow, plan_of, snakemake
+from workflow_world import (
+    ROOT,
+    artifacts,
+    copy_small_workflow,
+    finished_workflow,
+    plan_of,
+    prepare_make,
+    snakemake,
+)
 
 pytestmark = pytest.mark.slow
 FROM_STORE = "taken from the store"
@@ -25,10 +32,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return finished_workflow(tmp_path_factory.getbasetemp())
 
 
-@pytest.fixture(scope="module")
-def again(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the finished workflow that tests go on with, one after the other."""
-    return Path(shutil.copytree(finished, tmp_path_factory.mktemp("again") / "workflow"))
+@pytest.fixture
+def again(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the finished workflow to go on with."""
+    return Path(shutil.copytree(finished, tmp_path / "workflow"))
 
 
 def ran(folder: Path, *arguments: str) -> str:
@@ -65,7 +72,7 @@ def test_a_second_run_has_nothing_to_do(again):
 
 
 def test_equal_bytes_from_upstream_train_and_score_nothing(finished, again):
-    """The folds are made anew and are the same: what follows runs, and takes what there is in seconds."""
+    """The folds are made again and are the same: what follows runs, and finds its results in seconds."""
     forget_logs(again)
     ran(again, "--forcerun", "make_folds")
     jobs = logs_of(again, "train_adapter") + logs_of(again, "score_choices")
@@ -146,22 +153,21 @@ def last_words(printed: str) -> str:
 
 
 @pytest.mark.parametrize("fault", SPOILT)
-def test_a_bad_row_stops_before_any_training(finished, tmp_path, fault):
+def test_a_bad_row_stops_before_any_training(again, fault):
     """One message, the last that is printed, with the file, the row and what to do."""
-    folder = Path(shutil.copytree(finished, tmp_path / "workflow"))
     spoiling, names = SPOILT[fault]
-    spoiling(folder)
-    (folder / "mine.yaml").write_text("data: {train_csv: spoilt.csv}\n")
-    forget_logs(folder)
-    before = artifacts(folder)
-    done = snakemake(folder, "--cores", "1", "--configfile", "mine.yaml")
+    spoiling(again)
+    (again / "mine.yaml").write_text("data: {train_csv: spoilt.csv}\n")
+    forget_logs(again)
+    before = artifacts(again)
+    done = snakemake(again, "--cores", "1", "--configfile", "mine.yaml")
     assert done.returncode != 0
     assert "Traceback" not in done.stdout
     message = last_words(done.stdout)
     assert "spoilt.csv" in message and names in message and re.search(r"\b[34]\b", message), message
     assert len(message.splitlines()) <= 4, message
-    assert logs_of(folder, "train_adapter") == []
-    assert artifacts(folder) == before, "what was there before is gone"
+    assert logs_of(again, "train_adapter") == []
+    assert artifacts(again) == before, "what was there before is gone"
 
 
 @pytest.mark.parametrize(
@@ -173,9 +179,9 @@ def test_a_bad_row_stops_before_any_training(finished, tmp_path, fault):
         ({"data": {"image_root": "nowhere"}}, ["data.image_root", "nowhere"]),
     ],
 )
-def test_a_bad_setting_stops_before_anything(finished, tmp_path, settings, words):
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(settings))
-    done = snakemake(finished, "-n", "--configfile", str(tmp_path / "mine.yaml"))
+def test_a_bad_setting_stops_before_anything(again, settings, words):
+    (again / "mine.yaml").write_text(yaml.safe_dump(settings))
+    done = snakemake(again, "-n", "--configfile", "mine.yaml")
     assert done.returncode != 0
     assert "Traceback" not in done.stdout
     assert all(word in last_words(done.stdout) for word in words), done.stdout
@@ -189,7 +195,7 @@ def test_a_run_in_another_folder_is_told_to_run_in_the_workflow_s(tmp_path, opti
     done = snakemake(tmp_path, "-n", "-s", str(ROOT / "Snakefile"), *options)
     assert done.returncode != 0
     assert "Traceback" not in done.stdout
-    assert f"Run snakemake in the workflow's folder, {ROOT}, without --directory." in last_words(done.stdout)
+    assert f"Run snakemake in the folder of the workflow, {ROOT}, without --directory." in last_words(done.stdout)
 
 
 def begin_demo(folder: Path) -> subprocess.Popen:
@@ -214,13 +220,7 @@ def interrupt(folder: Path, sign: str, death: signal.Signals) -> None:
 def test_an_interrupted_demo_ends_with_the_same_bytes(finished, tmp_path):
     """Ctrl-C, a scheduler's SIGTERM and crashes, in tables, training, scoring and pooling; then on to the end."""
     folder = copy_small_workflow(tmp_path / "workflow")
-    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
-        shutil.copyfile(ROOT / name, folder / name)
-        os.utime(folder / name, (0, 0))
-    (folder / ".venv").mkdir()
-    for name in ("bin", "lib", "pyvenv.cfg"):
-        (folder / ".venv" / name).symlink_to(Path(sys.prefix) / name)
-    (folder / ".venv" / "ready").touch()
+    prepare_make(folder)
     interrupt(folder, "results/logs/validate_tables.log", signal.SIGKILL)
     interrupt(folder, "results/work/train/fold*/checkpoint*", signal.SIGTERM)
     interrupt(folder, "results/work/scores/*/*/*/*", signal.SIGKILL)

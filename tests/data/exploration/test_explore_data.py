@@ -18,11 +18,12 @@ import rows
 from places import REAL_DATA, ROOT, needs_real_data
 from vqaflow.artifacts.columns import LETTERS
 from vqaflow.commands.command_line import main
+from vqaflow.config.sections import ColumnsConfig
 from vqaflow.data.exploration import explore_data as stage_module
 from vqaflow.data.exploration.explore_data import explore_data, frequent_choices, shortcuts
 from vqaflow.data.folds.make_folds import make_folds
 from vqaflow.data.images.visual_tokens import visual_tokens
-from vqaflow.data.validate_tables import validate_tables
+from vqaflow.data.validate_tables import RawFiles, TableFiles, TableSettings, validate_tables
 from vqaflow.model.encoding.row_encoder import RowEncoder
 
 REAL = REAL_DATA / "questions_dev.csv"
@@ -158,9 +159,11 @@ def test_by_hand(tmp_path, monkeypatch):
 def test_real_questions_from_the_csv_to_the_figures(tmp_path, explored, monkeypatch):
     """400 real Korean questions with pictures, some shown twice, some re-encoded, some in test as well."""
     real = list(csv.DictReader(REAL.open(encoding="utf-8")))
-    judged = {row.question: SimpleNamespace(qtype=row["qtype"], flip_unsafe=row["flip_unsafe"] == "1") for row in real}
+    judged = {
+        row["question"]: SimpleNamespace(qtype=row["qtype"], flip_unsafe=row["flip_unsafe"] == "1") for row in real
+    }
     stub = types.ModuleType("vqaflow.question_types.classify")
-    stub.classify_many = lambda asked: [judged[row.question] for row in asked]
+    stub.classify_many = lambda asked: [judged[row["question"]] for row in asked]
     monkeypatch.setitem(sys.modules, "vqaflow.question_types.classify", stub)
     rng = np.random.default_rng(0)
     for i in range(len(real)):
@@ -176,25 +179,18 @@ def test_real_questions_from_the_csv_to_the_figures(tmp_path, explored, monkeypa
     test = table[table.index % 8 == 0].assign(id=lambda kept: "test_" + kept["id"])
     test[texts].to_csv(tmp_path / "test.csv", index=False)
     test[["id"]].assign(answer="").to_csv(tmp_path / "sample.csv", index=False)
-    out = {f"{name}_out": tmp_path / f"{name}.parquet" for name in ("train", "test")}
+    files = TableFiles(*(tmp_path / name for name in ("train.parquet", "test.parquet", "problems.csv")))
     validate_tables(
-        train_csv=tmp_path / "train.csv",
-        test_csv=tmp_path / "test.csv",
-        sample_submission=tmp_path / "sample.csv",
-        image_root=tmp_path,
-        columns={},
-        on_bad_row="stop",
-        normal_form="NFKC",
-        max_image_pixels=10**6,
-        problems_out=tmp_path / "problems.csv",
-        **out,
+        RawFiles(tmp_path / "train.csv", tmp_path / "test.csv", tmp_path / "sample.csv", tmp_path),
+        TableSettings(ColumnsConfig(), on_bad_row="stop", normal_form="NFKC", max_image_pixels=10**6),
+        files,
     )
-    tables = {"train": out["train_out"], "test": out["test_out"]}
+    tables = {"train": files.train, "test": files.test}
     made = {"folds_out": tmp_path / "folds.parquet", "report_out": tmp_path / "report.json"}
     make_folds(**tables, n=3, seed=42, group_by=["image", "question"], near_distance=4, **made)
     folds = pd.read_parquet(made["folds_out"])
     report = json.loads(made["report_out"].read_text(encoding="utf-8"))
-    assert folds.groupby("group")["fold"].nunique().max() == 1 and list(folds["id"]) == [row.id for row in real]
+    assert folds.groupby("group")["fold"].nunique().max() == 1 and list(folds["id"]) == [row["id"] for row in real]
     fold = folds["fold"].to_numpy()
     assert (fold[0::10] == fold[1::10]).all(), "the same picture"
     assert (fold[4::10] == fold[5::10]).all(), "a re-encoded picture"

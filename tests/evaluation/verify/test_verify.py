@@ -153,8 +153,13 @@ DISAGREEMENTS = {
         "tables",
         "'train_0000' are in both tables",
     ),
-    "lost row of folds": ("folds.parquet", frame(lambda t: t[1:]), "folds", "'train_0000' are not exactly once"),
-    "row twice in folds": ("folds.parquet", frame(lambda t: pd.concat([t, t[:1]])), "folds", "'train_0000' are not"),
+    "lost row of folds": ("folds.parquet", frame(lambda t: t[1:]), "folds", "'train_0000' are missing from this file"),
+    "row twice in folds": (
+        "folds.parquet",
+        frame(lambda t: pd.concat([t, t[:1]])),
+        "folds",
+        "'train_0000' are missing from this file",
+    ),
     "group over folds": (
         "folds.parquet",
         frame(lambda t: t.assign(fold=[1 - min(t["fold"][0], 1), *t["fold"][1:]])),
@@ -168,7 +173,7 @@ DISAGREEMENTS = {
         "share the same image but not a fold",
     ),
     "other number of folds": ("folds.report.json", values(n=4), "folds", "not 0 to 3"),
-    "adapter of other rows": ("adapters/fold2/run.json", values(held_out="x"), "adapters", "may know its own"),
+    "adapter of other rows": ("adapters/fold2/run.json", values(held_out="x"), "adapters", "may have seen its fold"),
     "adapter of another prompt": (
         "adapters/fold2/run.json",
         values(parity__prompt="y"),

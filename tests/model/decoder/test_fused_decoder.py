@@ -6,6 +6,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 import random_qwen
 import rows
+from vqaflow.artifacts.rows import Row
 from vqaflow.config.sections import LoraConfig
 from vqaflow.model.base import Base
 from vqaflow.model.decoder import layouts
@@ -21,7 +22,7 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def table(tmp_path_factory) -> list[dict]:
+def table(tmp_path_factory) -> list[Row]:
     """Five rows with pictures of different sizes."""
     return rows.make_rows(tmp_path_factory.mktemp("images"))
 

@@ -2,7 +2,10 @@
 
 import os
 import time
+from copy import copy, deepcopy
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -36,6 +39,12 @@ class FeatureWorld:
         self.encoder = RowEncoder(self.base.processor, settings, rows.prompt_config())
         table: pd.DataFrame = scoring_world.make_table(folder / "images", 5)
         self.items = [(row, self.encoder.encode(row, ["abcd"], rows.VIEW)) for row in rows_of(table)]
+
+    def but(self, **parts: Any) -> "FeatureWorld":
+        """A copy with other parts."""
+        other = copy(self)
+        vars(other).update(parts)
+        return other
 
     def folder(self, root: Path) -> FeatureFolder:
         """Features on disk under `root`, as a job opens them."""
@@ -114,43 +123,52 @@ def test_what_the_disk_has_no_room_for_is_computed_once(world, tmp_path, passes,
     assert sum(passes) == 5
 
 
-def other_code(world: FeatureWorld, monkeypatch) -> None:
+def other_code(world: FeatureWorld, monkeypatch) -> FeatureWorld:
     """The image pipeline as after an edit."""
     monkeypatch.setattr(feature_folder, "code_digest", lambda file: "edited" if file == row_encoder.__file__ else file)
+    return world
 
 
-def other_tower_code(world: FeatureWorld, monkeypatch) -> None:
+def other_tower_code(world: FeatureWorld, monkeypatch) -> FeatureWorld:
     """The tower's forward as after an edit."""
     monkeypatch.setattr(
         feature_folder, "code_digest", lambda file: "edited" if file == finite_features.__file__ else file
     )
+    return world
 
 
-def other_processor(world: FeatureWorld, monkeypatch) -> None:
+def other_processor(world: FeatureWorld, monkeypatch) -> FeatureWorld:
     """A base whose preprocessor_config.json normalises otherwise."""
-    monkeypatch.setattr(world.encoder.image_processor, "image_mean", [0.5, 0.5, 0.5])
+    encoder = copy(world.encoder)
+    encoder.image_processor = deepcopy(encoder.image_processor)
+    encoder.image_processor.image_mean = [0.5, 0.5, 0.5]
+    return world.but(encoder=encoder)
 
 
-def other_release(world: FeatureWorld, monkeypatch) -> None:
+def other_release(world: FeatureWorld, monkeypatch) -> FeatureWorld:
     """An update of a package that makes pixels."""
     versions = decisive_versions() | {"qwen-vl-utils": "0.0.99"}
     monkeypatch.setattr(feature_folder, "decisive_versions", lambda: versions)
+    return world
 
 
-def other_limits(world: FeatureWorld, monkeypatch) -> None:
+def other_limits(world: FeatureWorld, monkeypatch) -> FeatureWorld:
     """A view, or a model's setting, with more pixels."""
-    monkeypatch.setattr(world.encoder, "pixel_limits", lambda view: (784, 99 * 784))
+    settings = rows.model_config(max_pixels=99 * 784)
+    return world.but(encoder=RowEncoder(world.base.processor, settings, rows.prompt_config()))
 
 
-def other_precision(world: FeatureWorld, monkeypatch) -> None:
+def other_precision(world: FeatureWorld, monkeypatch) -> FeatureWorld:
     """The same base on a machine that computes in float16."""
-    monkeypatch.setattr(world.base, "dtype", torch.float16)
+    return world.but(base=replace(world.base, dtype=torch.float16))
 
 
-def other_tower(world: FeatureWorld, monkeypatch) -> None:
+def other_tower(world: FeatureWorld, monkeypatch) -> FeatureWorld:
     """Another base, whose tower has other weights."""
-    norm = world.base.visual.blocks[0].norm1
-    monkeypatch.setattr(norm, "weight", torch.nn.Parameter(norm.weight.detach() * 1.5))
+    other = replace(world.base, model=deepcopy(world.base.model))
+    with torch.no_grad():
+        other.visual.blocks[0].norm1.weight.mul_(1.5)
+    return world.but(base=other)
 
 
 CHANGES = [other_code, other_tower_code, other_processor, other_release, other_limits, other_precision, other_tower]
@@ -162,8 +180,7 @@ def test_features_of_other_makers_are_never_read(world, tmp_path, monkeypatch, c
     monkeypatch.setattr(feature_folder, "code_digest", lambda file: file)
     world.folder(tmp_path).write("a", torch.ones(4, 8))
     assert world.folder(tmp_path).read("a") is not None
-    change(world, monkeypatch)
-    assert world.folder(tmp_path).read("a") is None
+    assert change(world, monkeypatch).folder(tmp_path).read("a") is None
 
 
 def test_the_code_that_makes_features_belongs_to_their_key() -> None:

@@ -57,7 +57,7 @@ def test_an_overflow_is_found_and_cured_in_float32(checkerboard) -> None:
 def test_an_image_that_float32_cannot_cure_names_its_row(checkerboard) -> None:
     """Nothing is replaced in silence: the job stops."""
     table, pixels, grids = checkerboard
-    with pytest.raises(UserError, match=r"row 'board'.*not finite.*float32"):
+    with pytest.raises(UserError, match=r"row 'board'.*NaN or infinite.*float32"):
         finite_features(overflowing_tower(), [pixels[0] * float("nan"), pixels[1]], grids, table)
 
 
@@ -73,7 +73,7 @@ def test_the_first_row_that_is_not_finite_is_named(spoil: str) -> None:
 
 
 def test_gradients_that_overflow_at_any_loss_scale_end_the_run() -> None:
-    """A skipped step is normal, two dozen in a row are not; a good step starts the count anew."""
+    """A skipped step is normal, two dozen in a row are not; a good step resets the count."""
 
     class Scaler:
         scale = 2.0**16

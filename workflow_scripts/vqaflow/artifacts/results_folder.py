@@ -22,7 +22,7 @@ class ResultsFolder:
 
     @property
     def problems(self) -> Path:
-        """The list of what is wrong with the user's tables."""
+        """The list of problems in the user's tables."""
         return self.folder / "tables" / "problems.csv"
 
     @property
@@ -32,7 +32,7 @@ class ResultsFolder:
 
     @property
     def fold_report(self) -> Path:
-        """The report on how even the folds are, and which images test also has."""
+        """The report on how even the folds are, and on images that are also in the test table."""
         return self.folder / "folds.report.json"
 
     @property
@@ -139,3 +139,11 @@ class ResultsFolder:
     def vision(self) -> Path:
         """Image features that jobs share."""
         return self.folder / "work" / "vision"
+
+    @property
+    def store(self) -> Path:
+        """Finished adapters and scores, unless hardware.store names another folder."""
+        return self.folder / "store"
+
+
+RESULTS = ResultsFolder(Path("results"))  # in the working directory, as Snakemake's rules name it

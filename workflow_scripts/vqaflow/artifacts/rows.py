@@ -12,7 +12,7 @@ FIELDS = ("id", "question", "qtype", "image_file", "sha256", "width", "height")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A question with its choices, in their original letters, and what is known of its image.
+    """A question with its choices, in their original letters, and what is known about its image.
 
     `width` and `height` are in pixels, `sha256` is the digest of the image file, `answer` the letter of the right
     choice (None in the test table).
@@ -29,7 +29,7 @@ class Row:
     answer: str | None = None
 
     def content(self) -> list[str]:
-        """All that a score or an adapter depends on, as texts; of the image that is its digest and its size."""
+        """All that a score or an adapter depends on, as strings; for the image, its digest and its size."""
         facts = [self.id, self.question, *self.choices, self.qtype, self.sha256, str(self.width), str(self.height)]
         return facts if self.answer is None else [*facts, self.answer]
 
@@ -51,5 +51,5 @@ def contents(rows: Iterable[Row]) -> list[list[str]]:
 
 
 def text_row(question: str, choices: Sequence[str], qtype: str) -> Row:
-    """A row without an image, for its prompt alone."""
+    """A row without an image, for its prompt only."""
     return Row("text", question, tuple(choices), qtype, "", "", 1, 1)

@@ -1,6 +1,7 @@
 """Reading results/scores: which file is what, and its logits as one array, checked to be complete.
 
-Shapes: N rows of the table, K choice orders, C = 4 choices in their original letters.
+Shapes: N rows of the table, R scored rows, L lines of a score file (one per row and order),
+K choice orders, C = 4 choices in their original letters.
 """
 
 import re
@@ -89,8 +90,8 @@ def read_logits(file: ScoreFile, index: pl.DataFrame) -> Logits:
     orders = sorted(frame["order"].unique().to_list())
     if bad := [order for order in orders if sorted(order) != list(LETTERS)]:
         raise UserError(f"{file.path}: order {bad[0]!r} is not an order of abcd. Score again (rule score_choices).")
-    starts_R = (frame["id"] != frame["id"].shift(1)).fill_null(True)
-    ids = frame.select("id").filter(starts_R)  # a row's orders mostly follow each other: far fewer to look up
+    starts_L = (frame["id"] != frame["id"].shift(1)).fill_null(True)
+    ids = frame.select("id").filter(starts_L)  # a row's orders mostly follow each other: far fewer to look up
     row = ids.join(index, on="id", how="left", maintain_order="left")["row"]
     if row.null_count():
         unknown = ids["id"].filter(row.is_null()).unique(maintain_order=True).to_list()
@@ -98,12 +99,12 @@ def read_logits(file: ScoreFile, index: pl.DataFrame) -> Logits:
             f"{file.path}: has rows that do not belong in it: {some(unknown)}. They are not in the table, or are in "
             "another fold, on which this fold's adapter was trained. Score again (rule score_choices)."
         )
-    row_R = row.to_numpy()[np.cumsum(starts_R.to_numpy()) - 1]
-    order_R = frame["order"].cast(pl.Enum(orders)).to_physical().to_numpy()
+    row_L = row.to_numpy()[np.cumsum(starts_L.to_numpy()) - 1]
+    order_L = frame["order"].cast(pl.Enum(orders)).to_physical().to_numpy()
     logits_NKC = np.full((len(index), len(orders), len(LETTERS)), np.nan, np.float32)
     for letter, column in enumerate(LOGITS):
-        logits_NKC[row_R, order_R, letter] = frame[column].to_numpy()
-    count_N = np.bincount(row_R, minlength=len(index))
+        logits_NKC[row_L, order_L, letter] = frame[column].to_numpy()
+    count_N = np.bincount(row_L, minlength=len(index))
     _check_rows(file, index, logits_NKC, count_N)
     return Logits(tuple(orders), count_N > 0, logits_NKC)
 

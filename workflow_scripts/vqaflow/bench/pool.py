@@ -2,6 +2,8 @@
 
 `vqaflow bench pool --json FILE` writes made-up scores into a temporary folder, pools them, and reports seconds and peak
 memory of the pooling only (it runs in a separate process).
+
+Shapes: N rows, K choice orders, C = 4 choices.
 """
 
 import json
@@ -19,6 +21,7 @@ import numpy as np
 import polars as pl
 
 from vqaflow.artifacts.columns import LETTERS, LOGITS
+from vqaflow.artifacts.results_folder import ResultsFolder
 from vqaflow.ensemble.ensemble_probabilities import ensemble_probabilities
 from vqaflow.model.encoding.orders import scoring_orders
 from vqaflow.runtime.files import write_json
@@ -39,22 +42,21 @@ def write_world(folder: Path, test_rows: int, orders: list[str]) -> None:
     rng = np.random.default_rng(0)
     ids = {"train": [f"train_{i:07d}" for i in range(TRAIN_ROWS)], "test": [f"test_{i:07d}" for i in range(test_rows)]}
     answers = rng.integers(0, 4, TRAIN_ROWS)
-    (folder / "tables").mkdir()
+    results = ResultsFolder(folder)
+    results.table("train").parent.mkdir()
     letters = [LETTERS[i] for i in answers]
-    pl.DataFrame({"id": ids["train"], "answer": letters}).write_parquet(folder / "tables" / "train.parquet")
-    pl.DataFrame({"id": ids["test"], "usable": [True] * test_rows}).write_parquet(folder / "tables" / "test.parquet")
+    pl.DataFrame({"id": ids["train"], "answer": letters}).write_parquet(results.table("train"))
+    pl.DataFrame({"id": ids["test"], "usable": [True] * test_rows}).write_parquet(results.table("test"))
     fold_N = np.arange(TRAIN_ROWS) % FOLDS
-    pl.DataFrame({"id": ids["train"], "fold": fold_N, "group": np.arange(TRAIN_ROWS)}).write_parquet(
-        folder / "folds.parquet"
-    )
+    pl.DataFrame({"id": ids["train"], "fold": fold_N, "group": np.arange(TRAIN_ROWS)}).write_parquet(results.folds)
     for fold in range(FOLDS):
         for view in VIEWS:
             rows = np.flatnonzero(fold_N == fold)
             logits_NKC = rng.standard_normal((len(rows), len(orders), 4), np.float32)
             logits_NKC[np.arange(len(rows)), :, answers[rows]] += 1.5
-            write_scores(folder / f"scores/oof/fold{fold}/{view}.parquet", [ids["train"][i] for i in rows], logits_NKC)
+            write_scores(results.scores("oof", fold, view), [ids["train"][i] for i in rows], logits_NKC)
             logits_NKC = rng.standard_normal((test_rows, len(orders), 4), np.float32)
-            write_scores(folder / f"scores/test/fold{fold}/{view}.parquet", ids["test"], logits_NKC, orders)
+            write_scores(results.scores("test", fold, view), ids["test"], logits_NKC, orders)
 
 
 def write_scores(path: Path, ids: list[str], logits_NKC: np.ndarray, orders: list[str] | None = None) -> None:
@@ -67,12 +69,12 @@ def write_scores(path: Path, ids: list[str], logits_NKC: np.ndarray, orders: lis
 
 def pool(folder: Path) -> tuple[float, int]:
     """Pool the world in `folder`; returns seconds and this process's peak memory in bytes."""
-    began = time.monotonic()
+    began, results = time.monotonic(), ResultsFolder(folder)
     ensemble_probabilities(
-        scores=sorted(folder.glob("scores/*/fold*/*.parquet")),
-        train=folder / "tables" / "train.parquet",
-        test=folder / "tables" / "test.parquet",
-        folds=folder / "folds.parquet",
+        scores=results.all_scores(),
+        train=results.table("train"),
+        test=results.table("test"),
+        folds=results.folds,
         ensemble=SETTINGS,
         oof_out=folder / "oof.parquet",
         test_out=folder / "test.parquet",

@@ -14,8 +14,6 @@ from vqaflow.model.base import UNQUANTIZED_MODULES, Base
 from vqaflow.model.vision.windows import use_window_attention
 from vqaflow.plan.shape import Shape
 
-DECODER = "model.language_model."
-
 
 def build(shape: Shape, device: torch.device, quantization: str, dtype: torch.dtype, seed: int = 0) -> Base:
     """A frozen random model of `shape` on `device`; `quantization` is nf4, nf4-tower (the tower too) or none.

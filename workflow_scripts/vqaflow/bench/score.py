@@ -19,8 +19,8 @@ from vqaflow.bench.scoring_bench import (
     free,
     measure_ours,
     measure_plain,
-    measure_seed,
     measure_tower,
+    measure_usual,
 )
 from vqaflow.bench.tools import machine, table, write_results
 from vqaflow.model.base import best_device
@@ -59,7 +59,7 @@ def bench_score(shape: str, rows: int, batch_tokens: int | None, load: Path | No
 def measure_all(bench: ScoringBench) -> None:
     """Everything, with one random model at a time in memory."""
     on_gpu = bench.device.type == "cuda"
-    measure_seed(bench)
+    measure_usual(bench)
     free(bench)
     base = bench.build("nf4")
     adapter, expected = measure_plain(bench, base, timed=True)

@@ -1,4 +1,7 @@
-"""The measurements of `vqaflow bench score`: the usual predictor, plain passes, and this package's scorer."""
+"""The measurements of `vqaflow bench score`: the usual predictor, plain passes, and this package's scorer.
+
+Shapes: H hidden size, 4 letters.
+"""
 
 import gc
 import tempfile
@@ -37,7 +40,7 @@ ORDERS = cyclic_shifts("".join(LETTERS))
 CALLS = ADAPTERS * len(ORDERS)
 TARGETS = r"model\.language_model\.layers\.\d+\.(?:self_attn|mlp)\.\w+_proj"
 TARGET_NAMES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-WHOLE = ["what", "batch", "calls a row", "s/row", "rows/s", "times the seed's", "peak GiB"]
+WHOLE = ["what", "batch", "calls per row", "s/row", "rows/s", "times the usual", "peak GiB"]
 PARTS = ["part", "batch", "s/row", "of ceiling", "peak GiB"]
 
 
@@ -78,9 +81,9 @@ class ScoringBench:
 
     def add_whole(self, what: str, batch: int, calls: int, seconds: float, peak: float) -> None:
         """Note the seconds that `calls` calls per row take together."""
-        row = {"what": what, "batch": batch, "calls a row": calls, "s/row": seconds, "rows/s": 1 / seconds}
+        row = {"what": what, "batch": batch, "calls per row": calls, "s/row": seconds, "rows/s": 1 / seconds}
         first = self.whole[0]["s/row"] if self.whole else seconds
-        self.whole.append(row | {"times the seed's": first / seconds, "peak GiB": peak})
+        self.whole.append(row | {"times the usual": first / seconds, "peak GiB": peak})
         print(table(self.whole[-1:], WHOLE).splitlines()[-1], flush=True)
 
     def add_part(self, part: str, batch: int, run: Callable[[], object], work: float) -> None:
@@ -127,7 +130,7 @@ def with_peft(base: Base, targets: Any, seed: int = 1) -> Any:
     return network.eval()
 
 
-def measure_seed(bench: ScoringBench) -> None:
+def measure_usual(bench: ScoringBench) -> None:
     """The usual predictor: batch 1, one call of `generate` (one token) per adapter and order, adapter unmerged."""
     base = bench.build("nf4-tower")
     base.visual.config._attn_implementation = "sdpa"
@@ -139,7 +142,7 @@ def measure_seed(bench: ScoringBench) -> None:
             network.generate(**inputs, max_new_tokens=1, do_sample=False, pad_token_id=0)
 
     seconds, peak = measure(call, bench.device, 5)
-    bench.add_whole("seed's predictor: generate", 1, CALLS, CALLS * seconds, peak)
+    bench.add_whole("usual predictor: generate", 1, CALLS, CALLS * seconds, peak)
     base.model = network.unload()
     network = with_peft(base, TARGETS)
     seconds, peak = measure(call, bench.device, 5)

@@ -41,11 +41,11 @@ def measure_all(bench: TrainingBench, only: Sequence[str]) -> dict[str, Any]:
     """Run the recipes `only`. Returns the outcome of the checks."""
     checks: dict[str, Any] = {}
     batch = bench.batch
-    if "seed" in only:
-        from vqaflow.bench.usual_recipe import measure_seed
+    if "usual" in only:
+        from vqaflow.bench.usual_recipe import measure_usual
 
-        for name, suffixes in (("seed's recipe", True), ("seed's recipe, adapter in the decoder only", False)):
-            bench.add(name, batch, 1, False, lambda s=suffixes: measure_seed(bench, s))
+        for name, suffixes in (("usual recipe", True), ("usual recipe, adapter in the decoder only", False)):
+            bench.add(name, batch, 1, False, lambda s=suffixes: measure_usual(bench, s))
     if "trl" in only:
         from vqaflow.bench.trl import measure_trl
 
@@ -99,7 +99,7 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
             if seeds and within:
                 best = max(within, key=lambda r: r["row·orders/s"])
                 slowest, fastest = (pick(r["row·orders/s"] for r in seeds) for pick in (min, max))
-                found[f"{name}, {label}: rows x orders/s over the seed's recipe"] = best["row·orders/s"] / slowest
+                found[f"{name}, {label}: rows x orders/s over the usual recipe"] = best["row·orders/s"] / slowest
                 found[f"{name}, {label}: over its decoder-only variant"] = best["row·orders/s"] / fastest
     errors = [abs(r["predicted"] / r["peak GiB"] - 1) for r in rows if r.get("predicted") and r.get("peak GiB")]
     if errors:

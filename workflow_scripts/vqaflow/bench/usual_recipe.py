@@ -40,7 +40,7 @@ def model_inputs(bench: "TrainingBench", batch: int) -> dict[str, torch.Tensor]:
     return {name: value.to(bench.device) for name, value in inputs.items()}
 
 
-def measure_seed(bench: "TrainingBench", by_suffix: bool) -> tuple[float, float]:
+def measure_usual(bench: "TrainingBench", by_suffix: bool) -> tuple[float, float]:
     """Seconds of a step and peak GiB; `by_suffix` adds adapters by the last part of a module's name."""
     from vqaflow.bench.training_bench import train_config
 

@@ -1,1 +1,1 @@
-"""The command line: one file for each command, which parses, checks and calls once."""
+"""The command line: one file per command, which parses and checks the options and calls one function."""

@@ -7,12 +7,12 @@ is leased before torch is imported.
 
 import argparse
 import ast
-import difflib
 import importlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from vqaflow.runtime.messages import nearest
 from vqaflow.runtime.stage import stage
 
 FOLDERS = {"rules": "Stages of the workflow, each run by hand with the name of its rule", "tools": "Tools"}
@@ -27,8 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(0 if name else 2)
     known = commands()
     if (wanted := name.replace("-", "_")) not in known:
-        close = difflib.get_close_matches(wanted, known, n=1)
-        hint = f"Did you mean {close[0]}? " if close else ""
+        close = nearest(wanted, known)
+        hint = f"Did you mean {close}? " if close else ""
         print(f"vqaflow: there is no command {name!r}. {hint}See vqaflow --help.", file=sys.stderr)
         raise SystemExit(2)
     run(wanted, rest)

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from vqaflow.artifacts.results_folder import ResultsFolder
+from vqaflow.artifacts.results_folder import RESULTS, ResultsFolder
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
@@ -12,9 +12,10 @@ def add_config(parser: argparse.ArgumentParser) -> None:
         "--config",
         nargs="+",
         type=Path,
-        default=[Path("config.yaml")] if Path("config.yaml").is_file() else [],
+        default=[],
         metavar="FILE",
-        help="files that override the workflow's config.yaml, like Snakemake's --configfile; the last file wins",
+        help="files that override the workflow's config.yaml, like Snakemake's --configfile; the last file wins "
+        "(default: config.yaml in the current folder, if there is one)",
     )
 
 
@@ -23,7 +24,7 @@ def add_results(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--results",
         type=lambda path: ResultsFolder(Path(path)),
-        default=ResultsFolder(Path("results")),
+        default=RESULTS,
         metavar="FOLDER",
         help="the folder of all artifacts (default: results)",
     )

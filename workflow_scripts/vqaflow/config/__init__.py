@@ -1,1 +1,1 @@
-"""config.yaml as frozen sections: reading and checking it."""
+"""Reads and checks config.yaml, and provides its sections as read-only objects."""

@@ -33,13 +33,15 @@ def checked_config(*paths: Path | str) -> dict[str, Any]:
     """The configuration of a stage that is run by hand: the repository's config.yaml overridden by `paths`, checked.
 
     It is what Snakemake makes of `paths` as --configfile; they also override a file that hardware.settings names.
-    Raises UserError that lists all problems.
+    Without `paths`, a config.yaml in the working directory overrides the repository's. Raises UserError that lists all
+    problems.
     """
-    base = shipped("config.yaml")
-    config = load_config(base, *paths)
+    own = Path("config.yaml")
+    base = [shipped("config.yaml"), *([own] if not paths and own.is_file() else [])]
+    config = load_config(*base, *paths)
     hardware = config.get("hardware")
     if isinstance(hardware, Mapping) and isinstance(settings := hardware.get("settings"), str):
-        config = load_config(base, settings, *paths)
+        config = load_config(*base, settings, *paths)
     check_config(config, shipped("schemas/config.schema.yaml"))
     return config
 
@@ -57,7 +59,7 @@ def _read_keys(path: Path) -> dict[str, Any]:
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise UserError(f"{path}: has no keys with values. Write it like {shipped('config.yaml')}.")
+        raise UserError(f"{path}: does not contain `key: value` lines. Write it like {shipped('config.yaml')}.")
     return values
 
 

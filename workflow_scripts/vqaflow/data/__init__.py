@@ -1,1 +1,1 @@
-"""From the user's CSV files and images to checked tables, leak-free folds and figures of what they hold."""
+"""Turns the user's CSV files and images into checked tables, leak-free folds and figures of the data."""

@@ -8,10 +8,10 @@ tables of an earlier run stay.
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pyarrow
@@ -20,7 +20,7 @@ import pyarrow.parquet
 from vqaflow.artifacts.columns import LETTERS
 from vqaflow.artifacts.csv_files import Record, UnreadableTable, detect_encoding, read_records
 from vqaflow.artifacts.table_schema import RESERVED, CheckedTable, CheckedTrainTable, parquet_schema
-from vqaflow.config.sections import ColumnsConfig, section
+from vqaflow.config.sections import ColumnsConfig
 from vqaflow.data.checks import Chunk, ImageChecks, check_cells, check_choices, check_ids, check_images, check_width
 from vqaflow.data.images.decoding import ImageFacts
 from vqaflow.data.problems import ERROR, FATAL, Problems, user_error
@@ -33,48 +33,68 @@ from vqaflow.runtime.stage import log
 CHUNK_ROWS = 1000
 
 
-def validate_tables(
-    *,
-    train_csv: Path,
-    test_csv: Path,
-    sample_submission: Path,
-    image_root: Path,
-    columns: dict[str, Any],
-    on_bad_row: str,
-    normal_form: str,
-    max_image_pixels: int,
-    train_out: Path,
-    test_out: Path,
-    problems_out: Path,
-) -> None:
-    """Write the checked tables (see table_schema) and the list of all problems (see problems).
+@dataclass(frozen=True)
+class RawFiles:
+    """What a competition hands out: two tables, the sample submission, and the folder that image paths start from."""
 
-    Raises UserError if a problem stops the run under `on_bad_row` (stop | quarantine).
-    """
-    names = section(ColumnsConfig, columns)
-    problems = Problems([train_csv, test_csv, sample_submission, image_root])
-    images = open_image_root(image_root, max_image_pixels, problems)
-    reader = TableReader(names, images, image_root, normal_form, problems)
-    failed = problems_out.with_suffix(f".failed{problems_out.suffix}")
+    train_csv: Path
+    test_csv: Path
+    sample_submission: Path
+    image_root: Path
+
+
+@dataclass(frozen=True)
+class TableSettings:
+    """How the raw tables are read, and whether a bad row stops the run (`on_bad_row`: stop | quarantine)."""
+
+    columns: ColumnsConfig
+    on_bad_row: str
+    normal_form: str
+    max_image_pixels: int
+
+
+@dataclass(frozen=True)
+class TableFiles:
+    """The files to write: the checked tables (see table_schema) and the list of all problems (see problems)."""
+
+    train: Path
+    test: Path
+    problems: Path
+
+    @property
+    def failed(self) -> Path:
+        """The copy of the problems that stays after a run that stopped."""
+        return self.problems.with_suffix(f".failed{self.problems.suffix}")
+
+
+def validate_tables(raw: RawFiles, settings: TableSettings, out: TableFiles) -> None:
+    """Write the checked tables and the list of all problems; raises UserError if a problem stops the run."""
+    problems = Problems([raw.train_csv, raw.test_csv, raw.sample_submission, raw.image_root])
+    images = open_image_root(raw.image_root, settings.max_image_pixels, problems)
+    reader = TableReader(settings, images, raw.image_root, problems)
     with ExitStack() as outputs:
         # The test table is read first: then a training row with the id of a test row can be reported.
-        partial_test, partial_train = (outputs.enter_context(atomic_path(out)) for out in (test_out, train_out))
-        test_ids, answerable = reader.check(test_csv, partial_test, is_train=False, other_ids={}, other_file=train_csv)
-        _, trained = reader.check(train_csv, partial_train, is_train=True, other_ids=test_ids, other_file=test_csv)
-        compare_ids(test_ids, test_csv, sample_submission, names, problems)
-        problems.write(problems_out)
-        stopping = problems.stopping(on_bad_row)
-        useless = [path for path, usable in ((train_csv, trained), (test_csv, answerable)) if not usable]
+        partial_test, partial_train = (outputs.enter_context(atomic_path(file)) for file in (out.test, out.train))
+        test_ids, answerable = reader.check(
+            raw.test_csv, partial_test, is_train=False, other_ids={}, other_file=raw.train_csv
+        )
+        _, trained = reader.check(
+            raw.train_csv, partial_train, is_train=True, other_ids=test_ids, other_file=raw.test_csv
+        )
+        compare_ids(test_ids, raw.test_csv, raw.sample_submission, settings.columns, problems)
+        problems.write(out.problems)
+        stopping = problems.stopping(settings.on_bad_row)
+        useless = [path for path, usable in ((raw.train_csv, trained), (raw.test_csv, answerable)) if not usable]
         if stopping or useless:
-            shutil.copyfile(problems_out, failed)
+            shutil.copyfile(out.problems, out.failed)
         if stopping:
-            raise user_error(stopping, failed)
+            raise user_error(stopping, out.failed)
         if useless:
-            raise UserError(f"{useless[0]}: no usable row is left. Correct the rows that {failed} lists.")
-    failed.unlink(missing_ok=True)
+            raise UserError(f"{useless[0]}: no usable row is left. Correct the rows that {out.failed} lists.")
+    out.failed.unlink(missing_ok=True)
     log.info("tables: %d training and %d test rows", trained, len(test_ids))
     if problems.found:
-        log.warning("tables: %s; each is listed in %s", problems.count(), problems_out)
+        log.warning("tables: %s; each is listed in %s", problems.count(), out.problems)
 
 
 def open_image_root(root: Path, max_pixels: int, problems: Problems) -> ImageChecks | None:
@@ -116,11 +136,9 @@ def open_table(
 class TableReader:
     """Checks the tables of one run chunk by chunk and writes them as parquet."""
 
-    def __init__(
-        self, names: ColumnsConfig, images: ImageChecks | None, root: Path, normal_form: str, problems: Problems
-    ) -> None:
-        self.names, self.images, self.root = names, images, root
-        self.normal_form, self.problems = normal_form, problems
+    def __init__(self, settings: TableSettings, images: ImageChecks | None, root: Path, problems: Problems) -> None:
+        self.names, self.normal_form = settings.columns, settings.normal_form
+        self.images, self.root, self.problems = images, root, problems
 
     def check(
         self, path: Path, out: Path, *, is_train: bool, other_ids: dict[str, int], other_file: Path

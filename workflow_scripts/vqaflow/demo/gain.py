@@ -2,6 +2,8 @@
 
 `vqaflow demo_gain` reads a finished demo and its answers, which no rule reads. The exit status is 1 if the ensemble
 does not reach what the demo promises. With data.demo.shuffle_answers it is the control: expect chance.
+
+Shapes: N rows of the test table, R scored rows, K choice orders, 4 letters.
 """
 
 from pathlib import Path

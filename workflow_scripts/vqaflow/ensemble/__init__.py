@@ -1,1 +1,1 @@
-"""From logits to one calibrated probability for each choice, and the submission made of them."""
+"""Turns logits into one calibrated probability for each choice, and these into the submission."""

@@ -1,1 +1,1 @@
-"""The base model, its adapter, one row as the model reads it, and the fast forward of both halves."""
+"""The base model and its adapter, the encoding of a row, and the fast forward of vision tower and decoder."""

@@ -16,7 +16,7 @@ from vqaflow.model.numerics.precision import DTYPES
 from vqaflow.model.vision.windows import use_window_attention
 from vqaflow.runtime.errors import UserError
 
-# Matched as a prefix of the module's full name: "visual" alone would match nothing.
+# Matched as a prefix of the module's full name: "visual" by itself would match nothing.
 UNQUANTIZED_MODULES = ["model.visual", "lm_head"]
 UNQUANTIZED = ("model.visual.", "lm_head")  # full names with these prefixes must stay unquantised
 

@@ -1,6 +1,5 @@
 """The quantised base on disk: named by its content, written once, read by all later jobs."""
 
-import json
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -11,12 +10,12 @@ from vqaflow.config.sections import BaseConfig
 from vqaflow.model.base import Base, best_device, compute_dtype, load_base, quantization
 from vqaflow.model.base_digest import base_digest
 from vqaflow.runtime.digests import value_digest
-from vqaflow.runtime.files import atomic_folder, write_json
+from vqaflow.runtime.files import atomic_folder
 from vqaflow.runtime.locks import Lease
+from vqaflow.runtime.manifests import MANIFEST, read_manifest, write_manifest
 from vqaflow.runtime.stage import log
 
 FORMAT = 1
-MANIFEST = "manifest.json"
 
 
 def open_base(model: BaseConfig, bases: Path, device: torch.device | None = None) -> Base:
@@ -65,7 +64,7 @@ def save_network(network: Any, folder: Path) -> None:
     """Write a quantised network to `folder`, whole or not at all."""
     with atomic_folder(folder) as partial:
         network.save_pretrained(partial)
-        write_json(partial / MANIFEST, sizes(partial))
+        write_manifest(partial, sizes(partial))
 
 
 def sizes(folder: Path) -> dict[str, int]:
@@ -75,8 +74,5 @@ def sizes(folder: Path) -> dict[str, int]:
 
 def is_whole(folder: Path) -> bool:
     """Whether a stored base exists and has the files and sizes of its manifest."""
-    try:
-        promised: Any = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return promised == sizes(folder)
+    promised = read_manifest(folder)
+    return bool(promised) and promised == sizes(folder)

@@ -1,1 +1,1 @@
-"""Memory and hours of a training, before the first GPU hour."""
+"""Estimates the memory and hours of a training before a GPU is used."""

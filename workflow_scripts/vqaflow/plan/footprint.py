@@ -1,4 +1,4 @@
-"""How much GPU memory and arithmetic a training step takes, from the base's published numbers alone.
+"""How much GPU memory and arithmetic a training step takes, only from the base's published numbers.
 
 The parts are what the fused decoder holds when memory is fullest, at the start of the backward pass. The benchmark
 compares their sum with measurements (docs/benchmarks/train.md).

@@ -14,15 +14,15 @@ from pandas.api.types import is_integer_dtype
 
 from vqaflow.artifacts.csv_files import UnreadableTable, detect_encoding, read_records
 from vqaflow.artifacts.reading import read_table
-from vqaflow.artifacts.results_folder import ResultsFolder
+from vqaflow.artifacts.results_folder import RESULTS
 from vqaflow.config.sections import ColumnsConfig, section
 from vqaflow.data.images.decoding import MAX_ASPECT, ImageProblem, declared_size
 from vqaflow.data.images.finding import find_image
 from vqaflow.data.table_layout import lay_out, wanted_columns
 from vqaflow.runtime.errors import UserError
 
-TABLE = ResultsFolder(Path("results")).table("train")
-DEMO = ResultsFolder(Path("results")).demo  # prepare_demo makes the tables that are configured to be here
+TABLE = RESULTS.table("train")
+DEMO = RESULTS.demo  # prepare_demo makes the tables that are configured to be here
 SAMPLED = 500  # how many images' headers are read for a CSV file: takes a second or two
 SIZE_COLUMNS = ["id", "image_file", "width", "height"]
 

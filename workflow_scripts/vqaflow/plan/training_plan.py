@@ -59,7 +59,7 @@ class Plan:
         """Whether the predicted peak fits into the usable memory; always true on a CPU."""
         return self.vram_gib is None or self.footprint.peak_gib <= usable_gib(self.vram_gib)
 
-    def told(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         """The plan as plain values."""
         return {
             "rows": self.rows,

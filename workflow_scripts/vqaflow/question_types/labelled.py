@@ -1,4 +1,7 @@
-"""Questions with the types that people gave them."""
+"""Questions with the types that people gave them.
+
+Shapes: N questions.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,7 @@
-"""Training the model of question types on questions that people have labelled; equal rows give equal weights."""
+"""Training the model of question types on questions that people have labelled; equal rows give equal weights.
+
+Shapes: N questions, F features, T types.
+"""
 
 import json
 from collections import Counter

@@ -1,4 +1,7 @@
-"""The trained weights of the model of question types: their file, and the scores they give to features."""
+"""The trained weights of the model of question types: their file, and the scores they give to features.
+
+Shapes: F features, T types, U = T + 1 scores (the types and mirroring).
+"""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence

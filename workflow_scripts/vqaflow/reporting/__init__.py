@@ -1,1 +1,1 @@
-"""How sure a number is, one look for all figures, and the line that a run ends with."""
+"""Intervals and tests of accuracies, the style of all figures, and the summary at the end of a run."""

@@ -17,15 +17,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import get_font
 
-from vqaflow.artifacts.columns import LETTERS, QTYPES
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.files import atomic_path
 
 FONT = "NanumGothic"
 # Okabe and Ito's palette, which people with any kind of colour vision can distinguish.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9", "#CC79A7", "#7F7F7F", "#F0E442")
-QTYPE_COLORS = dict(zip(QTYPES, PALETTE, strict=False))
-LETTER_COLORS = dict(zip(LETTERS, PALETTE, strict=False))
 MUTED = "#9AA0A6"
 
 STYLE: dict[str, Any] = {

@@ -1,1 +1,1 @@
-"""What every stage stands on, whatever it computes: errors, logs, files, locks, the store, digests of code."""
+"""What all stages need: errors, logs, files, locks, the store, digests of code."""

@@ -1,12 +1,10 @@
 """A content-addressed store of finished artifacts: what was computed once from equal inputs is copied, not computed.
 
-An entry lies under the digest of everything that it depends on: the bytes of its inputs, its parameters and its code.
-`python -m vqaflow.store --help` lists, checks and prunes it. Entries are copies, never links, so that nothing done to
-an output can reach them, and each is checked against its own digests before use: a damaged one is removed and computed
-again.
+An entry is stored under the digest of all that it depends on: the bytes of its inputs, its parameters and its code.
+`vqaflow store` lists, verifies and prunes it. Entries are copies, never links: a change of an output cannot reach them.
+Each is checked against its own digests before use; a damaged one is removed and computed again.
 """
 
-import json
 import os
 import shutil
 import tempfile
@@ -18,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from vqaflow.runtime.digests import file_digest, value_digest
-from vqaflow.runtime.files import RANDOM, atomic_folder, atomic_path, sweep, write_json
+from vqaflow.runtime.files import RANDOM, atomic_folder, atomic_path, sweep
+from vqaflow.runtime.manifests import MANIFEST, read_manifest, write_manifest
 from vqaflow.runtime.stage import log
 
 NOT_IN_DIGESTS = True  # it returns the bytes that it was given, checked by their digests
-MANIFEST, ARTIFACT = "manifest.json", "artifact"
-# Names that entries have, and nothing else in a folder that somebody took for a store's.
+ARTIFACT = "artifact"
+# Names that only entries have, even in a folder that was taken for a store by mistake.
 HEX = "[0-9a-f]"
 PREFIX, KEY = HEX * 2, HEX * 64
 REMOVED = "removed"
@@ -31,13 +30,13 @@ REMOVED = "removed"
 
 @dataclass(frozen=True)
 class Store:
-    """A store in folder `path`, kept under `gb` gigabytes by dropping what was used longest ago."""
+    """A store in folder `path`, kept under `gb` gigabytes by removing what was used longest ago."""
 
     path: Path
     gb: float
 
     def entry(self, key: str) -> Path:
-        """The folder of an entry, there or not."""
+        """The folder of an entry, whether it exists or not."""
         return self.path / key[:2] / key
 
     def entries(self) -> list[Path]:
@@ -50,8 +49,8 @@ def cached(store: Store, parts: Mapping[str, Any], out: Path, compute: Callable[
     """Put the artifact that `parts` determine at `out`: from the store, or by `compute` (and then into the store).
 
     `parts` are plain values that hold the digests of all inputs, the parameters and the code; `compute` writes a file
-    (if `out` has a suffix) or fills a folder at the path that it is given, which becomes `out` as a whole. Says whether
-    the store had it. A store that cannot be read or written (full disk, lost rights) costs time, never the result.
+    (if `out` has a suffix) or fills a folder at the path that it is given, which becomes `out` as a whole. Returns
+    whether the store had it. A store that cannot be read or written (full disk, lost rights) costs only time.
     """
     key = value_digest(parts)
     if fetch(store, key, out):
@@ -72,34 +71,47 @@ def fetch(store: Store, key: str, out: Path) -> bool:
     Raises OSError if the entry is whole and `out` cannot be written.
     """
     entry = store.entry(key)
-    if not entry.exists():
-        return False
     artifact = entry / ARTIFACT
+    version = _version(entry)
+    if version is None:
+        return False
     try:
         with (atomic_folder if artifact.is_dir() else atomic_path)(out) as partial:
             if artifact.is_dir():
                 shutil.copytree(artifact, partial, dirs_exist_ok=True)
             else:
                 shutil.copyfile(artifact, partial)
-            if not is_whole(entry, partial):  # the copy is what is checked: it is what will be used
-                raise OSError("its bytes are not those of its manifest")
+            if not is_whole(entry, partial):  # checks the copy, because that is what will be used
+                raise OSError("its bytes do not match its manifest")
     except OSError as error:
-        if is_whole(entry, artifact):
+        whole = is_whole(entry, artifact)
+        if _version(entry) != version:  # another job removed or replaced it during the copy
+            return False
+        if whole:
             raise
-        log.warning("store: entry %s is damaged and removed (%s)", key[:12], error)
+        log.warning("store: entry %s was damaged and is removed (%s)", key[:12], error)
         discard(entry)
         return False
-    with suppress(OSError):  # a store that may only be read tells nobody when it was used
+    with suppress(OSError):  # a read-only store does not record its use
         os.utime(entry / MANIFEST)
     return True
 
 
-def is_whole(entry: Path, artifact: Path) -> bool:
-    """Whether `artifact` has the bytes that the manifest of `entry` promises for the key that it is named by."""
+def _version(entry: Path) -> tuple[int, int] | None:
+    """What differs once another job has replaced an entry; None if there is no entry that can be read."""
     try:
-        manifest = json.loads((entry / MANIFEST).read_text(encoding="utf-8"))
+        state = entry.stat()
+    except OSError:
+        return None
+    return state.st_ino, state.st_ctime_ns
+
+
+def is_whole(entry: Path, artifact: Path) -> bool:
+    """Whether `artifact` has the bytes listed in the manifest of `entry`, and the manifest has the entry's key."""
+    manifest = read_manifest(entry)
+    try:
         return [manifest["key"], manifest["files"]] == [entry.name, digests(artifact)]
-    except (OSError, ValueError, KeyError, TypeError):  # no JSON, other JSON, or none at all
+    except (OSError, KeyError):  # another manifest, or a file that cannot be read
         return False
 
 
@@ -111,10 +123,10 @@ def digests(artifact: Path) -> dict[str, str]:
 
 
 def put(store: Store, key: str, artifact: Path, parts: Mapping[str, Any]) -> None:
-    """Copy a finished artifact into the store, after dropping what no longer fits beside it."""
+    """Copy a finished artifact into the store, after removing old entries to make room."""
     room = store.gb - size_of(artifact) / 1e9
     if room < 0:
-        log.info("%s: larger than the whole store may be (hardware.store_gb)", artifact)
+        log.info("%s: not kept in the store, because it is larger than hardware.store_gb", artifact)
         return
     prune(store, room)
     with atomic_folder(store.entry(key)) as partial:
@@ -122,7 +134,7 @@ def put(store: Store, key: str, artifact: Path, parts: Mapping[str, Any]) -> Non
             shutil.copytree(artifact, partial / ARTIFACT)
         else:
             shutil.copyfile(artifact, partial / ARTIFACT)
-        write_json(partial / MANIFEST, {"key": key, "files": digests(partial / ARTIFACT), "parts": parts})
+        write_manifest(partial, {"key": key, "files": digests(partial / ARTIFACT), "parts": parts})
 
 
 def size_of(path: Path) -> int:
@@ -137,7 +149,7 @@ def size_of(path: Path) -> int:
 
 
 def _last_use(entry: Path) -> float:
-    """When an entry was last put or fetched; one without a manifest is worth nothing."""
+    """When an entry was last put or fetched; 0 without a manifest, so that it is removed first."""
     try:
         return (entry / MANIFEST).stat().st_mtime
     except OSError:
@@ -145,7 +157,7 @@ def _last_use(entry: Path) -> float:
 
 
 def prune(store: Store, gb: float) -> int:
-    """Remove entries, the longest unused first, until at most `gb` gigabytes stay; returns how many went."""
+    """Remove entries, the longest unused first, until at most `gb` gigabytes are left; returns the number removed."""
     for name in (f".{KEY}.{RANDOM}", f".{REMOVED}.{RANDOM}"):
         sweep(store.path, f"{PREFIX}/{name}")
     entries = store.entries()
@@ -161,17 +173,17 @@ def prune(store: Store, gb: float) -> int:
 
 
 def discard(entry: Path) -> None:
-    """Remove an entry as a whole, so that none is ever half there under its name."""
+    """Remove an entry as a whole: none is ever half there under its name."""
     try:
         aside = Path(tempfile.mkdtemp(dir=entry.parent, prefix=f".{REMOVED}."))
         os.rename(entry, aside / entry.name)
         shutil.rmtree(aside)
-    except OSError as error:  # another job was faster, or the store may only be read
-        log.debug("store: %s stays (%s)", entry, error)
+    except OSError as error:  # another job was faster, or the store is read-only
+        log.debug("store: %s was not removed (%s)", entry, error)
 
 
 def verify(store: Store) -> list[str]:
-    """Keys of damaged entries, which are removed."""
+    """Remove damaged entries; returns their keys."""
     damaged = [entry for entry in store.entries() if not is_whole(entry, entry / ARTIFACT)]
     for entry in damaged:
         discard(entry)
@@ -179,11 +191,11 @@ def verify(store: Store) -> list[str]:
 
 
 def describe(store: Store) -> Iterator[str]:
-    """A line an entry: key, size, last use and what it is; the one used longest ago first."""
+    """One line per entry: key, size, last use and what it is; the one used longest ago first."""
     for entry in store.entries():
         try:
-            kind = json.loads((entry / MANIFEST).read_text(encoding="utf-8"))["parts"]["stage"]
-        except (OSError, ValueError, KeyError, TypeError):
+            kind = read_manifest(entry)["parts"]["stage"]
+        except (KeyError, TypeError):
             kind = "damaged"
         used = time.strftime("%Y-%m-%d %H:%M", time.localtime(_last_use(entry)))
         yield f"{entry.name[:12]}  {size_of(entry) / 1e6:10.1f} MB  {used}  {kind}"

@@ -1,4 +1,4 @@
-"""What a stage's code is, as far as its results depend on it: a digest of a file and of all it imports from here.
+"""A digest of the code that a stage's results depend on: of a file and of every module of the package that it imports.
 
 The digest is taken from syntax trees, so that comments, layout and docstrings change nothing. What `silence` removes
 (the words of log lines and errors, and all that only makes them) changes nothing either. Any other edit, in any module
@@ -16,17 +16,17 @@ from typing import Any
 from vqaflow.runtime.digests import value_digest
 from vqaflow.runtime.silence import Definition, definitions, is_silent, loaded, silence, without_unused
 
-NOT_IN_DIGESTS = True  # an edit that gives other digests is noticed by them
+NOT_IN_DIGESTS = True  # an edit here that matters changes the digests themselves
 PACKAGE = Path(__file__).resolve().parents[1]
 NAME = PACKAGE.name
 DATA = {".css", ".html", ".js", ".json"}  # files that modules read (pyproject.toml: package-data)
-# Fields of syntax nodes that say nothing beside the others, or not in every version of Python.
-UNTOLD = {"ctx", "kind", "type_comment", "type_ignores"}
+# Fields of syntax nodes that add nothing to the others, or that not every version of Python has.
+IGNORED = {"ctx", "kind", "type_comment", "type_ignores"}
 
 
 @dataclass(frozen=True)
 class Module:
-    """A file's silenced statements, what of the package it imports (names by file), and its names that may go."""
+    """A file's silenced statements, the names that it imports from the package by file, and its names that may go."""
 
     found: list[Definition]
     imports: dict[Path, frozenset[str]]
@@ -48,7 +48,7 @@ def code_digest(file: Path | str) -> str:
 def data_files(modules: set[Path]) -> set[Path]:
     """All data files in the folders of the package's `modules`, and in folders below them that are not packages.
 
-    Which module reads which file is not asked, so that none can be forgotten.
+    They all count, whichever module reads them, so that none can be forgotten.
     """
     folders = list({module.parent for module in modules if module.is_relative_to(PACKAGE)})
     found: set[Path] = set()
@@ -100,14 +100,14 @@ def _module(path: Path, source: bytes) -> Module:
 
 
 def _optional(path: Path, wanted: set[str]) -> frozenset[str]:
-    """Of the names that others want of a file, those that it could do without itself."""
+    """Those names that others import from a file and that the file itself does not need."""
     optional = _module(path, path.read_bytes()).optional
     return optional if "*" in wanted else optional & wanted
 
 
 @cache
 def _own_digest(path: Path, source: bytes, wanted: frozenset[str]) -> str:
-    """Digest of one file, of whose optional names others import those that are `wanted`."""
+    """Digest of one file, without the optional names that neither it nor others (`wanted`) use."""
     kept = without_unused(_module(path, source).found, wanted)
     return value_digest([_meaning(one.statement) for one in kept])
 
@@ -155,7 +155,7 @@ def _meaning(node: Any) -> Any:
         return [_meaning(item) for item in node]
     if not isinstance(node, ast.AST):
         return ascii(node)
-    fields = {name: value for name, value in ast.iter_fields(node) if name not in UNTOLD and value not in (None, [])}
+    fields = {name: value for name, value in ast.iter_fields(node) if name not in IGNORED and value not in (None, [])}
     if isinstance(node, ast.Constant):
         fields["value"] = node.value  # None is a value here
     return [type(node).__name__, {name: _meaning(value) for name, value in fields.items()}]

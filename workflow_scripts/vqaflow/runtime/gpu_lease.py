@@ -16,7 +16,6 @@ from pathlib import Path
 from vqaflow.runtime.locks import Lease
 from vqaflow.runtime.stage import log
 
-NOT_IN_DIGESTS = True  # which device a job gets decides no result
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 NO_DEVICES = {"", "-1", "NoDevFiles"}
 SECONDS_BETWEEN_TRIES = 1.0

@@ -34,7 +34,7 @@ class Lease:
         except Timeout:
             return False
         except OSError as error:
-            if error.filename is not None:  # the file cannot be opened, which is no matter of locks
+            if error.filename is not None:  # the file cannot be opened, which has nothing to do with locks
                 raise
             raise UserError(
                 f"{self.path}: its file system has no locks ({error.strerror}), which jobs that share it need. "

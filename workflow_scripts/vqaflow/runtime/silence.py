@@ -1,8 +1,8 @@
-"""A module's syntax tree without the words that people read: what is left decides results.
+"""A module's syntax tree without texts for people: only code that can change a result is left.
 
 Removed are docstrings, log calls, prints, the arguments of exceptions and of progress bars, messages of assertions, and
-then, again and again, local variables and imports that nothing reads any more. What is in doubt stays: a word too many
-in a digest costs a rerun, one too few a wrong result.
+then, repeatedly, local variables and imports that nothing reads any more. If it is not certain that
+code cannot change a result, it stays: too much only causes a rerun, too little could leave a wrong result in place.
 """
 
 import ast
@@ -14,16 +14,17 @@ from typing import Any
 NOT_IN_DIGESTS = True  # as code_digest
 MARKER = "NOT_IN_DIGESTS"  # how a module says that no result depends on it
 LOGGER, LEVELS = "log", {"debug", "info", "warning", "error", "exception", "critical"}
-TELLING = {"print", "ProgressBar"}  # what they are given is shown, and nothing else
+SHOWN_ONLY = {"print", "ProgressBar"}  # their arguments are shown, and nothing else
 # Classes whose arguments are messages.
 EXCEPTIONS = {
     name for name, kind in vars(builtins).items() if isinstance(kind, type) and issubclass(kind, BaseException)
 }
 EXCEPTIONS |= {"UserError", "NotFinite", "OutOfMemory", "UnreadableTable", "ImageProblem"}
+CODES = {"UnreadableTable": 2, "ImageProblem": 1}  # how many of an exception's arguments are data: a code word, a line
 # Calls without an effect: an assignment that only they make, and that nothing reads, can go.
-PURE = set("len str repr sorted min max sum round list tuple set dict map zip next range type".split())
+PURE = set("len str repr sorted min max sum round list tuple set dict range type".split())
 PURE |= {"some", "nearest", "did_you_mean"}
-PURE_METHODS = set("join format items keys values get split strip lower upper replace removeprefix".split())
+PURE_METHODS = set("join format items keys values split strip lower upper removeprefix".split())
 PURE_METHODS |= set("most_common tolist to_list splitlines rpartition isoformat".split())
 Scope = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -38,10 +39,11 @@ def is_silent(source: bytes) -> bool:
 
 def silence(tree: ast.Module, before: Counter[str]) -> ast.Module:
     """The module `tree`, changed in place, without what only people read; `before` counts the names that it reads."""
+    read_before = {id(node): _names_in(node)[0] for node in ast.walk(tree) if isinstance(node, Scope)}
     tree = _Silencer().visit(tree)
     for node in ast.walk(tree):
         if isinstance(node, Scope):
-            _drop_unread_locals(node)
+            _drop_unread_locals(node, read_before[id(node)])
     _drop_unread_imports(tree, before)
     return tree
 
@@ -91,7 +93,7 @@ def _is_unused(one: Definition, reads: Counter[str], wanted: frozenset[str]) -> 
 
 
 class _Silencer(ast.NodeTransformer):
-    """Removes what is told to people, statement by statement."""
+    """Removes what only people read, statement by statement."""
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
         super().generic_visit(node)
@@ -101,14 +103,16 @@ class _Silencer(ast.NodeTransformer):
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:  # noqa: N802
         """Log calls and prints go."""
-        if isinstance(node.value, ast.Call) and _tells(node.value):
+        if isinstance(node.value, ast.Call) and _is_output(node.value):
             return None
         return self.generic_visit(node)
 
     def visit_Raise(self, node: ast.Raise) -> ast.AST:  # noqa: N802
         """Which kind of error is raised stays, not what it says."""
         if isinstance(node.exc, ast.Call):
-            node.exc, node.cause = node.exc.func, None
+            node.cause = None
+            if ast.unparse(node.exc.func) not in CODES:
+                node.exc = node.exc.func
         return self.generic_visit(node)
 
     def visit_Assert(self, node: ast.Assert) -> ast.AST:  # noqa: N802
@@ -117,9 +121,9 @@ class _Silencer(ast.NodeTransformer):
         return self.generic_visit(node)
 
     def visit_Call(self, node: ast.Call) -> ast.AST:  # noqa: N802
-        """Errors that are made to be raised elsewhere, and bars."""
-        if isinstance(node.func, ast.Name) and (node.func.id in TELLING or node.func.id in EXCEPTIONS):
-            node.args, node.keywords = [], []
+        """The arguments of errors that are raised elsewhere, and of progress bars, go, except code words."""
+        if isinstance(node.func, ast.Name) and (node.func.id in SHOWN_ONLY or node.func.id in EXCEPTIONS):
+            node.args, node.keywords = node.args[: CODES.get(node.func.id, 0)], []
         return self.generic_visit(node)
 
 
@@ -134,18 +138,22 @@ def _is_text(node: ast.stmt) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
-def _tells(call: ast.Call) -> bool:
+def _is_output(call: ast.Call) -> bool:
     function = call.func
+    if any(keyword.arg == "file" for keyword in call.keywords):  # print into a file
+        return False
+    if any(isinstance(node, ast.NamedExpr) for node in ast.walk(call)):
+        return False
     if isinstance(function, ast.Attribute):
         return isinstance(function.value, ast.Name) and function.value.id == LOGGER and function.attr in LEVELS
     return isinstance(function, ast.Name) and function.id == "print"
 
 
-def _drop_unread_locals(function: Scope) -> None:
-    """Assignments to local names that nothing in the function reads, where they have no other effect."""
+def _drop_unread_locals(function: Scope, read_before: set[str]) -> None:
+    """Assignments to local names that only what was removed has read, where they have no other effect."""
     while True:
         read, stored = _names_in(function)
-        remover = _Remover(stored - read)
+        remover = _Remover((stored - read) & read_before)
         if remover.names:
             remover.visit(function)
         if not remover.removed:
@@ -165,7 +173,7 @@ def _names_in(function: Scope) -> tuple[set[str], set[str]]:
 
 
 class _Remover(ast.NodeTransformer):
-    """Removes assignments to `names` within a function, and their places in loops over literal tuples."""
+    """Removes assignments to `names` within a function, and their positions in loops over literal tuples."""
 
     def __init__(self, names: set[str]) -> None:
         self.names, self.removed = names, False
@@ -187,13 +195,6 @@ class _Remover(ast.NodeTransformer):
             node.value = _Wordless().visit(node.value)  # what it calls may have an effect
         return node
 
-    def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST | None:  # noqa: N802
-        """The same for ``a += x``."""
-        if self._goes(node.target, node.value):
-            self.removed = True
-            return None
-        return node
-
     def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:  # noqa: N802
         """The same for ``a: int = x``."""
         if node.value is not None and self._goes(node.target, node.value):
@@ -202,7 +203,7 @@ class _Remover(ast.NodeTransformer):
         return node
 
     def visit_For(self, node: ast.For) -> ast.AST:  # noqa: N802
-        """Of a loop over literal tuples, the places whose names are not read."""
+        """The positions of a loop over literal tuples whose names are not read."""
         rows = node.iter.elts if isinstance(node.iter, ast.Tuple | ast.List) else []
         if isinstance(node.target, ast.Tuple) and rows and all(_is_matched(node.target, row) for row in rows):
             places = range(len(node.target.elts))
@@ -212,6 +213,16 @@ class _Remover(ast.NodeTransformer):
                 for part in (node.target, *rows):
                     part.elts = [element for i, element in enumerate(part.elts) if i not in gone]
         return self.generic_visit(node)
+
+    def visit_Try(self, node: ast.Try) -> ast.AST:  # noqa: N802
+        """What raises decides which handler runs, so nothing goes from the body."""
+        for part in (node.handlers, node.orelse, node.finalbody):
+            part[:] = [kept for kept in map(self.visit, part) if kept is not None]
+        return node
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:  # noqa: N802
+        """Names in the body of a class are its attributes."""
+        return node
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
         return _with_body(super().generic_visit(node))
@@ -224,17 +235,17 @@ class _Wordless(ast.NodeTransformer):
     """Takes the words out of a value that nothing reads; what it calls and looks up stays."""
 
     def visit_Call(self, node: ast.Call) -> ast.AST:  # noqa: N802
-        """Its arguments are no words."""
+        """The arguments of a call are not words."""
         return node
 
-    visit_Subscript = visit_Call
+    visit_Subscript = visit_Compare = visit_Call
 
     def visit_Constant(self, node: ast.Constant) -> ast.AST:  # noqa: N802
-        """A text of its own."""
+        """A text goes."""
         return ast.Constant("") if isinstance(node.value, str) else node
 
     def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.AST:  # noqa: N802
-        """An f-string's values alone."""
+        """Of an f-string, the values stay."""
         values = [self.visit(part.value) for part in node.values if isinstance(part, ast.FormattedValue)]
         return ast.Tuple(values, ast.Load())
 
@@ -251,9 +262,14 @@ def _is_pure(value: ast.AST) -> bool:
     for node in ast.walk(value):
         if isinstance(node, ast.NamedExpr | ast.Await | ast.Yield | ast.YieldFrom):
             return False
-        if isinstance(node, ast.Call) and not _is_pure_call(node.func):
+        if isinstance(node, ast.Call) and not (_is_pure_call(node.func) or _is_pure_map(node)):
             return False
     return True
+
+
+def _is_pure_map(call: ast.Call) -> bool:
+    """Whether a call is ``map(function, …)`` with a function that is pure."""
+    return isinstance(call.func, ast.Name) and call.func.id == "map" and _is_pure_call(call.args[0])
 
 
 def _is_pure_call(function: Any) -> bool:
@@ -263,7 +279,7 @@ def _is_pure_call(function: Any) -> bool:
 
 
 def _drop_unread_imports(tree: ast.Module, before: Counter[str]) -> None:
-    """Names that were imported for messages alone; a statement that imports nothing else goes."""
+    """Names that were imported only for messages; a statement that imports nothing else is removed."""
     now = loaded(tree)
     if now.keys() == before.keys():
         return

@@ -1,4 +1,4 @@
-"""From the logits of several choice orders to one log-probability for each choice.
+"""From the logits of several choice orders to one log-probability per choice.
 
 Shapes: N rows, R rows with scores, K choice orders, C = 4 choices in their original letters. Log-probabilities are
 normalised over C.
@@ -12,7 +12,7 @@ from vqaflow.artifacts.columns import LETTERS
 from vqaflow.artifacts.score_files import Logits
 from vqaflow.model.encoding.orders import inverse
 
-CHUNK_ROWS = 1 << 16  # rows pooled at once: what lies between logits and result stays small
+CHUNK_ROWS = 1 << 16  # rows pooled at once: intermediate arrays stay small
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
@@ -35,8 +35,8 @@ def position_prior(logits: Logits) -> np.ndarray | None:
     """The log-prior (4, mean 0) of the positions a to d, by least squares and without labels.
 
     Model of PriDe (Zheng et al., arXiv 2309.03882): log p(position, choice) = prior(position) + content(choice) + c.
-    Fitting the mean over rows is fitting all rows, since every row has the same orders. Over cyclic orders the estimate
-    is PriDe's mean log-probability of each position. Returns None where the orders do not identify the prior.
+    Fitting the mean over rows equals fitting all rows, since every row has the same orders. Over cyclic orders the
+    estimate is PriDe's mean log-probability of each position. Returns None if the orders do not identify the prior.
     """
     places_KC = np.array([inverse(order) for order in logits.orders]).reshape(-1, len(LETTERS))
     rows = logits.logits_NKC[logits.present_N]

@@ -27,16 +27,16 @@ from vqaflow.runtime.stage import log
 from vqaflow.runtime.versions import decisive_versions
 from vqaflow.scoring.selection import RowsToScore, Task, select_rows
 
-# Rows of one shard: what a killed job loses at most, and enough to fill batches of similar rows.
+# Rows per shard: the most that a killed job loses, and enough to fill batches of similar rows.
 SHARD_ROWS = 512
 PROBE_ROWS = 4
 
 
 @dataclass(frozen=True)
 class ScoringPlaces:
-    """Folders of a scoring: `work` for finished shards until it ends, the others for what later jobs share.
+    """Folders of a scoring: `work` for finished shards until it ends, the others are shared with later jobs.
 
-    `bases` keeps quantised bases, `vision` image features, of which at most `vision_gb` gigabytes are kept (0: none).
+    `bases` keeps quantised bases, `vision` image features, at most `vision_gb` gigabytes of them (0: none).
     """
 
     work: Path
@@ -48,9 +48,9 @@ class ScoringPlaces:
 def score_choices(
     *, task: Task, rows: RowsToScore, adapter: Path, out: Path, places: ScoringPlaces, store: Store, batch_tokens: int
 ) -> None:
-    """Score what `rows` and the view of `task` select with the adapter in folder `adapter`, and write `out`.
+    """Score the rows that `rows` and the view of `task` select, with the adapter in folder `adapter`; write `out`.
 
-    A killed job resumes from its finished shards. At most `batch_tokens` tokens are in one pass.
+    A killed job resumes from its finished shards. One pass has at most `batch_tokens` tokens.
     """
     selected = select_rows(rows, task)
     log.info("%s, fold %s: %d rows in %d choice orders", task.name, rows.fold, len(selected), len(task.orders))
@@ -83,9 +83,9 @@ def _score(
 ) -> pd.DataFrame:
     """Score `rows` with the adapter in `folder`, shard by shard; the result is in the order of `rows`.
 
-    `key` is the digest of all that the scores depend on but the machine's precision.
+    `key` is the digest of everything that the scores depend on except the machine's precision.
     """
-    # torch takes seconds to import: not where the store has the scores
+    # torch takes seconds to import: skipped if the store has the scores
     from vqaflow.model.decoder.fused_decoder import FusedDecoder
     from vqaflow.model.decoder.merged_adapters import read_adapter, use_adapter
     from vqaflow.model.encoding.row_encoder import RowEncoder
@@ -107,14 +107,14 @@ def _score(
     before = scorer.score(items[:PROBE_ROWS])
     use_adapter(decoder, adapter)
     if np.array_equal(before, scorer.score(items[:PROBE_ROWS])):
-        raise UserError(f"{folder}: the adapter changes no logit. It was not trained or not saved; train it again.")
+        raise UserError(f"{folder}: the adapter changes no logit. It was not trained or not saved. Train it again.")
     scores = _in_shards(scorer, items, places.work, [key, str(base.dtype), base.quantization])
     place = {row_id: i for i, row_id in enumerate(row.id for row in rows)}
     return scores.iloc[scores["id"].map(place).argsort(kind="stable")].reset_index(drop=True)
 
 
 def _in_shards(scorer: Any, items: Sequence[Any], work: Path, context: Any) -> pd.DataFrame:
-    """Scores of `items` in their order; shards that an earlier run of the same `context` finished are read."""
+    """Scores of `items` in their order; shards finished by an earlier run with the same `context` are read."""
     began, done, parts = monotonic(), 0, []
     with ProgressBar(len(items), f"score {work.name}") as bar:
         for start in range(0, len(items), SHARD_ROWS):

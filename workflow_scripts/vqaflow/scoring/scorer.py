@@ -1,7 +1,7 @@
-"""Forced choice: the logits of the four letters for every row and choice order, from one forward pass a row.
+"""Forced choice: the logits of the four letters for every row and choice order, from one forward pass per row.
 
 Rows are scored in batches of similar size under a token budget. Everything here is deterministic and independent of the
-table's order: rows are sorted by what they are, not by where they stand. Decoder, prompt and images are training's own.
+table's order: rows are sorted by content, not by position. Decoder, prompts and images are those of training.
 
 Shapes: B rows of a batch, K choice orders, H hidden size, 4 letters.
 """
@@ -42,7 +42,7 @@ def scoring_sequence(prepared: Sequence[Prepared]) -> list[Prepared]:
 
 
 def token_batches(items: Iterable[Prepared], budget: int) -> Iterator[list[Prepared]]:
-    """Cut a sequence into batches that hold at most `budget` tokens with their padding, and at least one row."""
+    """Cut a sequence into batches of at most `budget` tokens including padding, but at least one row."""
     batch: list[Prepared] = []
     longest = 0
     for item in items:
@@ -80,9 +80,9 @@ class Scorer:
         return scoring_sequence([Prepared(row, self.encoder.encode(row, self.orders, self.view)) for row in rows])
 
     def score(self, items: Sequence[Prepared], advance: Callable[[int], None] = lambda n: None) -> np.ndarray:
-        """Float32 logits (rows, K, 4) of the original letters, K choice orders each; `advance` hears of rows done.
+        """Float32 logits (rows, K, 4) of the original letters; `advance` is called with the number of rows done.
 
-        Raises UserError that names the row if a logit is not finite or a row alone does not fit into memory.
+        Raises UserError, which names the row, if a logit is NaN or infinite or a single row does not fit into memory.
         """
         parts = [np.empty((0, len(self.orders), 4), np.float32)]
         for batch, features in self.features.of(token_batches(items, self.batch_tokens)):
@@ -98,16 +98,16 @@ class Scorer:
             row = batch[0].row
             if len(batch) == 1:
                 raise OutOfMemory(
-                    f"row {row.id!r}: it alone does not fit into the GPU's memory. Set model.quantization to nf4, "
-                    "lower the view's max_pixels, or score fewer orders."
+                    f"row {row.id!r}: this single row does not fit into the GPU's memory. Set model.quantization to "
+                    "nf4, lower the view's max_pixels, or score fewer orders."
                 ) from None
-        log.warning("a pass of %d rows does not fit into memory; lower hardware.score_batch_tokens", len(batch))
+        log.warning("halved a pass of %d rows to fit into memory; lower hardware.score_batch_tokens", len(batch))
         torch.cuda.empty_cache()
         half = len(batch) // 2
         return self._fitting(batch[:half], features[:half]) + self._fitting(batch[half:], features[half:])
 
     def _letter_logits(self, batch: Sequence[Prepared], features: Sequence[torch.Tensor]) -> np.ndarray:
-        """Logits (B, K, 4) of one batch, each order undone."""
+        """Logits (B, K, 4) of one batch, back in the original letters."""
         base = self.base
         layout = make_layout([item.encoded for item in batch], self.encoder.image_token, base.device, base.dtype)
         with torch.no_grad():
@@ -117,7 +117,7 @@ class Scorer:
         if bad:
             row = batch[bad[0]].row
             raise UserError(
-                f"row {row.id!r} ({row.image_file}): a letter's logit is not a finite number in "
+                f"row {row.id!r} ({row.image_file}): a letter's logit is NaN or infinite in "
                 f"{name_of(base.dtype)}. Set model.compute_dtype to bfloat16 or float32."
             )
         return shown_BK4.gather(2, self.undo_K4.expand(len(batch), -1, -1)).numpy()

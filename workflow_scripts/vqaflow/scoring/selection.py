@@ -23,7 +23,7 @@ from vqaflow.scoring.order_pooling import pool_orders
 
 @dataclass(frozen=True)
 class Task:
-    """What is scored how: a view by its `name`, and all that its scores depend on but the rows and the adapter."""
+    """What to score and how: a view by its `name`, and all that its scores depend on except rows and adapter."""
 
     name: str
     model: ModelConfig
@@ -47,9 +47,9 @@ class Task:
 
 @dataclass(frozen=True)
 class RowsToScore:
-    """The rows of `table` that belong to `fold` by the file `folds`, or all usable ones if `folds` is None.
+    """The rows of `table` that belong to `fold` according to the file `folds`, or all usable ones if `folds` is None.
 
-    `margins_from` are the original view's scores, which a view with a `when` needs.
+    `margins_from` is the file of the original view's scores, which a view with `when` needs.
     """
 
     table: Path
@@ -66,9 +66,7 @@ def select_rows(given: RowsToScore, task: Task) -> list[Row]:
         assigned = read_table(given.folds, "make_folds", ["id", "fold"])
         ids = set(assigned.loc[assigned["fold"] == given.fold, "id"])
         if missing := ids - set(table["id"]):
-            raise UserError(
-                f"{given.folds}: id {min(missing)!r} is not in the table. Make the folds again (rule make_folds)."
-            )
+            raise UserError(f"{given.folds}: id {min(missing)!r} is not in the table. Run rule make_folds again.")
         mine = mine[mine["id"].isin(ids)]
     rows = mine
     if view.flip:
@@ -93,7 +91,7 @@ def _margins(given: RowsToScore, task: Task, ids: list[str]) -> pd.Series:
 
 
 def _is_resized(rows: pd.DataFrame, model: ModelConfig, view: ViewConfig) -> np.ndarray:
-    """Whether a view shows each row's image in another size than the original view: equal ones would count twice."""
+    """Whether a view changes the size of each row's image from the original view: equal ones would count twice."""
     from vqaflow.data.images.visual_tokens import visual_grids  # loads torch, which most views need not wait for
 
     limits = model.min_pixels, model.max_pixels
@@ -101,7 +99,7 @@ def _is_resized(rows: pd.DataFrame, model: ModelConfig, view: ViewConfig) -> np.
     grids, resized = (visual_grids(rows["width"], rows["height"], *pixels) for pixels in (limits, others))
     changed = np.array([one != other for one, other in zip(grids, resized, strict=True)], dtype=bool)
     if not changed.all():
-        log.info("%d rows are left out: the view shows their images in the original's size", (~changed).sum())
+        log.info("%d rows are left out: their images are as large as in the original view", (~changed).sum())
     return changed
 
 
@@ -109,12 +107,12 @@ def margin_limit(name: str, when: str) -> float:
     """The number x of a view's condition ``margin < x``."""
     match = WHEN.fullmatch(when)
     if match is None:
-        raise UserError(f"config views.{name}.when: {when!r} is no condition. Write `margin < x` with x from 0 to 1.")
+        raise UserError(f"config views.{name}.when: {when!r} is not a condition. Write `margin < x`, x from 0 to 1.")
     return float(match[1])
 
 
 def margins_of(logits: Logits) -> np.ndarray:
-    """Each row's margin (N): the best probability less the second best, pooled over orders by their geometric mean.
+    """Each row's margin (N): the best probability minus the second best, pooled over orders by their geometric mean.
 
     A row without scores has none (NaN).
     """

@@ -1,4 +1,4 @@
-"""The figures of a hyper-parameter search, in the look of all others: equal trials give equal bytes."""
+"""The figures of a hyper-parameter search, in the style of all others: equal trials give equal bytes."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ Trials = Sequence[FrozenTrial]
 def draw_search(trials: Trials, best: FrozenTrial, saw: Sequence[Mapping[str, int]], folder: Path) -> None:
     """Write history, importance, parallel_coordinates and slice as PNG into `folder`.
 
-    `trials` are the counted ones; `saw` says of each fold which rows they saw (`search_trial.Fold.described`).
+    `trials` are the counted ones; `saw` has the numbers of rows that they saw per fold (`Fold.described`).
     """
     complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
     draw_history(trials, best, saw, folder / "history.png")
@@ -51,8 +51,8 @@ def draw_history(trials: Trials, best: FrozenTrial, saw: Sequence[Mapping[str, i
         axes.plot([trial.number for trial in measured], ends, "x", color=PALETTE[3], label="pruned, at its end")
     axes.plot(best.number, best.value, "*", color=PALETTE[1], markersize=13, label="best")
     axes.xaxis.get_major_locator().set_params(integer=True)
-    told = "fold {fold}: trained on {training_rows} of {of} rows, measured on {held_out_rows}"
-    label_axes(axes, "trial", "validation accuracy", "\n".join(told.format(**fold) for fold in saw))
+    caption = "fold {fold}: trained on {training_rows} of {of} rows, measured on {held_out_rows}"
+    label_axes(axes, "trial", "validation accuracy", "\n".join(caption.format(**fold) for fold in saw))
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=5, fontsize=8)
     save(figure, path)
 
@@ -72,7 +72,7 @@ def draw_importance(complete: Trials, path: Path) -> None:
 
 
 def importances(complete: Trials) -> dict[str, float]:
-    """Importance by parameter, summing to 1 (functional ANOVA; Hutter et al. 2014); empty if nothing can be said."""
+    """Importance by parameter, summing to 1 (functional ANOVA; Hutter et al. 2014); empty if all values are equal."""
     if len({trial.value for trial in complete}) < 2:
         return {}
     study = optuna.create_study(direction="maximize")
@@ -81,7 +81,7 @@ def importances(complete: Trials) -> dict[str, float]:
 
 
 def draw_parallel_coordinates(complete: Trials, best: FrozenTrial, path: Path) -> None:
-    """One line a trial through its parameters, each on an axis of its own, coloured by accuracy."""
+    """One line per trial across its parameters, one axis per parameter, coloured by accuracy."""
     keys = list(best.params)
     figure, axes = new_figure("Parameters and accuracy", size=(max(7.5, 1.1 * len(keys)), 4.6))
     scale = color_scale(complete)
@@ -102,7 +102,7 @@ def draw_parallel_coordinates(complete: Trials, best: FrozenTrial, path: Path) -
 
 
 def draw_slice(complete: Trials, best: FrozenTrial, path: Path) -> None:
-    """Accuracy over each parameter; colours tell early trials from late ones."""
+    """Accuracy over each parameter; the colour shows how late a trial was."""
     keys = list(best.params)
     columns = min(PANELS_A_ROW, len(keys))
     rows = math.ceil(len(keys) / columns)

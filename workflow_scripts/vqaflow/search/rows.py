@@ -34,8 +34,8 @@ class Fold:
 def stratified_subset(rows: Sequence[Row], groups: Mapping[str, int], share: float, seed: int) -> list[Row]:
     """About `share` of `rows`, whole groups at a time, with question types and answers in the proportions of all rows.
 
-    A group stands where its first row's (question type, answer) does. Within each such stratum the groups are drawn by
-    lot; taken together in equal steps through all strata, every stratum gives its share.
+    A group belongs to the stratum of its first row's (question type, answer). Groups are shuffled within each stratum
+    and ranked by their relative place in it: taken in that order, every stratum gives its share.
     """
     members: dict[int, list[Row]] = {}
     for row in rows:

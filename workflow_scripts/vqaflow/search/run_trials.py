@@ -1,50 +1,35 @@
 """Rule run_trials: one worker of a hyper-parameter search, which takes trials from the shared study until none is left.
 
-`python -m vqaflow.run_trials --help` runs a worker by hand; any number may run at once, on one machine or on several
-that share the folder.
+`vqaflow run_trials` runs a worker by hand; any number may run at once, on one machine or on several that share the
+folder.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from vqaflow.config.sections import HpoConfig, section
+from vqaflow.runtime.code_digest import code_digest
 from vqaflow.runtime.files import write_json
 from vqaflow.runtime.stage import log
 from vqaflow.search.space import outside, value_at
 from vqaflow.search.study import SharedStudy
-from vqaflow.search.trial import TrialTrainer
+from vqaflow.search.trial import TrialInputs, TrialTrainer
 from vqaflow.search.worker import work_off
 from vqaflow.training.checkpoints import stop_on_signals
 
 
-def run_trials(
-    *,
-    table: Path,
-    folds: Path,
-    model: Mapping[str, Any],
-    prompt: Mapping[str, Any],
-    train: Mapping[str, Any],
-    hpo: Mapping[str, Any],
-    work: Path,
-    bases: Path,
-    out: Path,
-) -> None:
-    """Run trials until hpo.trials are finished in all or hpo.max_minutes are over; `out` tells which were run here.
+def run_trials(inputs: TrialInputs, work: Path, out: Path) -> None:
+    """Run trials until hpo.trials are finished in total or hpo.max_minutes are over; `out` lists those run here.
 
-    `hpo` is the section without `enabled` and `workers`. The study and the checkpoints of its trials stay in `work`,
-    `bases` keeps quantised bases for later jobs.
+    The study and the checkpoints of its trials stay in `work`.
     """
-    settings = section(HpoConfig, hpo)
-    trainer = TrialTrainer(
-        table=table, folds=folds, model=model, prompt=prompt, train=train, hpo=settings, work=work.parent, bases=bases
-    )
-    study = SharedStudy(
-        work, trainer.identity(), trainer.dimensions, trainer.start, settings, trainer.steps, worker=out.stem
-    )
+    train = inputs.train
+    trainer = TrialTrainer(inputs, work.parent)
+    # The code of this module, not only the trainer's: how parameters are drawn counts too.
+    identity = trainer.identity() | {"code": code_digest(__file__)}
+    study = SharedStudy(work, identity, trainer.dimensions, trainer.start, inputs.hpo, trainer.steps, worker=out.stem)
     if keys := outside(trainer.dimensions, train):
         log.warning(
-            "the configuration as it stands is no trial, since hpo.space leaves out train's %s",
+            "the configuration as it stands is not among the trials: hpo.space does not contain train's own %s. Add "
+            "these values to compare with it",
             ", ".join(f"{key} {value_at(train, key)}" for key in keys),
         )
     saw = [fold.described() for fold in trainer.folds]

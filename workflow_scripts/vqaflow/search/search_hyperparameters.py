@@ -1,6 +1,6 @@
 """Rule search_hyperparameters: the best parameters that the workers of run_trials have found, and what that rests on.
 
-`python -m vqaflow.search_hyperparameters --help` runs it by hand.
+`vqaflow search_hyperparameters` runs it by hand.
 """
 
 import json
@@ -25,9 +25,9 @@ from vqaflow.search.figures import draw_search
 from vqaflow.search.study import FILE, counted_trials, storage
 
 HEADER = """\
-# The best trial of a hyper-parameter search; train_adapter puts `parameters` in the place of the same keys of `train`.
+# The best trial of a hyper-parameter search; train_adapter uses `parameters` instead of the same keys of `train`.
 # The accuracy is the highest of all trials on the same held-out rows, so expect a little less on new ones. No row is
-# excluded from anything for having been seen here: training, and OOF evaluation of these folds, use all rows.
+# excluded because the search saw it: training, and OOF evaluation of these folds, use all rows.
 """
 PAGE = """\
 <!doctype html><html lang="en"><meta charset="utf-8"><title>Best parameters</title>
@@ -42,7 +42,7 @@ def search_hyperparameters(
 ) -> None:
     """Write best.yaml, figures and a copy of the study; only its first `trials` finished trials are considered.
 
-    `workers` are what run_trials has written, `work` is the folder of the study that they share.
+    `workers` are the files that run_trials has written, `work` is the folder of the study that they share.
     """
     name = study_name(workers)
     study = optuna.load_study(study_name=name, storage=storage(work / FILE))
@@ -52,24 +52,24 @@ def search_hyperparameters(
     copy_study(work / FILE, study_out, name)
     with atomic_folder(figures_out) as folder:
         draw_search(considered, best, study.user_attrs["saw"], folder)
-        write_text(folder / "best.html", as_page(summary))  # browsers open no YAML from within a report
+        write_text(folder / "best.html", as_page(summary))  # browsers do not open YAML from within a report
     write_text(best_out, HEADER + yaml.safe_dump(summary, sort_keys=False, allow_unicode=True, width=1000))
     log.info("best of %d trials is trial %d: %s", len(considered), best.number, summary["accuracy"])
 
 
 def study_name(workers: Sequence[Path]) -> str:
-    """The study that all workers have worked on."""
+    """The name of the study that all workers have worked on."""
     names = {json.loads(path.read_text(encoding="utf-8"))["study"] for path in workers}
     if len(names) > 1:
         raise UserError(
-            f"{workers[0].parent}: the workers were on different searches ({', '.join(sorted(names))}): data, code or "
-            "configuration have changed in between. Run all of them again, and remove the files of those that are gone."
+            f"{workers[0].parent}: the workers ran different searches ({', '.join(sorted(names))}): data, code or "
+            "configuration changed in between. Run all of them again, and delete the files of workers no longer used."
         )
     return names.pop()
 
 
 def best_trial(considered: Sequence[FrozenTrial]) -> FrozenTrial:
-    """The complete trial with the highest accuracy, of equal ones the first."""
+    """The complete trial with the highest accuracy, the first one if several are equal."""
     complete = [trial for trial in considered if trial.state is TrialState.COMPLETE]
     if not complete:
         reasons = sorted({trial.user_attrs["reason"] for trial in considered})
@@ -84,7 +84,7 @@ def best_trial(considered: Sequence[FrozenTrial]) -> FrozenTrial:
 
 
 def summarize(study: optuna.Study, considered: Sequence[FrozenTrial], best: FrozenTrial) -> dict[str, Any]:
-    """The content of best.yaml: nothing of it depends on when or how fast the trials ran."""
+    """The content of best.yaml; it does not depend on when or how fast the trials ran."""
     identity = study.user_attrs["identity"]
     start = next((t for t in considered if "fixed_params" in t.system_attrs and t.state is TrialState.COMPLETE), None)
     return {
@@ -105,7 +105,7 @@ def summarize(study: optuna.Study, considered: Sequence[FrozenTrial], best: Froz
 
 
 def as_page(summary: Mapping[str, Any]) -> str:
-    """The content of best.yaml as a page: a table a section."""
+    """The content of best.yaml as a page with one table per section."""
     parts = []
     for title, section in summary.items():
         rows = section.items() if isinstance(section, dict) else [("", "not among the trials")]
@@ -115,7 +115,7 @@ def as_page(summary: Mapping[str, Any]) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value as people read it: numbers to four digits, lists and mappings in a line."""
+    """A value as people read it: numbers to four digits, lists and mappings on one line."""
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, dict):
@@ -130,12 +130,12 @@ def accuracy(trial: FrozenTrial) -> dict[str, Any]:
 
 
 def study_digest(considered: Sequence[FrozenTrial]) -> str:
-    """Digest of what the trials were and came to."""
+    """Digest of the trials' parameters and results."""
     return value_digest([[trial.number, trial.params, trial.value, trial.state.name] for trial in considered])
 
 
 def copy_study(source: Path, target: Path, name: str) -> None:
-    """A consistent copy of the file of all studies, in which no trial of study `name` is left running."""
+    """Copy the file of all studies consistently; in the copy no trial of study `name` is still running."""
     with atomic_path(target) as partial:
         with closing(sqlite3.connect(source, timeout=300)) as original, closing(sqlite3.connect(partial)) as copy:
             original.backup(copy)

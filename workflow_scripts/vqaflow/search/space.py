@@ -7,7 +7,7 @@ from typing import Any
 
 from vqaflow.config.space import is_integer, without_nulls
 
-Report = Callable[[int, float], None]  # of a trial: gets step and accuracy, and may raise to end it
+Report = Callable[[int, float], None]  # gets a trial's step and accuracy, and may raise to end the trial
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Dimension:
     integer: bool
 
     def suggest(self, trial: Any) -> Any:
-        """Draw a value by an `optuna.Trial`."""
+        """Draw a value with an `optuna.Trial`."""
         if self.kind == "choice":
             return self.decoded(trial.suggest_categorical(self.key, [encoded(value) for value in self.values]))
         suggest = trial.suggest_int if self.integer else trial.suggest_float
@@ -41,7 +41,7 @@ def encoded(value: Any) -> Any:
 
 
 def read_space(space: Mapping[str, Mapping[str, list[Any]]]) -> list[Dimension]:
-    """The dimensions of a space without problems, by key, so that their order in a file does not matter."""
+    """The dimensions of a checked space, sorted by key: their order in a file does not matter."""
     dimensions = []
     for key, entry in sorted(without_nulls(space).items()):
         ((kind, values),) = entry.items()
@@ -53,14 +53,14 @@ def read_space(space: Mapping[str, Mapping[str, list[Any]]]) -> list[Dimension]:
 
 
 def starting_point(dimensions: list[Dimension], train: Mapping[str, Any]) -> dict[str, Any] | None:
-    """`train`'s own values, stored as Optuna does, if the space holds all of them; else None."""
+    """`train`'s own values as Optuna stores them, or None if the space does not contain all of them."""
     if outside(dimensions, train):
         return None
     return {dimension.key: encoded(value_at(train, dimension.key)) for dimension in dimensions}
 
 
 def outside(dimensions: list[Dimension], train: Mapping[str, Any]) -> list[str]:
-    """The keys whose value in `train` could not be drawn."""
+    """The keys whose value in `train` is not in the space."""
     return [dimension.key for dimension in dimensions if not dimension.holds(value_at(train, dimension.key))]
 
 

@@ -1,9 +1,9 @@
 """A study that several workers share in one SQLite file: who works on which trial, what counts, how long it took.
 
-A trial belongs to the worker that holds the lock on its lease file; the kernel frees that lock when the worker ends, in
-whatever way. So a trial that is running without a holder has lost its worker: the next worker takes it over, with the
-same number and parameters. What is drawn for trial n depends on the seed, on n and on the trials before it, not on
-the process that draws: a search that was stopped goes on with the sequence it would have had.
+A trial belongs to the worker that holds the lock on its lease file; the kernel frees that lock when the worker ends for
+any reason. So a running trial whose lock nobody holds has lost its worker: the next worker takes it over, with the same
+number and parameters. What is drawn for trial n depends on the seed, on n and on the trials before it, not on the
+process that draws: a search that was stopped continues with the same sequence of trials.
 """
 
 import os
@@ -30,7 +30,7 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 FILE = "study.db"
 SECONDS_FOR_A_LOCKED_FILE = 300
 STARTUP_TRIALS = 5  # drawn at random, and never pruned; Optuna's 10 would be most of a search over large models
-MOST_TRIES = 3  # of a trial whose worker is killed each time: its settings may be what kills
+MOST_TRIES = 3  # of a trial whose worker is killed each time: its settings may be the cause
 COUNTED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
@@ -59,7 +59,7 @@ class SharedStudy:
     ) -> None:
         self.folder, self.dimensions, self.hpo, self.worker = folder, dimensions, hpo, worker
         self.name = f"search-{value_digest(identity)[:12]}"
-        self.mutex = Lease(folder / "study.lock")  # held while a worker claims
+        self.mutex = Lease(folder / "study.lock")  # held while a worker claims a trial
         with self.mutex.held():
             self.study = optuna.create_study(
                 storage=storage(folder / FILE),
@@ -97,18 +97,18 @@ class SharedStudy:
             machine = session.split()[1]
             if machine != self.machine and last >= self.began:
                 raise UserError(
-                    f"{self.folder}: {machine} works on this search too, but the file system is mounted so that "
-                    "machines do not see each other's locks. Mount it with shared locks (NFS: "
-                    "local_lock=none; Lustre: flock), or keep the workers of a search on one machine."
+                    f"{self.folder}: {machine} works on this search too, but on this file system machines do "
+                    "not see each other's locks. Mount it with shared locks (NFS: local_lock=none; Lustre: flock), or "
+                    "run all workers of a search on one machine."
                 )
 
     def _take_over(self, abandoned: FrozenTrial) -> Claim | None:
         lease = self._lease(abandoned.number)
         if not lease.take():
             return None
-        trial_id = abandoned._trial_id  # Optuna has no public way to go on with a trial
+        trial_id = abandoned._trial_id  # Optuna has no public way to resume a trial
         found = self.study._storage.get_trial(trial_id)
-        if found.state is not TrialState.RUNNING:  # it was finished between our look and our lock
+        if found.state is not TrialState.RUNNING:  # it was finished before we got its lock
             lease.release()
             return None
         if found.user_attrs.get("tries", 0) >= MOST_TRIES:
@@ -117,21 +117,21 @@ class SharedStudy:
             self.study.tell(found.number, state=TrialState.FAIL)
             lease.release()
             return None
-        log.info("trial %d has lost its worker and goes on here", found.number)
+        log.info("trial %d has lost its worker and continues here", found.number)
         return self._claimed(optuna.Trial(self.study, trial_id), lease)
 
     def _draw(self) -> Claim:
         number = sum(t.state is not TrialState.WAITING for t in self.study.get_trials(deepcopy=False))
         lease = self._lease(number)
         taken = lease.take()
-        assert taken, f"trial {number} is new, and already someone's"
+        assert taken, f"trial {number} is new but already locked"
         return self._claimed(self.study.ask(), lease)
 
     def _claimed(self, trial: optuna.Trial, lease: Lease) -> Claim:
-        # What TPE draws together, and then each key that it draws alone (in the first trials), has its own generator:
-        # a worker may be killed in between, and the next one must draw the same.
+        # TPE's joint draw has its own generator, and so has each key drawn alone (in the first trials): a worker
+        # may be killed in between, and the next one must draw the same values.
         self.study.sampler = make_sampler(f"{self.hpo.seed}/{trial.number}")
-        _ = trial.relative_params  # drawn when they are first asked for
+        _ = trial.relative_params  # drawn on first access
         parameters = {}
         for dimension in self.dimensions:
             self.study.sampler = make_sampler(f"{self.hpo.seed}/{trial.number}/{dimension.key}")
@@ -162,7 +162,7 @@ class SharedStudy:
         claim.lease.release()
 
     def leave(self, claim: Claim, in_order: bool) -> None:
-        """Leave a claimed trial to the next worker; one left in order has not been a try."""
+        """Leave a claimed trial to the next worker; one left in order does not count as a try."""
         if in_order:
             claim.trial.set_user_attr("tries", claim.trial.user_attrs["tries"] - 1)
         self.note_time()
@@ -173,18 +173,18 @@ class SharedStudy:
         self.study.set_user_attr(self.session, [self.began, time.time()])
 
     def seconds_left(self) -> float | None:
-        """What is left of hpo.max_minutes after the time in which any worker was at work; None without a budget."""
+        """What is left of hpo.max_minutes, which run while any worker is at work; None without a budget."""
         if not self.hpo.max_minutes:
             return None
         return 60 * self.hpo.max_minutes - covered(list(self._sessions().values()))
 
     def _sessions(self) -> dict[str, list[float]]:
-        """When each worker so far has begun and was last heard of, in seconds of Unix time."""
+        """When each worker so far started and was last active, in seconds of Unix time."""
         return {key: value for key, value in self.study.user_attrs.items() if key.startswith("session ")}
 
 
 def storage(file: Path) -> optuna.storages.RDBStorage:
-    """The storage in an SQLite file; a file that is locked is waited for."""
+    """The storage in an SQLite file; it waits for a locked file."""
     options = {"connect_args": {"timeout": SECONDS_FOR_A_LOCKED_FILE}}
     return optuna.storages.RDBStorage(f"sqlite:///{file}", engine_kwargs=options)
 
@@ -204,7 +204,7 @@ def covered(intervals: list[list[float]]) -> float:
 
 
 def make_sampler(seed: str) -> optuna.samplers.TPESampler:
-    """TPE whose draw depends on `seed` and the trials so far alone; running ones count as poor."""
+    """TPE whose draw depends only on `seed` and the trials so far; running ones count as poor."""
     drawn = random.Random(seed).getrandbits(32)
     return optuna.samplers.TPESampler(
         seed=drawn, n_startup_trials=STARTUP_TRIALS, multivariate=True, constant_liar=True

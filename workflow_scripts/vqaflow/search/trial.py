@@ -1,4 +1,4 @@
-"""What one trial of a search is worth: the real training on part of the rows, measured on the held-out rows of folds.
+"""The value of one trial of a search: the real training on part of the rows, measured on the held-out rows of folds.
 
 A trial with all rows (hpo.subset 1) and one fold trains exactly what train_adapter trains for that fold.
 """
@@ -7,7 +7,7 @@ import gc
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -34,50 +34,54 @@ from vqaflow.training.checkpoints import StopRequest
 from vqaflow.training.loop import Trainer
 from vqaflow.training.placement import make_deterministic, place, set_checkpointing
 from vqaflow.training.rows import FoldRows
-from vqaflow.training.train_adapter import VIEW
+from vqaflow.training.settings import VIEW
 
-WITHOUT_EFFECT = set(NOT_SEARCHED) - {"seed", "validate_every"}  # on what a trial's value is
+WITHOUT_EFFECT = set(NOT_SEARCHED) - {"seed", "validate_every"}  # on a trial's value
+
+
+@dataclass(frozen=True)
+class TrialInputs:
+    """What all trials of a search share; a trial's parameters replace values of the section `train`.
+
+    `bases` is the folder that keeps quantised bases for later jobs.
+    """
+
+    table: Path
+    folds: Path
+    model: ModelConfig
+    prompt: PromptConfig
+    train: Mapping[str, Any]
+    hpo: HpoConfig
+    bases: Path
 
 
 class TrialTrainer:
-    """Trains and measures one set of parameters after another on the same base."""
+    """Trains and measures one set of parameters after another on the same base; features are cached in `work`."""
 
-    def __init__(
-        self,
-        *,
-        table: Path,
-        folds: Path,
-        model: Mapping[str, Any],
-        prompt: Mapping[str, Any],
-        train: Mapping[str, Any],
-        hpo: HpoConfig,
-        work: Path,
-        bases: Path,
-    ) -> None:
-        self.model, self.prompt = section(ModelConfig, model), section(PromptConfig, prompt)
-        self.train, self.hpo, self.work, self.bases = dict(train), hpo, work, bases
-        self.dimensions: list[Dimension] = read_space(hpo.space)
-        self.start = starting_point(self.dimensions, train)
-        groups = read_table(folds, "make_folds", ["id", "group"]).set_index("id")["group"].to_dict()
-        self.folds = [self._fold(table, folds, number, groups) for number in hpo.folds]
+    def __init__(self, inputs: TrialInputs, work: Path) -> None:
+        self.inputs, self.work = inputs, work
+        self.model, self.train, self.hpo = inputs.model, inputs.train, inputs.hpo
+        self.dimensions: list[Dimension] = read_space(self.hpo.space)
+        self.start = starting_point(self.dimensions, self.train)
+        groups = read_table(inputs.folds, "make_folds", ["id", "group"]).set_index("id")["group"].to_dict()
+        self.folds = [self._fold(number, groups) for number in self.hpo.folds]
 
-    def _fold(self, table: Path, folds: Path, number: int, groups: Mapping[str, int]) -> Fold:
-        held_out, outside = FoldRows(table, folds, number).split()
+    def _fold(self, number: int, groups: Mapping[str, int]) -> Fold:
+        held_out, outside = FoldRows(self.inputs.table, self.inputs.folds, number).split()
         rows = stratified_subset(outside, groups, self.hpo.subset, self.hpo.seed)
         return Fold(number, rows, len(outside), held_out)
 
     def identity(self) -> dict[str, Any]:
-        """Everything that the values of trials depend on: another identity is another study."""
+        """Everything that the values of trials depend on: another identity means another study."""
         searched = {dimension.key for dimension in self.dimensions}
         settings = {key: value for key, value in self.train.items() if key not in searched | WITHOUT_EFFECT}
         settings["lora"] = {key: value for key, value in self.train["lora"].items() if f"lora.{key}" not in searched}
         settings["augment"] = {k: v for k, v in self.train["augment"].items() if f"augment.{k}" not in searched}
         return {
-            "code": code_digest(__file__),
             "base": base_digest(self.model),
             "model": asdict(self.model) | {"base": None},
             "precision": self._precision(),
-            "prompt": asdict(self.prompt),
+            "prompt": asdict(self.inputs.prompt),
             "train": settings,
             "start": self.start,
             "space": [asdict(dimension) for dimension in self.dimensions],
@@ -95,17 +99,17 @@ class TrialTrainer:
         }
 
     def settings(self, parameters: Mapping[str, Any]) -> TrainConfig:
-        """`train` with a trial's parameters; the search's own time budget stands for that of single trainings."""
+        """`train` with a trial's parameters; the search's time budget replaces that of single trainings."""
         return section(TrainConfig, replace_keys(self.train, parameters) | {"max_minutes": 0, "trackers": []})
 
     @property
     def steps(self) -> int:
         """The most validations of a trial, all folds together."""
-        return len(self.folds) * self._steps_a_fold
+        return len(self.folds) * self._steps_per_fold
 
     @property
-    def _steps_a_fold(self) -> int:
-        """The same for one fold: so many numbers are set aside for it, for trials of any number of epochs."""
+    def _steps_per_fold(self) -> int:
+        """The same for one fold: this many step numbers are reserved for it, whatever a trial's number of epochs."""
         searched = [dimension.values for dimension in self.dimensions if dimension.key == "epochs"]
         epochs = max(searched[0]) if searched else self.train["epochs"]
         return math.ceil(epochs / self.train["validate_every"]) + 1
@@ -113,11 +117,11 @@ class TrialTrainer:
     @cached_property
     def _base(self) -> Base:
         make_deterministic()
-        return open_base(self.model, self.bases)
+        return open_base(self.model, self.inputs.bases)
 
     @cached_property
     def _encoder(self) -> RowEncoder:
-        return RowEncoder(self._base.processor, self.model, self.prompt)
+        return RowEncoder(self._base.processor, self.model, self.inputs.prompt)
 
     @cached_property
     def _features(self) -> FeatureCache:
@@ -125,10 +129,10 @@ class TrialTrainer:
         return FeatureCache(self._base, self._encoder, VIEW, mode, self.work / "vision")
 
     def value(self, parameters: Mapping[str, Any], folder: Path, report: Report, stop: StopRequest) -> list[float]:
-        """Validation accuracy of each fold, of the weights that train.keep would keep; checkpoints go to `folder`.
+        """Validation accuracy of each fold, with the weights that train.keep would keep; checkpoints go to `folder`.
 
         `report(step, accuracy)` gets the mean over the folds so far after every validation, and may raise to end the
-        trial. Raises NotFinite, OutOfMemory, and SystemExit (after a checkpoint) when `stop` asks for it.
+        trial. Raises NotFinite, OutOfMemory, and SystemExit (after a checkpoint) if `stop` asks for it.
         """
         train, done = self.settings(parameters), []
         for fold in self.folds:
@@ -140,12 +144,12 @@ class TrialTrainer:
         return done
 
     def _report(self, report: Report, done: list[float], validations: int, accuracy: float) -> None:
-        step = len(done) * self._steps_a_fold + min(validations, self._steps_a_fold)
+        step = len(done) * self._steps_per_fold + min(validations, self._steps_per_fold)
         report(step, (sum(done) + accuracy) / (len(done) + 1))
 
     def _train(self, train: TrainConfig, fold: Fold, work: Path, report: Report, stop: StopRequest) -> float:
-        """Train on one fold's rows and measure; the base is afterwards as it was."""
-        gc.collect()  # what the last trial held
+        """Train on one fold's rows and measure; the base is left as it was."""
+        gc.collect()  # frees what the last trial held
         torch.cuda.empty_cache()
         base = self._base
         try:
@@ -163,7 +167,7 @@ class TrialTrainer:
             )
             trainer.run(work, value_digest([asdict(train), fold.digest(), code_digest(__file__)]), stop)
             if not all(weight.isfinite().all() for weight in trainable(base)):
-                raise NotFinite("the adapter's weights are not finite after the last step.")
+                raise NotFinite("the adapter's weights became NaN or infinite in the last step.")
             accuracies = [record["val_accuracy"] for record in trainer.progress.history]
             return max(accuracies) if train.keep == "best" else accuracies[-1]
         except Exception as error:
@@ -176,5 +180,5 @@ class TrialTrainer:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether the GPU's or the host's memory was too small (torch says the latter in words only)."""
+    """Whether the GPU's or the host's memory was too small (torch reports the latter only in the error's text)."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)

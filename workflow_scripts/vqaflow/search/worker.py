@@ -1,4 +1,4 @@
-"""What one worker of a search does: claim a trial of the shared study, value it, count it, until none is left."""
+"""What one worker of a search does: claim a trial of the shared study, evaluate it, count it, until none is left."""
 
 import shutil
 import signal
@@ -19,14 +19,14 @@ REASONS = {optuna.TrialPruned: "pruner", NotFinite: "not finite", OutOfMemory: "
 
 
 class Objective(Protocol):
-    """What a trial is worth: the accuracy of each fold; see TrialTrainer.value."""
+    """The value of a trial: the accuracy of each fold; see TrialTrainer.value."""
 
     def __call__(self, parameters: Mapping[str, Any], folder: Path, report: Report, stop: StopRequest) -> list[float]:
-        """Value one set of parameters."""
+        """Evaluate one set of parameters."""
 
 
 class SearchStop(StopRequest):
-    """A request to stop that also comes when the time budget of the search is used up."""
+    """A request to stop that is also made when the time budget of the search is used up."""
 
     def __init__(self, request: StopRequest, seconds: float | None) -> None:
         self.request = request
@@ -34,7 +34,7 @@ class SearchStop(StopRequest):
 
     @property
     def signal(self) -> int | None:
-        """The signal that came, or SIGALRM for the end of the budget."""
+        """The signal that arrived, or SIGALRM for the end of the budget."""
         return self.request.signal or (signal.SIGALRM if self.is_late else None)
 
     @property
@@ -44,7 +44,7 @@ class SearchStop(StopRequest):
 
 
 def work_off(study: SharedStudy, objective: Objective, rows: list[int], request: StopRequest) -> None:
-    """Claim, value and finish trials until none is left, the budget is used up or a signal comes (SystemExit).
+    """Claim, evaluate and finish trials until none is left, the budget is used up or a signal arrives (SystemExit).
 
     `rows` are the numbers of rows behind the accuracies that `objective` returns.
     """
@@ -60,11 +60,11 @@ def work_off(study: SharedStudy, objective: Objective, rows: list[int], request:
     if request.signal:
         raise SystemExit(128 + request.signal)
     if stop.is_late:
-        log.info("hpo.max_minutes are over; raise it, and the search goes on where it stopped")
+        log.info("hpo.max_minutes: the time is used up. Raise it and run the search again to resume where it stopped")
 
 
 def run_trial(study: SharedStudy, claim: Claim, objective: Objective, rows: list[int], stop: StopRequest) -> None:
-    """Value one claimed trial and count it: complete, or pruned with the reason."""
+    """Evaluate one claimed trial and count it: complete, or pruned with the reason."""
     reported = study.reported_steps(claim)  # by the worker that the trial was taken over from
 
     def report(step: int, accuracy: float) -> None:
@@ -72,10 +72,10 @@ def run_trial(study: SharedStudy, claim: Claim, objective: Objective, rows: list
         if step not in reported:
             claim.trial.report(accuracy, step)
         if step >= max(reported, default=0) and claim.trial.should_prune():
-            raise optuna.TrialPruned(f"accuracy {accuracy:.4f} at validation {step} is too low to go on")
+            raise optuna.TrialPruned(f"accuracy {accuracy:.4f} at validation {step} is too low to continue")
 
     number = claim.trial.number
-    log.info("trial %d (%d are wanted): %s", number, study.hpo.trials, claim.parameters)
+    log.info("trial %d (hpo.trials: %d): %s", number, study.hpo.trials, claim.parameters)
     try:
         accuracies = objective(claim.parameters, claim.folder, report, stop)
     except (optuna.TrialPruned, NotFinite, OutOfMemory) as error:

@@ -1,1 +1,1 @@
-"""One adapter, from rows to the folder that is scored."""
+"""Trains the adapter of one fold and writes its folder."""

@@ -14,7 +14,7 @@ from vqaflow.training.loop import Trainer
 
 
 def settings_of(base: Base, model: ModelConfig, train: TrainConfig) -> dict[str, Any]:
-    """What was loaded and what trains, as the loaded classes say it."""
+    """What was loaded and what is trained, as read from the loaded modules."""
     kinds: dict[str, set[str]] = {}
     for name, module in base.qwen.named_modules():
         if hasattr(module, "in_features") and "lora_" not in name:
@@ -38,7 +38,7 @@ def settings_of(base: Base, model: ModelConfig, train: TrainConfig) -> dict[str,
 
 
 def save_adapter(base: Base, model: ModelConfig, out: Path) -> None:
-    """Write the adapter as PEFT does; its base is named as in the configuration, not by a folder of this machine."""
+    """Write the adapter as PEFT does; its base is named as in the configuration, not by a local path."""
     settings = base.model.peft_config["default"]
     settings.base_model_name_or_path, settings.revision = model.base, model.revision
     base.model.save_pretrained(out, save_embedding_layers=False)
@@ -46,7 +46,7 @@ def save_adapter(base: Base, model: ModelConfig, out: Path) -> None:
 
 
 def outcome(trainer: Trainer, seconds: float) -> dict[str, Any]:
-    """What came of a training, for run.json."""
+    """The outcome of a training, for run.json."""
     on_gpu, state = trainer.base.device.type == "cuda", trainer.progress
     return {
         "seconds": round(seconds, 1),
@@ -59,7 +59,7 @@ def outcome(trainer: Trainer, seconds: float) -> dict[str, Any]:
 
 @torch.no_grad()
 def require_effect(base: Base, trainer: Trainer, rows: list[dict[str, Any]]) -> None:
-    """Raise UserError if the adapter leaves every logit as it was: then nothing was trained."""
+    """Raise UserError if the adapter changes no logit: then nothing was trained."""
     base.model.eval()
     orders = [["abcd"]] * len(rows)
     with_adapter = trainer.model.library_states(rows, orders)

@@ -19,7 +19,7 @@ from vqaflow.model.numerics.elementwise import can_compile
 
 
 class Encoder(Protocol):
-    """What of `encoding.RowEncoder` is needed here."""
+    """The part of RowEncoder that is needed here."""
 
     image_token: int
     letter_ids: list[int]
@@ -29,7 +29,7 @@ class Encoder(Protocol):
 
 
 class Features(Protocol):
-    """What of `feature_cache.FeatureCache` is needed here."""
+    """The part of FeatureCache that is needed here."""
 
     view: ViewConfig
 
@@ -40,7 +40,7 @@ class Features(Protocol):
 class AnswerModel:
     """The base with its adapter, from rows in given choice orders to states (B, K, H).
 
-    It runs the fused decoder; LoRA dropout, which that has not, goes through the library's layers.
+    It runs the fused decoder, or the library's layers for LoRA dropout, which the fused decoder does not have.
     """
 
     def __init__(self, base: Base, encoder: Encoder, features: Features, train: TrainConfig) -> None:
@@ -57,7 +57,7 @@ class AnswerModel:
             self.fused.keep_products(layers)
 
     def keep_less(self) -> bool:
-        """Keep no product any more; returns whether that changes anything."""
+        """Stop keeping products; returns whether any were kept."""
         kept = self.fused is not None and any(mlp.keep for _, mlp in self.fused.layers)
         self.keep(0)
         return kept
@@ -71,7 +71,7 @@ class AnswerModel:
         return self.fused.answer_states(layout, features)
 
     def library_states(self, rows: Sequence[Row], orders: Sequence[Sequence[str]]) -> torch.Tensor:
-        """The same from the library's layers with PEFT's on them, which need no code of ours."""
+        """The same from the library's layers with PEFT's layers on them, without the fused decoder."""
         return self._library_states(*self._inputs(rows, orders))
 
     def _inputs(

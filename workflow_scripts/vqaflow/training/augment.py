@@ -1,6 +1,6 @@
 """Training rows varied without changing what they ask: choices in another order, questions in other words.
 
-Pure functions of a row and a random generator; validation and test rows never come here.
+Pure functions of a row and a random generator; validation and test rows are never augmented.
 """
 
 import random
@@ -14,7 +14,7 @@ from vqaflow.config.sections import AugmentConfig
 
 # Groups of wordings that mean the same wherever they stand; a wording is found only as a whole word (see `_pattern`).
 KOREAN_NOUNS = ("이미지", "사진", "그림")
-PHOTOGRAPHED = ("찍", "촬영")  # nobody takes a 그림
+PHOTOGRAPHED = ("찍", "촬영")  # a camera does not take a 그림
 KOREAN_ENDINGS = (
     ("은 무엇인가요?", "은 무엇입니까?", "은 무엇일까요?"),
     ("는 무엇인가요?", "는 무엇입니까?", "는 무엇일까요?"),
@@ -49,7 +49,7 @@ NOUN = re.compile(
 
 
 def augment_row(row: Row, settings: AugmentConfig, seed: int, epoch: int) -> Row:
-    """`row` as `settings` vary it in `epoch`; the same row, seed and epoch give the same."""
+    """`row` varied by `settings` in `epoch`; the same row, seed and epoch give the same result."""
     rng = random.Random(f"{seed}/{epoch}/{row.id}")
     if settings.shuffle_choices:
         row = shuffle_choices(row, rng)
@@ -57,14 +57,14 @@ def augment_row(row: Row, settings: AugmentConfig, seed: int, epoch: int) -> Row
 
 
 def shuffle_choices(row: Row, rng: random.Random) -> Row:
-    """`row` with its choices in a random order and the answer's letter moved along."""
+    """`row` with its choices in a random order and the answer's letter changed to match."""
     order = rng.sample(LETTERS, len(LETTERS))
     choices = tuple(row.choices[LETTERS.index(old)] for old in order)
     return replace(row, choices=choices, answer=LETTERS[order.index(row.answer)])
 
 
 def paraphrase(question: str, rng: random.Random) -> str:
-    """`question` with wordings replaced by others of the same meaning; what is not known stays as it is."""
+    """`question` with wordings replaced by others of the same meaning; unknown wordings stay as they are."""
     nouns = KOREAN_NOUNS[:2] if any(word in question for word in PHOTOGRAPHED) else KOREAN_NOUNS
     question = NOUN.sub(lambda found: _other_noun(found, nouns, rng), question)
     for group in (*KOREAN_SEEING, *KOREAN_ENDINGS, *ENGLISH):
@@ -83,7 +83,7 @@ def _other_noun(found: re.Match[str], nouns: Sequence[str], rng: random.Random) 
 
 
 def _swap(question: str, group: tuple[str, ...], rng: random.Random) -> str:
-    """Replace the one wording of `group` that `question` has by a random one of the group."""
+    """Replace the first wording of `group` found in `question` with a random one of the group."""
     for wording in group:
         pattern = _pattern(wording)
         if pattern.search(question):
@@ -93,7 +93,7 @@ def _swap(question: str, group: tuple[str, ...], rng: random.Random) -> str:
 
 
 def _pattern(wording: str) -> re.Pattern[str]:
-    """A Korean wording ends a word (endings: the question); an English one stands between word boundaries."""
+    """A Korean wording matches at the end of a word (an ending: of the question), an English one as whole words."""
     if wording.isascii():
         return re.compile(rf"\b{re.escape(wording)}\b", re.IGNORECASE)
     return re.compile(re.escape(wording) + (r"\s*$" if wording.endswith("?") else r"(?= )"))

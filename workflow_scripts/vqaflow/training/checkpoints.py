@@ -23,17 +23,17 @@ def save_checkpoint(folder: Path, key: str, state: dict[str, Any]) -> None:
 
 
 def load_checkpoint(folder: Path, key: str) -> dict[str, Any] | None:
-    """The state that was saved last for the run `key`, random generators set to it; None if there is none."""
+    """The last saved state of the run `key`, or None; also sets the random generators as they were saved."""
     file = folder / NAME
     if not file.is_file():
         return None
     try:
         saved = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a damaged file; a lost checkpoint costs time, not results
-        log.warning("%s: cannot be read (%s); training starts anew", file, type(error).__name__)
+        log.warning("%s: cannot be read (%s); training starts from scratch", file, type(error).__name__)
         return None
     if saved["key"] != key:
-        log.info("%s: belongs to another configuration; training starts anew", file)
+        log.info("%s: belongs to another configuration, data or code; training starts from scratch", file)
         return None
     set_random_state(saved["random"])
     return saved["state"]
@@ -47,12 +47,12 @@ def random_state() -> dict[str, Any]:
         "python": [version, list(numbers), gauss],
         "numpy": [kind, torch.from_numpy(keys.astype(np.int64)), at, has_gauss, cached],
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,  # of the one GPU that a job has
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,  # of the job's only GPU
     }
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """Undo `random_state`."""
+    """Set all generators to what `random_state` returned."""
     version, numbers, gauss = state["python"]
     random.setstate((version, tuple(numbers), gauss))
     kind, keys, at, has_gauss, cached = state["numpy"]
@@ -63,13 +63,13 @@ def set_random_state(state: dict[str, Any]) -> None:
 
 
 class StopRequest:
-    """Whether SIGTERM or SIGINT has come; a second one ends the process at once."""
+    """Whether SIGTERM or SIGINT has arrived; a second one ends the process at once."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
 
     def __call__(self, number: int, frame: object) -> None:
-        """Note the signal, so that the running step can end and be saved."""
+        """Record the signal; the running step can then finish and be saved."""
         if self.signal is not None:
             raise KeyboardInterrupt
         self.signal = number
@@ -77,7 +77,7 @@ class StopRequest:
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Turn SIGTERM and SIGINT into a request that the training loop grants after a checkpoint."""
+    """Turn SIGTERM and SIGINT into a request; the training loop stops after its next checkpoint."""
     request = StopRequest()
     old = {number: signal.signal(number, request) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

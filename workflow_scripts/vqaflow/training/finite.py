@@ -1,4 +1,4 @@
-"""Finding NaN and infinity in training, with the row that caused it.
+"""Find NaN and infinity in training, and the row that caused them.
 
 Shapes: B rows, K choice orders, H hidden size, 4 letters.
 """
@@ -11,19 +11,20 @@ from vqaflow.model.numerics.precision import name_of
 from vqaflow.runtime.errors import NotFinite
 from vqaflow.runtime.stage import log
 
-SKIPPED_STEPS_ALLOWED = 24  # GradScaler starts at 2^16: after 24 halvings the loss scale is 2^-8, and the cause another
+SKIPPED_STEPS_ALLOWED = 24  # GradScaler starts at 2^16: after 24 halvings the scale, 2^-8, is not the cause
 CURE = (
-    "Lower train.learning_rate, or set model.compute_dtype to bfloat16 (compute capability 8.0 and above) or float32."
+    "The learning rate is probably too high for this precision. Lower train.learning_rate, or set model.compute_dtype "
+    "to bfloat16 (GPUs of compute capability 8.0 and above) or float32."
 )
 
 
 def require_finite(
     row_ids: Sequence[str], states_BKH: torch.Tensor, logits_BK4: torch.Tensor, loss: torch.Tensor, step: int
 ) -> None:
-    """Raise NotFinite that names the first row whose answer state or logits are not finite, if the loss is not.
+    """Raise NotFinite if the loss is NaN or infinite; it names the first row whose answer state or logits are.
 
-    `loss` depends on every row's states and logits, so one number says whether to look closer. Where gradients are
-    recorded, the pass belongs to training step `step`; without them, to the validation after it.
+    `loss` depends on every row's states and logits: this one number shows whether the rows must be checked. If
+    gradients are recorded, the pass belongs to training step `step`, otherwise to the validation after it.
     """
     if loss.isfinite():
         return
@@ -32,12 +33,12 @@ def require_finite(
     for what, values in (("hidden state at the answer", states_BKH), ("letters' logits", logits_BK4)):
         for row, finite in zip(row_ids, values.isfinite().flatten(1).all(1).tolist(), strict=True):
             if not finite:
-                raise NotFinite(f"row {row!r}: the {what} is not finite {where}. {CURE}")
-    raise NotFinite(f"rows {', '.join(map(repr, row_ids))}: the loss is not finite {where}. {CURE}")
+                raise NotFinite(f"row {row!r}: the {what} became NaN or infinite {where}. {CURE}")
+    raise NotFinite(f"rows {', '.join(map(repr, row_ids))}: the loss became NaN or infinite {where}. {CURE}")
 
 
 class ScalerWatch:
-    """Ends a run whose gradients overflow step after step: then the loss scale is not the cause."""
+    """Ends a run whose gradients overflow in too many steps in a row: then the loss scale is not the cause."""
 
     def __init__(self, scaler: torch.amp.GradScaler) -> None:
         self.scaler, self.skipped = scaler, 0
@@ -51,6 +52,6 @@ class ScalerWatch:
         log.info("step %d skipped: a gradient overflowed; the loss scale is now %g", step, self.scaler.get_scale())
         if self.skipped > SKIPPED_STEPS_ALLOWED:
             raise NotFinite(
-                f"rows {', '.join(map(repr, row_ids))}: gradients are not finite at any loss scale at step {step}. "
+                f"rows {', '.join(map(repr, row_ids))}: the gradients overflow at step {step} at every loss scale. "
                 f"{CURE}"
             )

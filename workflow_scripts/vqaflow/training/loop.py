@@ -28,7 +28,7 @@ from vqaflow.training.checkpoints import StopRequest, load_checkpoint, save_chec
 from vqaflow.training.finite import ScalerWatch, require_finite
 from vqaflow.training.objective import answer_loss
 
-VALIDATION_SHARE = 2  # rows of a validation pass by those of a training pass: without backward, they take less memory
+VALIDATION_SHARE = 2  # rows of a validation pass per row of a training pass: without backward, they take less memory
 ONE_ROW_TOO_LARGE = (
     "train.batch_size: one row does not fit into the GPU's memory. Lower model.max_pixels or train.choice_orders, or "
     "set train.gradient_checkpointing to true."
@@ -38,7 +38,7 @@ BUCKET_STEPS = 8  # steps whose rows are sorted by length together: little paddi
 
 @dataclass
 class Progress:
-    """Where a run stands; all of it is in a checkpoint."""
+    """The state of a run; a checkpoint holds all of it."""
 
     step: int = 0
     micro_rows: int = 0
@@ -90,10 +90,10 @@ class Trainer:
         return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1.0, self.steps - warmup)))
 
     def run(self, work: Path, key: str, stop: StopRequest, *, began: float | None = None) -> None:
-        """Train to the end, from the last checkpoint under `work` that `key` made.
+        """Train to the end, resuming from the last checkpoint of `key` under `work`, if there is one.
 
-        Raises UserError when train.max_minutes since `began` (a time.monotonic, by default now) are over, SystemExit
-        on a signal; both after a checkpoint, and a step at least.
+        Raises UserError if train.max_minutes have passed since `began` (a time.monotonic, by default now), and
+        SystemExit on a signal; both after a checkpoint and at least one step.
         """
         self.restore(work, key)
         saved = time.monotonic()
@@ -103,13 +103,13 @@ class Trainer:
                 if self._validation_is_due():
                     self._validate(bar, stop)
                 else:
-                    self.step(self._rows_of_step(self.progress.step))
+                    self.step(self.rows_of_step(self.progress.step))
                     state = self.progress
                     bar.advance(1, loss=state.loss_sum / state.answers, accuracy=state.right / state.answers)
                     self.on_step(self._record())
                 now = time.monotonic()
                 late = bool(self.config.max_minutes) and now - began > 60 * self.config.max_minutes
-                # Before a validation as well, so that a stop need not wait for its end.
+                # Also before a validation: a stop then does not wait for its end.
                 is_time = self._validation_is_due() or now - saved > 60 * self.config.checkpoint_minutes
                 if stop.signal or late or is_time:
                     save_checkpoint(work, key, self._state())
@@ -118,7 +118,7 @@ class Trainer:
                 if late and not self._is_finished():
                     raise UserError(
                         f"train.max_minutes: {self.config.max_minutes} minutes are over at step {self.progress.step} "
-                        f"of {self.steps}. A checkpoint is saved; run the same command again to go on."
+                        f"of {self.steps}. A checkpoint is saved; run the same command again to resume."
                     )
         if self.config.keep == "best" and self.progress.best_weights is not None:
             self._load_weights(self.progress.best_weights)
@@ -135,11 +135,15 @@ class Trainer:
 
     def _leave_if_asked(self, stop: StopRequest) -> None:
         if stop.signal:
-            log.info("stopped by signal %d after step %d; run again to go on", stop.signal, self.progress.step)
+            log.info(
+                "stopped by signal %d after step %d; run the same command again to resume",
+                stop.signal,
+                self.progress.step,
+            )
             raise SystemExit(128 + stop.signal)
 
-    def _rows_of_step(self, step: int) -> list[tuple[Row, list[str]]]:
-        """The rows of a step and the choice orders that each is shown in, from the seed alone."""
+    def rows_of_step(self, step: int) -> list[tuple[Row, list[str]]]:
+        """The rows of a step, each with its choice orders; they depend only on the seed."""
         epoch, at = divmod(step, self.steps_an_epoch)
         if getattr(self, "_epoch", None) != epoch:
             self._epoch, self._batches = epoch, list(self._epoch_batches(epoch))
@@ -164,7 +168,7 @@ class Trainer:
         return row.width * row.height, len(row.question) + sum(map(len, row.choices))
 
     def step(self, drawn: list[tuple[Row, list[str]]]) -> None:
-        """One optimiser step over `drawn` (rows and their choice orders), cut into passes that fit the memory."""
+        """One optimiser step over `drawn` (rows and their choice orders), in passes that fit into memory."""
         while True:
             try:
                 loss, right = self._accumulate(drawn)
@@ -190,13 +194,13 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         torch.cuda.empty_cache()
         if self.model.keep_less():
-            log.warning("out of memory: nothing is kept for the backward pass from now on; the steps are unchanged")
+            log.warning("out of memory: from now on nothing is kept for the backward pass; each step keeps its rows")
             return
         if self.progress.micro_rows == 1:
             raise OutOfMemory(ONE_ROW_TOO_LARGE)
         rows = self.progress.micro_rows = self.progress.micro_rows // 2
         passes = math.ceil(self.step_rows / rows)
-        log.warning("out of memory: %d passes of %d rows a step from now on; the steps are unchanged", passes, rows)
+        log.warning("out of memory: from now on %d passes of %d rows per step; each step keeps its rows", passes, rows)
 
     def _accumulate(self, drawn: list[tuple[Row, list[str]]]) -> tuple[float, int]:
         """Gradients of the mean loss over all rows and orders of a step; returns the summed loss and right answers."""
@@ -229,7 +233,7 @@ class Trainer:
     def validation_accuracy(self, stop: StopRequest | None = None) -> float:
         """Share of the validation rows that the choice scorer gets right in the identity order.
 
-        Raises NotFinite that names a row without finite logits, and SystemExit when `stop` asks for it.
+        Raises NotFinite, which names the row, if a logit is NaN or infinite, and SystemExit if `stop` asks for it.
         """
         self.base.model.eval()
         right = 0
@@ -242,7 +246,7 @@ class Trainer:
         return right / len(ordered)
 
     def _right_answers(self, part: Sequence[Row]) -> int:
-        """How many of `part` are right, in halves if their pass does not fit into memory."""
+        """How many of `part` are right; run in halves if one pass does not fit into memory."""
         try:
             states_BKH = self.model.states(part, [[IDENTITY]] * len(part))
         except torch.OutOfMemoryError:
@@ -259,7 +263,7 @@ class Trainer:
         return self._right_answers(part[:half]) + self._right_answers(part[half:])
 
     def _record(self) -> dict[str, float]:
-        """Where training stands; loss and accuracy are means over the epoch so far."""
+        """The state of training for a report; loss and accuracy are means over the epoch so far."""
         state = self.progress
         return {
             "step": state.step,
@@ -303,7 +307,7 @@ class Trainer:
         }
 
     def restore(self, work: Path, key: str) -> int:
-        """Go on from the last checkpoint under `work` that `key` made, if there is one; returns the steps done."""
+        """Resume from the last checkpoint of `key` under `work`, if there is one; returns the number of steps done."""
         state = load_checkpoint(work, key) if self.progress.step == 0 else None
         if state is None:
             return self.progress.step
@@ -312,5 +316,5 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self.scaler.load_state_dict(state["scaler"])
-        log.info("going on from step %d of %d", self.progress.step, self.steps)
+        log.info("resuming from step %d of %d", self.progress.step, self.steps)
         return self.progress.step

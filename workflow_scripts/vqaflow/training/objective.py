@@ -1,7 +1,6 @@
 """The training objective is the metric: cross-entropy at the answer's position, in float32.
 
-Sums over rows and orders are returned, not means, so that a step's loss is the same however its rows are cut into
-passes.
+It returns sums over rows and orders, not means: a step's loss does not depend on how its rows are cut into passes.
 
 Shapes: B rows, K choice orders, H hidden size, V vocabulary, 4 letters.
 """

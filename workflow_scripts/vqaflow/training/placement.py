@@ -11,7 +11,7 @@ from vqaflow.model.base import Base
 def make_deterministic() -> None:
     """Equal inputs give equal adapters: bit for bit on the CPU; on a GPU as far as its kernels allow."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(True)  # warnings alone would leave attention's backward pass as it is
+    torch.use_deterministic_algorithms(True)  # warn_only would leave attention's backward pass non-deterministic
     torch.utils.deterministic.fill_uninitialized_memory = False  # all memory is written before it is read
     torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
 

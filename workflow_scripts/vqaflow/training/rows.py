@@ -1,4 +1,4 @@
-"""The training rows as one fold divides them."""
+"""The training rows, split by one fold."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from vqaflow.runtime.errors import UserError
 
 @dataclass(frozen=True)
 class FoldRows:
-    """The training rows as one fold divides them: `table` is the checked table, `folds` the file of folds."""
+    """The training rows, split by one fold: `table` is the checked table, `folds` the file of folds."""
 
     table: Path
     folds: Path
@@ -24,6 +24,6 @@ class FoldRows:
         assigned = read_table(self.folds, "make_folds", ["id", "fold"])
         rows = read_table(self.table, "validate_tables").merge(assigned, on="id", validate="1:1")
         if self.fold not in set(rows["fold"]):
-            raise UserError(f"{self.folds}: there is no fold {self.fold}. It has folds 0 to {rows['fold'].max()}.")
+            raise UserError(f"{self.folds}: there is no fold {self.fold}. Use a fold from 0 to {rows['fold'].max()}.")
         held_out = rows["fold"] == self.fold
         return rows_of(rows[held_out]), rows_of(rows[~held_out])

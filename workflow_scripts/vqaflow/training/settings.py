@@ -1,4 +1,4 @@
-"""A training's settings, with what a search has found, and the folders that it uses."""
+"""The settings of a training, with what a search has found, and the folders that it uses."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,9 @@ from typing import Any
 import yaml
 
 from vqaflow.artifacts.reading import damaged, require_file
-from vqaflow.config.sections import ModelConfig, PromptConfig, TrainConfig, replace_keys, section
+from vqaflow.config.sections import ModelConfig, PromptConfig, TrainConfig, ViewConfig, replace_keys, section
+
+VIEW = ViewConfig()  # images are trained on as they are; mirroring is an augmentation
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class TrainingSettings:
 
 @dataclass(frozen=True)
 class TrainingPlaces:
-    """Folders of a training: `work` for plan and checkpoints until it ends, the others for what later jobs share.
+    """Folders of a training: `work` for plan and checkpoints until it ends, the others are shared with later jobs.
 
     `bases` keeps quantised bases, `vision` image features, `tracking` what `train.trackers` write.
     """

@@ -9,30 +9,30 @@ from typing import Any, Protocol
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.stage import log
 
-NOT_IN_DIGESTS = True  # they watch a training
+NOT_IN_DIGESTS = True  # they only record a training
 PACKAGES = {"tensorboard": "torch.utils.tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
 PROJECT = "vqaflow"
 
 
 class Tracker(Protocol):
-    """Takes figures while a training runs."""
+    """Receives figures while a training runs."""
 
     def log(self, figures: Mapping[str, float], step: int) -> None:
-        """Note figures after a step."""
+        """Record figures after a step."""
 
     def close(self) -> None:
         """Write what is still in memory."""
 
 
 class TensorBoard:
-    """Event files under `folder`; what is there of later steps, by a killed run or an earlier training, is replaced."""
+    """Event files under `folder`; later steps of a killed run or an earlier training are replaced."""
 
     def __init__(self, module: Any, folder: Path, key: str, settings: Mapping[str, Any], first_step: int) -> None:
         self.writer = module.SummaryWriter(str(folder), purge_step=first_step + 1)
         self.writer.add_text("settings", str(dict(settings)))
 
     def log(self, figures: Mapping[str, float], step: int) -> None:
-        """Note figures after a step."""
+        """Record figures after a step."""
         for name, value in figures.items():
             self.writer.add_scalar(name, value, step)
 
@@ -42,7 +42,7 @@ class TensorBoard:
 
 
 class Wandb:
-    """One wandb run a training, gone on with after a resume; offline unless the user has logged in."""
+    """One wandb run per training, continued after a resume; offline unless the user has logged in."""
 
     def __init__(self, module: Any, folder: Path, key: str, settings: Mapping[str, Any], first_step: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -50,7 +50,7 @@ class Wandb:
         self.run = module.init(dir=str(folder), config=dict(settings), **name)
 
     def log(self, figures: Mapping[str, float], step: int) -> None:
-        """Note figures after a step."""
+        """Record figures after a step."""
         self.run.log(dict(figures), step=step)
 
     def close(self) -> None:
@@ -59,7 +59,7 @@ class Wandb:
 
 
 class MLflow:
-    """One MLflow run in the experiment of the project, wherever MLFLOW_TRACKING_URI says."""
+    """One MLflow run in the project's experiment, stored where MLFLOW_TRACKING_URI points."""
 
     def __init__(self, module: Any, folder: Path, key: str, settings: Mapping[str, Any], first_step: int) -> None:
         self.module = module
@@ -68,7 +68,7 @@ class MLflow:
         module.log_params({name: str(value) for name, value in settings.items()})
 
     def log(self, figures: Mapping[str, float], step: int) -> None:
-        """Note figures after a step."""
+        """Record figures after a step."""
         self.module.log_metrics(dict(figures), step=step)
 
     def close(self) -> None:
@@ -88,7 +88,7 @@ def require_installed(names: Sequence[str]) -> None:
 def start_trackers(
     names: Sequence[str], folder: Path, key: str, settings: Mapping[str, Any], first_step: int
 ) -> list[Tracker]:
-    """Start the trackers of one adapter's training, which goes on after `first_step`; `key` tells it from others."""
+    """Start the trackers of one adapter's training, which continues after `first_step`; `key` identifies it."""
     return [KINDS[name](_module(name), folder, key, settings, first_step) for name in names]
 
 
@@ -97,20 +97,20 @@ def _module(name: str) -> Any:
         return importlib.import_module(PACKAGES[name])
     except ImportError:
         raise UserError(
-            f"config train.trackers: {name} is not installed here. Install it (pip install {name}), or leave it out."
+            f"config train.trackers: {name} is not installed here. Install it (pip install {name}) or leave it out."
         ) from None
 
 
 @contextmanager
 def dropped_if_failing(trackers: dict[str, Tracker], name: str) -> Iterator[Tracker]:
-    """Take a tracker that fails out of `trackers`, with a warning: its curves are worth less than the training."""
+    """Remove a failing tracker from `trackers`, with a warning: its curves are worth less than the training."""
     try:
         yield trackers[name]
     except Exception as error:  # of packages, servers and disks of any kind
         del trackers[name]
         log.warning(
-            "train.trackers: %s failed and gets no more figures; the training goes on (%s: %s). Check its login, its "
-            "server and the disk, or take it out of train.trackers; log.csv has the figures of each validation.",
+            "train.trackers: %s failed and gets no more figures; training continues (%s: %s). Check its login, its "
+            "server and the disk, or remove it from train.trackers; log.csv has the figures of each validation.",
             name,
             type(error).__name__,
             error,

@@ -11,7 +11,6 @@ import pandas as pd
 
 from vqaflow.artifacts.adapter_files import RUN
 from vqaflow.artifacts.rows import Row, contents
-from vqaflow.config.sections import ViewConfig
 from vqaflow.model.base import Base
 from vqaflow.model.base_digest import base_digest
 from vqaflow.model.encoding.orders import IDENTITY
@@ -33,11 +32,10 @@ from vqaflow.training.curve import draw_curve
 from vqaflow.training.loop import Trainer
 from vqaflow.training.placement import make_deterministic, place, set_checkpointing
 from vqaflow.training.rows import FoldRows
-from vqaflow.training.settings import TrainingPlaces, TrainingSettings
+from vqaflow.training.settings import VIEW, TrainingPlaces, TrainingSettings
 from vqaflow.training.trackers import dropped_if_failing, require_installed, start_trackers
 
-VIEW = ViewConfig()
-# Keys of `train` that leave the adapter as it is: a checkpoint stays good when they change.
+# Keys of `train` that do not change the adapter: a checkpoint stays valid when they change.
 WITHOUT_EFFECT = ("checkpoint_minutes", "max_minutes", "trackers")
 
 
@@ -64,7 +62,7 @@ def train_adapter(
 
 @dataclass(frozen=True)
 class Job:
-    """One training; `key` says what it depends on."""
+    """One training; `key` is the digest of everything that it depends on."""
 
     key: str
     settings: TrainingSettings
@@ -73,7 +71,7 @@ class Job:
     places: TrainingPlaces
 
     def run(self, out: Path) -> None:
-        """Train, and write the adapter and what tells about it to `out`."""
+        """Train, and write the adapter and its reports to `out`."""
         began, model, train = time.monotonic(), self.settings.model, self.settings.train
         make_deterministic()
         base = open_base(model, self.places.bases)
@@ -82,8 +80,8 @@ class Job:
         set_checkpointing(base, train)
         plan, settings = plan_training(base, encoder, train, self.rows), settings_of(base, model, train)
         log_plan(plan, settings)
-        told = settings | {"plan": plan.told()} | self.inputs(base, encoder)
-        write_json(self.places.work / RUN, told)
+        record = settings | {"plan": plan.as_dict()} | self.inputs(base, encoder)
+        write_json(self.places.work / RUN, record)
         trainer = Trainer(base, encoder, self.features(base, encoder), self.rows, self.validation, train)
         if train.gradient_checkpointing == "auto":
             trainer.model.keep(plan.footprint.kept_layers)
@@ -93,7 +91,7 @@ class Job:
         history = pd.DataFrame(trainer.progress.history)
         history.to_csv(out / "log.csv", index=False, lineterminator="\n")
         draw_curve(history, out / "curve.png")
-        write_json(out / RUN, told | outcome(trainer, time.monotonic() - began))
+        write_json(out / RUN, record | outcome(trainer, time.monotonic() - began))
 
     def inputs(self, base: Base, encoder: RowEncoder) -> dict[str, Any]:
         """What the adapter is made of, for run.json."""
@@ -111,7 +109,7 @@ class Job:
         }
 
     def features(self, base: Base, encoder: RowEncoder) -> FeatureCache:
-        """The images' features; kept ones are all made now, so that the tower can leave the GPU."""
+        """The images' features; if they are kept, all are computed now and the tower leaves the GPU."""
         train = self.settings.train
         features = FeatureCache(base, encoder, VIEW, train.cache_vision, self.places.vision)
         place(base, train, tower=True)
@@ -122,15 +120,15 @@ class Job:
         return features
 
     def checkpoint_key(self, base: Base) -> str:
-        """What a checkpoint is good for: this training, in the precision of this machine, which `auto` may decide."""
+        """What a checkpoint is valid for: this training, in this machine's precision, which `auto` may decide."""
         return value_digest([self.key, base.device.type, str(base.dtype), base.quantization])
 
     def follow(self, trainer: Trainer, settings: Mapping[str, Any], began: float) -> None:
-        """Run the training of a job that `began` at that time.monotonic, its figures going to the trackers."""
+        """Run the training of a job that started at `began` (a time.monotonic); its figures go to the trackers."""
         key = self.checkpoint_key(trainer.base)
         first = trainer.restore(self.places.work, key)
-        told = {**asdict(self.settings.train), "base": self.settings.model.base, "device": settings["device"]}
-        started = start_trackers(self.settings.train.trackers, self.places.tracking, key, told, first)
+        shown = {**asdict(self.settings.train), "base": self.settings.model.base, "device": settings["device"]}
+        started = start_trackers(self.settings.train.trackers, self.places.tracking, key, shown, first)
         trackers = dict(zip(self.settings.train.trackers, started, strict=True))
 
         def follow(record: dict[str, float]) -> None:

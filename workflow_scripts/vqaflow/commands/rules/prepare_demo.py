@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from vqaflow.artifacts.results_folder import RESULTS
 from vqaflow.commands.options import add_config
 from vqaflow.config.loading import checked_config
 
@@ -10,7 +11,7 @@ from vqaflow.config.loading import checked_config
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     add_config(parser)
-    parser.add_argument("--out", type=Path, default=Path("results/demo"), help="folder to write (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=RESULTS.demo, help="folder to write (default: %(default)s)")
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -7,14 +7,19 @@ import argparse
 
 from vqaflow.commands.options import add_config, add_results
 from vqaflow.config.loading import checked_config
-from vqaflow.config.sections import HpoConfig, entries
+from vqaflow.config.sections import HpoConfig, ModelConfig, PromptConfig, entries, section
 from vqaflow.runtime.gpu_lease import lease_gpu
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     add_config(parser)
-    parser.add_argument("--worker", type=int, default=0, help="its number, different for workers that run at once")
+    parser.add_argument(
+        "--worker",
+        type=int,
+        default=0,
+        help="number of this worker; workers that run at the same time need different ones (default: %(default)s)",
+    )
     add_results(parser)
 
 
@@ -23,15 +28,15 @@ def run(arguments: argparse.Namespace) -> None:
     config, results = checked_config(*arguments.config), arguments.results
     lease_gpu()
     from vqaflow.search.run_trials import run_trials  # imports torch, which must see the leased GPU only
+    from vqaflow.search.trial import TrialInputs
 
-    run_trials(
+    inputs = TrialInputs(
         table=results.table("train"),
         folds=results.folds,
-        model=config["model"],
-        prompt=config["prompt"],
+        model=section(ModelConfig, config["model"]),
+        prompt=section(PromptConfig, config["prompt"]),
         train=config["train"],
-        hpo=entries(HpoConfig, config["hpo"]),
-        work=results.search_work,
+        hpo=section(HpoConfig, entries(HpoConfig, config["hpo"])),
         bases=results.bases,
-        out=results.worker(arguments.worker),
     )
+    run_trials(inputs, work=results.search_work, out=results.worker(arguments.worker))

@@ -3,24 +3,35 @@
 import argparse
 from pathlib import Path
 
+from vqaflow.artifacts.results_folder import RESULTS
 from vqaflow.commands.options import add_config
 from vqaflow.config.loading import checked_config
+from vqaflow.config.sections import ColumnsConfig, section
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     add_config(parser)
-    folder = Path("results/tables")
-    for name, file in (("train", "train.parquet"), ("test", "test.parquet"), ("problems", "problems.csv")):
-        parser.add_argument(f"--{name}-out", type=Path, default=folder / file, help="default: %(default)s")
+    outputs = {
+        "train": (RESULTS.table("train"), "checked training table"),
+        "test": (RESULTS.table("test"), "checked test table"),
+        "problems": (RESULTS.problems, "list of problems"),
+    }
+    for name, (default, text) in outputs.items():
+        parser.add_argument(f"--{name}-out", type=Path, default=default, help=f"{text} (default: %(default)s)")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
-    from vqaflow.data.validate_tables import validate_tables
+    from vqaflow.data.validate_tables import RawFiles, TableFiles, TableSettings, validate_tables
 
     config = checked_config(*arguments.config)
-    data = {key: value for key, value in config["data"].items() if key != "demo"}
-    files = {key: Path(data.pop(key)) for key in ("train_csv", "test_csv", "sample_submission", "image_root")}
-    outputs = {f"{name}_out": getattr(arguments, f"{name}_out") for name in ("train", "test", "problems")}
-    validate_tables(**files, **data, normal_form=config["prompt"]["normal_form"], **outputs)
+    data = config["data"]
+    raw = RawFiles(*(Path(data[key]) for key in ("train_csv", "test_csv", "sample_submission", "image_root")))
+    settings = TableSettings(
+        columns=section(ColumnsConfig, data["columns"]),
+        on_bad_row=data["on_bad_row"],
+        normal_form=config["prompt"]["normal_form"],
+        max_image_pixels=data["max_image_pixels"],
+    )
+    validate_tables(raw, settings, TableFiles(arguments.train_out, arguments.test_out, arguments.problems_out))

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from vqaflow.artifacts.results_folder import RESULTS
 from vqaflow.commands.options import add_config
 from vqaflow.config.loading import checked_config
 
@@ -10,8 +11,15 @@ from vqaflow.config.loading import checked_config
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     add_config(parser)
-    parser.add_argument("--test", type=Path, default=Path("results/ensemble/test.parquet"), help="the test ensemble")
-    parser.add_argument("--out", type=Path, default=Path("results/submission.csv"), help="default: %(default)s")
+    parser.add_argument(
+        "--test",
+        type=Path,
+        default=RESULTS.probabilities("test"),
+        help="probabilities of the test rows (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=RESULTS.submission, help="submission to write (default: %(default)s)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:

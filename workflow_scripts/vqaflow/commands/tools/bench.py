@@ -8,6 +8,8 @@ need no download; --shape tiny runs on a CPU. bench pool: pooling a million rows
 import argparse
 from pathlib import Path
 
+from vqaflow.runtime.gpu_lease import lease_gpu
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
@@ -21,20 +23,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         shapes = "a published shape, or tiny (the demo's) for a CPU"
         action.add_argument("--shape", choices=SHAPES, default="7b", help=shapes)
     train.add_argument("--batch", type=int, default=4, help="rows per pass (default: %(default)s)")
-    train.add_argument("--only", nargs="*", default=["seed", "trl", "ours", "checks"], help="recipes (default: all)")
+    recipes = ["usual", "trl", "ours", "checks"]
+    only = "measure only these (default: all)"
+    train.add_argument("--only", nargs="+", choices=recipes, default=recipes, help=only)
     score.add_argument("--rows", type=int, default=64, help="rows scored by each adapter (default: %(default)s)")
     tokens = "tokens per pass, as hardware.score_batch_tokens (default: 18432 on a GPU, 4096 on a CPU)"
     score.add_argument("--batch-tokens", type=int, help=tokens)
     loading = "also write a checkpoint of this shape to a folder and time loading it"
     score.add_argument("--load", type=Path, metavar="FOLDER", help=loading)
     pool.add_argument("--rows", type=int, default=1_000_000, help="test rows (default: %(default)s)")
-    pool.add_argument("--orders", default="cyclic", help="choice orders per file: cyclic, all or identity")
+    pool.add_argument(
+        "--orders", default="cyclic", help="choice orders per file: cyclic, all or identity (default: %(default)s)"
+    )
     for action in (train, score, pool):
         action.add_argument("--json", type=Path, metavar="FILE", help="write all figures to this file")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
+    if arguments.action != "pool":
+        lease_gpu()
     if arguments.action == "train":
         from vqaflow.bench.train import bench_train
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
-from vqaflow.artifacts.results_folder import ResultsFolder
+from vqaflow.artifacts.results_folder import RESULTS
 from vqaflow.commands.options import add_config
 from vqaflow.config.loading import checked_config
 from vqaflow.plan.shape import SHAPES
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sustained = "TFLOP/s that its matrix products sustain (default: a T4's %(default)s)"
     parser.add_argument("--tflops", type=number, default=T4_TFLOPS, help=sustained)
     parser.add_argument("--shape", choices=SHAPES, help="a published shape, if the base is not on this machine")
-    table = ResultsFolder(Path("results")).table("train")
+    table = RESULTS.table("train")
     own = f"default: {table} if it was made from data.train_csv, else that file and a sample of its images"
     parser.add_argument("--table", type=Path, help=f"a checked table to take rows and image sizes from ({own})")
     parser.add_argument("--rows", type=whole, help="training rows per fold (default: the table's share)")

@@ -1,6 +1,6 @@
 """Train or measure the model of question types on questions that people have labelled.
 
-check measures the model that comes with the code. train makes question_types/weights.json again: the same rows give
+check measures the model that comes with the code. train writes the package's weights.json again: the same rows give
 the same file. evaluate measures by repeated grouped cross-validation, in which a question's wording is never in
 training and test at once and the threshold is chosen within the training part.
 """
@@ -12,15 +12,21 @@ from vqaflow.runtime.digests import file_digest
 from vqaflow.runtime.files import write_text
 from vqaflow.runtime.stage import log
 
+ACTIONS = {
+    "check": "measure the model that comes with the code",
+    "train": "train the model and write its weights",
+    "evaluate": "measure by repeated cross-validation",
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     actions = parser.add_subparsers(dest="action", required=True)
-    for name in ("check", "train", "evaluate"):
-        action = actions.add_parser(name)
+    for name, text in ACTIONS.items():
+        action = actions.add_parser(name, help=text, description=f"{text.capitalize()}.")
         action.add_argument("labelled", type=Path, help="CSV: id, question, a, b, c, d, qtype, flip_unsafe")
         if name == "train":
-            action.add_argument("--out", type=Path, help="default: the package's own file")
+            action.add_argument("--out", type=Path, help="file to write (default: the package's weights.json)")
         elif name == "evaluate":
             action.add_argument("--repeats", type=int, default=5, help="repeats of the 10 folds (default: %(default)s)")
 
@@ -36,7 +42,11 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.action == "train":
         out = arguments.out or FILE
         write_text(out, weights_text(fit(labelled), labelled))
-        log.info("%s: written. Put its digest into question_types/weights.py, SHA256: %s", out, file_digest(out))
+        log.info(
+            "%s: written. If it is the package's own file, set SHA256 in question_types/weights.py beside it to %s",
+            out,
+            file_digest(out),
+        )
     elif arguments.action == "check":
         print(report(labelled, shipped_weights()))
     else:

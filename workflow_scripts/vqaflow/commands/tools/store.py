@@ -5,6 +5,7 @@ import math
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from vqaflow.artifacts.results_folder import RESULTS
 from vqaflow.runtime.artifact_store import PREFIX, Store, describe, prune, verify
 from vqaflow.runtime.errors import UserError
 
@@ -13,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     actions = "list: one line per entry; verify: check all, and remove damaged ones; prune: remove the longest unused"
     parser.add_argument("action", choices=["list", "verify", "prune"], help=actions)
-    parser.add_argument("--store", type=Path, default=Path("results/store"), help="its folder (default: %(default)s)")
+    parser.add_argument("--store", type=Path, default=RESULTS.store, help="its folder (default: %(default)s)")
     parser.add_argument("--gb", type=gigabytes, help="prune: keep at most this many gigabytes; 0 removes everything")
 
 

@@ -1,4 +1,7 @@
-"""Even folds: whole groups are assigned, and each fold gets its share of every type and answer."""
+"""Even folds: whole groups are assigned, and each fold gets its share of every type and answer.
+
+Shapes: N rows, G groups, F features of a group (its rows by stratum and by value of a column).
+"""
 
 import warnings
 from typing import Any

@@ -1,4 +1,7 @@
-"""Make folds more even: move single groups or swap two groups, as long as that helps."""
+"""Make folds more even: move single groups or swap two groups, as long as that helps.
+
+Shapes: G groups, K kinds of groups, F features of a group, n folds.
+"""
 
 from collections import defaultdict
 from itertools import permutations

@@ -1,6 +1,8 @@
 """Which training rows must share a fold: those with the same image, or with the same question and choices.
 
 Links are transitive: a group is a connected component.
+
+Shapes: N rows, P pairs to link, U distinct hashes.
 """
 
 from collections.abc import Hashable, Iterable, Sequence

@@ -1,4 +1,7 @@
-"""Split training rows into folds: no image and no question is used for both training and validation."""
+"""Split training rows into folds: no image and no question is used for both training and validation.
+
+Shapes: N rows, G groups.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby

@@ -1,4 +1,7 @@
-"""Training images that reappear in test: a score on them says nothing about new images."""
+"""Training images that reappear in test: a score on them says nothing about new images.
+
+Shapes: N training rows, M test rows, U distinct images or hashes of both.
+"""
 
 from typing import Any
 

@@ -3,6 +3,8 @@
 Two hashes within `distance` bits agree in at least one of `distance` + 1 bands (pigeonhole principle; multi-index
 hashing after Norouzi, Punjani and Fleet, 2012). So only hashes that share a band are compared, unless the bands would
 be so narrow that comparing all is less work.
+
+Shapes: N hashes, M other hashes.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,4 +1,8 @@
-"""Generated digits for the tiny base model: pen strokes and font glyphs, bent, slanted and thickened at random."""
+"""Generated digits for the tiny base model: pen strokes and font glyphs, bent, slanted and thickened at random.
+
+Shapes: B digits, S segments of a digit, E = 2 ends of a segment, N points of a digit, P points of the scan,
+2 coordinates.
+"""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,7 @@
-"""Batches of generated questions about generated pictures."""
+"""Batches of generated questions about generated pictures.
+
+Shapes: B rows, T tokens, H and W pixels of a picture's sides, 3 colors or axes of M-RoPE positions.
+"""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,7 @@
-"""The tiny model: its configuration, and a forward pass for training it."""
+"""The tiny model: its configuration, and a forward pass for training it.
+
+Shapes: B rows, T tokens, N image tokens of a picture, H hidden size, 5 facts, 3 axes of M-RoPE positions.
+"""
 
 from dataclasses import dataclass
 from functools import partial

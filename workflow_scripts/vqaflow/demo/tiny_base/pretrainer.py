@@ -1,4 +1,7 @@
-"""The training of the tiny base: losses, optimiser, one step."""
+"""The training of the tiny base: losses, optimiser, one step.
+
+Shapes: B rows, N image tokens of a picture, H hidden size, V vocabulary, 5 facts, 2 positions (last token and answer).
+"""
 
 import math
 from collections.abc import Sequence

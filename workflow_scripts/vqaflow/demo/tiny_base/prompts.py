@@ -3,6 +3,8 @@
 The prompts are those of model/encoding/prompts.py, in the model's chat template. A prompt is a prefix (system turn,
 image, question), four choice lines and a tail. The pieces end at line ends, and no token of Qwen2.5's pre-tokenizer
 crosses a line end: the tokens of the single pieces are the tokens of the whole prompt.
+
+Shapes: B prompts, T tokens, V styles of a prompt, P pieces of a prompt, 4 choices, 3 axes of M-RoPE positions.
 """
 
 from collections.abc import Iterable, Sequence

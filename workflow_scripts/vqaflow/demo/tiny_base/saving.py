@@ -1,4 +1,7 @@
-"""The tiny base as it is published, and how well it answers."""
+"""The tiny base as it is published, and how well it answers.
+
+Shapes: B rows, H hidden size, 4 letters, 2 positions (last token and answer).
+"""
 
 from pathlib import Path
 

@@ -1,4 +1,7 @@
-"""The generated world of the tiny base model: which questions are asked about a picture, and what is right."""
+"""The generated world of the tiny base model: which questions are asked about a picture, and what is right.
+
+Shapes: B questions, K kinds of questions, 4 choices, 5 facts.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

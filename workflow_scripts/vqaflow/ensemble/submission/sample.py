@@ -26,7 +26,7 @@ def read_sample(path: Path) -> Sample:
         raise UserError(f"{path}: {fault}.")
     ids = [row[0] for row in rows]
     if repeated := duplicates(ids):
-        raise UserError(f"{path}: ids {some(repeated)} occur more than once. Give the sample submission.")
+        raise UserError(f"{path}: ids {some(repeated)} occur more than once. Give the competition's original file.")
     return Sample((header[0], header[1]), ids)
 
 

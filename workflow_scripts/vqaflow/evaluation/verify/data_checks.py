@@ -36,7 +36,7 @@ def check_folds(results: Results) -> str:
     folds, train = results.folds, results.train
     if alone := sorted(set(folds["id"]) ^ set(train["id"])) or sorted(folds["id"][folds["id"].duplicated()]):
         raise UserError(
-            f"{path}: rows {some(alone)} are not exactly once in this file and in the training table. {again}"
+            f"{path}: rows {some(alone)} are missing from this file or from the training table, or occur twice. {again}"
         )
     report = read_json(results.at.fold_report, "make_folds", ["group_by", "n"])
     keys = {"group": folds["group"]}

@@ -34,7 +34,7 @@ def check_adapters(results: Results) -> str:
         held_out = sorted(results.folds["id"][results.folds["fold"] == fold])
         if run["held_out"] != value_digest(held_out) or run["rows"] != len(results.folds) - len(held_out):
             raise UserError(
-                f"{folder / 'run.json'}: the adapter was trained with different folds and may know its own. {again}"
+                f"{folder / 'run.json'}: the adapter was trained with other folds and may have seen its fold. {again}"
             )
         parities[folder] = run["parity"]
     first = next(iter(parities))
@@ -97,4 +97,4 @@ def check_scores(results: Results) -> str:
             check_complete(here, [logits.present_N for logits in loaded], index)
             count += sum(int(logits.present_N.sum()) * len(logits.orders) for logits in loaded)
     views = ", ".join(views_of(files))
-    return f"{len(files)} files ({views}), {count:,} scored orders, OOF rows by the adapter of their own fold"
+    return f"{len(files)} files ({views}), {count:,} scored orders, each OOF row by the adapter that did not see it"

@@ -93,7 +93,7 @@ def _pairs(folder: Path, tensors: dict[str, torch.Tensor], rank: int) -> dict[st
 
 
 def use_adapter(decoder: FusedDecoder, adapter: Adapter | None) -> None:
-    """Make `decoder` use `adapter` (None: the base alone); costs one product B·A per linear and pass.
+    """Make `decoder` use `adapter` (None: no adapter); costs one product B·A per linear and pass.
 
     Raises UserError if a module that the adapter changes does not exist in this base or has another shape.
     """

@@ -1,4 +1,4 @@
-"""Orders of a row's four choices: which are shown, and how their logits get back to the original letters.
+"""Orders of a row's four choices: which are shown, and how their logits are mapped back to the original letters.
 
 An order is a four-letter string: ``"bcda"`` shows the row's choice b at position a, c at b, d at c and a at d.
 """
@@ -25,7 +25,7 @@ def all_orders() -> list[str]:
 
 
 def scoring_orders(spec: str | int) -> list[str]:
-    """The orders that config's `orders` names: identity, cyclic (4), all (24), or the first so many of all."""
+    """The orders that config's `orders` names: identity, cyclic (4), all (24), or for a number n the first n of all."""
     if isinstance(spec, int) and not isinstance(spec, bool) and 1 <= spec <= 24:
         return all_orders()[:spec]
     named = {"identity": [IDENTITY], "cyclic": cyclic_shifts(IDENTITY), "all": all_orders()}
@@ -37,8 +37,8 @@ def scoring_orders(spec: str | int) -> list[str]:
 def training_orders(count: int, rng: random.Random) -> list[str]:
     """`count` distinct orders drawn for one row and epoch.
 
-    They are rotations of a random order (then of further ones), so that up to four of them show each choice at as many
-    different positions. One order is still random: a fixed one would teach the position prior.
+    They are rotations of a random order (then of further ones): up to four of them show each choice at as many
+    different positions. A single order is random too: a fixed one would teach the position prior.
     """
     assert 1 <= count <= 24, f"choice orders: {count}"
     cycles = ["".join(rest) for rest in itertools.permutations(IDENTITY[1:])]

@@ -1,7 +1,7 @@
 """The one place where a prompt is built; training, validation and scoring all read it.
 
-A prompt is the model's own chat template around the image and a text whose choices come last, so that all orders of a
-row's choices share everything before them (the prefix, with the image's hundreds of tokens) and differ only in a short
+A prompt is the model's own chat template around the image and a text whose choices come last: all orders of a row's
+choices share everything before them (the prefix, with the image's hundreds of tokens) and differ only in a short
 branch. Special tokens come from the template, never from here.
 """
 
@@ -35,7 +35,7 @@ class PromptRenderer:
         self.head, self.tail = _template_around_user_text(processor, prompt.system)
 
     def render(self, row: Row, orders: Sequence[str]) -> RenderedRow:
-        """Render `row` (question, a, b, c, d, qtype) once an order of its choices, up to the answer's position."""
+        """Render `row` (question, a, b, c, d, qtype) once per order of its choices, up to the answer's position."""
         form = self.prompt.normal_form
         question = normalize(row.question, form)
         choices = normalize_choices(row.choices, form)
@@ -59,7 +59,9 @@ def _template_around_user_text(processor: Any, system: str) -> tuple[str, str]:
         messages.insert(0, {"role": "system", "content": [{"type": "text", "text": system}]})
     text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     if text.count(USER_TEXT) != 1:
-        raise UserError("model.base: its chat template does not show the user's text once. Use a Qwen2.5-VL base.")
+        raise UserError(
+            "model.base: its chat template does not contain the user's text exactly once. Use a Qwen2.5-VL base."
+        )
     head, tail = text.split(USER_TEXT)
     return head, tail
 
@@ -67,7 +69,7 @@ def _template_around_user_text(processor: Any, system: str) -> tuple[str, str]:
 def letter_token_ids(tokenizer: Any, rendered: RenderedRow) -> list[int]:
     """The token that each letter becomes right after `rendered`'s prompt (float logits of these four are the scores).
 
-    Raises UserError unless each letter adds exactly one token there, leaves the prompt's tokens alone, and all differ.
+    Raises UserError unless each letter adds exactly one token there, the prompt's tokens stay, and all four differ.
     """
     prompt = rendered.prefix + rendered.branches[0]
     prompt_ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
@@ -76,11 +78,13 @@ def letter_token_ids(tokenizer: Any, rendered: RenderedRow) -> list[int]:
         with_letter = tokenizer(prompt + letter, add_special_tokens=False)["input_ids"]
         if with_letter[:-1] != prompt_ids:
             raise UserError(
-                f"model.base: its tokenizer has no single token for the answer {letter!r} after the prompt."
+                f"model.base: its tokenizer has no single token for the answer {letter!r} after the prompt. Use a "
+                "Qwen2.5-VL base."
             )
         ids.append(with_letter[-1])
     if len(set(ids)) != len(LETTERS):
         raise UserError(
-            f"model.base: its tokenizer maps two answers to one token ({dict(zip(LETTERS, ids, strict=True))})."
+            f"model.base: its tokenizer maps two answers to one token ({dict(zip(LETTERS, ids, strict=True))}). Use a "
+            "Qwen2.5-VL base."
         )
     return ids

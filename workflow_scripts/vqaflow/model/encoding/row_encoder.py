@@ -1,4 +1,4 @@
-"""Rows become token ids, M-RoPE positions and image patches: the one encoder of training and scoring."""
+"""Rows become token ids, M-RoPE positions and image patches: the same encoder for training and scoring."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ from vqaflow.model.encoding.prompts import PromptRenderer, letter_token_ids
 class EncodedRow:
     """One row, ready to be packed: a prefix of P tokens and K branches.
 
-    `prefix_positions` is (3, P), M-RoPE's temporal, height and width positions; branch tokens go on from
-    `next_position`, each branch anew. `grid` is the image's (t, h, w) in patches.
+    `prefix_positions` is (3, P), M-RoPE's temporal, height and width positions; the tokens of each branch
+    start at `next_position`. `grid` is the image's (t, h, w) in patches.
     """
 
     id: str
@@ -69,7 +69,7 @@ class RowEncoder:
     def pixels(self, image_file: Path | str, view: ViewConfig) -> torch.Tensor:
         """The image's normalised patches, (h·w, 1176) float32, mirrored if the view says so.
 
-        qwen-vl-utils resizes, the processor only cuts and normalises: two resizers of one image would not agree.
+        qwen-vl-utils resizes, the processor only cuts and normalises: two resizers would give different images.
         """
         image: Image.Image = open_image(image_file)
         if view.flip:
@@ -79,13 +79,13 @@ class RowEncoder:
         return self.image_processor(images=[resized], do_resize=False, return_tensors="pt")["pixel_values"]
 
     def encode(self, row: Row, orders: Sequence[str], view: ViewConfig) -> EncodedRow:
-        """Encode `row` (a record of a table) in the given choice orders."""
+        """Encode `row` in the given choice orders."""
         rendered = self.renderer.render(row, orders)
         grid = self.grid_of(row.width, row.height, view)
         image_tokens = grid[0] * grid[1] * grid[2] // self.merge**2
         prefix = self._token_ids(rendered.prefix)
         at = prefix.index(self.image_token)
-        assert prefix.count(self.image_token) == 1, "the question must not hold an image token"
+        assert prefix.count(self.image_token) == 1, "the question must not contain an image token"
         prefix = prefix[:at] + [self.image_token] * image_tokens + prefix[at + 1 :]
         positions = mrope_positions(len(prefix), at, grid, self.merge)
         branches = [self._token_ids(text) for text in rendered.branches]
@@ -99,7 +99,7 @@ def mrope_positions(length: int, image_at: int, grid: tuple[int, int, int], merg
     """M-RoPE positions (3, length) of a text with one image whose first token stands at `image_at`.
 
     As Qwen2_5_VLModel.get_rope_index gives for one still image: text counts up in all three rows alike; an image's
-    tokens share one temporal position and count rows and columns of the merged grid; text goes on after the largest.
+    tokens share one temporal position and count rows and columns of the merged grid; text continues after the largest.
     """
     rows, columns = grid[1] // merge, grid[2] // merge
     image_tokens = rows * columns

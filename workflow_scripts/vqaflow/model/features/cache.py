@@ -1,7 +1,7 @@
-"""Features of images from the frozen tower, each image's computed once for all epochs, orders and, on disk, jobs.
+"""Image features of the frozen tower, computed once per image for all epochs, orders and, on disk, jobs.
 
 A feature's key is the image's content, its resolution and mirroring, the image processor, the tower's weights and
-precision, and the code and packages that make pixels and features.
+precision, and the code and packages that compute pixels and features.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ READERS = 2
 class FeatureCache:
     """Features by image: kept nowhere (`off`), in the host's memory (`memory`), or in `folder` (`disk`).
 
-    From the disk each use reads them anew, so that they take no memory; only what finds no room there stays in memory.
+    On disk they take no memory: each use reads them again. Only what does not fit on disk stays in memory.
     """
 
     def __init__(self, base: Base, encoder: RowEncoder, view: ViewConfig, mode: str, folder: Path) -> None:
@@ -39,7 +39,7 @@ class FeatureCache:
         return [found[row.sha256].to(self.base.device, non_blocking=True) for row, _ in items]
 
     def fill(self, items: Sequence[tuple[Row, EncodedRow]]) -> None:
-        """Compute all features beforehand, so that the tower is not needed again."""
+        """Compute all features now; the tower is not needed again."""
         unique = list({row.sha256: (row, encoded) for row, encoded in items}.values())
         with ProgressBar(len(unique), "vision features", "image") as bar:
             for start in range(0, len(unique), 32):
@@ -47,7 +47,7 @@ class FeatureCache:
                 bar.advance(len(unique[start : start + 32]))
 
     def _found(self, items: Sequence[tuple[Row, EncodedRow]]) -> dict[str, torch.Tensor]:
-        """Features by image, wherever they are; what is nowhere is computed, and kept as the mode says."""
+        """Features by image: those kept are found, the others are computed, and kept as the mode says."""
         images = {row.sha256: (row, encoded) for row, encoded in items}
         found = {image: self.kept[image] for image in images if image in self.kept}
         if self.disk:
@@ -74,7 +74,7 @@ class FeatureCache:
 
 
 def groups_of(sizes: list[int], limit: int) -> list[list[int]]:
-    """Indices in order, cut into groups whose sizes add up to at most `limit` (or single ones)."""
+    """Indices in order, cut into groups whose sizes add up to at most `limit`, or of one larger size."""
     groups: list[list[int]] = []
     total = limit
     for i, size in enumerate(sizes):

@@ -1,4 +1,4 @@
-"""Features of images on disk, one file for each image, for other jobs and runs."""
+"""Features of images on disk, one file per image, for other jobs and runs."""
 
 import math
 from pathlib import Path
@@ -21,14 +21,15 @@ from vqaflow.runtime.stage import log
 from vqaflow.runtime.versions import decisive_versions
 
 FILES_BETWEEN_SIZES = 256
-MAKERS = (row_encoder.__file__, finite_features.__file__)  # whose code makes pixels of a file and features of pixels
+# Their code turns an image file into pixels and pixels into features.
+MAKERS = (row_encoder.__file__, finite_features.__file__)
 
 
 class FeatureFolder:
-    """Features on disk, a file an image, under `folder` and there under all else that they depend on.
+    """Features on disk, one file per image, in a folder under `folder` for everything else that they depend on.
 
-    Nothing is written once all of `folder` holds `gb` gigabytes (which several jobs at a time may overshoot a little).
-    What other code or packages made is of no more use, and removed a day after it was written.
+    Nothing is written once `folder` as a whole holds `gb` gigabytes (several jobs at once may exceed that a little).
+    Features made by other code or packages are useless and are removed a day after they were written.
     """
 
     def __init__(self, folder: Path, base: Base, encoder: RowEncoder, view: ViewConfig, gb: float = math.inf) -> None:
@@ -48,10 +49,10 @@ class FeatureFolder:
         try:
             return load_file(file)["features"] if file.is_file() else None
         except (SafetensorError, KeyError, OSError):
-            return None  # a damaged file is made anew
+            return None  # a damaged file is computed again
 
     def write(self, sha256: str, features: torch.Tensor) -> bool:
-        """Keep the features of an image, if there is room; says whether they are kept."""
+        """Keep the features of an image, if there is room; returns whether they are kept."""
         if self.written % FILES_BETWEEN_SIZES == 0 and self.gb < math.inf:
             self.full = self.full or size_of(self.root) > self.gb * 1e9
         if self.full:
@@ -60,8 +61,8 @@ class FeatureFolder:
         try:
             with atomic_path(self.folder / f"{sha256}.safetensors", sweeping=False) as partial:
                 save_file({"features": features.cpu().contiguous()}, partial)
-        except (OSError, SafetensorError) as error:  # safetensors tells a full disk in its own words
-            log.warning("%s: no more features are kept (%s)", self.root, error)
+        except (OSError, SafetensorError) as error:  # safetensors has its own error for a full disk
+            log.warning("%s: cannot be written, so no more features are kept (%s)", self.root, error)
             self.full = True
         return not self.full
 
@@ -76,5 +77,5 @@ def tower_digest(visual: Any) -> str:
 
 
 def makers_digest() -> str:
-    """Digest of the code and the packages that make pixels of an image file and features of pixels."""
+    """Digest of the code and the packages that turn an image file into pixels and pixels into features."""
     return value_digest([*map(code_digest, MAKERS), decisive_versions()])

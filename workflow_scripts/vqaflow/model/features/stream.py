@@ -1,4 +1,4 @@
-"""Image features for consecutive batches of rows: read ahead, computed once an image, kept on disk for other jobs."""
+"""Image features for consecutive batches of rows: read ahead, computed once per image, kept on disk for other jobs."""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ from vqaflow.model.vision.finite_features import finite_features
 # Patches in one call of the tower: 8 images of 768 visual tokens fill a large GPU and still fit a small one.
 TOWER_PATCHES = 24576
 READERS, WRITERS = 4, 2
-MOST_WRITES = 64  # features that wait to be written; a disk that is slower than the GPU keeps fewer, and stops nothing
+MOST_WRITES = 64  # features that wait to be written; with a disk slower than the GPU, fewer are kept and nothing waits
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,14 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Source:
-    """What the background found of an image: its features, or the patches to compute them from."""
+    """What the background threads found for an image: its features, or the patches to compute them from."""
 
     features: torch.Tensor | None
     patches: torch.Tensor | None
 
 
 class FeatureStream:
-    """The tower's features of batches, one batch ahead; each image is read and computed once in neighbouring ones."""
+    """The tower's features of batches, one batch ahead; an image is read and computed once for two neighbours."""
 
     def __init__(self, base: Base, encoder: RowEncoder, view: ViewConfig, folder: FeatureFolder | None) -> None:
         self.base, self.encoder, self.view, self.folder = base, encoder, view, folder
@@ -69,7 +69,7 @@ class FeatureStream:
         return Source(None, self._to_send(self.encoder.pixels(item.row.image_file, self.view)))
 
     def _to_send(self, values: torch.Tensor) -> torch.Tensor:
-        """For a GPU, in memory that it reads by itself while it computes."""
+        """For a GPU, in pinned memory, which it copies while it computes."""
         return values.pin_memory() if self.base.device.type == "cuda" else values
 
     def _computed(

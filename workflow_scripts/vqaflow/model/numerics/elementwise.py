@@ -104,6 +104,8 @@ def can_compile(device: torch.device) -> bool:
         Kernels.compiled().gated(torch.ones(16, 16, device=device, dtype=torch.float16))
     except Exception as error:  # each missing part of the chain raises a different exception
         reason = (str(error).splitlines() or [""])[0]
-        log.warning("kernels cannot be compiled: about a fifth slower (%s: %s)", type(error).__name__, reason)
+        log.warning(
+            "kernels cannot be compiled, so this run is about a fifth slower (%s: %s)", type(error).__name__, reason
+        )
         return False
     return True
