@@ -19,7 +19,7 @@ from vqaflow.model.features.cache import FeatureCache
 from vqaflow.model.lora import add_adapter, trainable
 from vqaflow.training.loop import Trainer
 from vqaflow.training.rows import FoldRows
-from vqaflow.training.train_adapter import VIEW
+from vqaflow.training.settings import VIEW
 
 CONFIG = replace(
     section(TrainConfig, load_config(rows.ROOT / "config.yaml")["train"]),

@@ -164,12 +164,39 @@ def _names_in(function: Scope) -> tuple[set[str], set[str]]:
     """Names that a function reads (or shares with others), and names that it stores into."""
     read: set[str] = set()
     stored: set[str] = set()
+    augmented: set[str] = set()
     for node in ast.walk(function):
         if isinstance(node, ast.Name):
             (stored if isinstance(node.ctx, ast.Store) else read).add(node.id)
+        elif isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
+            augmented.add(node.target.id)
         elif isinstance(node, ast.Global | ast.Nonlocal):
             read.update(node.names)
-    return read, stored
+    # ``a += b`` may change in place what other names mean too, unless `a` is a text.
+    return read | (augmented - _texts(function)), stored
+
+
+def _texts(function: Scope) -> set[str]:
+    """Names that a function gives nothing but texts: they are no parameters, and not bound in another way."""
+    written: Counter[str] = Counter()
+    bound: Counter[str] = Counter()
+    for node in ast.walk(function):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            bound[node.id] += 1
+        elif isinstance(node, ast.arg):
+            bound[node.arg] += 1
+        elif isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
+            bound[node.target.id] -= 1
+        elif isinstance(node, ast.Assign) and _is_written(node.value):
+            written.update(target.id for target in node.targets if isinstance(target, ast.Name))
+    return {name for name, times in written.items() if times == bound[name]}
+
+
+def _is_written(value: ast.AST) -> bool:
+    """Whether a value is a text that stands in the code."""
+    if isinstance(value, ast.IfExp):
+        return _is_written(value.body) and _is_written(value.orelse)
+    return isinstance(value, ast.JoinedStr) or (isinstance(value, ast.Constant) and isinstance(value.value, str))
 
 
 class _Remover(ast.NodeTransformer):
@@ -193,6 +220,13 @@ class _Remover(ast.NodeTransformer):
             return None
         if all(isinstance(target, ast.Name) and target.id in self.names for target in node.targets):
             node.value = _Wordless().visit(node.value)  # what it calls may have an effect
+        return node
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST | None:  # noqa: N802
+        """The same for ``a += x``; `names` hold such an `a` only if it is a text."""
+        if self._goes(node.target, node.value):
+            self.removed = True
+            return None
         return node
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:  # noqa: N802
@@ -262,7 +296,7 @@ def _is_pure(value: ast.AST) -> bool:
     for node in ast.walk(value):
         if isinstance(node, ast.NamedExpr | ast.Await | ast.Yield | ast.YieldFrom):
             return False
-        if isinstance(node, ast.Call) and not (_is_pure_call(node.func) or _is_pure_map(node)):
+        if isinstance(node, ast.Call) and (_calls_key(node) or not (_is_pure_call(node.func) or _is_pure_map(node))):
             return False
     return True
 
@@ -270,6 +304,12 @@ def _is_pure(value: ast.AST) -> bool:
 def _is_pure_map(call: ast.Call) -> bool:
     """Whether a call is ``map(function, …)`` with a function that is pure."""
     return isinstance(call.func, ast.Name) and call.func.id == "map" and _is_pure_call(call.args[0])
+
+
+def _calls_key(call: ast.Call) -> bool:
+    """Whether a call such as ``sorted(rows, key=function)`` calls a function that may not be pure."""
+    keys = [keyword.value for keyword in call.keywords if keyword.arg == "key"]
+    return any(not isinstance(key, ast.Lambda) and not _is_pure_call(key) for key in keys)
 
 
 def _is_pure_call(function: Any) -> bool:
