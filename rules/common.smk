@@ -13,7 +13,9 @@ SCRIPTS = Path(workflow.basedir) / "workflow_scripts"
 sys.path.insert(0, str(SCRIPTS))
 os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [str(SCRIPTS), os.environ.get("PYTHONPATH")])))
 
+from vqaflow.data.images.visual_tokens import token_pixels
 from vqaflow.model.base_digest import base_digest
+from vqaflow.model.checkpoint import base_problems
 from vqaflow.runtime.code_digest import code_digest
 from vqaflow.config.sections import BaseConfig, HpoConfig, ModelConfig, entries, section
 from vqaflow.config.loading import in_order
@@ -22,7 +24,7 @@ from vqaflow.runtime.errors import UserError
 
 try:
     check_config(config, Path(workflow.basedir) / "schemas" / "config.schema.yaml")
-    check_files(config, Path("results"))
+    check_files(config, Path("results"), base_problems(config["model"]["base"]))
 except UserError as error:
     raise SystemExit(f"error: {error}") from None
 

@@ -29,7 +29,7 @@ LAYERS = [
 # The same within a package; "." stands for the modules beside the folders.
 INNER_LAYERS = {
     "data": ["images", ".", "folds", "exploration"],
-    "model": ["numerics", "encoding", "vision", ".", "decoder features"],
+    "model": ["numerics", "encoding", "vision", "families", ".", "decoder features", "separate", "pipeline"],
     "evaluation": [".", "verify"],
     "commands": [".", "rules tools"],
 }

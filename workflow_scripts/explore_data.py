@@ -10,6 +10,7 @@ with stage(snakemake.log[0]):
         train=Path(snakemake.input.train),
         test=Path(snakemake.input.test),
         folds=Path(snakemake.input.folds),
+        token_pixels=snakemake.params.token_pixels,
         min_pixels=snakemake.params.min_pixels,
         max_pixels=snakemake.params.max_pixels,
         out_dir=Path(snakemake.output.folder),

@@ -141,33 +141,42 @@ def test_a_file_that_is_not_there_is_named(key, value):
         check_files(changed(key, value), Path("results"))
 
 
+def test_problems_of_the_base_are_listed_with_the_missing_files():
+    """Not one per run, when each run waits in a queue."""
+    with pytest.raises(
+        UserError, match=r"^config: data.train_csv: .*\n +model.base: there is no folder /no\. Fix it\.$"
+    ):
+        check_files(
+            changed("data.train_csv", "no.csv"), Path("results"), ["model.base: there is no folder /no. Fix it."]
+        )
+
+
+def test_the_workflow_checks_the_base_when_it_is_parsed():
+    """The first training would meet it only after tables, images and folds."""
+    rules = (ROOT / "rules" / "common.smk").read_text(encoding="utf-8")
+    assert 'check_files(config, Path("results"), base_problems(config["model"]["base"]))' in rules
+
+
 @pytest.mark.parametrize(
-    ("base", "content", "words"),
+    "choice_format",
     [
-        ("./no", None, r"there is no folder \./no\. Correct it"),
-        ("/no/where", None, "there is no folder /no/where"),
-        ("~/models/qwen", None, r".*Write the path without ~\."),
-        ("no/such/base", None, "there is no folder no/such/base"),
-        ("here", None, "here has no config.json with a model_type"),
-        ("here", "{", "here has no config.json with a model_type"),
-        ("here", "[]", "here has no config.json with a model_type"),
-        ("here", '{"model_type": "llama"}', "here is a llama model"),
+        "{letter}. {text} {unit}",
+        "{letter}. {text}}",
+        "{letter}. {text} {",
+        "{letter} {text} {}",
+        "{letter.x} {letter}{text}",
     ],
 )
-def test_a_base_that_is_no_checkpoint_is_named(tmp_path, monkeypatch, base, content, words):
-    """The first training would meet it only after tables, images and folds."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "here").mkdir()
-    if content:
-        (tmp_path / "here" / "config.json").write_text(content)
-    with pytest.raises(UserError, match=f"^config: model.base: {words}"):
-        check_files(changed("model.base", base), Path("results"))
+def test_a_choice_format_that_cannot_be_filled_in_is_named(choice_format):
+    """Else the first training ends in a KeyError, after the base was loaded."""
+    assert problems(changed("prompt.choice_format", choice_format)) == (
+        f"config: prompt.choice_format: {choice_format!r} must have the fields {{letter}} and {{text}} and no others. "
+        "Change it, and double braces that are text: {{ and }}."
+    )
 
 
-@pytest.mark.parametrize("base", ["Qwen/Qwen2.5-VL-7B-Instruct", "gpt2", str(ROOT / CONFIG["model"]["base"])])
-def test_a_hub_name_and_a_checkpoint_pass(tmp_path, monkeypatch, base):
-    monkeypatch.chdir(tmp_path)
-    check_files(changed("model.base", base), Path("results"))
+def test_a_choice_format_may_have_doubled_braces():
+    check_config(changed("prompt.choice_format", "{{{letter}}} {text}"), SCHEMA)
 
 
 def test_what_the_workflow_makes_need_not_be_there(tmp_path, monkeypatch):

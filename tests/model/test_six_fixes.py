@@ -7,7 +7,9 @@ import json
 import re
 import shutil
 from copy import copy
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,10 +21,12 @@ from places import PACKAGE
 from vqaflow.bench.training_bench import train_config
 from vqaflow.config.sections import LoraConfig, ViewConfig, section
 from vqaflow.model import base as base_model
-from vqaflow.model.base import compute_dtype, load_base
+from vqaflow.model import checkpoint
+from vqaflow.model.base import compute_dtype, load_base, quantization
 from vqaflow.model.decoder.layouts import PaddedLayout, make_layout
 from vqaflow.model.encoding.prompts import PromptRenderer
 from vqaflow.model.encoding.row_encoder import RowEncoder
+from vqaflow.model.families import qwen2_5_vl
 from vqaflow.model.lora import add_adapter, trainable
 from vqaflow.runtime.errors import UserError
 from vqaflow.training.adapter_folder import settings_of
@@ -52,7 +56,7 @@ def test_1_another_kind_of_model_is_refused(folder, tmp_path) -> None:
     other = shutil.copytree(folder, tmp_path / "other")
     config = json.loads((other / "config.json").read_text(encoding="utf-8"))
     (other / "config.json").write_text(json.dumps(config | {"model_type": "qwen2_vl"}), encoding="utf-8")
-    with pytest.raises(UserError, match="is a qwen2_vl model"):
+    with pytest.raises(UserError, match=r"is a Qwen2-VL model by its model_type .* a Qwen2\.5-VL model by its arch"):
         load_base(rows.model_config(base=str(other)), CPU)
 
 
@@ -70,27 +74,51 @@ def test_1_a_checkpoint_that_lacks_weights_is_refused(folder, tmp_path) -> None:
         load_base(rows.model_config(base=str(part)), CPU)
 
 
-def test_1_a_folder_without_a_processor_is_named_with_its_cure(tmp_path) -> None:
+def test_1_a_text_only_model_is_named_with_its_cure(tmp_path) -> None:
     """The library only raises an error about processing classes."""
     (tmp_path / "config.json").write_text('{"model_type": "llama"}', encoding="utf-8")
-    with pytest.raises(UserError, match=r"^config model\.base: cannot load .*Give a folder with a Qwen2\.5-VL"):
+    with pytest.raises(UserError, match=r"^config model\.base: .* is a llama model.*Give a checkpoint of Qwen2-VL, "):
         load_base(rows.model_config(base=str(tmp_path)), CPU)
 
 
-def test_2_bfloat16_is_refused_on_a_t4_and_float16_chosen(monkeypatch) -> None:
+def test_2_bfloat16_is_refused_on_a_t4_and_float16_chosen(folder, monkeypatch) -> None:
     """A T4 emulates bfloat16, many times slower."""
     card(monkeypatch, (7, 5))
     with pytest.raises(UserError, match=r"Tesla T4 has no bfloat16.*Use float16"):
         compute_dtype(rows.model_config(compute_dtype="bfloat16"), GPU)
-    assert compute_dtype(rows.model_config(compute_dtype="auto"), GPU) is torch.float16
+    assert compute_dtype(rows.model_config(base=str(folder), compute_dtype="auto"), GPU) is torch.float16
     card(monkeypatch, (8, 0))
     assert compute_dtype(rows.model_config(compute_dtype="bfloat16"), GPU) is torch.bfloat16
+
+
+def test_2_float16_is_refused_where_the_family_overflows_it(monkeypatch, tmp_path) -> None:
+    """The first steps would give NaN. A T4 has nothing faster than float32 for such a base."""
+    (tmp_path / "config.json").write_text('{"model_type": "qwen3_5"}', encoding="utf-8")
+    auto, half = (rows.model_config(base=str(tmp_path), compute_dtype=dtype) for dtype in ("auto", "float16"))
+    card(monkeypatch, (7, 5))
+    for model in (auto, half):
+        with pytest.raises(UserError, match=r"Qwen3\.5 does not work in float16: .*Tesla T4 has no bfloat16 either"):
+            compute_dtype(model, GPU)
+    card(monkeypatch, (8, 0))
+    assert compute_dtype(auto, GPU) is torch.bfloat16
+    with pytest.raises(UserError, match=r"does not work in float16: .*Use bfloat16\.$"):
+        compute_dtype(half, GPU)
+
+
+@pytest.mark.parametrize(("gib", "expected"), [(14.7, "nf4"), (22.5, "nf4"), (39.4, "none"), (79.2, "none")])
+def test_2_nf4_is_chosen_where_16_bits_do_not_fit(gib, expected, monkeypatch) -> None:
+    """4 bits cost accuracy, so a large card does without; 15.5 GiB are the weights of a 7B."""
+    card(monkeypatch, (8, 0))
+    properties = SimpleNamespace(total_memory=gib * 2**30)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device=None: properties)
+    monkeypatch.setattr(checkpoint, "weights_gib", lambda model: 15.5)
+    assert quantization(rows.model_config(quantization="auto"), GPU) == expected
 
 
 def test_3_attention_is_sdpa_and_no_flash_package_is_asked_for(folder, monkeypatch, tmp_path) -> None:
     """FlashAttention-2 does not exist for a T4, and eager attention overflows."""
     base = load_base(rows.model_config(base=str(folder)), CPU)
-    assert base.qwen.config.text_config._attn_implementation == "sdpa"
+    assert base.network.config.text_config._attn_implementation == "sdpa"
     for file in PACKAGE.rglob("*.py"):
         assert "flash_attention_2" not in file.read_text(encoding="utf-8"), file
         assert not re.search(r"import flash_attn|from flash_attn", file.read_text(encoding="utf-8")), file
@@ -107,7 +135,7 @@ def test_3_eager_attention_is_refused_after_loading(folder, monkeypatch) -> None
     network = random_qwen.model()
     network.config.text_config._attn_implementation = "eager"
     with pytest.raises(UserError, match="'eager' attention"):
-        base_model.require_placement(network, "none")
+        base_model.require_placement(network, qwen2_5_vl.FAMILY, "none")
 
 
 def test_5_special_tokens_come_from_the_template_alone(tmp_path) -> None:
@@ -148,7 +176,9 @@ def test_tower_and_head_stay_unquantised(folder) -> None:
 
 def test_a_skip_list_that_matches_nothing_is_reported(folder, monkeypatch) -> None:
     """`visual` instead of `model.visual` quantises the tower without a warning."""
-    monkeypatch.setattr(base_model, "UNQUANTIZED_MODULES", ["visual", "lm_head"])
+    nf4 = base_model.nf4_config
+    wrong = replace(qwen2_5_vl.FAMILY, unquantized=("visual", "lm_head"))
+    monkeypatch.setattr(base_model, "nf4_config", lambda family, dtype: nf4(wrong, dtype))
     with pytest.raises(UserError, match=r"model\.visual.*was loaded as Linear4bit"):
         load_base(rows.model_config(base=str(folder), quantization="nf4"), CPU)
 

@@ -57,7 +57,7 @@ def weights(base: Base) -> list[torch.Tensor]:
     decoder = FusedDecoder(base)
     expanded = [p.weight(torch.empty(1)) for a, m in decoder.layers for p in (a.qkv, a.out, m.gate_up, m.down)]
     assert all(p.quantized for a, m in decoder.layers for p in (a.qkv, a.out, m.gate_up, m.down))
-    return [*expanded, *base.visual.parameters(), base.qwen.lm_head.weight, decoder.embedding.weight]
+    return [*expanded, *base.visual.parameters(), base.network.lm_head.weight, decoder.embedding.weight]
 
 
 def test_a_stored_base_has_the_numbers_of_a_quantised_one(model, loads, tmp_path) -> None:
@@ -67,7 +67,7 @@ def test_a_stored_base_has_the_numbers_of_a_quantised_one(model, loads, tmp_path
     assert loads[0] is None and loads[1].parent == tmp_path
     for ours, theirs in zip(weights(again), weights(first), strict=True):
         assert torch.equal(ours, theirs)
-    assert not any(weight.requires_grad for weight in again.qwen.parameters())
+    assert not any(weight.requires_grad for weight in again.network.parameters())
 
 
 def test_the_rule_spares_every_job_the_quantising(model, loads, no_gpu, tmp_path) -> None:

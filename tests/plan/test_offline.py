@@ -14,13 +14,14 @@ import pytest
 import yaml
 from PIL import Image
 
+import random_families
 import rows
 from vqaflow.commands.command_line import main
 from vqaflow.config.sections import ColumnsConfig, section
 from vqaflow.data.validate_tables import RawFiles, TableFiles, TableSettings, validate_tables
 from vqaflow.plan import offline as plan
 from vqaflow.plan import rows as plan_rows
-from vqaflow.plan.shape import SHAPES, Shape
+from vqaflow.plan.shape import Shape, published
 
 TINY = rows.ROOT / "assets" / "tiny-qwen2_5-vl"
 KAGGLE = """
@@ -244,7 +245,7 @@ def test_a_plan_needs_neither_weights_nor_gpu(kaggle, capsys) -> None:
     main(["plan", *kaggle])
     printed = capsys.readouterr().out
     assert "tokens per row: 1124" in printed and "768 are visual" in printed
-    assert "sizes from the published Qwen2.5-VL 7b (going by its name)" in printed
+    assert "sizes from the published 7b (going by its name)" in printed
     assert "of 14.7 GiB: fits" in printed and "hours" in printed
 
 
@@ -258,6 +259,14 @@ def test_a_plan_that_does_not_fit_ends_with_a_cure(kaggle, capsys) -> None:
     assert "Set it to 2" in printed.err or "Set it to 1" in printed.err
 
 
+def test_a_base_that_fits_in_4_bits_only_is_planned_so(kaggle, capsys, tmp_path) -> None:
+    """A smaller base is not the first thing to try."""
+    (tmp_path / "my.yaml").write_text(KAGGLE.replace("model: {", "model: {quantization: none, "), encoding="utf-8")
+    with pytest.raises(SystemExit):
+        main(["plan", *kaggle])
+    assert "Set model.quantization to nf4" in capsys.readouterr().err
+
+
 def shape(base: str, named: str | None = None) -> Shape:
     return plan.shape_of(rows.model_config(base=base), named)[0]
 
@@ -267,6 +276,7 @@ def shape(base: str, named: str | None = None) -> Shape:
     [
         ("Qwen/Qwen2.5-VL-72B-Instruct", "hf download Qwen/Qwen2.5-VL-72B-Instruct config.json", False),
         ("Qwen/Qwen2.5-VL-32B-Instruct", "hf download Qwen/Qwen2.5-VL-32B-Instruct config.json", False),
+        ("o/my_7b_tuned", "hf download o/my_7b_tuned config.json", False),
         ("somewhere/else", "hf download somewhere/else config.json", True),
         ("/models/qwen", "Give a folder that contains it", True),
     ],
@@ -279,14 +289,30 @@ def test_a_base_of_no_known_shape_gets_a_cure_that_helps(world, capsys, base, cu
     assert ("--shape" in message) is asks_for_shape
 
 
-@pytest.mark.parametrize("name", ["o/q-7B-bnb-4bit", "o/Qwen2.5-VL-3B-Instruct", "o/my_7b_tuned"])
-def test_a_size_is_read_from_the_name_as_a_whole(world, name) -> None:
-    assert shape(name) == SHAPES["3b" if "3B" in name else "7b"]
+def test_a_published_model_is_known_by_its_name(world) -> None:
+    """No file is needed for it."""
+    assert shape("Qwen/Qwen3.5-9B") == published("qwen3.5-9b")
+    assert shape("o/my-Qwen2.5-VL-3B-tuned") == published("3b")
+
+
+@pytest.mark.parametrize(
+    "base",
+    [
+        "Qwen/Qwen2.5-VL-7B-Instruct-AWQ",
+        "o/Qwen3-VL-8B-GPTQ-Int4",
+        "unsloth/Qwen3-VL-8B-Instruct-GGUF",
+        "o/q-7b-bnb-4bit",
+    ],
+)
+def test_a_quantised_base_is_refused_by_its_name(world, capsys, base) -> None:
+    """It would be planned as its original, and then not be loaded."""
+    write_settings({"model": {"base": base}})
+    assert f"model.base: {base!r} is already quantised. Give the checkpoint that it was made from." in refused(capsys)
 
 
 def test_a_checkpoint_says_its_own_shape(world) -> None:
     """The numbers come from the base's config.json when it is there, downloaded or in a folder."""
-    assert shape(str(TINY)) == SHAPES["tiny"]
+    assert shape(str(TINY)) == published("tiny")
     commit = "c" * 40
     folder = world / "hub" / "models--Qwen--Qwen2.5-VL-72B-Instruct"
     (folder / "refs").mkdir(parents=True)
@@ -294,16 +320,31 @@ def test_a_checkpoint_says_its_own_shape(world) -> None:
     (folder / "snapshots" / commit).mkdir(parents=True)
     shutil.copy(TINY / "config.json", folder / "snapshots" / commit)
     assert shape("Qwen/Qwen2.5-VL-72B-Instruct").hidden == 128
-    assert shape(str(TINY), "3b") == SHAPES["3b"]
+    assert shape(str(TINY), "3b") == published("3b")
+
+
+OF_A_TEXT = {"model_type": "qwen3", "hidden_size": 64}
+PARTS = {"text_config": {"hidden_size": 64}, "vision_config": {}}
+QUANTIZED = {"quantization_config": {"quant_method": "gptq"}}
+NO_IMAGES = "it is of a qwen3 model, which takes no images, or which the installed transformers does not know. Set"
 
 
 @pytest.mark.parametrize(
     ("text", "word"),
     [
-        (json.dumps({"model_type": "qwen2_vl"}), "it is of a qwen2_vl model. Set model.base to a Qwen2.5-VL."),
+        (json.dumps(OF_A_TEXT), NO_IMAGES),
+        (json.dumps({"model_type": "qwen3_5_text"}), "it is of a qwen3_5_text model, which takes no images"),
+        (json.dumps({"model_type": "qwen9_vl"}), "which the installed transformers does not know"),
         (json.dumps({"model_type": "qwen2_5_vl", "text_config": {}}), "(lacks 'vision_config')"),
+        (json.dumps({"model_type": "qwen3_vl"} | PARTS | QUANTIZED), "the base is already quantised. Give"),
+        (json.dumps({"model_type": "qwen3_vl"} | PARTS | {"text_config": QUANTIZED}), "is already quantised"),
+        (
+            json.dumps({"model_type": "qwen3_vl"} | PARTS | {"text_config": {"hidden_size": "many"}}),
+            "is not the config",
+        ),
         ("{", "it is not the config.json"),
         ("[]", "it is not the config.json"),
+        ("{}", "(lacks 'model_type')"),
     ],
 )
 def test_another_models_config_is_refused(world, capsys, text, word) -> None:
@@ -311,6 +352,32 @@ def test_another_models_config_is_refused(world, capsys, text, word) -> None:
     (world / "base" / "config.json").write_text(text, encoding="utf-8")
     write_settings({"model": {"base": "base"}})
     assert word in refused(capsys)
+
+
+def test_a_base_in_a_folder_is_planned_with_its_own_pixels(world, capsys) -> None:
+    """One visual token of a Qwen3-VL covers 32 x 32 pixels; what float16 cannot do is said, or refused."""
+    random_families.config("qwen3_5").save_pretrained(world / "base")
+    write_settings({"model": {"base": "base", "max_pixels": 78400, "min_pixels": 1024}})
+    main(["plan", "--config", "my.yaml"])
+    printed = capsys.readouterr()
+    assert "sizes from base/config.json" in printed.out and "40 are visual" in printed.out
+    assert "bfloat16 is refused on GPUs of compute capability below 8.0" in printed.err
+    write_settings({"model": {"base": "base", "compute_dtype": "float16"}})
+    assert "model.compute_dtype: Qwen3.5 does not work in float16: " in refused(capsys)
+
+
+def test_auto_quantises_where_16_bits_do_not_fit(world) -> None:
+    """As the base is loaded: otherwise the plan would be of another training."""
+    model = rows.model_config(quantization="auto")
+    assert [plan.is_quantized(model, published("7b"), gib) for gib in (14.7, 22.0, 39.4)] == [True, True, False]
+    assert plan.is_quantized(rows.model_config(quantization="nf4"), published("7b"), 139.8)
+
+
+def test_the_matrix_needs_no_base(world, capsys) -> None:
+    """It is of published models, whatever model.base is."""
+    write_settings({"model": {"base": "no/such"}})
+    printed = told(capsys, "--matrix")
+    assert printed.startswith("| model | T4 16 GB | ") and "| qwen3-vl-8b | " in printed
 
 
 def test_the_example_of_the_help_works(world) -> None:

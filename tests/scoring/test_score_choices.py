@@ -84,7 +84,7 @@ def test_scores_are_the_librarys_on_either_padding_side(world, original, side) -
     settings = section(ModelConfig, world.model)
     base = load_base(settings)
     encoder = RowEncoder(base.processor, settings, rows.prompt_config())
-    network = PeftModel.from_pretrained(base.qwen, world.adapter).eval()
+    network = PeftModel.from_pretrained(base.network, world.adapter).eval()
     network.get_base_model().model.visual.config._attn_implementation = "sdpa"
     for order in ("abcd", "cdab"):
         encoded = [encoder.encode(row, [order], rows.VIEW) for row in rows_of(world.table)]
@@ -434,8 +434,8 @@ def test_a_non_finite_logit_names_the_row(world, tmp_path, monkeypatch) -> None:
 
     real = scoring.letter_logits
 
-    def poisoned(states_BKH, rows_4H):
-        logits = real(states_BKH, rows_4H)
+    def poisoned(*arguments):
+        logits = real(*arguments)
         logits[-1, 0, 2] = float("nan")
         return logits
 

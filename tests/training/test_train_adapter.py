@@ -373,7 +373,7 @@ def test_only_what_a_training_needs_is_on_the_gpu(monkeypatch) -> None:
     config = section(TrainConfig, load_config(rows.ROOT / "config.yaml")["train"])
     where: dict[torch.nn.Module, str] = {}
     monkeypatch.setattr(torch.nn.Module, "to", lambda module, device: where.update({module: str(device)}))
-    modules = (base.language_model.embed_tokens, base.qwen.lm_head, base.visual)
+    modules = (base.language_model.embed_tokens, base.network.lm_head, base.visual)
     for objective, tower, there in (("choice", False, "cpu cpu cpu"), ("mixed", True, "cpu cuda cuda")):
         place(base, replace(config, objective=objective), tower)
         assert " ".join(where[module] for module in modules) == there

@@ -22,12 +22,13 @@ from vqaflow.config.sections import ColumnsConfig
 from vqaflow.data.exploration import explore_data as stage_module
 from vqaflow.data.exploration.explore_data import explore_data, frequent_choices, shortcuts
 from vqaflow.data.folds.make_folds import make_folds
-from vqaflow.data.images.visual_tokens import visual_tokens
+from vqaflow.data.images.visual_tokens import token_pixels, visual_tokens
 from vqaflow.data.validate_tables import RawFiles, TableFiles, TableSettings, validate_tables
 from vqaflow.model.encoding.row_encoder import RowEncoder
 
 REAL = REAL_DATA / "questions_dev.csv"
 FIGURES = ["answers", "choices", "duplicates", "examples", "folds", "image_sizes", "lengths", "types", "visual_tokens"]
+PATCHES = {"patch_size": 12, "merge_size": 4}
 LIMITS = {"min_pixels": 56 * 56, "max_pixels": 140 * 140}
 
 
@@ -44,7 +45,7 @@ def explored(tmp_path):
         files = {name: tmp_path / f"{name}.parquet" for name in ("train", "test", "folds")}
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # about a letter without a glyph, or a division by zero
-            explore_data(**files, **LIMITS, out_dir=tmp_path / "eda")
+            explore_data(**files, **LIMITS, token_pixels=28, out_dir=tmp_path / "eda")
         return json.loads((tmp_path / "eda/summary.json").read_text(encoding="utf-8")), tmp_path / "eda"
 
     return run
@@ -87,7 +88,8 @@ def test_the_summary_counts_what_is_there(explored, tmp_path):
     tokens = summary["visual_tokens"]["test"]
     assert (tokens["rows_enlarged"], tokens["rows_shrunk"]) == (1, 1)
     assert (
-        tokens["total"] == sum(visual_tokens([28, 280], [90, 90], **LIMITS)) and tokens["mean"] == tokens["total"] / 2
+        tokens["total"] == sum(visual_tokens([28, 280], [90, 90], 28, **LIMITS))
+        and tokens["mean"] == tokens["total"] / 2
     )
     found = summary["duplicates"]
     assert found["train"]["images"] == 3 and found["train"]["rows_of_repeated_images"] == 2
@@ -102,9 +104,23 @@ def test_visual_tokens_are_those_that_are_encoded():
     """The cost is shown before training; another rule of resizing would show a wrong one."""
     encoder = RowEncoder(random_qwen.processor(), rows.model_config(), rows.prompt_config())
     sizes = [(64, 64), (1000, 30), (30, 1000), (140, 140), (141, 139), (3000, 2000), (1, 1), (57, 55)]
-    tokens = visual_tokens(*zip(*sizes, strict=True), **LIMITS)
+    tokens = visual_tokens(*zip(*sizes, strict=True), 28, **LIMITS)
     assert tokens == [np.prod(encoder.grid_of(*size, rows.VIEW)) // encoder.merge**2 for size in sizes]
-    assert visual_tokens([0], [0], **LIMITS) == [0]
+    assert visual_tokens([0], [0], 28, **LIMITS) == [0]
+
+
+def test_visual_tokens_are_those_of_the_base(tmp_path):
+    """A Qwen3-VL's tokens cover 32 x 32 pixels: a quarter fewer than a Qwen2.5-VL's."""
+    for name, facts in (("flat", PATCHES), ("nested", {"image_processor": PATCHES}), ("unknown", {"size": 1})):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "preprocessor_config.json").write_text(json.dumps(facts))
+    found = [token_pixels(str(tmp_path / name)) for name in ("flat", "nested", "unknown")]
+    assert found == [48, 48, 32]
+    names = ["Qwen/Qwen2.5-VL-7B-Instruct", "Qwen/Qwen3-VL-8B-Instruct", str(ROOT / "assets/tiny-qwen2_5-vl")]
+    assert [token_pixels(name) for name in names] == [28, 32, 28]
+    assert visual_tokens([896], [672], 32, 3136, 10**6) == [588] and visual_tokens([896], [672], 28, 3136, 10**6) == [
+        768
+    ]
 
 
 def test_shortcuts_and_frequent_choices(tmp_path):

@@ -90,9 +90,9 @@ def passes(monkeypatch) -> list[int]:
     seen: list[int] = []
     real = feature_cache.finite_features
 
-    def noted(visual, pixels, *rest) -> list[torch.Tensor]:
+    def noted(compute, visual, pixels, *rest) -> list[torch.Tensor]:
         seen.append(len(pixels))
-        return real(visual, pixels, *rest)
+        return real(compute, visual, pixels, *rest)
 
     monkeypatch.setattr(feature_cache, "finite_features", noted)
     return seen

@@ -46,7 +46,7 @@ def test_an_overflow_is_found_and_cured_in_float32(checkerboard) -> None:
     table, pixels, grids = checkerboard
     visual = overflowing_tower()
     assert not image_features(visual, pixels[:1], grids[:1])[0].isfinite().all(), "nothing overflows: nothing is tested"
-    cured = finite_features(visual, pixels, grids, table)
+    cured = finite_features(image_features, visual, pixels, grids, table)
     exact = image_features(overflowing_tower().float(), pixels, grids)
     for ours, theirs in zip(cured, exact, strict=True):
         assert ours.dtype is torch.float16 and ours.isfinite().all()
@@ -58,7 +58,7 @@ def test_an_image_that_float32_cannot_cure_names_its_row(checkerboard) -> None:
     """Nothing is replaced in silence: the job stops."""
     table, pixels, grids = checkerboard
     with pytest.raises(UserError, match=r"row 'board'.*NaN or infinite.*float32"):
-        finite_features(overflowing_tower(), [pixels[0] * float("nan"), pixels[1]], grids, table)
+        finite_features(image_features, overflowing_tower(), [pixels[0] * float("nan"), pixels[1]], grids, table)
 
 
 @pytest.mark.parametrize("spoil", ["states", "logits"])

@@ -1,19 +1,17 @@
 """Whether the fast step is correct on this device: against the library's layers, and bit-identical when repeated."""
 
 import hashlib
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from vqaflow.bench.made_rows import MadeEncoder, MadeFeatures, MadeRows
+from vqaflow.bench.made_rows import SMALL_VISUAL, MadeEncoder, MadeFeatures, MadeRows
 from vqaflow.bench.random_base import build
-from vqaflow.model.base import Base
-from vqaflow.model.decoder.branches import answer_states, pack
-from vqaflow.model.decoder.fused_decoder import FusedDecoder
-from vqaflow.model.decoder.layouts import make_layout
+from vqaflow.config.sections import ViewConfig
+from vqaflow.model.encoding.orders import cyclic_shifts
 from vqaflow.model.lora import add_adapter, trainable
-from vqaflow.plan.shape import SHAPES
+from vqaflow.training.answer_model import AnswerModel
 from vqaflow.training.placement import make_deterministic
 
 if TYPE_CHECKING:
@@ -21,14 +19,43 @@ if TYPE_CHECKING:
 
 
 STEPS = 20
-SMALL = replace(SHAPES["7b"], layers=3, vocabulary=2048, vision_depth=2, full_attention=(1,))
+SMALL_VOCABULARY = 2048
+ORDERS = cyclic_shifts("abcd")
+
+
+class GivenFeatures:
+    """Stands in for FeatureCache: these features of the rows in their order."""
+
+    def __init__(self, features: list[torch.Tensor]) -> None:
+        self.features, self.view = features, ViewConfig()
+
+    def of(self, items: Sequence[Any]) -> list[torch.Tensor]:
+        """The features."""
+        return self.features
+
+
+def checked(bench: "TrainingBench") -> Mapping[str, Any]:
+    """The config.json of the model that is checked: of the bench's widths on a GPU, the bench's own on a CPU."""
+    return small(bench.config) if bench.device.type == "cuda" else bench.config
+
+
+def small(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config.json with the widths of `config` but few layers and tokens; with both kinds of layers, if it has two."""
+    text, vision = dict(config["text_config"]), dict(config["vision_config"])
+    text |= {"num_hidden_layers": 4 if "full_attention_interval" in text else 3, "vocab_size": SMALL_VOCABULARY}
+    vision["depth"] = 2
+    vision |= {"fullatt_block_indexes": [1]} if "fullatt_block_indexes" in vision else {}
+    vision |= {"deepstack_visual_indexes": [0, 1]} if "deepstack_visual_indexes" in vision else {}
+    names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
+    tokens = {name: SMALL_VOCABULARY - 1 - i for i, name in enumerate(names)}
+    text |= {"bos_token_id": 0, "eos_token_id": 0}
+    return {**config, **tokens, "text_config": text, "vision_config": vision}
 
 
 def check(bench: "TrainingBench") -> dict[str, Any]:
     """Relative errors against float32, of our step and the library's, and the digests of two runs."""
     make_deterministic()
-    shape = SMALL if bench.device.type == "cuda" else SHAPES["tiny"]
-    made = MadeRows(shape, small=True)
+    made = MadeRows(checked(bench), SMALL_VISUAL)
     results: dict[str, Any] = {}
     for orders in (1, 4):
         exact = _outcome(bench, made, orders, torch.float32, fused=False)
@@ -49,27 +76,20 @@ def _outcome(
     """States at the answers, and the gradients of a function of them for all adapter weights, in float64."""
     from vqaflow.bench.training_bench import train_config
 
-    base = build(made.shape, bench.device, bench.quantization, dtype)
-    add_adapter(base, train_config().lora, seed=1)
+    base = build(made.config, bench.device, bench.quantization, dtype)
+    train = train_config(compile=False)
+    add_adapter(base, train.lora, seed=1)
     draw = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for weight in trainable(base):
             weight.copy_((torch.randn(weight.shape, generator=draw) * 0.02).to(weight.device))
-    encoded = [made.encoded(i, orders) for i in range(3)]
-    features = [torch.randn(made.visual, made.shape.hidden, generator=draw).to(bench.device, dtype) for _ in encoded]
-    states = _states(base, made, encoded, features, fused).float()
+    rows = made.rows(3)
+    features = GivenFeatures([one.to(bench.device, dtype) for one in made.features(len(rows), draw)])
+    model = AnswerModel(base, MadeEncoder(made), features, train)
+    states = (model.states if fused else model.library_states)(rows, [ORDERS[:orders]] * len(rows)).float()
     scales = torch.linspace(-1, 1, states.numel(), device=bench.device).view_as(states)
     gradients = torch.autograd.grad((states * scales).sum(), trainable(base))
     return states.detach().double(), torch.cat([gradient.double().flatten() for gradient in gradients])
-
-
-def _states(base: Base, made: MadeRows, encoded: list[Any], features: list[torch.Tensor], fused: bool) -> torch.Tensor:
-    if fused:
-        layout = make_layout(encoded, made.image_token, base.device, base.dtype)
-        return FusedDecoder(base).answer_states(layout, features)
-    batch = pack(encoded, made.image_token, pad_token=0).to(base.device)
-    with torch.autocast(base.device.type, dtype=base.dtype, enabled=base.dtype is not torch.float32):
-        return answer_states(base.language_model, batch, features)
 
 
 def _digest_after_steps(bench: "TrainingBench") -> str:
@@ -77,13 +97,12 @@ def _digest_after_steps(bench: "TrainingBench") -> str:
     from vqaflow.bench.training_bench import train_config
     from vqaflow.training.loop import Trainer
 
-    shape = SMALL if bench.device.type == "cuda" else SHAPES["tiny"]
-    made = MadeRows(shape, small=True)
-    base = build(shape, bench.device, bench.quantization, bench.dtype)
+    made = MadeRows(checked(bench), SMALL_VISUAL)
+    base = build(made.config, bench.device, bench.quantization, bench.dtype)
     train = train_config(choice_orders=4, learning_rate=1e-3)
     add_adapter(base, train.lora, train.seed)
     trainer = Trainer(base, MadeEncoder(made), MadeFeatures(base, made, True), made.rows(8), [], train)
     torch.manual_seed(3)
     for _ in range(STEPS):
-        trainer.step([(row, ["abcd", "bcda", "cdab", "dabc"]) for row in made.rows(4)])
+        trainer.step([(row, ORDERS) for row in made.rows(4)])
     return hashlib.sha256(b"".join(w.detach().cpu().numpy().tobytes() for w in trainable(base))).hexdigest()

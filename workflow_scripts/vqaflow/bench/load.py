@@ -2,7 +2,7 @@
 
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +12,18 @@ from vqaflow.bench.random_base import build
 from vqaflow.config.sections import ModelConfig
 from vqaflow.model.base import load_network
 from vqaflow.model.stored_base import save_network
-from vqaflow.plan.shape import Shape
 
 
-def measure_loading(shape: Shape, device: torch.device, folder: Path) -> dict[str, float]:
-    """Seconds of each way to load a random checkpoint, written to `folder` in bfloat16 as checkpoints are published.
+def measure_loading(config: Mapping[str, Any], device: torch.device, folder: Path) -> dict[str, float]:
+    """Seconds of each way to load a random checkpoint of a config.json.
 
-    All files are in the system's page cache, as they are for every job after the first.
+    It is written to `folder` in bfloat16, as checkpoints are published. All files are in the system's page cache, as
+    they are for every job after the first.
     """
     checkpoint, stored = folder / "checkpoint", folder / "stored"
-    base = build(shape, device, "none", torch.bfloat16)
-    base.qwen.config.dtype = torch.bfloat16
-    base.qwen.save_pretrained(checkpoint)
+    base = build(config, device, "none", torch.bfloat16)
+    base.network.config.dtype = torch.bfloat16
+    base.network.save_pretrained(checkpoint)
     del base
     half = "float16" if device.type == "cuda" else "float32"
 

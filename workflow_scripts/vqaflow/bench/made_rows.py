@@ -1,36 +1,38 @@
 """Made-up rows for models without a processor: token ids, positions, patches."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
 import torch
 
 from vqaflow.artifacts.columns import LETTERS
 from vqaflow.artifacts.rows import Row
-from vqaflow.bench.random_base import library_config
 from vqaflow.config.sections import ViewConfig
 from vqaflow.model.base import Base
 from vqaflow.model.encoding.row_encoder import EncodedRow, mrope_positions
 from vqaflow.model.vision.finite_features import finite_features
-from vqaflow.plan.shape import Shape
+from vqaflow.plan.shape import Shape, library_config
 
 # A Korean question with four choices: 164 text tokens, of which the choices and what follows them take 64.
 BEFORE_IMAGE, AFTER_IMAGE, BRANCH = 20, 80, 64
-GRID = (1, 48, 64)  # 672 x 896 pixels: 768 visual tokens
-SMALL_GRID = (1, 8, 8)
-MERGE = 2
+VISUAL, SMALL_VISUAL = 768, 16
+HEIGHT = 0.75  # of an image's width, as nearly as the number of visual tokens allows
 
 
 class MadeRows:
-    """Rows with one image each, for models of `shape`."""
+    """Rows with one image of `visual` tokens each, for models of a config.json."""
 
-    def __init__(self, shape: Shape, small: bool = False) -> None:
-        self.shape = shape
-        self.grid = SMALL_GRID if small else GRID
-        self.image_token = library_config(shape).image_token_id
+    def __init__(self, config: Mapping[str, Any], visual: int = VISUAL) -> None:
+        self.config, self.shape, self.visual = config, Shape.of(config), visual
+        vision, merge = library_config(config).vision_config, self.shape.merge
+        rows = min((n for n in range(1, visual + 1) if visual % n == 0), key=lambda n: _skew(n, visual // n))
+        self.grid = (1, rows * merge, visual // rows * merge)
+        self.patches = visual * merge**2
+        self.values = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2  # of one patch
+        self.image_token = library_config(config).image_token_id
         self.letter_ids = [64, 65, 66, 67]
-        self.patches = self.grid[1] * self.grid[2]
-        self.visual = self.patches // MERGE**2
 
     def __str__(self) -> str:
         text = BEFORE_IMAGE + AFTER_IMAGE + BRANCH
@@ -54,14 +56,24 @@ class MadeRows:
             return torch.randint(self.shape.vocabulary // 2, (length,), generator=draw).tolist()
 
         prefix = text(BEFORE_IMAGE) + [self.image_token] * self.visual + text(AFTER_IMAGE)
-        positions = mrope_positions(len(prefix), BEFORE_IMAGE, self.grid, MERGE)
+        positions = mrope_positions(len(prefix), BEFORE_IMAGE, self.grid, self.shape.merge)
         branches = [text(BRANCH) for _ in range(orders)]
         return EncodedRow(f"made_{number}", prefix, branches, positions, int(positions.max()) + 1, self.grid)
 
     def pixels(self, count: int) -> list[torch.Tensor]:
-        """Patches (h·w, 1176) of `count` images."""
+        """Patches (h·w, values of a patch) of `count` images."""
         draw = torch.Generator().manual_seed(1)
-        return [torch.randn(self.patches, 1176, generator=draw) for _ in range(count)]
+        return [torch.randn(self.patches, self.values, generator=draw) for _ in range(count)]
+
+    def features(self, count: int, draw: torch.Generator | None = None) -> list[torch.Tensor]:
+        """Made-up features (visual tokens, (1 + levels) x H) of `count` images."""
+        width = (1 + self.shape.levels) * self.shape.hidden
+        return [torch.randn(self.visual, width, generator=draw) for _ in range(count)]
+
+
+def _skew(rows: int, columns: int) -> float:
+    """How far an image of so many rows and columns is from HEIGHT."""
+    return abs(math.log(rows / columns / HEIGHT))
 
 
 class MadeEncoder:
@@ -80,12 +92,14 @@ class MadeFeatures:
 
     def __init__(self, base: Base, made: MadeRows, cached: bool) -> None:
         self.base, self.made, self.view, self.cached = base, made, ViewConfig(), cached
-        self.kept = torch.randn(made.visual, made.shape.hidden).to(base.dtype)
+        self.kept = made.features(1)[0].to(base.dtype)
         self.pixels = made.pixels(1)[0]
 
     def of(self, items: Sequence[tuple[Row, EncodedRow]]) -> list[torch.Tensor]:
-        """Features (visual tokens, H) of each row on the device."""
+        """Features (visual tokens, (1 + levels) x H) of each row on the device."""
         if self.cached:
             return [self.kept.to(self.base.device, non_blocking=True) for _ in items]
         grids = [encoded.grid for _, encoded in items]
-        return finite_features(self.base.visual, [self.pixels] * len(items), grids, [row for row, _ in items])
+        compute, rows = self.base.family.features, [row for row, _ in items]
+        assert compute is not None, "made rows are for families with a shared prefix"
+        return finite_features(compute, self.base.visual, [self.pixels] * len(items), grids, rows)

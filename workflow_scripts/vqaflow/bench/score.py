@@ -26,19 +26,29 @@ from vqaflow.bench.tools import machine, table, write_results
 from vqaflow.model.base import best_device
 
 
-def bench_score(shape: str, rows: int, batch_tokens: int | None, load: Path | None, out: Path | None) -> None:
+def bench_score(
+    shape: str,
+    rows: int,
+    batch_tokens: int | None,
+    load: Path | None,
+    out: Path | None,
+    quantization: str | None = None,
+    visual: int | None = None,
+) -> None:
     """Measure with `rows` rows and `batch_tokens` tokens per pass, print the tables, write all figures to `out`.
 
     With the folder `load`, the loading of a checkpoint of this shape is timed too.
     """
     device = best_device()
     torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
-    bench = ScoringBench(shape, device, rows, batch_tokens or (18432 if device.type == "cuda" else 4096))
+    tokens = batch_tokens or (18432 if device.type == "cuda" else 4096)
+    bench = ScoringBench(shape, device, rows, tokens, quantization, visual)
     print(f"matrix products reach {bench.ceiling / 1e12:.3g} TFLOP/s; one row has {bench.made}\n", flush=True)
     measure_all(bench)
     results = {
         "machine": machine(device),
         "shape": shape,
+        "dtype": str(bench.dtype).removeprefix("torch."),
         "row": str(bench.made),
         "adapters": ADAPTERS,
         "orders": len(ORDERS),
@@ -49,7 +59,7 @@ def bench_score(shape: str, rows: int, batch_tokens: int | None, load: Path | No
     }
     if load:
         free(bench)
-        results["loading"] = measure_loading(bench.shape, device, load)
+        results["loading"] = measure_loading(bench.config, device, load)
     print(f"\n{table(bench.whole, WHOLE)}\n\n{table(bench.parts, PARTS)}\n")
     for name, value in (bench.checks | results.get("loading", {})).items():
         print(f"{name}: {value:.3g}")
@@ -59,19 +69,22 @@ def bench_score(shape: str, rows: int, batch_tokens: int | None, load: Path | No
 def measure_all(bench: ScoringBench) -> None:
     """Everything, with one random model at a time in memory."""
     on_gpu = bench.device.type == "cuda"
-    measure_usual(bench)
-    free(bench)
-    base = bench.build("nf4")
+    if bench.has_usual:
+        measure_usual(bench)
+        free(bench)
+    base = bench.build(bench.quantization)
     adapter, expected = measure_plain(bench, base, timed=True)
     free(bench)
     mine = measure_ours(bench, base, adapter, False, expected)
     if on_gpu:
-        measure_ours(bench, base, adapter, True, expected)
-        del base
-        free(bench)
-        base = bench.build("none")
-        adapter, expected = measure_plain(bench, base, timed=False)
-        measure_ours(bench, base, adapter, False, expected)
         mine = measure_ours(bench, base, adapter, True, expected)
+        if bench.quantization == "nf4":
+            del base
+            free(bench)
+            base = bench.build("none")
+            adapter, expected = measure_plain(bench, base, timed=False)
+            measure_ours(bench, base, adapter, False, expected)
+            mine = measure_ours(bench, base, adapter, True, expected)
     measure_tower(bench, base)
-    compare_with_float32(bench, base, adapter, {"ours": mine, "the library": expected})
+    if bench.fits_in_float32:
+        compare_with_float32(bench, base, adapter, {"ours": mine, "the library": expected})

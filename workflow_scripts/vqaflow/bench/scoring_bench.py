@@ -16,30 +16,32 @@ from peft import get_peft_model
 from transformers import Qwen2VLImageProcessor
 
 from vqaflow.artifacts.columns import LETTERS
-from vqaflow.bench.made_rows import MERGE, MadeEncoder, MadeRows
+from vqaflow.bench.made_rows import SMALL_VISUAL, VISUAL, MadeEncoder, MadeRows
 from vqaflow.bench.random_base import build
 from vqaflow.bench.tools import table
+from vqaflow.bench.training_bench import IN_FLOAT16, precision_of, train_config
 from vqaflow.config.sections import ViewConfig
 from vqaflow.model.base import Base
 from vqaflow.model.decoder.branches import letter_logits
 from vqaflow.model.decoder.fused_decoder import FusedDecoder
-from vqaflow.model.decoder.layouts import make_layout
 from vqaflow.model.decoder.merged_adapters import Adapter, use_adapter
 from vqaflow.model.encoding.orders import cyclic_shifts
 from vqaflow.model.encoding.row_encoder import EncodedRow
 from vqaflow.model.features.folder import FeatureFolder
+from vqaflow.model.lora import target_pattern
 from vqaflow.model.numerics.elementwise import Kernels
 from vqaflow.model.vision.fused_tower import FusedTower
 from vqaflow.model.vision.windows import grid_arguments, use_window_attention
-from vqaflow.plan.shape import SHAPES
+from vqaflow.plan.footprint import LAST_LINEARS
+from vqaflow.plan.published import PUBLISHED
+from vqaflow.plan.shape import is_attention
 from vqaflow.plan.timing import matmul_ceiling, measure, peak_gib, reset_peak
 from vqaflow.scoring.scorer import Scorer
 
 ADAPTERS, RANK, ALPHA = 3, 24, 48
 ORDERS = cyclic_shifts("".join(LETTERS))
 CALLS = ADAPTERS * len(ORDERS)
-TARGETS = r"model\.language_model\.layers\.\d+\.(?:self_attn|mlp)\.\w+_proj"
-TARGET_NAMES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+FLOAT32_SHARE = 0.8  # of a GPU's memory that the weights in float32 may take
 WHOLE = ["what", "batch", "calls per row", "s/row", "rows/s", "times the usual", "peak GiB"]
 PARTS = ["part", "batch", "s/row", "of ceiling", "peak GiB"]
 
@@ -53,7 +55,7 @@ class ScoredRows(MadeEncoder):
         self.image_processor = Qwen2VLImageProcessor()
 
     def pixels(self, image_file: str, view: ViewConfig) -> torch.Tensor:
-        """The same patches (h·w, 1176) for each image."""
+        """The same patches for each image."""
         return self.patches
 
     def pixel_limits(self, view: ViewConfig) -> tuple[int, int]:
@@ -64,10 +66,20 @@ class ScoredRows(MadeEncoder):
 class ScoringBench:
     """Measures on one machine and collects the rows of two tables."""
 
-    def __init__(self, shape: str, device: torch.device, rows: int, batch_tokens: int) -> None:
-        self.shape, self.device, self.rows, self.batch_tokens = SHAPES[shape], device, rows, batch_tokens
-        self.dtype = torch.float16 if device.type == "cuda" else torch.float32
-        self.made = MadeRows(self.shape, small=shape == "tiny")
+    def __init__(
+        self,
+        shape: str,
+        device: torch.device,
+        rows: int,
+        batch_tokens: int,
+        quantization: str | None = None,
+        visual: int | None = None,
+    ) -> None:
+        self.config, self.device, self.rows, self.batch_tokens = PUBLISHED[shape], device, rows, batch_tokens
+        self.dtype, self.quantization = precision_of(shape, device, quantization)
+        self.has_usual = shape in IN_FLOAT16
+        self.made = MadeRows(self.config, visual or (SMALL_VISUAL if shape == "tiny" else VISUAL))
+        self.shape = self.made.shape
         self.encoder = ScoredRows(self.made)
         self.ceiling = matmul_ceiling(device, self.dtype)
         self.batch = max(1, batch_tokens // self.made.tokens(len(ORDERS)))
@@ -75,9 +87,17 @@ class ScoringBench:
         self.parts: list[dict[str, Any]] = []
         self.checks: dict[str, float] = {}
 
+    @property
+    def fits_in_float32(self) -> bool:
+        """Whether the weights in float32 fit into the device's memory."""
+        if self.device.type != "cuda":
+            return True
+        memory = torch.cuda.get_device_properties(self.device).total_memory
+        return 4 * self.shape.weights <= FLOAT32_SHARE * memory
+
     def build(self, quantization: str) -> Base:
         """A random base; unquantised on a CPU."""
-        return build(self.shape, self.device, quantization if self.device.type == "cuda" else "none", self.dtype)
+        return build(self.config, self.device, quantization if self.device.type == "cuda" else "none", self.dtype)
 
     def add_whole(self, what: str, batch: int, calls: int, seconds: float, peak: float) -> None:
         """Note the seconds that `calls` calls per row take together."""
@@ -95,15 +115,19 @@ class ScoringBench:
 
     def decoder_work(self) -> float:
         """Operations of the decoder's linears for a row in one pass; the last layer continues with the ends only."""
-        layer = sum(outputs * inputs for outputs, inputs in self.shape.linears.values())
-        heads = sum(a * b for name, (a, b) in self.shape.linears.items() if name in ("q_proj", "k_proj", "v_proj"))
+        last = self.shape.layers[-1]
+        heads = sum(
+            outputs * inputs
+            for path, (outputs, inputs) in last.linears.items()
+            if is_attention(path) and path.rpartition(".")[2] not in LAST_LINEARS
+        )
         tokens, ends = self.made.tokens(len(ORDERS)), len(ORDERS)
-        return 2.0 * (((self.shape.layers - 1) * layer + heads) * tokens + (layer - heads) * ends)
+        return 2.0 * ((self.shape.products - last.products + heads) * tokens + (last.products - heads) * ends)
 
-    def tower_work(self) -> float:
-        """Operations of the tower's linears for an image."""
-        merger = (4 * self.shape.vision_hidden) * (4 * self.shape.vision_hidden + self.shape.hidden)
-        return 2.0 * ((self.shape.tower_weights - merger) * self.made.patches + merger * self.made.visual)
+    def tower_work(self, visual: Any) -> float:
+        """Operations of the tower's linears for an image: its mergers compute visual tokens, the rest patches."""
+        mergers = sum(weight.numel() for name, weight in visual.named_parameters() if "merger" in name)
+        return 2.0 * ((self.shape.tower_weights - mergers) * self.made.patches + mergers * self.made.visual)
 
 
 def library_inputs(bench: ScoringBench, rows: Sequence[EncodedRow], order: int) -> dict[str, torch.Tensor]:
@@ -134,7 +158,7 @@ def measure_usual(bench: ScoringBench) -> None:
     """The usual predictor: batch 1, one call of `generate` (one token) per adapter and order, adapter unmerged."""
     base = bench.build("nf4-tower")
     base.visual.config._attn_implementation = "sdpa"
-    network = with_peft(base, TARGET_NAMES)
+    network = with_peft(base, list(train_config().lora.targets))
     inputs = library_inputs(bench, [bench.made.encoded(0, 1)], 0)
 
     def call() -> None:
@@ -144,7 +168,7 @@ def measure_usual(bench: ScoringBench) -> None:
     seconds, peak = measure(call, bench.device, 5)
     bench.add_whole("usual predictor: generate", 1, CALLS, CALLS * seconds, peak)
     base.model = network.unload()
-    network = with_peft(base, TARGETS)
+    network = with_peft(base, target_pattern(base, train_config().lora))
     seconds, peak = measure(call, bench.device, 5)
     bench.add_whole("the same, adapter in the decoder only", 1, CALLS, CALLS * seconds, peak)
 
@@ -155,7 +179,7 @@ def measure_plain(bench: ScoringBench, base: Base, timed: bool) -> tuple[Adapter
     Returns the adapter and the letters' logits (N, K, 4) of the first rows, to compare with; `base` is left without it.
     """
     base.visual.config._attn_implementation = "sdpa"
-    network = with_peft(base, TARGETS)
+    network = with_peft(base, target_pattern(base, train_config().lora))
     batch = min(bench.batch, bench.rows)
     rows = [bench.made.encoded(i, len(ORDERS)) for i in range(batch)]
 
@@ -192,13 +216,12 @@ def measure_ours(
     decoder = FusedDecoder(base, compiled)
     use_adapter(decoder, adapter)
     encoded = [bench.made.encoded(i, len(ORDERS)) for i in range(bench.batch)]
-    features = [torch.randn(bench.made.visual, bench.shape.hidden).to(bench.device, bench.dtype)] * bench.batch
+    features = [one.to(bench.device, bench.dtype) for one in bench.made.features(1)] * bench.batch
     letters_4H = base.letter_rows(bench.made.letter_ids)
 
     def decode() -> None:
         with torch.no_grad():
-            layout = make_layout(encoded, bench.made.image_token, bench.device, bench.dtype)
-            letter_logits(decoder.answer_states(layout, features), letters_4H).cpu()
+            letter_logits(decoder.states(encoded, features), letters_4H).cpu()
 
     decode()
     if compiled:
@@ -230,7 +253,7 @@ def first_logits(bench: ScoringBench, scorer: Scorer, count: int) -> torch.Tenso
 
 def compare_with_float32(bench: ScoringBench, base: Base, adapter: Adapter, found: dict[str, torch.Tensor]) -> None:
     """How far logits in half precision are from those of the same weights in float32."""
-    base.qwen.float()
+    base.network.float()
     exact = Base(base.model, None, base.device, torch.float32, "none")
     decoder = FusedDecoder(exact)
     use_adapter(decoder, adapter)
@@ -253,11 +276,10 @@ def relative(ours: torch.Tensor, theirs: torch.Tensor) -> float:
 
 
 def measure_tower(bench: ScoringBench, base: Base) -> None:
-    """The tower as shipped, with grouped windows, fused and compiled; their errors against float32."""
+    """The tower as shipped and in the ways that are used here; their errors against float32."""
     visual, count = base.visual, min(8, bench.rows)
     grids = (bench.made.grid,) * count
     patches = torch.cat([bench.encoder.patches] * count).to(bench.device, bench.dtype)
-    arguments = grid_arguments(grids, MERGE, visual.config.window_size, visual.config.patch_size, str(bench.device))
     made: dict[str, torch.Tensor] = {}
 
     def add(name: str, run: Callable[[], torch.Tensor]) -> None:
@@ -265,22 +287,41 @@ def measure_tower(bench: ScoringBench, base: Base) -> None:
             with torch.no_grad():
                 made[name] = run()
 
-        bench.add_part(name, count, without_graph, bench.tower_work())
+        bench.add_part(name, count, without_graph, bench.tower_work(visual))
 
     visual.config._attn_implementation = "sdpa"
-    add("tower as shipped", lambda: visual(patches, grid_thw=arguments["grid_thw"]).pooler_output)
+    grid_thw = torch.tensor(grids, device=bench.device)
+    add("tower as shipped", lambda: visual(patches, grid_thw=grid_thw).pooler_output)
     use_window_attention(visual)
+    if hasattr(visual.config, "fullatt_block_indexes"):
+        add_windowed(bench, visual, patches, add)
+    else:
+        images, compute = list(patches.chunk(count)), base.family.features
+        assert compute is not None, "made rows are for families with a shared prefix"
+        add("tower, images grouped", lambda: torch.cat(compute(visual, images, grids))[:, : bench.shape.hidden])
+    visual.config._attn_implementation = "sdpa"
+    visual.float()
+    with torch.no_grad():
+        exact = visual(patches.float(), grid_thw=grid_thw).pooler_output
+    for name, features in made.items():
+        bench.checks[f"{name}, against float32: relative error"] = relative(features, exact)
+    use_window_attention(visual)
+
+
+def add_windowed(
+    bench: ScoringBench, visual: Any, patches: torch.Tensor, add: Callable[[str, Callable[[], torch.Tensor]], None]
+) -> None:
+    """A tower with windows: grouped, fused and compiled."""
+    config, grids = visual.config, (bench.made.grid,) * (len(patches) // bench.made.patches)
+    arguments = grid_arguments(
+        grids, config.spatial_merge_size, config.window_size, config.patch_size, str(bench.device)
+    )
     add("tower, windows grouped", lambda: visual(patches, **arguments).pooler_output)
     fused = FusedTower(visual)
     add("tower, fused", lambda: fused.forward(patches, arguments))
     if bench.device.type == "cuda":
         compiled = FusedTower(visual, Kernels.compiled())
         add("tower, fused, compiled", lambda: compiled.forward(patches, arguments))
-    visual.float()
-    with torch.no_grad():
-        exact = visual(patches.float(), **arguments).pooler_output
-    for name, features in made.items():
-        bench.checks[f"{name}, against float32: relative error"] = relative(features, exact)
 
 
 def free(bench: ScoringBench) -> None:

@@ -11,20 +11,37 @@ from pathlib import Path
 from typing import Any
 
 from vqaflow.bench.tools import machine, table, write_results
-from vqaflow.bench.training_bench import MEMORY_GOAL_GIB, SHOWN_COLUMNS, TrainingBench
+from vqaflow.bench.training_bench import IN_FLOAT16, MEMORY_GOAL_GIB, SHOWN_COLUMNS, TrainingBench
 from vqaflow.model.base import best_device
 
+RECIPES = ("usual", "trl", "peft", "ours", "checks")
+NOTEBOOKS = ("usual", "trl")
+PEFT = "Transformers + PEFT, logits at the answer only"
 
-def bench_train(shape: str, batch: int, only: Sequence[str], out: Path | None) -> None:
-    """Measure the recipes `only` with `batch` rows per pass, print the table, and write all figures to `out`."""
+
+def bench_train(
+    shape: str,
+    batch: int,
+    only: Sequence[str] | None,
+    out: Path | None,
+    quantization: str | None = None,
+    visual: int | None = None,
+) -> None:
+    """Measure the recipes `only` with `batch` rows per pass, print the table, and write all figures to `out`.
+
+    By default all recipes are measured, but those of notebooks with a Qwen2.5-VL only, in which they were written.
+    """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before the GPU is used; reproducibility needs it
     device = best_device()
-    bench = TrainingBench(shape, device, batch)
+    bench = TrainingBench(shape, device, batch, quantization, visual)
+    only = only or (RECIPES if shape in IN_FLOAT16 else [name for name in RECIPES if name not in NOTEBOOKS])
     print(f"matrix products reach {bench.ceiling / 1e12:.3g} TFLOP/s; one row has {bench.made}\n", flush=True)
     checks = measure_all(bench, only)
     results = {
         "machine": machine(device),
         "shape": shape,
+        "dtype": str(bench.dtype).removeprefix("torch."),
+        "quantization": bench.quantization,
         "row": str(bench.made),
         "ceiling_tflops": bench.ceiling / 1e12,
         "rows": bench.results,
@@ -50,6 +67,10 @@ def measure_all(bench: TrainingBench, only: Sequence[str]) -> dict[str, Any]:
         from vqaflow.bench.trl import measure_trl
 
         bench.add("TRL SFTTrainer", batch, 1, False, lambda: measure_trl(bench))
+    if "peft" in only:
+        from vqaflow.bench.usual_recipe import measure_peft
+
+        bench.add(PEFT, batch, 1, False, lambda: measure_peft(bench))
     if "checks" in only:
         from vqaflow.bench.checks import check
 
@@ -85,8 +106,11 @@ def our_cases(bench: TrainingBench) -> list[tuple[str, int, int, bool, dict[str,
 
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
     """The figures of the goals, each from the best row that counts for it."""
-    seeds = [row for row in rows if row["recipe"].startswith("seed") and "s/row" in row]
-    ours = [row for row in rows if row["recipe"].startswith("ours") and "s/row" in row and row["batch"] == 4]
+    usual = [row for row in rows if row["recipe"].startswith("usual") and "s/row" in row]
+    peft = [row for row in rows if row["recipe"] == PEFT and "s/row" in row]
+    ours = [
+        row for row in rows if row["recipe"].startswith("ours") and "s/row" in row and row["batch"] == rows[0]["batch"]
+    ]
     found: dict[str, float] = {}
     for vision in ("cached", "every step"):
         one, four = ([r for r in ours if r["orders"] == k and r["vision"] == vision] for k in (1, 4))
@@ -95,12 +119,15 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
             best_one, best_four = (min(group, key=lambda r: r["s/row"]) for group in (one, four))
             found[f"four orders over one, {label}"] = best_four["s/row"] / best_one["s/row"]
         for name, group in (("one order", one), ("four orders", four)):
+            if peft and group:
+                best = max(r["row·orders/s"] for r in group)
+                found[f"{name}, {label}: rows x orders/s over Transformers + PEFT"] = best / peft[0]["row·orders/s"]
             within = [r for r in group if r["peak GiB"] <= MEMORY_GOAL_GIB]
-            if seeds and within:
-                best = max(within, key=lambda r: r["row·orders/s"])
-                slowest, fastest = (pick(r["row·orders/s"] for r in seeds) for pick in (min, max))
-                found[f"{name}, {label}: rows x orders/s over the usual recipe"] = best["row·orders/s"] / slowest
-                found[f"{name}, {label}: over its decoder-only variant"] = best["row·orders/s"] / fastest
+            if usual and within:
+                best = max(r["row·orders/s"] for r in within)
+                slowest, fastest = (pick(r["row·orders/s"] for r in usual) for pick in (min, max))
+                found[f"{name}, {label}: rows x orders/s over the usual recipe"] = best / slowest
+                found[f"{name}, {label}: over its decoder-only variant"] = best / fastest
     errors = [abs(r["predicted"] / r["peak GiB"] - 1) for r in rows if r.get("predicted") and r.get("peak GiB")]
     if errors:
         found["largest error of the predicted peak"] = max(errors)

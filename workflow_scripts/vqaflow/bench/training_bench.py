@@ -8,15 +8,16 @@ from typing import Any
 
 import torch
 
-from vqaflow.bench.made_rows import MadeEncoder, MadeFeatures, MadeRows
+from vqaflow.bench.made_rows import SMALL_VISUAL, VISUAL, MadeEncoder, MadeFeatures, MadeRows
 from vqaflow.bench.random_base import build
 from vqaflow.bench.tools import table
 from vqaflow.config.sections import AugmentConfig, LoraConfig, TrainConfig
 from vqaflow.model.encoding.orders import all_orders, cyclic_shifts
 from vqaflow.model.lora import add_adapter
-from vqaflow.plan.footprint import Footprint
-from vqaflow.plan.shape import SHAPES
+from vqaflow.plan.footprint import GIB, Footprint, usable_gib
+from vqaflow.plan.published import PUBLISHED
 from vqaflow.plan.timing import matmul_ceiling, measure, reset_peak
+from vqaflow.plan.training_plan import KEPT_SHARE
 from vqaflow.training.loop import Trainer
 from vqaflow.training.placement import make_deterministic, place
 
@@ -34,6 +35,7 @@ SHOWN_COLUMNS = [
     "of ceiling",
 ]
 MEMORY_GOAL_GIB = 9.5
+IN_FLOAT16 = ("7b", "3b", "tiny")  # measured as they run on a T4: float16, NF4; the others in bfloat16, unquantised
 REPEATS = {"cuda": 7, "cpu": 2}
 
 
@@ -67,16 +69,34 @@ def train_config(**changes: Any) -> TrainConfig:
     return replace(settings, **changes)
 
 
+def precision_of(shape: str, device: torch.device, quantization: str | None) -> tuple[torch.dtype, str]:
+    """The dtype and quantisation in which a published model is measured; on a CPU float32, unquantised."""
+    if device.type != "cuda":
+        return torch.float32, "none"
+    if shape in IN_FLOAT16:
+        return torch.float16, quantization or "nf4"
+    return torch.bfloat16, quantization or "none"
+
+
 class TrainingBench:
     """Measures recipes on one machine and collects the table's rows."""
 
-    def __init__(self, shape: str, device: torch.device, batch: int) -> None:
-        self.shape, self.device, self.batch = SHAPES[shape], device, batch
-        self.dtype = torch.float16 if device.type == "cuda" else torch.float32
-        self.quantization = "nf4" if device.type == "cuda" else "none"
-        self.made = MadeRows(self.shape, small=shape == "tiny")
+    def __init__(
+        self, shape: str, device: torch.device, batch: int, quantization: str | None = None, visual: int | None = None
+    ) -> None:
+        self.name, self.config, self.device, self.batch = shape, PUBLISHED[shape], device, batch
+        self.dtype, self.quantization = precision_of(shape, device, quantization)
+        self.made = MadeRows(self.config, visual or (SMALL_VISUAL if shape == "tiny" else VISUAL))
+        self.shape = self.made.shape
         self.results: list[dict[str, Any]] = []
         self.ceiling = matmul_ceiling(device, self.dtype)
+
+    @property
+    def memory_goal_gib(self) -> float:
+        """GiB that a step may take where it keeps as much as fits: of a T4, or what the device has."""
+        if self.device.type != "cuda" or self.name in IN_FLOAT16:
+            return MEMORY_GOAL_GIB
+        return KEPT_SHARE * usable_gib(torch.cuda.get_device_properties(self.device).total_memory / GIB)
 
     def add(self, recipe: str, batch: int, orders: int, cached: bool, run: Callable[[], tuple[float, float]]) -> None:
         """Run one recipe and keep its row; an error is a row too, so that the others are still measured."""
@@ -100,11 +120,11 @@ class TrainingBench:
 
     def work(self, batch: int, orders: int, cached: bool) -> float:
         """Operations of a step with checkpointing as the field counts it: three passes, and one of the tower."""
-        decoder = 3 * 2 * self.shape.linear_weights * self.made.tokens(orders) * batch
+        decoder = 3 * 2 * self.shape.products * self.made.tokens(orders) * batch
         tower = 2 * self.shape.tower_weights * self.made.patches * batch
         return decoder if cached else decoder + tower
 
-    def ours(self, cases: Sequence[tuple[str, int, int, bool, dict[str, Any]]], limit_gib: float | None = None) -> None:
+    def ours(self, cases: Sequence[tuple[str, int, int, bool, dict[str, Any]]]) -> None:
         """Measure cases (name, batch, orders, cached vision, changed settings) of our loop on one loaded base."""
         make_deterministic()
         for name, batch, orders, cached, changes in cases:
@@ -112,12 +132,12 @@ class TrainingBench:
             keep = Footprint.kept_layers
             footprint = self.footprint(train, batch, orders, cached)
             if train.gradient_checkpointing == "auto":
-                footprint = footprint.keeping(limit_gib or MEMORY_GOAL_GIB)
+                footprint = footprint.keeping(self.memory_goal_gib)
                 keep = footprint.kept_layers
                 name = f"{name}, {keep} layers keep products"
             if train.gradient_checkpointing is False:
-                footprint = replace(footprint, kept_layers=self.shape.layers)
-                keep = self.shape.layers
+                footprint = replace(footprint, kept_layers=len(self.shape.layers))
+                keep = len(self.shape.layers)
             self.add(name, batch, orders, cached, lambda a=(train, orders, cached, keep): self._our_step(*a))
             self.results[-1] |= {"predicted": footprint.peak_gib, "passes": footprint.passes()}
 
@@ -131,11 +151,12 @@ class TrainingBench:
             width=self.dtype.itemsize,
             quantized=self.quantization == "nf4",
             tower=not cached,
+            visual=batch * self.made.visual,
         )
 
     def trainer(self, train: TrainConfig, orders: int, cached: bool, kept: int) -> tuple[Trainer, list[Any]]:
         """Our loop on a fresh base, and the rows of a step."""
-        base = build(self.shape, self.device, self.quantization, self.dtype)
+        base = build(self.config, self.device, self.quantization, self.dtype)
         add_adapter(base, train.lora, train.seed)
         features = MadeFeatures(base, self.made, cached)
         place(base, train, tower=not cached)

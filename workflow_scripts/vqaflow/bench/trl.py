@@ -54,8 +54,8 @@ def measure_trl(bench: "TrainingBench") -> tuple[float, float]:
 
     lora, on_gpu = train_config().lora, bench.device.type == "cuda"
     dtype = torch.bfloat16 if on_gpu else torch.float32
-    base = build(bench.shape, bench.device, bench.quantization, dtype)
-    base.model.model.visual.config._attn_implementation = "sdpa"
+    base = build(bench.config, bench.device, bench.quantization, dtype)
+    base.visual.config._attn_implementation = "sdpa"
     vocabulary = {"<pad>": 0, "<eos>": 1}
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer(WordLevel(vocabulary, unk_token="<pad>")), pad_token="<pad>", eos_token="<eos>"
@@ -89,7 +89,7 @@ def measure_trl(bench: "TrainingBench") -> tuple[float, float]:
             train_dataset=Dataset.from_dict(columns),
             data_collator=lambda rows: dict(inputs),
             processing_class=tokenizer,
-            peft_config=PeftLoraConfig(r=lora.r, lora_alpha=lora.alpha, target_modules=target_pattern(lora)),
+            peft_config=PeftLoraConfig(r=lora.r, lora_alpha=lora.alpha, target_modules=target_pattern(base, lora)),
             callbacks=[clock],
         ).train()
     ends = clock.ends[WARMUPS - 1 :]

@@ -1,11 +1,11 @@
 """The check of the whole configuration before anything runs: all problems at once, each with its key and cure."""
 
-import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from string import Formatter
 from typing import Any
 
 import yaml
@@ -57,10 +57,10 @@ def check_config(config: Mapping[str, Any], schema: Path | str) -> None:
         raise UserError("config: " + "\n        ".join(sorted(problems)))
 
 
-def check_files(config: Mapping[str, Any], made: Path) -> None:
+def check_files(config: Mapping[str, Any], made: Path, more: Iterable[str] = ()) -> None:
     """Raise one UserError that lists the user's missing files, except those below `made`, which the workflow makes.
 
-    Reads no file but the config.json of a base that is a folder.
+    `more` are problems that were found elsewhere, to be listed with them. Reads no file.
     """
     data, settings = config["data"], config["hardware"]["settings"]
     files = {f"data.{key}": data[key] for key in ("train_csv", "test_csv", "sample_submission")}
@@ -74,26 +74,9 @@ def check_files(config: Mapping[str, Any], made: Path) -> None:
         for key, kind, path in missing
         if not Path(path).is_relative_to(made)
     ]
-    problems += _base_problems(config["model"]["base"])
+    problems += more
     if problems:
         raise UserError("config: " + "\n        ".join(problems))
-
-
-def _base_problems(base: str) -> Iterator[str]:
-    """What is wrong with a base that is a folder or is written like one; hub names pass."""
-    folder = Path(base)
-    if not folder.is_dir():
-        if base.startswith(("/", ".", "~")) or base.count("/") > 1:
-            cure = "Write the path without ~." if base.startswith("~") else "Correct it, or give a hub name."
-            yield f"model.base: there is no folder {base}. {cure}"
-        return
-    try:
-        kind = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
-    except (OSError, ValueError, LookupError, TypeError):
-        yield f"model.base: {base} has no config.json with a model_type. Give the folder of a Qwen2.5-VL checkpoint."
-        return
-    if kind != "qwen2_5_vl":
-        yield f"model.base: {base} is a {kind} model. Give the folder of a Qwen2.5-VL one (3B or 7B Instruct)."
 
 
 def _plain(value: Any) -> Any:
@@ -171,6 +154,7 @@ def _cross_checks(config: Mapping[str, Any]) -> Iterator[str]:
     names = [columns["id"], columns["image"], columns["question"], *columns["choices"], columns["answer"]]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"data.columns: {name!r} is given twice. Name each column once."
+    yield from _choice_format_problems(config["prompt"]["choice_format"])
     for kind, template in config["prompt"]["templates"].items():
         yield from _template_problems(f"prompt.templates.{kind}", template)
     ensemble = config["ensemble"]
@@ -195,6 +179,19 @@ def _is_installed(package: str) -> bool:
     """Whether the package can be imported, without importing it; a folder that only has its name has no origin."""
     spec = find_spec(package)
     return spec is not None and spec.origin is not None
+
+
+def _choice_format_problems(choice_format: str) -> Iterator[str]:
+    try:
+        fields = {name for _, name, _, _ in Formatter().parse(choice_format) if name is not None}
+        choice_format.format(letter="a", text="x")
+    except (LookupError, ValueError, AttributeError):  # another field, braces that do not match, an unknown format
+        fields = set()
+    if fields != {"letter", "text"}:
+        yield (
+            f"prompt.choice_format: {choice_format!r} must have the fields {{letter}} and {{text}} and no others. "
+            "Change it, and double braces that are text: {{ and }}."
+        )
 
 
 def _template_problems(where: str, template: str) -> Iterator[str]:

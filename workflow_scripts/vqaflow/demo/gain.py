@@ -18,9 +18,8 @@ from vqaflow.artifacts.rows import rows_of
 from vqaflow.artifacts.score_files import Logits, read_logits, row_index, score_file
 from vqaflow.config.sections import ModelConfig, PromptConfig, ViewConfig, section
 from vqaflow.model.base import load_base
-from vqaflow.model.decoder.fused_decoder import FusedDecoder
 from vqaflow.model.encoding.orders import scoring_orders
-from vqaflow.model.encoding.row_encoder import RowEncoder
+from vqaflow.model.pipeline.parts import make_decoder, make_encoder
 from vqaflow.reporting.closing_line import read_answers, share
 from vqaflow.reporting.statistics import paired_summary
 from vqaflow.runtime.errors import UserError
@@ -60,9 +59,9 @@ def base_logits(config: dict[str, Any], table: pd.DataFrame) -> Logits:
     """Logits of the rows from the base without an adapter, in the original view and the configured orders."""
     model, prompt = section(ModelConfig, config["model"]), section(PromptConfig, config["prompt"])
     base = load_base(model)
-    encoder = RowEncoder(base.processor, model, prompt)
+    encoder = make_encoder(base, model, prompt)
     orders = scoring_orders(config["orders"])
-    scorer = Scorer(FusedDecoder(base), encoder, ViewConfig(), orders, config["hardware"]["score_batch_tokens"])
+    scorer = Scorer(make_decoder(base, False), encoder, ViewConfig(), orders, config["hardware"]["score_batch_tokens"])
     items = scorer.prepare(rows_of(table))
     with ProgressBar(len(items), "score the base") as bar:
         logits_RK4 = scorer.score(items, bar.advance)

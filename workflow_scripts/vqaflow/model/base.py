@@ -3,27 +3,42 @@
 Shapes: H hidden size, 4 letters.
 """
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from transformers import AutoConfig, AutoProcessor, BitsAndBytesConfig, Qwen2_5_VLForConditionalGeneration
+import transformers
+from transformers import AutoProcessor, BitsAndBytesConfig
 
 from vqaflow.config.sections import BaseConfig
+from vqaflow.model.checkpoint import (
+    PROCESSOR_FACTS,
+    family_in,
+    fits_unquantized,
+    image_processor_problems,
+    normalisation_warning,
+    read_config,
+    require_loadable,
+    require_whole,
+    tokenizer_problems,
+    unloadable,
+)
+from vqaflow.model.families.family import Family
+from vqaflow.model.families.known import family_of
 from vqaflow.model.numerics.precision import DTYPES
 from vqaflow.model.vision.windows import use_window_attention
 from vqaflow.runtime.errors import UserError
-
-# Matched as a prefix of the module's full name: "visual" by itself would match nothing.
-UNQUANTIZED_MODULES = ["model.visual", "lm_head"]
-UNQUANTIZED = ("model.visual.", "lm_head")  # full names with these prefixes must stay unquantised
+from vqaflow.runtime.stage import log
 
 
 @dataclass
 class Base:
-    """A loaded base: `model` is Qwen2_5_VLForConditionalGeneration, maybe wrapped by PEFT."""
+    """A loaded base: `model` is its family's network, maybe wrapped by PEFT."""
 
     model: Any
     processor: Any
@@ -32,19 +47,44 @@ class Base:
     quantization: str
 
     @property
-    def qwen(self) -> Any:
-        """The bare Qwen2_5_VLForConditionalGeneration under any PEFT wrapper."""
+    def network(self) -> Any:
+        """The bare network under any PEFT wrapper."""
         return self.model.get_base_model() if hasattr(self.model, "peft_config") else self.model
+
+    @cached_property
+    def family(self) -> Family:
+        """What differs between this base and others."""
+        return family_of(self.network.config.model_type, self.network)
+
+    @property
+    def is_separate(self) -> bool:
+        """Whether each choice order is a pass of the library's forward."""
+        return self.family.prefix == "separate"
+
+    @property
+    def is_tied(self) -> bool:
+        """Whether the head is the embedding table."""
+        return self.head.weight is self.network.get_input_embeddings().weight
+
+    @property
+    def softcap(self) -> float | None:
+        """The value c of a head that gives c · tanh(logit / c) instead of the logit; None for other heads."""
+        return getattr(self.network.config.get_text_config(), "final_logit_softcapping", None)
 
     @property
     def language_model(self) -> Any:
         """The decoder (embeddings to last hidden states), with the adapter's layers in place."""
-        return self.qwen.model.language_model
+        return self.network.get_submodule(self.family.decoder)
 
     @property
     def visual(self) -> Any:
         """The frozen vision tower."""
-        return self.qwen.model.visual
+        return self.network.get_submodule(self.family.tower)
+
+    @property
+    def head(self) -> Any:
+        """The language-model head."""
+        return self.network.get_output_embeddings()
 
     def leave_gpu(self, *modules: Any) -> None:
         """Move modules that the job rarely or never needs to the host's memory."""
@@ -61,7 +101,7 @@ class Base:
 
     def letter_rows(self, letter_ids: list[int]) -> torch.Tensor:
         """The language-model head's rows (4, H) of the four letters, float32, on the device."""
-        return self.qwen.lm_head.weight[letter_ids].detach().float().to(self.device)
+        return self.head.weight[letter_ids].detach().float().to(self.device)
 
 
 def best_device() -> torch.device:
@@ -70,23 +110,34 @@ def best_device() -> torch.device:
 
 
 def compute_dtype(model: BaseConfig, device: torch.device) -> torch.dtype:
-    """`model.compute_dtype` with auto resolved. Raises UserError for bfloat16 on a card that only emulates it."""
-    if model.compute_dtype == "auto":
-        return torch.float16 if device.type == "cuda" else torch.float32
-    dtype = DTYPES[model.compute_dtype]
-    if dtype is torch.bfloat16 and device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0):
-        name = torch.cuda.get_device_name(device)
+    """`model.compute_dtype` with auto resolved: on a GPU float16, or bfloat16 for families that overflow float16.
+
+    Raises UserError for bfloat16 on a card that only emulates it, and for float16 in a family that overflows it.
+    """
+    asked = model.compute_dtype
+    if device.type != "cuda":
+        return torch.float32 if asked == "auto" else DTYPES[asked]
+    name, has_bfloat16 = torch.cuda.get_device_name(device), torch.cuda.get_device_capability(device) >= (8, 0)
+    if asked == "bfloat16" and not has_bfloat16:
         raise UserError(
-            f"config model.compute_dtype: {name} has no bfloat16 units (compute capability below 8.0). Use float16."
+            f"config model.compute_dtype: {name} has no bfloat16 units (compute capability below 8.0). Use float16, or "
+            "float32 for a base that overflows float16."
         )
-    return dtype
+    if asked in ("auto", "float16"):
+        family = family_in(model)
+        if family.float16 and (asked == "float16" or not has_bfloat16):
+            cure = "Use bfloat16" if has_bfloat16 else f"{name} has no bfloat16 either: use float32, or a Qwen3-VL base"
+            what = f"{family.name} does not work in float16: {family.float16}"
+            raise UserError(f"config model.compute_dtype: {what}. {cure}.")
+        asked = "bfloat16" if family.float16 else "float16"
+    return DTYPES[asked]
 
 
 def quantization(model: BaseConfig, device: torch.device) -> str:
-    """`model.quantization` with auto resolved: nf4 on a GPU, otherwise none."""
-    if model.quantization == "auto":
-        return "nf4" if device.type == "cuda" else "none"
-    return model.quantization
+    """`model.quantization` with auto resolved: nf4 on a GPU that is too small for the 16-bit weights, else none."""
+    if model.quantization != "auto":
+        return model.quantization
+    return "none" if device.type != "cuda" or fits_unquantized(model, device) else "nf4"
 
 
 def load_base(model: BaseConfig, device: torch.device | None = None, stored: Path | None = None) -> Base:
@@ -96,86 +147,128 @@ def load_base(model: BaseConfig, device: torch.device | None = None, stored: Pat
     UserError if the base cannot be loaded.
     """
     device = device or best_device()
-    try:
+    require_whole(model.base)
+    if not stored:
+        require_loadable(read_config(model), model.base)
+    with library_errors(model):
         processor = AutoProcessor.from_pretrained(model.base, revision=model.revision)
-    except (OSError, ValueError) as error:  # ValueError: the folder or name has no processor
-        raise unloadable(model, error) from error
+    network = load_network(model, device, stored)
+    base = Base(network, processor, device, compute_dtype(model, device), quantization(model, device))
+    require_own_processor(base, model.base)
+    return base
+
+
+@contextmanager
+def library_errors(model: BaseConfig) -> Iterator[None]:
+    """Turn what the library raises for a broken checkpoint, which may be anything, into a UserError."""
     try:
-        network = load_network(model, device, stored)
-    except (OSError, SafetensorError) as error:
+        yield
+    except (UserError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
         raise unloadable(model, error) from error
-    return Base(network, processor, device, compute_dtype(model, device), quantization(model, device))
-
-
-def unloadable(model: BaseConfig, error: Exception) -> UserError:
-    """The error for a base that the library cannot load."""
-    return UserError(
-        f"config model.base: cannot load {model.base!r} ({str(error).splitlines()[0]}). Give a folder with a "
-        "Qwen2.5-VL checkpoint, or a hub name on a machine that reaches the hub."
-    )
 
 
 def load_network(model: BaseConfig, device: torch.device, stored: Path | None = None) -> Any:
-    """The frozen Qwen2_5_VLForConditionalGeneration of `load_base`, quantised if the configuration asks for it."""
-    dtype = compute_dtype(model, device)
+    """The frozen network of `load_base`, quantised if the configuration asks for it."""
+    config = read_config(model, stored)
+    family, dtype, quantized = family_of(config.model_type), compute_dtype(model, device), quantization(model, device)
     options: dict[str, Any] = {"revision": model.revision} if model.revision else {}
     if stored or Path(model.base).is_dir():
         options = {"local_files_only": True}
-    if quantization(model, device) == "nf4" and not stored:
-        options["quantization_config"] = nf4_config(dtype)
-    source = stored or model.base
-    config = AutoConfig.from_pretrained(source, revision=options.get("revision"))
-    require_kind(config.model_type, model.base)
-    if not stored and getattr(config, "quantization_config", None):
-        raise UserError(
-            f"config model.base: {model.base!r} is already quantised. Give the checkpoint that it was made from."
+    if quantized == "nf4" and not stored:
+        if family.nf4:
+            log.warning("%s in NF4: %s. bfloat16 needs a card with more memory", family.name, family.nf4)
+        options["quantization_config"] = nf4_config(family, dtype)
+    with library_errors(model):
+        network, loading = getattr(transformers, family.network).from_pretrained(
+            stored or model.base,
+            dtype=dtype,
+            attn_implementation="sdpa",
+            device_map={"": str(device)},
+            output_loading_info=True,
+            ignore_mismatched_sizes=not stored,  # require_same_weights names them
+            **options,
         )
-    network, loading = Qwen2_5_VLForConditionalGeneration.from_pretrained(
-        source,
-        dtype=dtype,
-        attn_implementation="sdpa",
-        device_map={"": str(device)},
-        output_loading_info=True,
-        **options,
-    )
-    if missing := sorted(loading["missing_keys"]):
-        count = f"{len(missing)} missing weights in total"
-        raise UserError(f"config model.base: {model.base!r} lacks {missing[0]} ({count}). Download it again.")
+    require_same_weights(loading, model.base, is_stored=stored is not None)
+    if getattr(network, "_hf_peft_config_loaded", False):
+        raise UserError(f"config model.base: {model.base} brings its own adapter. Merge it into the base first.")
     network.requires_grad_(False)
     network.eval()
-    require_placement(network, quantization(model, device))
-    use_window_attention(network.model.visual)
+    require_placement(network, family, quantized)
+    if family.features:
+        use_window_attention(network.get_submodule(family.tower))
     return network
 
 
-def require_kind(kind: str, base: str) -> None:
-    """Raise UserError unless a checkpoint is a Qwen2.5-VL: the library would load others with random weights."""
-    if kind != "qwen2_5_vl":
-        raise UserError(
-            f"config model.base: {base!r} is a {kind} model. Use a Qwen2.5-VL checkpoint (3B or 7B Instruct)."
-        )
-
-
-def require_placement(network: Any, quantized: str) -> None:
+def require_placement(network: Any, family: Family, quantized: str) -> None:
     """Raise UserError unless each linear was loaded as asked for: a skip list that matches nothing gives no warning."""
     cure = "Install the versions in requirements.lock"
     for name, module in network.named_modules():
         if not hasattr(module, "in_features"):
             continue
-        wanted = "Linear4bit" if quantized == "nf4" and not name.startswith(UNQUANTIZED) else "Linear"
+        wanted = "Linear4bit" if quantized == "nf4" and family.is_quantized(name) else "Linear"
         if type(module).__name__ != wanted:
             raise UserError(f"model.quantization: {name} was loaded as {type(module).__name__}, not {wanted}. {cure}.")
-    used = network.config.text_config._attn_implementation
+    used = network.config.get_text_config()._attn_implementation
     if used != "sdpa":
         raise UserError(f"model.base: the base was loaded with {used!r} attention, not sdpa. {cure}.")
 
 
-def nf4_config(dtype: torch.dtype) -> BitsAndBytesConfig:
+def require_same_weights(loading: Mapping[str, Any], base: str, is_stored: bool = False) -> None:
+    """Raise UserError unless the weights of a checkpoint are those that its configuration describes.
+
+    The library would fill what is missing or of another shape with random numbers, and drop what has no place.
+    """
+    missing, extra = (sorted(loading[kind]) for kind in ("missing_keys", "unexpected_keys"))
+    restore = "Restore the config.json that belongs to the weights, or download the checkpoint again."
+    problem = None
+    if missing and extra and not is_stored:
+        problem = (
+            f"does not fit its config.json: {missing[0]} is missing ({len(missing)} such weights), and {extra[0]} has "
+            f"no place ({len(extra)} such weights). {restore}"
+        )
+    elif missing:
+        problem = f"lacks {missing[0]} ({len(missing)} missing weights in total). Download it again."
+    elif extra and not is_stored:
+        cure = "Merge the adapter into the base first." if "lora_" in extra[0] else restore
+        problem = f"has {extra[0]}, for which its config.json has no place ({len(extra)} such weights). {cure}"
+    elif loading["mismatched_keys"]:
+        name, found, wanted = min(loading["mismatched_keys"])
+        problem = f"has {name} with the shape {(*found,)}, but its config.json says {(*wanted,)}. {restore}"
+    if problem:
+        raise UserError(f"config model.base: {base} {problem}")
+
+
+def require_own_processor(base: Base, name: str) -> None:
+    """Raise UserError if the processor is another model's: its patches or tokens would mean something else.
+
+    Another normalisation of pictures is only reported, since a base may have been trained with it.
+    """
+    for part in ("tokenizer", "image_processor"):
+        if getattr(base.processor, part, None) is None:
+            cure = "Use a checkpoint that answers questions about images, with all its processor files."
+            raise UserError(f"config model.base: {name} has no {part.replace('_', ' ')}. {cure}")
+    image_processor, family, config = base.processor.image_processor, base.family, base.network.config
+    settings = {key: getattr(image_processor, key, None) for key in PROCESSOR_FACTS}
+    settings["image_processor_type"] = type(image_processor).__name__
+    vision = config.vision_config.to_dict() if hasattr(config, "vision_config") else {}
+    rows = len(base.network.get_input_embeddings().weight)
+    for problem in chain(
+        image_processor_problems(settings, vision, family, name),
+        tokenizer_problems(base.processor, config, rows, name),
+    ):
+        raise UserError(f"config model.base: {problem}")
+    if warning := normalisation_warning(settings, family, name):
+        log.warning("%s", warning)
+
+
+def nf4_config(family: Family, dtype: torch.dtype) -> BitsAndBytesConfig:
     """NF4 with double quantisation for the language model's linears; tower and head stay unquantised."""
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
-        llm_int8_skip_modules=UNQUANTIZED_MODULES,
+        llm_int8_skip_modules=list(family.unquantized),
     )

@@ -8,12 +8,27 @@ from peft import get_peft_model
 
 from vqaflow.config.sections import LoraConfig
 from vqaflow.model.base import Base
+from vqaflow.model.families.generic import adapted_modules
+from vqaflow.runtime.errors import UserError
 
 
-def target_pattern(lora: LoraConfig) -> str:
-    """The regular expression that the full names of the adapted modules match."""
-    names = "|".join(re.escape(name) for name in lora.targets)
-    return rf"model\.language_model\.layers\.\d+\.(?:self_attn|mlp)\.(?:{names})"
+def target_pattern(base: Base, lora: LoraConfig) -> str:
+    """The regular expression that the full names of the adapted modules match.
+
+    Raises UserError if the decoder has none of the linears that train.lora.targets names.
+    """
+    family = base.family
+    if base.is_separate:
+        adapted_modules(base.network, lora.targets)
+        names = "|".join(map(re.escape, sorted(lora.targets)))
+        return rf"{re.escape(family.decoder)}\.layers\.(?:\w+\.)*(?:{names})"
+    names = sorted({path for target in lora.targets for path in family.adapted[target]})
+    if not names:
+        raise UserError(
+            f"config train.lora.targets: {family.name} has no linears named {', '.join(lora.targets)} outside its "
+            f"experts. Add {', '.join(name for name, paths in family.adapted.items() if paths)}."
+        )
+    return rf"{re.escape(family.decoder)}\.layers\.\d+\.(?:{'|'.join(map(re.escape, names))})"
 
 
 def add_adapter(base: Base, lora: LoraConfig, seed: int) -> None:
@@ -24,13 +39,17 @@ def add_adapter(base: Base, lora: LoraConfig, seed: int) -> None:
     """
     torch.manual_seed(seed)
     config = PeftLoraConfig(
-        r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=target_pattern(lora), bias="none"
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=target_pattern(base, lora),
+        bias="none",
     )
     base.model = get_peft_model(base.model, config)
     for name, weight in base.model.named_parameters():
         assert not weight.requires_grad or ".lora_" in name, f"{name} must be frozen"
         assert not weight.requires_grad or weight.dtype is torch.float32, f"{name} must be float32"
-        assert not weight.requires_grad or "model.language_model.layers." in name, f"{name} is outside the decoder"
+        assert not weight.requires_grad or f"{base.family.decoder}.layers." in name, f"{name} is outside the decoder"
 
 
 def trainable(base: Base) -> list[torch.nn.Parameter]:

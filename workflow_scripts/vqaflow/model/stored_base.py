@@ -41,7 +41,7 @@ def keep_base(model: BaseConfig, folder: Path, device: torch.device) -> Base | N
         if is_whole(folder):
             return None
         base = load_base(model, device)
-        keep_network(base.qwen, folder)
+        keep_network(base.network, folder)
         return base
 
 

@@ -1,13 +1,15 @@
 """How much GPU memory and arithmetic a training step takes, only from the base's published numbers.
 
-The parts are what the fused decoder holds when memory is fullest, at the start of the backward pass. The benchmark
-compares their sum with measurements (docs/benchmarks/train.md).
+The parts are what the decoder holds when memory is fullest, at the start of the backward pass. The benchmark compares
+their sum with measurements (docs/benchmarks/train.md).
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
-from vqaflow.plan.shape import Shape
+from vqaflow.model.families.family import Family
+from vqaflow.model.families.known import family_of
+from vqaflow.plan.shape import Layer, Shape, Size, is_attention
 
 GIB = 2**30
 # NF4 with double quantisation: half a byte per weight, an 8-bit scale per 64 weights, and a float32 scale per 256 of
@@ -18,13 +20,23 @@ ADAPTER_BYTES = 12  # float32: weight and AdamW's two moments
 WORKSPACE_GIB = 0.1  # of matrix products and attention
 # GPU memory that torch's tensors cannot use: the driver's context, and gaps between tensors.
 CONTEXT_GIB, GAPS = 0.6, 0.04
-# Memory of the library's layers under LoRA dropout, in values of inner size per token; measured on an H200.
+# Memory of the library's layers under checkpointing or without it, in values of inner size per token; measured.
 LIBRARY_TRANSIENT, LIBRARY_KEPT = 20, 12
+# The same for a layer with a recurrent state, in float32 values per token and channel of its convolution. Ours is an
+# estimate: what its backward pass holds of the chunks' queries, keys, values and states.
+RECURRENT_VALUES, LIBRARY_RECURRENT_VALUES = 8, 6
+FLOAT32 = 4
+LAST_LINEARS = ("o_proj", "out_proj", "down_proj")  # of a block: they are never computed twice
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """What determines the memory of a step; `tokens` is the largest number of tokens in a pass."""
+    """What determines the memory of a step.
+
+    tokens: the largest number of tokens in a pass, all its rows and orders together. visual: visual tokens whose
+    features a step holds. targets: config's train.lora.targets. quantized: NF4. library: the library's layers instead
+    of the fused decoder (for LoRA dropout, and for families whose choice orders are separate passes).
+    """
 
     shape: Shape
     tokens: int
@@ -37,49 +49,68 @@ class Footprint:
     tower: bool = True
     head: bool = False
     embedding: bool = False
-    library: bool = False  # LoRA dropout: the library's layers instead of the fused decoder
+    library: bool = False
     checkpointed: bool = True
+    visual: int = 0
+
+    @property
+    def family(self) -> Family:
+        """The family of the shape."""
+        return family_of(self.shape.kind)
 
     @property
     def adapter_weights(self) -> int:
         """Number of the adapter's weights."""
-        sizes = self.shape.linears
-        return self.shape.layers * sum(self.rank * sum(sizes[name]) for name in self.targets)
+        pairs = (sizes for layer in self.shape.layers for sizes in adapted_linears(layer, self.family, self.targets))
+        return sum(self.rank * (outputs + inputs) for outputs, inputs in pairs)
 
     def parts(self) -> dict[str, float]:
         """GiB per part."""
         shape, width = self.shape, self.width
-        table = shape.vocabulary * shape.hidden * width
-        tables = self.embedding + (self.head and not (shape.tied and self.embedding))
+        head = shape.head_weights * (self.head and not (shape.tied and self.embedding))
         parts = {
-            "decoder": shape.linear_weights * self._weight_bytes(),
+            "decoder": sum(self._layer_bytes(layer) for layer in shape.layers),
+            "experts": sum(layer.experts for layer in shape.layers) * width,
             "vision tower": shape.tower_weights * width * self.tower,
-            "embedding and head": table * tables,
+            "embedding and head": (shape.tables * self.embedding + head) * width,
             "adapter and optimiser": self.adapter_weights * (ADAPTER_BYTES + 4 * self.accumulates + width),
             "kept for backward": self._kept(),
             "working memory": self._working() + WORKSPACE_GIB * GIB,
         }
         return {name: size / GIB for name, size in parts.items()}
 
-    def _weight_bytes(self) -> float:
-        return NF4_BYTES + NF4_SCALES * (not self.library) if self.quantized else self.width
+    def _layer_bytes(self, layer: Layer) -> float:
+        """Bytes of a layer's weights without its experts, which NF4 does not reach."""
+        weights = layer.linear_weights + layer.rest
+        if not self.quantized:
+            return weights * self.width
+        start = f"{self.family.decoder}.layers.0."
+        small = sum(o * i for path, (o, i) in layer.linears.items() if self.family.is_quantized(start + path))
+        return small * (NF4_BYTES + NF4_SCALES * (not self.library)) + (weights - small) * self.width
 
     def _kept(self) -> float:
-        """Two inputs per layer, and gate and up products of the layers that keep them."""
+        """Two inputs per layer, gate and up products of the layers that keep them, and DeepStack's levels."""
         shape, token = self.shape, self.tokens * self.width
-        if self.library:
-            return shape.layers * token * (shape.hidden if self.checkpointed else LIBRARY_KEPT * shape.inner)
-        return token * (2 * shape.layers * shape.hidden + 2 * self.kept_layers * shape.inner)
+        levels = shape.levels * self.visual * shape.hidden * self.width
+        if not self.library:
+            return token * (2 * len(shape.layers) * shape.hidden + 2 * self.kept_layers * shape.inner) + levels
+        if self.checkpointed:
+            return len(shape.layers) * token * shape.hidden + levels
+        recurrent = LIBRARY_RECURRENT_VALUES * FLOAT32 * self.tokens
+        return sum(LIBRARY_KEPT * token * shape.inner + recurrent * layer.channels for layer in shape.layers) + levels
 
     def _working(self) -> float:
-        """One MLP's backward: its expanded weights, and products of inner size."""
+        """One block's backward: an MLP's expanded weights and products of inner size, or a recurrent layer's chunks."""
         shape, token = self.shape, self.tokens * self.width
         matrix = shape.inner * shape.hidden * self.width * self.quantized
+        recurrent = FLOAT32 * self.tokens * shape.channels
         if self.library:
-            return LIBRARY_TRANSIENT * token * shape.inner * self.checkpointed + 3 * matrix
-        recomputed = 2 * (self.kept_layers < shape.layers - 1)
+            whole_layer = LIBRARY_TRANSIENT * token * shape.inner + LIBRARY_RECURRENT_VALUES * recurrent
+            return whole_layer * self.checkpointed + 3 * matrix
+        recomputed = 2 * (self.kept_layers < len(shape.layers) - 1)
         first = (2 + recomputed) * token * shape.inner + 3 * matrix
-        return max(first, 5 * token * shape.inner + 2 * matrix) + 2 * token * shape.hidden
+        mlp = max(first, 5 * token * shape.inner + 2 * matrix)
+        return max(mlp, RECURRENT_VALUES * recurrent) + 2 * token * shape.hidden
 
     @property
     def peak_gib(self) -> float:
@@ -88,18 +119,35 @@ class Footprint:
 
     def passes(self) -> float:
         """A step's arithmetic in forward passes: forward, backward, and recomputation."""
-        sizes = {name: outputs * inputs for name, (outputs, inputs) in self.shape.linears.items()}
         if self.library:
             return 3.0 if self.checkpointed else 2.0
-        again = sum(sizes[name] for name in ("q_proj", "k_proj", "v_proj"))
-        again += (sizes["gate_proj"] + sizes["up_proj"]) * (1 - self.kept_layers / self.shape.layers)
-        return 2 + again / sum(sizes.values())
+        kept = self.kept_layers / len(self.shape.layers)
+        return 2 + sum(_computed_again(layer, kept) for layer in self.shape.layers) / self.shape.products
 
     def keeping(self, limit_gib: float) -> "Footprint":
         """This footprint with as many layers that keep products as `limit_gib` of tensors allow."""
-        layers = self.shape.layers
-        fitting = (replace(self, kept_layers=n) for n in range(layers, 0, -1))
+        fitting = (replace(self, kept_layers=n) for n in range(len(self.shape.layers), 0, -1))
         return next((one for one in fitting if one.peak_gib <= limit_gib), replace(self, kept_layers=0))
+
+
+def adapted_linears(layer: Layer, family: Family, targets: Collection[str]) -> Iterator[Size]:
+    """(outputs, inputs) of the linears of a layer that get an adapter.
+
+    A family whose passes are separate takes them by the last part of their paths, wherever they are in a layer.
+    """
+    paths = {path for target in targets for path in family.adapted.get(target, ())}
+    for path, sizes in layer.linears.items():
+        if path in paths or (family.prefix == "separate" and path.rpartition(".")[2] in targets):
+            yield sizes
+
+
+def _computed_again(layer: Layer, kept: float) -> float:
+    """Multiplications per token that backward repeats: all but each block's last, and of MLPs those not `kept`."""
+    again = 2 / 3 * layer.chosen * layer.experts * (1 - kept)
+    for path, (outputs, inputs) in layer.linears.items():
+        if path.rpartition(".")[2] not in LAST_LINEARS:
+            again += outputs * inputs * (1 if is_attention(path) else 1 - kept)
+    return again
 
 
 def usable_gib(vram_gib: float) -> float:

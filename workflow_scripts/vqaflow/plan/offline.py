@@ -13,52 +13,63 @@ from typing import Any
 import torch
 
 from vqaflow.config.sections import ModelConfig, TrainConfig, section
-from vqaflow.data.images.visual_tokens import PATCH, visual_tokens
+from vqaflow.data.images.visual_tokens import visual_tokens
+from vqaflow.model.checkpoint import FITTING_SHARE
+from vqaflow.model.families.known import family_of
+from vqaflow.plan.footprint import GIB
 from vqaflow.plan.plan_text import plan_lines
+from vqaflow.plan.published import PUBLISHED, published_in
 from vqaflow.plan.rows import PlanRows, plan_rows
-from vqaflow.plan.shape import SHAPES, Shape
-from vqaflow.plan.training_plan import Plan, Tokens, plan_of
+from vqaflow.plan.shape import Shape, published
+from vqaflow.plan.training_plan import Plan, Tokens, plan_of, usual_tokens
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.stage import log
 
-# A Korean question with four choices: the text up to the choices, and the choices with the text after them.
-TEXT_TOKENS, CHOICE_TOKENS = 100, 64
 SIZE = re.compile(r"(?<![0-9a-z.])[0-9.]+b(?![0-9a-z])")  # a model's size within its name: 7b, not 4bit
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+QUANTIZED = re.compile(r"(?<![a-z])(gptq|awq|gguf|exl[23]|bnb)(?![a-z])")  # within a name
+EXAMPLE = "Qwen/Qwen3-VL-8B-Instruct"
 
 
-def guessed_tokens(sizes: Sequence[tuple[int, int]], model: ModelConfig, orders: int) -> Tokens:
+def guessed_tokens(sizes: Sequence[tuple[int, int]], model: ModelConfig, orders: int, shape: Shape) -> Tokens:
     """Estimated tokens from images' (width, height) and a usual text length; without sizes, of the largest images."""
-    visual = visual_tokens(*zip(*sizes, strict=True), model.min_pixels, model.max_pixels) if sizes else []
-    visual = visual or [largest_image(model)]
-    text = TEXT_TOKENS + orders * CHOICE_TOKENS
-    return Tokens(sum(visual) / len(visual) + text, max(visual) + text, sum(visual) / len(visual))
+    given = (shape.pixels, model.min_pixels, model.max_pixels)
+    visual = visual_tokens(*zip(*sizes, strict=True), *given) if sizes else []
+    return usual_tokens(visual or [largest_image(model, shape)], orders, shape)
 
 
-def largest_image(model: ModelConfig) -> int:
+def largest_image(model: ModelConfig, shape: Shape) -> int:
     """Visual tokens of the largest image that the model is shown."""
-    return model.max_pixels // PATCH**2
+    return model.max_pixels // shape.pixels**2
 
 
 def shape_of(model: ModelConfig, named: str | None) -> tuple[Shape, str]:
-    """The shape of a base and its source: the published one `named`, its config.json, or the size in its name."""
+    """The shape of a base and its source: the published one `named`, its config.json, or the model in its name."""
     if named:
-        return SHAPES[named], f"the published {named} (--shape)"
+        return published(named), f"the published {named} (--shape)"
     file = config_file(model)
     if file is not None:
         return read_shape(file), str(file)
-    found = set(SIZE.findall(model.base.lower()))
-    known = found & {"3b", "7b"}
-    if len(found) == len(known) == 1:
-        size = known.pop()
-        return SHAPES[size], f"the published Qwen2.5-VL {size} (going by its name)"
+    if QUANTIZED.search(model.base.lower()):
+        raise already_quantized(f"model.base: {model.base!r}")
+    found = published_in(model.base)
+    if found:
+        return published(found), f"the published {found} (going by its name)"
     if HUB_NAME.fullmatch(model.base) and not Path(model.base).exists():
         cure = f"Download that one file: hf download {model.base} config.json"
     else:
         cure = "Give a folder that contains it"
-    also = "" if found else "; or, if it was tuned from a 3B or 7B, add --shape 3b or --shape 7b"
-    what = "its config.json is not on this machine, and its name does not contain a known size (3b, 7b)"
+    named_after = f"; or, if it was tuned from one of these, add --shape with its name: {', '.join(PUBLISHED)}"
+    also = (
+        "" if SIZE.search(model.base.lower()) else named_after
+    )  # a size in the name belongs to a model not known here
+    what = "its config.json is not on this machine, and its name is not that of a model whose sizes are known here"
     raise UserError(f"model.base: {model.base!r}: {what}. {cure}{also}.")
+
+
+def already_quantized(where: str) -> UserError:
+    """The error for a base that cannot be trained because its weights are quantised."""
+    return UserError(f"{where} is already quantised. Give the checkpoint that it was made from.")
 
 
 def config_file(model: ModelConfig) -> Path | None:
@@ -72,28 +83,40 @@ def config_file(model: ModelConfig) -> Path | None:
 
 
 def read_shape(file: Path) -> Shape:
-    """The shape in a config.json. Raises UserError if it is not that of a Qwen2.5-VL."""
+    """The shape in a config.json. Raises UserError if it is not that of an unquantised vision-language model."""
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
-        if config["model_type"] != "qwen2_5_vl":
-            raise UserError(f"{file}: it is of a {config['model_type']} model. Set model.base to a Qwen2.5-VL.")
+        kind, text = config["model_type"], config.get("text_config", config)
+        if config.get("quantization_config") or text.get("quantization_config"):
+            raise already_quantized(f"{file}: the base")
+        require_image_text(kind, file)
+        if not {"vision_config", "vision_tower"} & config.keys() and "text_config" in config:
+            raise KeyError("vision_config")
         return Shape.of(config)
     except UserError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        what = f"lacks {error}" if isinstance(error, KeyError) else str(error)
-        raise UserError(
-            f"{file}: it is not the config.json of a Qwen2.5-VL ({what}). Download the base again."
-        ) from None
+    except Exception as error:  # the library checks configurations with errors of many kinds
+        what = f"lacks {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
+        cure = "Download the base again"
+        raise UserError(f"{file}: it is not the config.json of a vision-language model ({what}). {cure}.") from None
+
+
+def require_image_text(kind: str, file: Path) -> None:
+    """Raise UserError unless the library loads checkpoints with this model_type with images."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+
+    if kind not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
+        what = f"it is of a {kind} model, which takes no images, or which the installed transformers does not know"
+        raise UserError(f"{file}: {what}. Set model.base to a vision-language model such as {EXAMPLE}.")
 
 
 def print_plan(config: Mapping[str, Any], settings: argparse.Namespace) -> None:
     """Print the plan of one fold for the command's options. Raises UserError if it does not fit."""
     basis = plan_rows(config, settings.table, settings.rows is not None)
     shape, source = shape_of(section(ModelConfig, config["model"]), settings.shape)
-    print(*basis_lines(config, basis, settings.rows), f"base: {config['model']['base']}, sizes from {source}", sep="\n")
-    if config["model"]["compute_dtype"] == "bfloat16":
-        log.warning("model.compute_dtype: bfloat16 is refused on GPUs of compute capability below 8.0, such as a T4")
+    require_dtype(config["model"]["compute_dtype"], shape)
+    base = f"base: {config['model']['base']}, sizes from {source}"
+    print(*basis_lines(config, basis, settings.rows, shape), base, sep="\n")
     plan = offline_plan(config, settings, basis, shape)
     print(*plan_lines(plan), sep="\n")
     if not plan.fits:
@@ -102,10 +125,20 @@ def print_plan(config: Mapping[str, Any], settings: argparse.Namespace) -> None:
         )
 
 
-def basis_lines(config: Mapping[str, Any], basis: PlanRows, rows: int | None) -> list[str]:
+def require_dtype(compute_dtype: str, shape: Shape) -> None:
+    """Warn if it needs bfloat16, which not all GPUs have. Raises UserError for float16 where it does not work."""
+    family = family_of(shape.kind)
+    if compute_dtype == "float16" and family.float16:
+        why = f"{family.name} does not work in float16: {family.float16}"
+        raise UserError(f"model.compute_dtype: {why}. Use bfloat16.")
+    if compute_dtype == "bfloat16" or (compute_dtype == "auto" and family.float16):
+        log.warning("model.compute_dtype: bfloat16 is refused on GPUs of compute capability below 8.0, such as a T4")
+
+
+def basis_lines(config: Mapping[str, Any], basis: PlanRows, rows: int | None, shape: Shape) -> list[str]:
     """What the plan is based on, as lines of text."""
     counted = f"{fold_rows(config, basis)} train each fold, of {basis.rows} in {basis.source}"
-    tokens = largest_image(section(ModelConfig, config["model"]))
+    tokens = largest_image(section(ModelConfig, config["model"]), shape)
     assumed = f"assumed to have model.max_pixels, {tokens} visual tokens ({basis.sizes_source})"
     return [
         f"rows: {f'{rows} train each fold (--rows)' if rows else counted}",
@@ -128,13 +161,20 @@ def offline_plan(
     return plan_of(
         shape,
         train,
-        guessed_tokens(basis.sizes, model, train.choice_orders),
+        guessed_tokens(basis.sizes, model, train.choice_orders, shape),
         settings.rows or fold_rows(config, basis),
         torch.float32 if model.compute_dtype == "float32" else torch.float16,
-        model.quantization != "none",
+        is_quantized(model, shape, settings.vram),
         settings.vram,
         settings.tflops * 1e12,
     )
+
+
+def is_quantized(model: ModelConfig, shape: Shape, vram_gib: float) -> bool:
+    """Whether the base is loaded in NF4; `auto` means where 16 bits leave too little of the GPU's memory."""
+    if model.quantization != "auto":
+        return model.quantization == "nf4"
+    return 2 * shape.weights / GIB > FITTING_SHARE * vram_gib
 
 
 def cure(config: Mapping[str, Any], settings: argparse.Namespace, basis: PlanRows, shape: Shape) -> str:
@@ -144,4 +184,8 @@ def cure(config: Mapping[str, Any], settings: argparse.Namespace, basis: PlanRow
         batch //= 2
         if offline_plan(config, settings, basis, shape, batch).fits:
             return f"Set it to {batch}, and raise train.accumulation so that their product stays the same."
+    small = {**config, "model": config["model"] | {"quantization": "nf4"}}
+    if not is_quantized(section(ModelConfig, config["model"]), shape, settings.vram):
+        if offline_plan(small, settings, basis, shape, 1).fits:
+            return "Set model.quantization to nf4, or use a smaller base."
     return "Lower model.max_pixels, use a smaller base, or set train.cache_vision to disk."

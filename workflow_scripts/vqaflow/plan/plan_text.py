@@ -1,12 +1,24 @@
-"""A training's plan as text."""
+"""A training's plan as text, and a table of what fits where."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from vqaflow.plan.training_plan import Plan
+import torch
+
+from vqaflow.config.sections import TrainConfig
+from vqaflow.model.families.known import family_of
+from vqaflow.plan.published import HUB_NAMES
+from vqaflow.plan.shape import Shape, published
+from vqaflow.plan.training_plan import Plan, plan_of, usual_tokens
 from vqaflow.runtime.stage import log
 
 NOT_IN_DIGESTS = True  # text is not a result
+# GiB as torch sees them. The first card has no bfloat16.
+CARDS = {"T4 16 GB": 14.7, "L4 24 GB": 22.0, "A100 40 GB": 39.4, "A100, H100 80 GB": 79.1, "H200 141 GB": 139.8}
+WITHOUT_BFLOAT16 = ("T4 16 GB",)
+MATRIX_VISUAL = 1024
+MATRIX_BATCHES = (64, 32, 16, 8, 4, 2, 1)
 
 
 def plan_lines(plan: Plan) -> list[str]:
@@ -34,3 +46,33 @@ def log_plan(plan: Plan, settings: Mapping[str, Any]) -> None:
         log.info("%s", line)
     if not plan.fits:
         log.warning("this will probably run out of memory; passes are then halved until they fit")
+
+
+def matrix_lines(train: TrainConfig) -> list[str]:
+    """A Markdown table: the largest batch of each published model on each card, in 16 bits and in NF4."""
+    lines = ["| model | " + " | ".join(CARDS) + " |", "|" + " --- |" * (1 + len(CARDS))]
+    for name in HUB_NAMES.values():
+        shape = published(name)
+        cells = [_cell(shape, train, card) for card in CARDS]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    what = f"rows in one pass that fit, in 16 bits / in NF4, with {MATRIX_VISUAL} visual tokens per row"
+    how = f"choice orders {train.choice_orders}, LoRA r {train.lora.r}, vision cache {train.cache_vision}"
+    return [*lines, "", f"{what}; {how}. –: not one. The T4 computes in float16, the others in bfloat16."]
+
+
+def _cell(shape: Shape, train: TrainConfig, card: str) -> str:
+    """The largest batches of a shape on a card, in 16 bits / in NF4."""
+    if card in WITHOUT_BFLOAT16 and family_of(shape.kind).float16:
+        return "no float16"
+    batches = [largest_batch(shape, train, CARDS[card], quantized) for quantized in (False, True)]
+    return " / ".join(str(batch or "–") for batch in batches)
+
+
+def largest_batch(shape: Shape, train: TrainConfig, vram_gib: float, quantized: bool) -> int:
+    """The most rows in one pass that fit, of MATRIX_BATCHES; 0 if not one does."""
+    tokens = usual_tokens([MATRIX_VISUAL], train.choice_orders, shape)
+    for batch in MATRIX_BATCHES:
+        one = replace(train, batch_size=batch)
+        if plan_of(shape, one, tokens, batch, torch.float16, quantized, vram_gib, 1e12).fits:
+            return batch
+    return 0

@@ -12,27 +12,29 @@ from vqaflow.config.sections import TrainConfig, ViewConfig
 from vqaflow.model.base import Base
 from vqaflow.model.encoding.orders import all_orders
 from vqaflow.model.encoding.row_encoder import RowEncoder
+from vqaflow.model.families.known import family_of
 from vqaflow.plan.footprint import GIB, Footprint, usable_gib
 from vqaflow.plan.shape import Shape
 from vqaflow.plan.timing import matmul_ceiling
 
 # A training step's speed as a share of a large matrix product's; measured (docs/benchmarks/train.md).
 EFFICIENCY = 0.5
+# A Korean question with four choices: the text up to the choices, and the choices with the text after them.
+TEXT_TOKENS, CHOICE_TOKENS = 100, 64
 KEPT_SHARE = 0.95  # products are kept up to this share of the usable memory: the prediction may be slightly off
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """Tokens per row in one pass, with all its choice orders: mean and largest, and the mean of the visual tokens."""
+    """Tokens per row in one pass, with all its choice orders: mean and largest, and the mean of the visual tokens.
+
+    Where each order is a pass of its own, `mean` and `largest` are those of a row's passes together, and `visual` those
+    of one.
+    """
 
     mean: float
     largest: int
     visual: float
-
-    @property
-    def patches(self) -> float:
-        """Mean patches per image."""
-        return 4 * self.visual
 
 
 def tokens_of(encoder: RowEncoder, rows: Sequence[Row], orders: int) -> Tokens:
@@ -41,6 +43,16 @@ def tokens_of(encoder: RowEncoder, rows: Sequence[Row], orders: int) -> Tokens:
     encoded = [encoder.encode(row, shown, view) for row in rows]
     counts, visual = [one.tokens for one in encoded], [math.prod(one.grid) / encoder.merge**2 for one in encoded]
     return Tokens(sum(counts) / len(counts), max(counts), sum(visual) / len(visual))
+
+
+def usual_tokens(visual: Sequence[int], orders: int, shape: Shape) -> Tokens:
+    """The tokens of rows whose images have so many `visual` tokens each, and whose texts have a usual length."""
+    mean, largest = sum(visual) / len(visual), max(visual)
+    if family_of(shape.kind).prefix == "separate":
+        text = TEXT_TOKENS + CHOICE_TOKENS
+        return Tokens(orders * (mean + text), orders * (largest + text), mean)
+    text = TEXT_TOKENS + orders * CHOICE_TOKENS
+    return Tokens(mean + text, largest + text, mean)
 
 
 @dataclass(frozen=True)
@@ -85,6 +97,7 @@ def plan_of(
     operations_a_second: float,
 ) -> Plan:
     """The plan of training on `rows`. On a GPU of `vram_gib`, checkpointing `auto` keeps as many products as fit."""
+    separate = family_of(shape.kind).prefix == "separate"
     footprint = Footprint(
         shape,
         train.batch_size * tokens.largest,
@@ -93,18 +106,20 @@ def plan_of(
         width=dtype.itemsize,
         quantized=quantized,
         accumulates=train.accumulation > 1,
-        kept_layers=shape.layers if train.gradient_checkpointing is False or vram_gib is None else 0,
-        tower=train.cache_vision == "off" or vram_gib is None,
+        kept_layers=len(shape.layers) if train.gradient_checkpointing is False or vram_gib is None else 0,
+        tower=train.cache_vision == "off" or vram_gib is None or separate,
         head=train.objective != "choice",
-        embedding=train.objective != "choice" and shape.tied,
-        library=train.lora.dropout > 0,
+        embedding=(train.objective != "choice" and shape.tied) or separate,
+        library=train.lora.dropout > 0 or separate,
         checkpointed=train.gradient_checkpointing is not False,
+        visual=math.ceil(train.batch_size * tokens.visual),
     )
-    if train.gradient_checkpointing == "auto" and vram_gib is not None:
+    if train.gradient_checkpointing == "auto" and vram_gib is not None and not footprint.library:
         footprint = footprint.keeping(KEPT_SHARE * usable_gib(vram_gib))
     steps = math.ceil(train.epochs * math.ceil(rows / (train.batch_size * train.accumulation)))
-    decoder = 2 * shape.linear_weights * tokens.mean * footprint.passes() * train.epochs
-    tower = 2 * shape.tower_weights * tokens.patches * (train.epochs if train.cache_vision == "off" else 1)
+    decoder = 2 * shape.products * tokens.mean * footprint.passes() * train.epochs
+    pictures = train.choice_orders * train.epochs if separate else train.epochs if train.cache_vision == "off" else 1
+    tower = 2 * shape.tower_weights * shape.merge**2 * tokens.visual * pictures
     seconds = rows * (decoder + tower) / (EFFICIENCY * operations_a_second)
     return Plan(footprint, tokens, rows, steps, vram_gib, seconds)
 
@@ -114,7 +129,7 @@ def plan_training(base: Base, encoder: RowEncoder, train: TrainConfig, rows: Seq
     on_gpu = base.device.type == "cuda"
     vram = torch.cuda.get_device_properties(base.device).total_memory / GIB if on_gpu else None
     return plan_of(
-        Shape.of(base.qwen.config.to_dict()),
+        Shape.of(base.network.config.to_dict()),
         train,
         tokens_of(encoder, rows, train.choice_orders),
         len(rows),

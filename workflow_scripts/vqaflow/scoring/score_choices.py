@@ -86,26 +86,23 @@ def _score(
     `key` is the digest of everything that the scores depend on except the machine's precision.
     """
     # torch takes seconds to import: skipped if the store has the scores
-    from vqaflow.model.decoder.fused_decoder import FusedDecoder
-    from vqaflow.model.decoder.merged_adapters import read_adapter, use_adapter
-    from vqaflow.model.encoding.row_encoder import RowEncoder
-    from vqaflow.model.features.folder import FeatureFolder
+    from vqaflow.model.decoder.merged_adapters import read_adapter
     from vqaflow.model.numerics.elementwise import can_compile
     from vqaflow.model.parity import check_parity
+    from vqaflow.model.pipeline.parts import kept_features, make_decoder, make_encoder, use
     from vqaflow.model.stored_base import open_base
     from vqaflow.scoring.scorer import Scorer
 
     adapter = read_adapter(folder)
     base = open_base(task.model, places.bases)
-    encoder = RowEncoder(base.processor, task.model, task.prompt)
+    encoder = make_encoder(base, task.model, task.prompt)
     check_parity(folder, base, encoder, task.model, task.prompt)
-    decoder = FusedDecoder(base, can_compile(base.device))
-    gb = places.vision_gb
-    kept = FeatureFolder(places.vision, base, encoder, task.view, gb) if gb else None
+    decoder = make_decoder(base, can_compile(base.device))
+    kept = kept_features(base, encoder, task.view, places.vision, places.vision_gb)
     scorer = Scorer(decoder, encoder, task.view, task.orders, batch_tokens, kept)
     items = scorer.prepare(rows)
     before = scorer.score(items[:PROBE_ROWS])
-    use_adapter(decoder, adapter)
+    use(decoder, adapter)
     if np.array_equal(before, scorer.score(items[:PROBE_ROWS])):
         raise UserError(f"{folder}: the adapter changes no logit. It was not trained or not saved. Train it again.")
     scores = _in_shards(scorer, items, places.work, [key, str(base.dtype), base.quantization])

@@ -15,14 +15,11 @@ import torch
 from vqaflow.artifacts.rows import Row
 from vqaflow.config.sections import ViewConfig
 from vqaflow.model.decoder.branches import letter_logits
-from vqaflow.model.decoder.fused_decoder import FusedDecoder
-from vqaflow.model.decoder.layouts import make_layout
 from vqaflow.model.encoding.orders import inverse
-from vqaflow.model.encoding.row_encoder import RowEncoder
 from vqaflow.model.features.folder import FeatureFolder
-from vqaflow.model.features.stream import FeatureStream, Prepared
+from vqaflow.model.features.stream import Prepared
 from vqaflow.model.numerics.precision import name_of
-from vqaflow.model.vision.fused_tower import use_kernels
+from vqaflow.model.pipeline.parts import Decoder, Encoder, make_stream
 from vqaflow.runtime.errors import OutOfMemory, UserError
 from vqaflow.runtime.stage import log
 
@@ -60,8 +57,8 @@ class Scorer:
 
     def __init__(
         self,
-        decoder: FusedDecoder,
-        encoder: RowEncoder,
+        decoder: Decoder,
+        encoder: Encoder,
         view: ViewConfig,
         orders: Sequence[str],
         batch_tokens: int,
@@ -70,8 +67,7 @@ class Scorer:
         self.decoder, self.base, self.encoder, self.view = decoder, decoder.base, encoder, view
         self.orders = list(orders)
         self.batch_tokens = batch_tokens
-        self.features = FeatureStream(self.base, encoder, view, folder)
-        use_kernels(self.base.visual, decoder.kernels)
+        self.features = make_stream(self.base, decoder, encoder, view, folder)
         self.letter_rows_4H = self.base.letter_rows(encoder.letter_ids)
         self.undo_K4 = torch.tensor([inverse(order) for order in self.orders])
 
@@ -85,7 +81,7 @@ class Scorer:
         Raises UserError, which names the row, if a logit is NaN or infinite or a single row does not fit into memory.
         """
         parts = [np.empty((0, len(self.orders), 4), np.float32)]
-        for batch, features in self.features.of(token_batches(items, self.batch_tokens)):
+        for batch, features in self.features.stream(token_batches(items, self.batch_tokens)):
             parts += self._fitting(batch, features)
             advance(len(batch))
         return np.concatenate(parts)
@@ -109,10 +105,9 @@ class Scorer:
     def _letter_logits(self, batch: Sequence[Prepared], features: Sequence[torch.Tensor]) -> np.ndarray:
         """Logits (B, K, 4) of one batch, back in the original letters."""
         base = self.base
-        layout = make_layout([item.encoded for item in batch], self.encoder.image_token, base.device, base.dtype)
         with torch.no_grad():
-            states_BKH = self.decoder.answer_states(layout, features)
-            shown_BK4 = letter_logits(states_BKH, self.letter_rows_4H).cpu()
+            states_BKH = self.decoder.states([item.encoded for item in batch], features)
+            shown_BK4 = letter_logits(states_BKH, self.letter_rows_4H, base.softcap).cpu()
         bad = (~shown_BK4.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
         if bad:
             row = batch[bad[0]].row

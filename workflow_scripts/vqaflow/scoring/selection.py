@@ -15,6 +15,7 @@ from vqaflow.artifacts.reading import read_table, require_file
 from vqaflow.artifacts.rows import Row, rows_of
 from vqaflow.artifacts.score_files import ORIGINAL, Logits, ScoreFile, read_logits, row_index
 from vqaflow.config.sections import WHEN, ModelConfig, PromptConfig, ViewConfig, section
+from vqaflow.data.images.visual_tokens import token_pixels, visual_grids
 from vqaflow.model.encoding.orders import scoring_orders
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.stage import log
@@ -92,11 +93,10 @@ def _margins(given: RowsToScore, task: Task, ids: list[str]) -> pd.Series:
 
 def _is_resized(rows: pd.DataFrame, model: ModelConfig, view: ViewConfig) -> np.ndarray:
     """Whether a view changes the size of each row's image from the original view: equal ones would count twice."""
-    from vqaflow.data.images.visual_tokens import visual_grids  # loads torch, which most views need not wait for
-
+    side = token_pixels(model.base)
     limits = model.min_pixels, model.max_pixels
     others = view.min_pixels or model.min_pixels, view.max_pixels or model.max_pixels
-    grids, resized = (visual_grids(rows["width"], rows["height"], *pixels) for pixels in (limits, others))
+    grids, resized = (visual_grids(rows["width"], rows["height"], side, *pixels) for pixels in (limits, others))
     changed = np.array([one != other for one, other in zip(grids, resized, strict=True)], dtype=bool)
     if not changed.all():
         log.info("%d rows are left out: their images are as large as in the original view", (~changed).sum())

@@ -19,9 +19,10 @@ from vqaflow.config.sections import HpoConfig, ModelConfig, PromptConfig, TrainC
 from vqaflow.config.space import NOT_SEARCHED
 from vqaflow.model.base import Base, best_device, compute_dtype, quantization
 from vqaflow.model.base_digest import base_digest
-from vqaflow.model.encoding.row_encoder import RowEncoder
 from vqaflow.model.features.cache import FeatureCache
 from vqaflow.model.lora import add_adapter, trainable
+from vqaflow.model.pipeline.parts import Encoder, make_encoder, make_features
+from vqaflow.model.separate.inputs import PassInputs
 from vqaflow.model.stored_base import open_base
 from vqaflow.runtime.code_digest import code_digest
 from vqaflow.runtime.digests import value_digest
@@ -120,13 +121,13 @@ class TrialTrainer:
         return open_base(self.model, self.inputs.bases)
 
     @cached_property
-    def _encoder(self) -> RowEncoder:
-        return RowEncoder(self._base.processor, self.model, self.inputs.prompt)
+    def _encoder(self) -> Encoder:
+        return make_encoder(self._base, self.model, self.inputs.prompt)
 
     @cached_property
-    def _features(self) -> FeatureCache:
+    def _features(self) -> FeatureCache | PassInputs:
         mode = section(TrainConfig, self.train).cache_vision
-        return FeatureCache(self._base, self._encoder, VIEW, mode, self.work / "vision")
+        return make_features(self._base, self._encoder, VIEW, mode, self.work / "vision")
 
     def value(self, parameters: Mapping[str, Any], folder: Path, report: Report, stop: StopRequest) -> list[float]:
         """Validation accuracy of each fold, with the weights that train.keep would keep; checkpoints go to `folder`.

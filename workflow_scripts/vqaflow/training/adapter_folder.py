@@ -16,7 +16,7 @@ from vqaflow.training.loop import Trainer
 def settings_of(base: Base, model: ModelConfig, train: TrainConfig) -> dict[str, Any]:
     """What was loaded and what is trained, as read from the loaded modules."""
     kinds: dict[str, set[str]] = {}
-    for name, module in base.qwen.named_modules():
+    for name, module in base.network.named_modules():
         if hasattr(module, "in_features") and "lora_" not in name:
             part = name.removeprefix("model.").split(".")[0]
             kinds.setdefault(part, set()).add(type(getattr(module, "base_layer", module)).__name__)
@@ -24,11 +24,11 @@ def settings_of(base: Base, model: ModelConfig, train: TrainConfig) -> dict[str,
     return {
         "device": torch.cuda.get_device_name(base.device) if base.device.type == "cuda" else "CPU",
         "dtype": str(base.dtype).removeprefix("torch."),
-        "attention": base.qwen.config.text_config._attn_implementation,
+        "attention": base.network.config.get_text_config()._attn_implementation,
         "quantization": base.quantization,
         "linears": {part: sorted(found) for part, found in kinds.items()},
         "trainable": {
-            "pattern": target_pattern(train.lora),
+            "pattern": target_pattern(base, train.lora),
             "parameters": sum(weight.numel() for weight in weights),
             "dtype": sorted({str(weight.dtype).removeprefix("torch.") for weight in weights}),
         },

@@ -11,11 +11,11 @@ import torch
 from vqaflow.artifacts.rows import Row
 from vqaflow.config.sections import TrainConfig, ViewConfig
 from vqaflow.model.base import Base
-from vqaflow.model.decoder.branches import answer_states, pack
+from vqaflow.model.decoder.branches import answer_states, pack, single_orders
 from vqaflow.model.decoder.fused_decoder import FusedDecoder
-from vqaflow.model.decoder.layouts import make_layout
 from vqaflow.model.encoding.row_encoder import EncodedRow
 from vqaflow.model.numerics.elementwise import can_compile
+from vqaflow.model.separate.decoder import PassDecoder
 
 
 class Encoder(Protocol):
@@ -40,16 +40,23 @@ class Features(Protocol):
 class AnswerModel:
     """The base with its adapter, from rows in given choice orders to states (B, K, H).
 
-    It runs the fused decoder, or the library's layers for LoRA dropout, which the fused decoder does not have.
+    It runs the fused decoder, or the library's layers for LoRA dropout, which the fused decoder does not have, and for
+    families whose passes are separate.
     """
 
     def __init__(self, base: Base, encoder: Encoder, features: Features, train: TrainConfig) -> None:
         self.base, self.encoder, self.features = base, encoder, features
         on_gpu = base.device.type == "cuda"
-        compiled = bool(train.compile) and can_compile(base.device)
-        self.fused = FusedDecoder(base, compiled) if train.lora.dropout == 0 else None
+        self.passes = PassDecoder(base) if base.is_separate else None
+        self.fused: FusedDecoder | None = None
+        if not base.is_separate and train.lora.dropout == 0:
+            self.fused = FusedDecoder(base, bool(train.compile) and can_compile(base.device))
         if train.gradient_checkpointing is False or (train.gradient_checkpointing == "auto" and not on_gpu):
-            self.keep(len(base.language_model.layers))
+            self.keep_all()
+
+    def keep_all(self) -> None:
+        """Keep the MLP products of all layers."""
+        self.keep(len(self.fused.layers) if self.fused else 0)
 
     def keep(self, layers: int) -> None:
         """Keep the MLP products of the last `layers` layers for backward, instead of computing them twice."""
@@ -67,8 +74,7 @@ class AnswerModel:
         encoded, features = self._inputs(rows, orders)
         if self.fused is None:
             return self._library_states(encoded, features)
-        layout = make_layout(encoded, self.encoder.image_token, self.base.device, self.base.dtype)
-        return self.fused.answer_states(layout, features)
+        return self.fused.states(encoded, features)
 
     def library_states(self, rows: Sequence[Row], orders: Sequence[Sequence[str]]) -> torch.Tensor:
         """The same from the library's layers with PEFT's layers on them, without the fused decoder."""
@@ -81,7 +87,12 @@ class AnswerModel:
         return encoded, self.features.of(list(zip(rows, encoded, strict=True)))
 
     def _library_states(self, encoded: Sequence[EncodedRow], features: Sequence[torch.Tensor]) -> torch.Tensor:
-        base = self.base
+        if self.passes is not None:
+            return self.passes.states(encoded, features)
+        base, orders = self.base, len(encoded[0].branch_ids)
+        if base.family.prefix == "state" and orders > 1:
+            features = [made for made in features for _ in range(orders)]
+            return self._library_states(single_orders(encoded), features).view(len(encoded), orders, -1)
         with torch.autocast(base.device.type, dtype=base.dtype, enabled=base.dtype is not torch.float32):
             batch = pack(encoded, self.encoder.image_token, pad_token=0).to(base.device)
             return answer_states(base.language_model, batch, features)

@@ -70,7 +70,7 @@ class Trainer:
         self.on_validation, self.on_step = on_validation, on_step
         self.model = AnswerModel(base, encoder, features, config)
         self.letter_rows_4H = base.letter_rows(encoder.letter_ids)
-        self.head_VH = None if config.objective == "choice" else base.qwen.lm_head.weight
+        self.head_VH = None if config.objective == "choice" else base.head.weight
         self.step_rows = config.batch_size * config.accumulation
         self.steps_an_epoch = math.ceil(len(self.rows) / self.step_rows)
         self.steps = math.ceil(config.epochs * self.steps_an_epoch)
@@ -221,6 +221,7 @@ class Trainer:
                 self.letter_rows_4H,
                 self.head_VH,
                 self.config.label_smoothing,
+                self.base.softcap,
             )
             self.scaler.scale(loss / count).backward()
             ids = [row.id for row, _ in part]
@@ -253,7 +254,7 @@ class Trainer:
             if len(part) == 1:
                 raise OutOfMemory(ONE_ROW_TOO_LARGE) from None
         else:
-            logits_BK4 = letter_logits(states_BKH, self.letter_rows_4H)
+            logits_BK4 = letter_logits(states_BKH, self.letter_rows_4H, self.base.softcap)
             ids = [row.id for row in part]
             require_finite(ids, states_BKH, logits_BK4, logits_BK4.sum(), self.progress.step)
             chosen = logits_BK4[:, 0].argmax(-1).tolist()

@@ -17,11 +17,16 @@ def make_deterministic() -> None:
 
 
 def place(base: Base, train: TrainConfig, tower: bool) -> None:
-    """Keep on the GPU what the steps need: no embedding table, no head for `choice`, the tower only if `tower`."""
+    """Keep on the GPU what the steps need: no embedding table, no head for `choice`, the tower only if `tower`.
+
+    The library's forward, which separate passes run, needs all parts.
+    """
+    if base.is_separate:
+        return
     head = train.objective != "choice"
     needed = [
-        (base.language_model.embed_tokens, head and base.qwen.config.tie_word_embeddings),
-        (base.qwen.lm_head, head),
+        (base.language_model.embed_tokens, head and base.is_tied),
+        (base.head, head),
         (base.visual, tower),
     ]
     base.leave_gpu(*(module for module, is_needed in needed if not is_needed))
@@ -30,8 +35,8 @@ def place(base: Base, train: TrainConfig, tower: bool) -> None:
 
 def set_checkpointing(base: Base, train: TrainConfig) -> None:
     """Recompute activations in the backward pass where memory is short (on GPUs, by default)."""
-    if train.lora.dropout == 0:
+    if train.lora.dropout == 0 and not base.is_separate:
         return  # the fused decoder recomputes by itself
     wanted = base.device.type == "cuda" if train.gradient_checkpointing == "auto" else train.gradient_checkpointing
     if wanted:
-        base.qwen.gradient_checkpointing_enable({"use_reentrant": False})
+        base.network.gradient_checkpointing_enable({"use_reentrant": False})

@@ -14,10 +14,11 @@ from vqaflow.artifacts.rows import Row, contents
 from vqaflow.model.base import Base
 from vqaflow.model.base_digest import base_digest
 from vqaflow.model.encoding.orders import IDENTITY
-from vqaflow.model.encoding.row_encoder import RowEncoder
 from vqaflow.model.features.cache import FeatureCache
 from vqaflow.model.lora import add_adapter
 from vqaflow.model.parity import parity
+from vqaflow.model.pipeline.parts import Encoder, make_encoder, make_features
+from vqaflow.model.separate.inputs import PassInputs
 from vqaflow.model.stored_base import open_base
 from vqaflow.plan.plan_text import log_plan
 from vqaflow.plan.training_plan import plan_training
@@ -75,7 +76,7 @@ class Job:
         began, model, train = time.monotonic(), self.settings.model, self.settings.train
         make_deterministic()
         base = open_base(model, self.places.bases)
-        encoder = RowEncoder(base.processor, model, self.settings.prompt)
+        encoder = make_encoder(base, model, self.settings.prompt)
         add_adapter(base, train.lora, train.seed)
         set_checkpointing(base, train)
         plan, settings = plan_training(base, encoder, train, self.rows), settings_of(base, model, train)
@@ -93,7 +94,7 @@ class Job:
         draw_curve(history, out / "curve.png")
         write_json(out / RUN, record | outcome(trainer, time.monotonic() - began))
 
-    def inputs(self, base: Base, encoder: RowEncoder) -> dict[str, Any]:
+    def inputs(self, base: Base, encoder: Encoder) -> dict[str, Any]:
         """What the adapter is made of, for run.json."""
         return {
             "parity": parity(base, encoder, self.settings.model, self.settings.prompt),
@@ -108,12 +109,12 @@ class Job:
             "validation_rows": len(self.validation),
         }
 
-    def features(self, base: Base, encoder: RowEncoder) -> FeatureCache:
+    def features(self, base: Base, encoder: Encoder) -> FeatureCache | PassInputs:
         """The images' features; if they are kept, all are computed now and the tower leaves the GPU."""
         train = self.settings.train
-        features = FeatureCache(base, encoder, VIEW, train.cache_vision, self.places.vision)
+        features = make_features(base, encoder, VIEW, train.cache_vision, self.places.vision)
         place(base, train, tower=True)
-        if train.cache_vision != "off":
+        if train.cache_vision != "off" and not base.is_separate:
             rows = [*self.rows, *self.validation]
             features.fill([(row, encoder.encode(row, [IDENTITY], VIEW)) for row in rows])
             base.leave_gpu(base.visual)

@@ -15,12 +15,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
     from vqaflow.data.exploration.explore_data import explore_data
+    from vqaflow.data.images.visual_tokens import token_pixels
 
     model, results = checked_config(*arguments.config)["model"], arguments.results
     explore_data(
         train=results.table("train"),
         test=results.table("test"),
         folds=results.folds,
+        token_pixels=token_pixels(model["base"]),
         min_pixels=model["min_pixels"],
         max_pixels=model["max_pixels"],
         out_dir=results.exploration,

@@ -1,8 +1,9 @@
 """Measure speed and memory on this machine, as a table and as JSON.
 
-bench train: a training step, by the usual recipe, by TRL's trainer and by this package. bench score: scoring a row, by
-generation, single passes and choice orders that share their prefix. Both build a random model of a published shape and
-need no download; --shape tiny runs on a CPU. bench pool: pooling a million rows from twelve score files.
+bench train: a training step, by the usual recipe, TRL's trainer, Transformers + PEFT and this package. bench score:
+scoring a row, by generation, single passes and choice orders that share their prefix. Both build a random model of a
+published shape and need no download; --shape tiny runs on a CPU. bench pool: pooling a million rows from twelve score
+files.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from vqaflow.runtime.gpu_lease import lease_gpu
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
-    from vqaflow.plan.shape import SHAPES
+    from vqaflow.plan.published import IN_BENCHMARKS
 
     actions = parser.add_subparsers(dest="action", required=True)
     train = actions.add_parser("train", help="a training step: the usual recipe, TRL's trainer and this package")
@@ -21,11 +22,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     pool = actions.add_parser("pool", help="pooling a million test rows from twelve score files")
     for action in (train, score):
         shapes = "a published shape, or tiny (the demo's) for a CPU"
-        action.add_argument("--shape", choices=SHAPES, default="7b", help=shapes)
+        precision = (
+            "of the decoder on a GPU (default: nf4 for 7b, 3b and tiny, in float16; none for others, in bfloat16)"
+        )
+        action.add_argument("--quantization", choices=["nf4", "none"], help=precision)
+        visual = "visual tokens per row (default: 768, tiny 16)"
+        action.add_argument("--visual", type=int, metavar="N", help=visual)
+        action.add_argument("--shape", choices=IN_BENCHMARKS, default="7b", help=shapes)
     train.add_argument("--batch", type=int, default=4, help="rows per pass (default: %(default)s)")
-    recipes = ["usual", "trl", "ours", "checks"]
-    only = "measure only these (default: all)"
-    train.add_argument("--only", nargs="+", choices=recipes, default=recipes, help=only)
+    recipes = ["usual", "trl", "peft", "ours", "checks"]
+    only = "measure only these (default: all; usual and trl only for 7b, 3b and tiny)"
+    train.add_argument("--only", nargs="+", choices=recipes, help=only)
     score.add_argument("--rows", type=int, default=64, help="rows scored by each adapter (default: %(default)s)")
     tokens = "tokens per pass, as hardware.score_batch_tokens (default: 18432 on a GPU, 4096 on a CPU)"
     score.add_argument("--batch-tokens", type=int, help=tokens)
@@ -46,11 +53,13 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.action == "train":
         from vqaflow.bench.train import bench_train
 
-        bench_train(arguments.shape, arguments.batch, arguments.only, arguments.json)
+        given = (arguments.json, arguments.quantization, arguments.visual)
+        bench_train(arguments.shape, arguments.batch, arguments.only, *given)
     elif arguments.action == "score":
         from vqaflow.bench.score import bench_score
 
-        bench_score(arguments.shape, arguments.rows, arguments.batch_tokens, arguments.load, arguments.json)
+        given = (arguments.json, arguments.quantization, arguments.visual)
+        bench_score(arguments.shape, arguments.rows, arguments.batch_tokens, arguments.load, *given)
     else:
         from vqaflow.bench.pool import bench_pool
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from vqaflow.artifacts.results_folder import RESULTS
 from vqaflow.commands.options import add_config
 from vqaflow.config.loading import checked_config
-from vqaflow.plan.shape import SHAPES
+from vqaflow.plan.published import PUBLISHED
 
 # A T4's memory as torch sees it, and the float16 rate that it sustains.
 T4_GIB, T4_TFLOPS = 14.7, 24.0
@@ -24,18 +24,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--vram", type=number, default=T4_GIB, help="the GPU's GiB (default: a T4's %(default)s)")
     sustained = "TFLOP/s that its matrix products sustain (default: a T4's %(default)s)"
     parser.add_argument("--tflops", type=number, default=T4_TFLOPS, help=sustained)
-    parser.add_argument("--shape", choices=SHAPES, help="a published shape, if the base is not on this machine")
+    shape = "a published model's sizes, if the base is not on this machine"
+    parser.add_argument("--shape", choices=PUBLISHED, help=shape)
     table = RESULTS.table("train")
     own = f"default: {table} if it was made from data.train_csv, else that file and a sample of its images"
     parser.add_argument("--table", type=Path, help=f"a checked table to take rows and image sizes from ({own})")
     parser.add_argument("--rows", type=whole, help="training rows per fold (default: the table's share)")
+    matrix = "print a table instead: the rows in one pass of each published model that fit on each of some cards"
+    parser.add_argument("--matrix", action="store_true", help=matrix)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
+    from vqaflow.config.sections import TrainConfig, section
     from vqaflow.plan.offline import print_plan
+    from vqaflow.plan.plan_text import matrix_lines
 
-    print_plan(checked_config(*arguments.config), arguments)
+    config = checked_config(*arguments.config)
+    if arguments.matrix:
+        print(*matrix_lines(section(TrainConfig, config["train"])), sep="\n")
+    else:
+        print_plan(config, arguments)
 
 
 def positive(kind: Callable[[str], float]) -> Callable[[str], float]:

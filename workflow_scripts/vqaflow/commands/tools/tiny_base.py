@@ -1,4 +1,4 @@
-"""Pre-train the demo's tiny base model again, on generated pictures and questions."""
+"""Pre-train one of the demo's tiny base models again, on generated pictures and questions."""
 
 import argparse
 from pathlib import Path
@@ -13,6 +13,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     add_config(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder of the model; replaced as a whole")
+    parser.add_argument(
+        "--family",
+        choices=("qwen2_5_vl", "qwen3_vl"),
+        default="qwen2_5_vl",
+        help="the kind of model (default: %(default)s)",
+    )
     parser.add_argument("--minutes", type=float, default=5.0, help="how long to train (default: %(default)s)")
     parser.add_argument("--rows", type=int, default=0, help="train on this many rows instead of for --minutes")
     parser.add_argument("--batch", type=int, default=1024, help="rows per step (default: %(default)s)")

@@ -36,19 +36,30 @@ EXPLORED_COLUMNS = [
 Tables = Mapping[str, pd.DataFrame]
 
 
-def explore_data(*, train: Path, test: Path, folds: Path, min_pixels: int, max_pixels: int, out_dir: Path) -> None:
+def explore_data(
+    *,
+    train: Path,
+    test: Path,
+    folds: Path,
+    min_pixels: int,
+    max_pixels: int,
+    out_dir: Path,
+    token_pixels: int,
+) -> None:
     """Write ``summary.json`` and one PNG per figure (see figures.py) into `out_dir`, which is replaced as a whole.
 
-    `min_pixels` and `max_pixels` are the model's; they decide how many visual tokens an image costs.
+    `min_pixels` and `max_pixels` are the model's, and `token_pixels` those along the side of its visual tokens; they
+    decide how many visual tokens an image costs.
     """
     tables = {
         "train": read_table(train, "validate_tables", [*EXPLORED_COLUMNS, "answer"]),
         "test": read_table(test, "validate_tables", EXPLORED_COLUMNS),
     }
-    tables = {name: describe(table, min_pixels, max_pixels) for name, table in tables.items()}
+    given = (token_pixels, min_pixels, max_pixels)
+    tables = {name: describe(table, *given) for name, table in tables.items()}
     assigned = read_table(folds, "make_folds", ["id", "fold", "group"])
     tables["train"] = tables["train"].merge(assigned, on="id", validate="one_to_one")
-    summary = summarise(tables, min_pixels, max_pixels)
+    summary = summarise(tables, *given)
     with atomic_folder(out_dir) as folder:
         write_json(folder / "summary.json", summary)
         draw_all(tables, summary, folder)
@@ -62,13 +73,13 @@ def explore_data(*, train: Path, test: Path, folds: Path, min_pixels: int, max_p
     )
 
 
-def describe(table: pd.DataFrame, min_pixels: int, max_pixels: int) -> pd.DataFrame:
+def describe(table: pd.DataFrame, token_pixels: int, min_pixels: int, max_pixels: int) -> pd.DataFrame:
     """The table with the columns ``question_length`` (characters) and ``tokens`` (visual; 0: no image)."""
-    tokens = visual_tokens(table["width"], table["height"], min_pixels, max_pixels)
+    tokens = visual_tokens(table["width"], table["height"], token_pixels, min_pixels, max_pixels)
     return table.assign(question_length=table["question"].str.len(), tokens=tokens)
 
 
-def summarise(tables: Tables, min_pixels: int, max_pixels: int) -> dict[str, Any]:
+def summarise(tables: Tables, token_pixels: int, min_pixels: int, max_pixels: int) -> dict[str, Any]:
     """The content of summary.json."""
     train = tables["train"]
     images = {name: table[table["width"] > 0] for name, table in tables.items()}
@@ -88,6 +99,7 @@ def summarise(tables: Tables, min_pixels: int, max_pixels: int) -> dict[str, Any
         "visual_tokens": {
             "min_pixels": min_pixels,
             "max_pixels": max_pixels,
+            "token_pixels": token_pixels,
             **{name: token_summary(table, min_pixels, max_pixels) for name, table in images.items()},
         },
         "duplicates": duplicates(tables),

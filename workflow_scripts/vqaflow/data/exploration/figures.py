@@ -12,7 +12,6 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 from vqaflow.artifacts.columns import LETTERS, QTYPES
 from vqaflow.data.folds.balance import TOLERANCE
 from vqaflow.data.images.decoding import open_image
-from vqaflow.data.images.visual_tokens import PATCH
 from vqaflow.reporting.figures import MUTED, PALETTE, drawable, heatmap, label_axes, new_figure, save
 from vqaflow.runtime.errors import UserError
 
@@ -131,7 +130,8 @@ def draw_visual_tokens(tables: Tables, summary: Summary, path: Path) -> None:
     found = summary["visual_tokens"]
     figure, axes = new_figure("Visual tokens per image", size=(7.5, 4.6))
     values = {name: table.loc[table["tokens"] > 0, "tokens"] for name, table in tables.items()}
-    ends = pd.Series([found[name] // PATCH**2 for name in ("min_pixels", "max_pixels")])
+    side = found["token_pixels"]
+    ends = pd.Series([found[name] // side**2 for name in ("min_pixels", "max_pixels")])
     draw_histogram(axes, values, bins_of(values | {"limits": ends}))
     for name, style, tokens in zip(("min_pixels", "max_pixels"), (":", "--"), ends, strict=True):
         axes.axvline(tokens, linestyle=style, color="black", linewidth=1, label=f"{name} {found[name]:,}: {tokens:,}")
@@ -142,7 +142,7 @@ def draw_visual_tokens(tables: Tables, summary: Summary, path: Path) -> None:
     ]
     axes.legend(fontsize=8)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    label_axes(axes, f"visual tokens ({PATCH} x {PATCH} pixels each)", "share of rows", "\n".join(lines))
+    label_axes(axes, f"visual tokens ({side} x {side} pixels each)", "share of rows", "\n".join(lines))
     save(figure, path)
 
 

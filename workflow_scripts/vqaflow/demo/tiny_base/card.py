@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import transformers
 
+from vqaflow.demo.tiny_base.families import FAMILIES, QWEN2_5_VL
 from vqaflow.demo.tiny_base.words import UNGROUNDED
 
 CARD = """\
@@ -18,15 +19,15 @@ pipeline_tag: image-text-to-text
 library_name: transformers
 ---
 
-# tiny-qwen2_5-vl
+# {name}
 
-A Qwen2.5-VL (`Qwen2_5_VLForConditionalGeneration`) of {weights:,} weights for the demo and the tests of vqaflow. It
+A {title} (`{network}`) of {weights:,} weights for the demo and the tests of vqaflow. It
 loads as the published models do (`AutoProcessor`, `from_pretrained`) and answers four-choice questions about simple
 pictures with one letter. It is good for nothing else, and none of its weights comes from a published model.
 
 | | |
 | --- | --- |
-| vision tower | {depth} blocks (full attention in {full}, windows in the others), {vision_hidden} wide |
+| vision tower | {depth} blocks ({tower}), {vision_hidden} wide |
 | decoder | {layers} layers, {hidden} wide, {heads} heads ({kv_heads} for keys and values), head untied |
 | tokenizer | byte-level BPE with Qwen2.5's pre-tokenizer, {vocab} tokens; ChatML template with vision marks |
 | weights | float16 |
@@ -68,7 +69,8 @@ def model_card(
 ) -> str:
     """The card's text; `facts` holds rows, steps, seconds and weights of the finished training."""
     vision, text = config.vision_config, config.text_config
-    arguments = {k: v for k, v in recipe.items() if v and k != "validation_rows"}
+    family = FAMILIES[config.model_type]
+    arguments = {k: v for k, v in recipe.items() if v and k != "validation_rows" and v != QWEN2_5_VL.name}
     return CARD.format(
         **facts,
         rate=facts["rows"] / facts["seconds"],
@@ -76,7 +78,10 @@ def model_card(
         seed=recipe["seed"],
         arguments=" ".join(f"--{k.replace('_', '-')}" + ("" if v is True else f" {v}") for k, v in arguments.items()),
         depth=vision.depth,
-        full=", ".join(map(str, vision.fullatt_block_indexes)),
+        name="tiny-" + family.title.lower().replace(".", "_"),
+        title=family.title,
+        network=family.network.__name__,
+        tower=family.describe_tower(vision),
         vision_hidden=vision.hidden_size,
         layers=text.num_hidden_layers,
         hidden=text.hidden_size,

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from vqaflow.config.sections import PromptConfig
-from vqaflow.demo.tiny_base.network import GRID, MERGE, PATCH, Example
+from vqaflow.demo.tiny_base.families import GRID
+from vqaflow.demo.tiny_base.network import Example
 from vqaflow.demo.tiny_base.pictures import Painter
 from vqaflow.demo.tiny_base.prompts import PromptAssembler
 from vqaflow.demo.tiny_base.world import GeneratedWorld
@@ -22,17 +23,19 @@ class Patches:
 
     def __init__(self, image_processor: Any, device: torch.device) -> None:
         self.temporal = image_processor.temporal_patch_size
+        self.patch, self.merge = image_processor.patch_size, image_processor.merge_size
         self.mean = torch.tensor(image_processor.image_mean, device=device).view(3, 1, 1)
         self.std = torch.tensor(image_processor.image_std, device=device).view(3, 1, 1)
 
     def __call__(self, pixels_B3HW: torch.Tensor) -> torch.Tensor:
-        """Patches (B·h·w, 3·temporal·14·14) in the order of the merged grid."""
+        """Patches (B·h·w, 3·temporal·patch·patch) in the order of the merged grid."""
         normal = (pixels_B3HW / 255 - self.mean) / self.std
-        count, side = len(normal), normal.shape[-1] // (PATCH * MERGE)
-        cut = normal.view(count, 3, side, MERGE, PATCH, side, MERGE, PATCH)
+        patch, merge = self.patch, self.merge
+        count, side = len(normal), normal.shape[-1] // (patch * merge)
+        cut = normal.view(count, 3, side, merge, patch, side, merge, patch)
         cut = cut.permute(0, 2, 5, 3, 6, 1, 4, 7)  # image, block row, block column, row, column, channel, y, x
         cut = cut.unsqueeze(6).expand(*cut.shape[:6], self.temporal, *cut.shape[6:])
-        return cut.reshape(-1, 3 * self.temporal * PATCH * PATCH)
+        return cut.reshape(-1, 3 * self.temporal * patch * patch)
 
 
 class Generator:
@@ -41,7 +44,7 @@ class Generator:
     def __init__(
         self, processor: Any, model: Any, styles: Sequence[PromptConfig], device: torch.device, seed: int
     ) -> None:
-        self.painter = Painter(device, seed)
+        self.painter = Painter(device, seed, GRID[1] * processor.image_processor.patch_size)
         self.dice = self.painter.dice
         self.world = GeneratedWorld(self.dice)
         self.patches = Patches(processor.image_processor, device)

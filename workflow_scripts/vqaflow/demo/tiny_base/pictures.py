@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from vqaflow.demo.tiny_base.digits import SCAN, Dice, DigitWriter
 
 CANVAS = 64
-SIDE = 112  # of the finished picture: the demo's 64 x 64 images after resizing to model.min_pixels
+SIDE = 112  # of the finished picture, for patches of 14: the demo's 64 x 64 images after resizing to model.min_pixels
 
 COLORS = {
     "red": (255, 0, 0),
@@ -38,17 +38,17 @@ FACT_SIZES = {"color": len(COLORS), "shape": len(SHAPES), "digit": 10, "count": 
 
 @dataclass(frozen=True)
 class Pictures:
-    """B pictures (B, 3, SIDE, SIDE) of 0 to 255, and what they show: facts (B, 5), -1 where nothing is asked."""
+    """B pictures (B, 3, side, side) of 0 to 255, and what they show: facts (B, 5), -1 where nothing is asked."""
 
     pixels: torch.Tensor
     facts: torch.Tensor
 
 
 class Painter:
-    """Draws random pictures on one device from one generator."""
+    """Draws random pictures with sides of `side` pixels on one device from one generator."""
 
-    def __init__(self, device: torch.device, seed: int) -> None:
-        self.device = device
+    def __init__(self, device: torch.device, seed: int, side: int = SIDE) -> None:
+        self.device, self.side = device, side
         self.dice = Dice(device, seed)
         self.writer = DigitWriter(self.dice)
         self.palette = torch.tensor(list(COLORS.values()), device=device, dtype=torch.float32)
@@ -61,7 +61,7 @@ class Painter:
         parts = [self.one_shape(single), self.several_shapes(several), self.digits(count - single - several)]
         canvas = torch.cat([part.pixels for part in parts])
         # bicubic with antialiasing is Pillow's resampling, which the image pipeline uses
-        large = F.interpolate(canvas, (SIDE, SIDE), mode="bicubic", antialias=True, align_corners=False)
+        large = F.interpolate(canvas, (self.side, self.side), mode="bicubic", antialias=True, align_corners=False)
         return Pictures(large.clamp(0, 255).round(), torch.cat([part.facts for part in parts]))
 
     # --- shapes

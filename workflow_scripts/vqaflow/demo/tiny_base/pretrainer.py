@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from vqaflow.config.sections import ModelConfig, PromptConfig
 from vqaflow.demo.tiny_base.digits import Dice
 from vqaflow.demo.tiny_base.examples import Generator
+from vqaflow.demo.tiny_base.families import FAMILIES, QWEN2_5_VL, TinyFamily
 from vqaflow.demo.tiny_base.network import Example, build_model, fast_tower, forward
 from vqaflow.demo.tiny_base.pictures import FACT_SIZES, FACTS
 from vqaflow.demo.tiny_base.prompts import all_texts, prompt_styles, rendered_pieces
@@ -27,7 +28,7 @@ AUXILIARY_WEIGHT, END_WEIGHT = 0.3, 0.02
 
 @dataclass(frozen=True)
 class PretrainingSettings:
-    """How the model is trained; `rows` overrides `minutes` where it is positive."""
+    """Which model is trained, and how; `rows` overrides `minutes` where it is positive."""
 
     minutes: float
     rows: int
@@ -37,6 +38,7 @@ class PretrainingSettings:
     weight_decay: float
     seed: int
     validation_rows: int
+    family: str = QWEN2_5_VL.name
 
 
 class Pretrainer:
@@ -48,8 +50,9 @@ class Pretrainer:
         torch.manual_seed(recipe.seed)
         self.recipe, self.prompt, self.device = recipe, prompt, device
         styles = prompt_styles(prompt)
-        self.processor = new_processor(styles, model_settings)
-        self.model = build_model(self.processor).to(device)
+        self.family = FAMILIES[recipe.family]
+        self.processor = new_processor(styles, model_settings, self.family)
+        self.model = build_model(self.processor, self.family).to(device)
         fast_tower(self.model.model.visual)
         self.generator = Generator(self.processor, self.model, styles, device, recipe.seed)
         self.image_token = self.generator.prompts.image
@@ -61,7 +64,8 @@ class Pretrainer:
     def _groups(self) -> list[dict[str, Any]]:
         decayed, free = [], []
         for name, weight in [*self.model.named_parameters(), *self.auxiliary.named_parameters()]:
-            (free if weight.ndim < 2 or "embed_tokens" in name else decayed).append(weight)
+            is_table = "embed_tokens" in name or "pos_embed" in name
+            (free if weight.ndim < 2 or is_table else decayed).append(weight)
         return [{"params": decayed, "weight_decay": self.recipe.weight_decay}, {"params": free, "weight_decay": 0.0}]
 
     def autocast(self) -> torch.autocast:
@@ -99,10 +103,11 @@ class Pretrainer:
         return loss.detach(), right
 
 
-def new_processor(styles: Sequence[PromptConfig], settings: ModelConfig) -> Any:
+def new_processor(styles: Sequence[PromptConfig], settings: ModelConfig, family: TinyFamily = QWEN2_5_VL) -> Any:
     """The processor, its tokenizer learned from every text of the generated world and a list of everyday words."""
-    spare = build_processor([], 0, settings.min_pixels, settings.max_pixels)  # bytes only: enough to render prompts
+    pixels = settings.min_pixels, settings.max_pixels
+    spare = build_processor([], 0, *pixels, family)  # bytes only: enough to render prompts
     world = GeneratedWorld(Dice(torch.device("cpu"), 0))
     texts = all_texts(rendered_pieces(spare, world, styles))
     everyday = [form for language in LANGUAGES for w in TOKENIZER_WORDS[language].split() for form in (w, " " + w)]
-    return build_processor([*texts, *everyday * 3], TOKENIZER_SIZE, settings.min_pixels, settings.max_pixels)
+    return build_processor([*texts, *everyday * 3], TOKENIZER_SIZE, *pixels, family)

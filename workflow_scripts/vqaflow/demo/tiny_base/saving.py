@@ -4,9 +4,9 @@ Shapes: B rows, H hidden size, 4 letters, 2 positions (last token and answer).
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
-from transformers import Qwen2_5_VLForConditionalGeneration
 
 from vqaflow.demo.tiny_base.examples import Generator
 from vqaflow.demo.tiny_base.network import build_model, fast_tower, forward
@@ -19,9 +19,9 @@ from vqaflow.runtime.files import atomic_folder, current_umask
 VALIDATION_SEED = 10**6
 
 
-def half_copy(trainer: Pretrainer) -> Qwen2_5_VLForConditionalGeneration:
+def half_copy(trainer: Pretrainer) -> Any:
     """The model as it is published: in float16, ready for the library's loader."""
-    copy = build_model(trainer.processor)
+    copy = build_model(trainer.processor, trainer.family)
     copy.load_state_dict(trainer.model.state_dict())
     return copy.half().eval()
 

@@ -1,11 +1,13 @@
-"""The tiny base model's processor: Qwen2.5-VL's tokenizer, image processor and template, with few tokens."""
+"""The tiny base model's processor: its family's tokenizer, image processor and template, with few tokens."""
 
 import json
 from collections.abc import Iterable
+from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
-from transformers import Qwen2_5_VLProcessor, Qwen2Tokenizer, Qwen2VLImageProcessor, Qwen2VLVideoProcessor
 from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
+
+from vqaflow.demo.tiny_base.families import MERGE, TinyFamily
 
 TOKENIZER_SIZE = 3072  # at most; the generated world has fewer distinct words
 SPECIAL_TOKENS = (
@@ -18,54 +20,27 @@ SPECIAL_TOKENS = (
     "<|image_pad|>",
     "<|video_pad|>",
 )
-# Behaves as the template published with Qwen2.5-VL: a default system turn, <|im_end|> and a newline close each turn.
-CHAT_TEMPLATE = """\
-{%- set pictures = namespace(count=0) -%}
-{%- set videos = namespace(count=0) -%}
-{%- for message in messages -%}
-{%- if loop.first and message['role'] != 'system' -%}
-{{- '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' -}}
-{%- endif -%}
-{{- '<|im_start|>' + message['role'] + '\\n' -}}
-{%- if message['content'] is string -%}
-{{- message['content'] -}}
-{%- else -%}
-{%- for part in message['content'] -%}
-{%- if part['type'] == 'image' or 'image' in part or 'image_url' in part -%}
-{%- set pictures.count = pictures.count + 1 -%}
-{%- if add_vision_id -%}{{- 'Picture ' ~ pictures.count ~ ': ' -}}{%- endif -%}
-{{- '<|vision_start|><|image_pad|><|vision_end|>' -}}
-{%- elif part['type'] == 'video' or 'video' in part -%}
-{%- set videos.count = videos.count + 1 -%}
-{%- if add_vision_id -%}{{- 'Video ' ~ videos.count ~ ': ' -}}{%- endif -%}
-{{- '<|vision_start|><|video_pad|><|vision_end|>' -}}
-{%- elif 'text' in part -%}
-{{- part['text'] -}}
-{%- endif -%}
-{%- endfor -%}
-{%- endif -%}
-{{- '<|im_end|>\\n' -}}
-{%- endfor -%}
-{%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}
-"""
 
 
-def build_processor(texts: Iterable[str], vocabulary: int, min_pixels: int, max_pixels: int) -> Qwen2_5_VLProcessor:
+def build_processor(texts: Iterable[str], vocabulary: int, min_pixels: int, max_pixels: int, family: TinyFamily) -> Any:
     """A processor whose byte-level BPE is learned from `texts`, at most `vocabulary` tokens besides special ones."""
     vocab, merges = learn_merges(texts, vocabulary)
-    tokenizer = Qwen2Tokenizer(
+    tokenizer = family.tokenizer(
         vocab=vocab, merges=merges, pad_token="<|endoftext|>", eos_token="<|im_end|>", model_max_length=32768
     )
     tokenizer.add_special_tokens(
         {"additional_special_tokens": [AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS]}
     )
-    return Qwen2_5_VLProcessor(
-        image_processor=Qwen2VLImageProcessor(
-            patch_size=14, merge_size=2, size={"shortest_edge": min_pixels, "longest_edge": max_pixels}
+    return family.processor(
+        image_processor=family.image_processor(
+            patch_size=family.patch,
+            merge_size=MERGE,
+            size={"shortest_edge": min_pixels, "longest_edge": max_pixels},
+            **family.normalisation,
         ),
         tokenizer=tokenizer,
-        video_processor=Qwen2VLVideoProcessor(patch_size=14, merge_size=2),
-        chat_template=CHAT_TEMPLATE,
+        video_processor=family.video_processor(patch_size=family.patch, merge_size=MERGE),
+        chat_template=family.template,
     )
 
 

@@ -9,7 +9,7 @@ Shapes: B rows, K branches (choice orders), T tokens of a row with padding, H hi
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -85,28 +85,41 @@ def attention_mask(branch_of_BT: torch.Tensor) -> torch.Tensor:
 
 
 def answer_states(language_model: Any, batch: Batch, features: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Hidden states (B, K, H) at the answer positions, after the final norm.
+    """Hidden states (B, K, H) at the answer positions, after the final norm, from the library's layers.
 
-    `features` holds each row's image features (image tokens, H), as the frozen tower gives them. The language model is
-    called with explicit positions and embeddings, so no state of an earlier call (rope_deltas) can leak in.
+    `features` holds each row's image features (image tokens, (1 + levels) x H), as the frozen tower gives them. The
+    language model is called with explicit positions and embeddings, so no state of an earlier call (rope_deltas) can
+    leak in.
     """
     table = language_model.embed_tokens
     embeds_BTH = table(batch.ids_BT.to(table.weight.device)).to(
         batch.ids_BT.device
     )  # the table may be in the host's memory
-    image = torch.cat(list(features)).to(embeds_BTH.dtype)
+    image, *levels = torch.cat(list(features)).to(embeds_BTH.dtype).split(embeds_BTH.shape[-1], dim=1)
     embeds_BTH = embeds_BTH.masked_scatter(batch.image_BT[..., None], image)
+    deepstack = {"visual_pos_masks": batch.image_BT, "deepstack_visual_embeds": levels} if levels else {}
     hidden_BTH = language_model(
         inputs_embeds=embeds_BTH,
         attention_mask=batch.mask_B1TT,
         position_ids=batch.positions_3BT,
         use_cache=False,
+        **deepstack,
     ).last_hidden_state
     index = batch.ends_BK[..., None].expand(-1, -1, hidden_BTH.shape[-1])
     return hidden_BTH.gather(1, index)
 
 
-def letter_logits(states_BKH: torch.Tensor, letter_rows_4H: torch.Tensor) -> torch.Tensor:
+def single_orders(rows: Sequence[EncodedRow]) -> list[EncodedRow]:
+    """Each row once per choice order: for layers with a state, which a mask cannot keep apart."""
+    return [replace(row, branch_ids=[branch]) for row in rows for branch in row.branch_ids]
+
+
+def letter_logits(states_BKH: torch.Tensor, letter_rows_4H: torch.Tensor, softcap: float | None = None) -> torch.Tensor:
     """Float32 logits (B, K, 4) of the letters from the four rows of the language-model head that they need."""
     with torch.autocast(states_BKH.device.type, enabled=False):
-        return states_BKH.float() @ letter_rows_4H.float().T
+        return capped(states_BKH.float() @ letter_rows_4H.float().T, softcap)
+
+
+def capped(logits: torch.Tensor, softcap: float | None) -> torch.Tensor:
+    """The logits as a head with this soft cap gives them (Base.softcap)."""
+    return logits if softcap is None else softcap * torch.tanh(logits / softcap)

@@ -11,12 +11,14 @@ positions, H query heads and G key-value heads of size D, L listed tokens, P pre
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from vqaflow.model.decoder.branches import pack
+from vqaflow.model.decoder.sequences import Sequences, Span
 from vqaflow.model.encoding.row_encoder import EncodedRow
 from vqaflow.model.numerics.flash_attention import cumulative, flash_attention, has_flash_attention
 
@@ -25,13 +27,14 @@ class PaddedLayout:
     """B rows of T tokens, padding included, as N = B·T tokens; attention through SDPA with a mask (or just causal).
 
     text_ids are the text's token ids. places_N is each token's place in the inputs: the text's embeddings, then the
-    image features. positions_3N are M-RoPE's; ends_BK indexes the N tokens.
+    image features; image_N are the image tokens. positions_3N are M-RoPE's; ends_BK indexes the N tokens.
     """
 
     def __init__(self, rows: Sequence[EncodedRow], image_token: int, device: torch.device, dtype: torch.dtype) -> None:
         batch = pack(rows, image_token, pad_token=0)
+        self.encoded, self.device = rows, device
         self.rows, self.length = batch.ids_BT.shape
-        self.text_ids, self.places_N = text_and_places(batch.ids_BT.flatten(), image_token, device)
+        self.text_ids, self.places_N, self.image_N = text_and_places(batch.ids_BT.flatten(), image_token, device)
         self.positions_3N = batch.positions_3BT.flatten(1).to(device)
         self.ends_BK = (batch.ends_BK + self.length * torch.arange(self.rows)[:, None]).to(device)
         seen_B1TT = batch.mask_B1TT
@@ -42,6 +45,21 @@ class PaddedLayout:
         # Made once here: SDPA would convert a boolean mask in every layer.
         self.mask = None if batch.mask_B1TT is None else additive(seen_B1TT, dtype).to(device)
         self.mask_at_ends = additive(at_ends_B1KT, dtype).to(device)
+
+    @cached_property
+    def sequences(self) -> Sequences:
+        """The rows' prefixes and branches, for layers with a state."""
+        prefixes: list[Span] = []
+        branches: list[Span] = []
+        for b, row in enumerate(self.encoded):
+            start, lengths = b * self.length, [len(branch) for branch in row.branch_ids]
+            if len(lengths) == 1:
+                prefixes.append((start, row.tokens))
+                continue
+            prefixes.append((start, len(row.prefix_ids)))
+            starts = itertools.accumulate(lengths[:-1], initial=start + len(row.prefix_ids))
+            branches += zip(starts, lengths, strict=True)
+        return Sequences.of(prefixes, branches, self.rows * self.length, self.device)
 
     def attend(self, q_NHD: torch.Tensor, k_NGD: torch.Tensor, v_NGD: torch.Tensor) -> torch.Tensor:
         """Attention (N, H, D) of all tokens; G key-value heads serve H query heads."""
@@ -72,42 +90,55 @@ class FlatLayout:
     """
 
     def __init__(self, rows: Sequence[EncodedRow], image_token: int, device: torch.device, dtype: torch.dtype) -> None:
-        parts, self.ends_BK, queries, keys = flat_parts(rows)
+        self.device = device
+        parts, self.ends_BK, self.lengths, keys = flat_parts(rows)
         ids, positions = zip(*parts, strict=True)
         ids_N = torch.tensor(list(itertools.chain.from_iterable(ids)))
-        self.text_ids, self.places_N = text_and_places(ids_N, image_token, device)
+        self.text_ids, self.places_N, self.image_N = text_and_places(ids_N, image_token, device)
         self.positions_3N = torch.cat(positions, dim=1).to(device)
         self.ends_BK = self.ends_BK.to(device)
         key_lengths = [len(key) for group in keys for key in group]
-        self.sequences = (*(cumulative(n).to(device) for n in (queries, key_lengths)), max(queries), max(key_lengths))
+        boundaries = (cumulative(n).to(device) for n in (self.lengths, key_lengths))
+        self.attended = (*boundaries, max(self.lengths), max(key_lengths))
         branches = self.ends_BK.shape[1]
         answering = keys if branches == 1 else keys[1:]
         lengths = [len(key) for group in answering for key in group]
         ones = [1] * len(lengths)
-        self.end_sequences = (*(cumulative(n).to(device) for n in (ones, lengths)), 1, max(lengths))
+        self.attended_at_ends = (*(cumulative(n).to(device) for n in (ones, lengths)), 1, max(lengths))
         self.listing = None if branches == 1 else Listing.of(keys, device)
         self.end_listing = None if branches == 1 else Listing.of(answering, device)
+
+    @cached_property
+    def sequences(self) -> Sequences:
+        """The rows' prefixes and branches, for layers with a state."""
+        rows, branches = self.ends_BK.shape
+        starts = list(itertools.accumulate(self.lengths, initial=0))
+        spans = list(zip(starts, self.lengths, strict=False))
+        own = [spans[(1 + k) * rows + b] for b in range(rows) for k in range(branches)] if branches > 1 else []
+        return Sequences.of(spans[:rows], own, starts[-1], self.device)
 
     def attend(self, q_NHD: torch.Tensor, k_NGD: torch.Tensor, v_NGD: torch.Tensor) -> torch.Tensor:
         """Attention (N, H, D) of all tokens."""
         k, v = (listed(t, self.listing) for t in (k_NGD, v_NGD))
-        return flash_attention(q_NHD, k, v, self.sequences)
+        return flash_attention(q_NHD, k, v, self.attended)
 
     def attend_at_ends(self, q_MHD: torch.Tensor, k_NGD: torch.Tensor, v_NGD: torch.Tensor) -> torch.Tensor:
         """Attention (M, H, D) of the M = B·K answer positions only, in the order of ends_BK."""
         rows, branches = self.ends_BK.shape
         q = q_MHD.unflatten(0, (rows, branches)).transpose(0, 1).flatten(0, 1).contiguous()
         k, v = (listed(t, self.end_listing) for t in (k_NGD, v_NGD))
-        out = flash_attention(q, k, v, self.end_sequences)
+        out = flash_attention(q, k, v, self.attended_at_ends)
         return out.unflatten(0, (branches, rows)).transpose(0, 1).flatten(0, 1)
 
 
-def text_and_places(ids_N: torch.Tensor, image_token: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """The text's ids, and for each token its place among all text tokens followed by all image tokens."""
+def text_and_places(
+    ids_N: torch.Tensor, image_token: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The text's ids, each token's place among all text tokens followed by all image tokens, and the image tokens."""
     image_N = ids_N == image_token
     places = torch.empty_like(ids_N)
     places[torch.cat([(~image_N).nonzero()[:, 0], image_N.nonzero()[:, 0]])] = torch.arange(len(ids_N))
-    return ids_N[~image_N], places.to(device)
+    return ids_N[~image_N], places.to(device), image_N.nonzero()[:, 0].to(device)
 
 
 def flat_parts(

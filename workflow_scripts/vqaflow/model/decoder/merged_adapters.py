@@ -7,7 +7,6 @@ not change. So they may be NF4, and several adapters can take turns on one base.
 Shapes: I inputs and O outputs of a projection, R ranks of its adapters in total (r of one).
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +16,8 @@ from safetensors.torch import load_file
 
 from vqaflow.artifacts.adapter_files import CONFIG, WEIGHTS, adapter_config
 from vqaflow.model.base import Base
-from vqaflow.model.decoder.fused_decoder import FusedDecoder, Projection
+from vqaflow.model.decoder.fused_decoder import FusedDecoder
+from vqaflow.model.decoder.projection import Projection
 from vqaflow.runtime.errors import UserError
 
 PREFIX = "base_model.model."
@@ -97,13 +97,13 @@ def use_adapter(decoder: FusedDecoder, adapter: Adapter | None) -> None:
 
     Raises UserError if a module that the adapter changes does not exist in this base or has another shape.
     """
-    for projection in projections(decoder):
+    for projection in decoder.projections:
         projection.delta = None
     if adapter is None:
         return
-    names = {id(module): name for name, module in decoder.base.qwen.named_modules()}
+    names = {id(module): name for name, module in decoder.base.network.named_modules()}
     pairs, deltas = dict(adapter.pairs), []
-    for projection in projections(decoder):
+    for projection in decoder.projections:
         found = [(i, pairs.pop(names[id(b)], None)) for i, b in enumerate(projection.bases)]
         mine = {i: pair for i, pair in found if pair is not None}
         for i, pair in mine.items():
@@ -115,12 +115,6 @@ def use_adapter(decoder: FusedDecoder, adapter: Adapter | None) -> None:
         _check_shape(adapter, name, pair, None)
     for projection, delta in deltas:
         projection.delta = delta
-
-
-def projections(decoder: FusedDecoder) -> Iterator[Projection]:
-    """All matrix products of a decoder that an adapter may change."""
-    for attention, mlp in decoder.layers:
-        yield from (attention.qkv, attention.out, mlp.gate_up, mlp.down)
 
 
 def _stacked(

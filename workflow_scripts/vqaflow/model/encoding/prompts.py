@@ -2,10 +2,11 @@
 
 A prompt is the model's own chat template around the image and a text whose choices come last: all orders of a row's
 choices share everything before them (the prefix, with the image's hundreds of tokens) and differ only in a short
-branch. Special tokens come from the template, never from here.
+branch. Special tokens come from the template, never from here, and never from a table or the configuration.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +16,17 @@ from vqaflow.config.sections import PromptConfig
 from vqaflow.data.normal_form import normalize, normalize_choices
 from vqaflow.model.encoding.orders import shown
 from vqaflow.runtime.errors import UserError
+from vqaflow.runtime.stage import log
 
 USER_TEXT = "\N{OBJECT REPLACEMENT CHARACTER}"
+NO_THINKING: Mapping[str, Any] = {"enable_thinking": False}
+WHERE = "config model.base:"
+OWN_FILES = "Copy the processor files (chat_template.jinja and the like) of the published Instruct edition."
+LONGEST_REASON = 200  # characters of an error of the library
+# Tags around thoughts: angle or square brackets, with or without bars, or a channel of that name.
+THOUGHT = r"(?:\w+:)?(?:think|thinking|thought|thoughts|reason|reasoning)"
+OPENED = re.compile(rf"[<\[]\|?{THOUGHT}\|?[>\]]|<\|?channel\|?>\s*(?:{THOUGHT}|analysis)", re.I)
+CLOSED = re.compile(rf"[<\[]\|?/\|?{THOUGHT}\|?[>\]]|<\|?/?channel\|>(?!\s*(?:{THOUGHT}|analysis))", re.I)
 
 
 @dataclass(frozen=True)
@@ -28,42 +38,125 @@ class RenderedRow:
 
 
 class PromptRenderer:
-    """Renders rows of the tables with one processor's chat template."""
+    """Renders rows of the tables with one processor's chat template, to which `arguments` are given.
 
-    def __init__(self, processor: Any, prompt: PromptConfig) -> None:
+    Raises UserError if the template cannot be used, or if the configured texts contain special tokens.
+    """
+
+    def __init__(self, processor: Any, prompt: PromptConfig, arguments: Mapping[str, Any] = NO_THINKING) -> None:
         self.prompt = prompt
-        self.head, self.tail = _template_around_user_text(processor, prompt.system)
+        self.special = _special_tokens(processor)
+        _require_plain(prompt, self.special)
+        self.head, self.tail = _template_around_user_text(processor, prompt.system, arguments)
+        self._reported: set[str] = set()
 
     def render(self, row: Row, orders: Sequence[str]) -> RenderedRow:
         """Render `row` (question, a, b, c, d, qtype) once per order of its choices, up to the answer's position."""
         form = self.prompt.normal_form
-        question = normalize(row.question, form)
-        choices = normalize_choices(row.choices, form)
+        question = self._harmless(normalize(row.question, form), row.id)
+        choices = tuple(self._harmless(text, row.id) for text in normalize_choices(row.choices, form))
         template = self.prompt.templates[row.qtype]
         before, after = template.split("{choices}")
         before = before.replace("{question}", question)
         branches = [self._choice_lines(shown(choices, order)) + after + self.tail for order in orders]
         return RenderedRow(self.head + before, tuple(branches))
 
+    def _harmless(self, text: str, row_id: str) -> str:
+        """`text` with a space in each special token that its normal form has not broken: tables control nothing."""
+        for token in _found(self.special, text):
+            text = text.replace(token, f"{token[0]} {token[1:]}")
+            if row_id not in self._reported:
+                self._reported.add(row_id)
+                log.warning("row %r: its text contains the special token %s, read as plain text", row_id, token)
+        return text
+
     def _choice_lines(self, texts: Sequence[str]) -> str:
         lines = [self.prompt.choice_format.format(letter=x, text=t) for x, t in zip(LETTERS, texts, strict=True)]
         return "\n".join(lines)
 
 
-def _template_around_user_text(processor: Any, system: str) -> tuple[str, str]:
+def _special_tokens(processor: Any) -> list[str]:
+    """Tokens that control the model, the longest first: special ones, the image's, and tags around thoughts."""
+    added = getattr(processor.tokenizer, "added_tokens_decoder", {}).values()
+    found = {token.content for token in added if token.special or OPENED.search(token.content)}
+    found |= {token.content for token in added if CLOSED.search(token.content)}
+    found.add(getattr(processor, "image_token", None) or "")
+    return sorted((token for token in found if len(token.strip()) > 1), key=lambda token: (-len(token), token))
+
+
+def _found(special: Sequence[str], text: str) -> Iterator[str]:
+    """The special tokens in `text`."""
+    return (token for token in special if token in text)
+
+
+def _require_plain(prompt: PromptConfig, special: Sequence[str]) -> None:
+    """Raise UserError if a configured text contains a special token."""
+    texts = {"system": prompt.system, "choice_format": prompt.choice_format}
+    texts |= {f"templates.{kind}": text for kind, text in prompt.templates.items()}
+    for key, text in texts.items():
+        for token in _found(special, text):
+            raise UserError(
+                f"config prompt.{key}: it contains {token}, a special token of the base. Delete it: the chat template "
+                "adds all special tokens."
+            )
+
+
+def _template_around_user_text(processor: Any, system: str, arguments: Mapping[str, Any]) -> tuple[str, str]:
     """What the chat template puts before (image included) and after the user's text, up to the answer."""
     messages: list[dict[str, Any]] = [
         {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": USER_TEXT}]}
     ]
     if system:
         messages.insert(0, {"role": "system", "content": [{"type": "text", "text": system}]})
-    text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    text = _rendered(processor, messages, arguments)
     if text.count(USER_TEXT) != 1:
-        raise UserError(
-            "model.base: its chat template does not contain the user's text exactly once. Use a Qwen2.5-VL base."
-        )
+        raise UserError(f"{WHERE} its chat template does not contain the user's text exactly once. {OWN_FILES}")
     head, tail = text.split(USER_TEXT)
+    _require_one_picture(processor, head, tail)
+    if _is_open(tail):
+        raise UserError(
+            f"{WHERE} its chat template opens a thinking block that cannot be switched off. Use the Instruct edition."
+        )
     return head, tail
+
+
+def _rendered(processor: Any, messages: Sequence[Mapping[str, Any]], arguments: Mapping[str, Any]) -> str:
+    """The chat with the answer's opening, by the processor's template, or by the one that its tokenizer has."""
+    template = getattr(processor, "chat_template", None) or getattr(processor.tokenizer, "chat_template", None)
+    if isinstance(template, Mapping):
+        template = template.get("default")
+    if not template:
+        raise UserError(f"{WHERE} it has no chat template. {OWN_FILES}")
+    known = {name: value for name, value in arguments.items() if name in template}  # the library warns of others
+    try:
+        return processor.apply_chat_template(
+            messages, chat_template=template, tokenize=False, add_generation_prompt=True, **known
+        )
+    except Exception as error:  # a syntax error, or whatever the template raises
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:LONGEST_REASON].rstrip(" .")
+        has_system = any(message["role"] == "system" for message in messages)
+        cure = f"Set prompt.system to '' if it takes no system turn. {OWN_FILES}" if has_system else OWN_FILES
+        raise UserError(f"{WHERE} its chat template fails ({reason}). {cure}") from error
+
+
+def _require_one_picture(processor: Any, head: str, tail: str) -> None:
+    """Raise UserError unless the picture's token stands before the user's text, exactly once.
+
+    Some processors expand another token, which begins an image, into the picture's tokens.
+    """
+    marks = [getattr(processor, name, None) for name in ("image_token", "boi_token")]
+    counts = [((head + tail).count(mark), head.count(mark)) for mark in marks if mark]
+    if counts and next((count for count in counts if count[0]), None) != (1, 1):
+        raise UserError(
+            f"{WHERE} its chat template does not place the picture ({marks[0]}) before the user's text exactly once. "
+            f"{OWN_FILES}"
+        )
+
+
+def _is_open(tail: str) -> bool:
+    """Whether a block of thoughts is open at the end of `tail`."""
+    opened, closed = ([match.start() for match in tag.finditer(tail)] for tag in (OPENED, CLOSED))
+    return max(opened, default=-1) > max(closed, default=-1)
 
 
 def letter_token_ids(tokenizer: Any, rendered: RenderedRow) -> list[int]:
@@ -78,13 +171,19 @@ def letter_token_ids(tokenizer: Any, rendered: RenderedRow) -> list[int]:
         with_letter = tokenizer(prompt + letter, add_special_tokens=False)["input_ids"]
         if with_letter[:-1] != prompt_ids:
             raise UserError(
-                f"model.base: its tokenizer has no single token for the answer {letter!r} after the prompt. Use a "
-                "Qwen2.5-VL base."
+                f"{WHERE} its tokenizer{_name_of(tokenizer)} has no single token for the answer {letter!r} after the "
+                "prompt. Use a base with its published tokenizer files."
             )
         ids.append(with_letter[-1])
     if len(set(ids)) != len(LETTERS):
         raise UserError(
-            f"model.base: its tokenizer maps two answers to one token ({dict(zip(LETTERS, ids, strict=True))}). Use a "
-            "Qwen2.5-VL base."
+            f"{WHERE} its tokenizer{_name_of(tokenizer)} maps two answers to one token "
+            f"({dict(zip(LETTERS, ids, strict=True))}). Use a base with its published tokenizer files."
         )
     return ids
+
+
+def _name_of(tokenizer: Any) -> str:
+    """Where a tokenizer was read from, in brackets."""
+    name = getattr(tokenizer, "name_or_path", "")
+    return f" ({name})" if name else ""

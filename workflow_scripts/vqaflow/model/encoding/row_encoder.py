@@ -1,6 +1,6 @@
 """Rows become token ids, M-RoPE positions and image patches: the same encoder for training and scoring."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from vqaflow.artifacts.rows import Row, text_row
 from vqaflow.config.sections import ModelConfig, PromptConfig, ViewConfig
 from vqaflow.data.images.decoding import open_image
 from vqaflow.model.encoding.orders import IDENTITY
-from vqaflow.model.encoding.prompts import PromptRenderer, letter_token_ids
+from vqaflow.model.encoding.prompts import NO_THINKING, PromptRenderer, letter_token_ids
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,16 @@ class EncodedRow:
 class RowEncoder:
     """Turns table rows and their images into tensors with one processor, prompt and resolution policy."""
 
-    def __init__(self, processor: Any, model: ModelConfig, prompt: PromptConfig) -> None:
+    def __init__(
+        self,
+        processor: Any,
+        model: ModelConfig,
+        prompt: PromptConfig,
+        arguments: Mapping[str, Any] = NO_THINKING,
+    ) -> None:
         self.tokenizer = processor.tokenizer
         self.image_processor = processor.image_processor
-        self.renderer = PromptRenderer(processor, prompt)
+        self.renderer = PromptRenderer(processor, prompt, arguments)
         self.model = model
         self.image_token = self.tokenizer.convert_tokens_to_ids(processor.image_token)
         self.merge = self.image_processor.merge_size
@@ -85,7 +91,7 @@ class RowEncoder:
         image_tokens = grid[0] * grid[1] * grid[2] // self.merge**2
         prefix = self._token_ids(rendered.prefix)
         at = prefix.index(self.image_token)
-        assert prefix.count(self.image_token) == 1, "the question must not contain an image token"
+        assert prefix.count(self.image_token) == 1, "the chat template adds the image token, once"
         prefix = prefix[:at] + [self.image_token] * image_tokens + prefix[at + 1 :]
         positions = mrope_positions(len(prefix), at, grid, self.merge)
         branches = [self._token_ids(text) for text in rendered.branches]

@@ -62,7 +62,9 @@ class FeatureCache:
         for group in groups_of([len(p) for p in pixels], PATCHES_A_CALL):
             rows = [items[i][0] for i in group]
             grids = [items[i][1].grid for i in group]
-            features = finite_features(self.base.visual, [pixels[i] for i in group], grids, rows)
+            features = finite_features(
+                self.base.family.features, self.base.visual, [pixels[i] for i in group], grids, rows
+            )
             made |= zip([row.sha256 for row in rows], features, strict=True)
             for row in rows:
                 self._keep(row.sha256, made[row.sha256])

@@ -44,7 +44,7 @@ class FeatureStream:
         self.base, self.encoder, self.view, self.folder = base, encoder, view, folder
         self.writes: list[Future[bool]] = []
 
-    def of(self, batches: Iterable[Sequence[Prepared]]) -> Iterator[tuple[Sequence[Prepared], list[torch.Tensor]]]:
+    def stream(self, batches: Iterable[Sequence[Prepared]]) -> Iterator[tuple[Sequence[Prepared], list[torch.Tensor]]]:
         """Each batch with its rows' features (visual tokens, H) on the device."""
         waiting: deque[tuple[Sequence[Prepared], dict[str, Future[Source]]]] = deque()
         sources: dict[str, Future[Source]] = {}
@@ -86,7 +86,11 @@ class FeatureStream:
             rows = [items[image] for image in images]
             patches = [ready[image].patches for image in images]
             new = finite_features(
-                self.base.visual, patches, [item.encoded.grid for item in rows], [item.row for item in rows]
+                self.base.family.features,
+                self.base.visual,
+                patches,
+                [item.encoded.grid for item in rows],
+                [item.row for item in rows],
             )
             made.update(zip(images, new, strict=True))
             if self.folder and len(self.writes) < MOST_WRITES:

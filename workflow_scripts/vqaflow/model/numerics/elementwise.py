@@ -14,10 +14,10 @@ from vqaflow.runtime.stage import log
 
 
 def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
-    """RMSNorm of (N, H), computed in float32."""
+    """RMSNorm of (N, H), computed in float32; the product with the weight is made in the weight's dtype."""
     wide = x.float()
     scaled = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
-    return weight * scaled.to(x.dtype)
+    return (weight * scaled.to(weight.dtype)).to(x.dtype)
 
 
 def rms_norm_backward(
@@ -31,9 +31,14 @@ def rms_norm_backward(
 
 
 def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Rotary embedding of heads (N, heads, D) by angles (N, 1, D); passing -sin undoes it."""
-    left, right = x.chunk(2, dim=-1)
-    return x * cos + torch.cat([-right, left], dim=-1) * sin
+    """Rotary embedding of heads (N, heads, D) by angles (N, 1, ≤ D), which may leave the last values as they are.
+
+    Passing -sin undoes it.
+    """
+    turned, rest = x[..., : cos.shape[-1]], x[..., cos.shape[-1] :]
+    left, right = turned.chunk(2, dim=-1)
+    turned = turned * cos + torch.cat([-right, left], dim=-1) * sin
+    return torch.cat([turned, rest], dim=-1) if rest.shape[-1] else turned
 
 
 def gated(gate_up: torch.Tensor) -> torch.Tensor:

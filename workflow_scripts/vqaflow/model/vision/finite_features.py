@@ -5,26 +5,30 @@ Known from the field: Qwen2.5-VL's vision tower overflows float16 in its last ML
 clamped or replaced: if that is not finite either, the job ends with the row's id.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
 from vqaflow.artifacts.rows import Row
 from vqaflow.model.numerics.precision import name_of
-from vqaflow.model.vision.windows import Grid, image_features
+from vqaflow.model.vision.windows import Grid
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.stage import log
 
+Compute = Callable[[Any, Sequence[torch.Tensor], Sequence[Grid]], list[torch.Tensor]]
+
 
 def finite_features(
-    visual: Any, pixels: Sequence[torch.Tensor], grids: Sequence[Grid], rows: Sequence[Row]
+    compute: Compute, visual: Any, pixels: Sequence[torch.Tensor], grids: Sequence[Grid], rows: Sequence[Row]
 ) -> list[torch.Tensor]:
-    """`image_features`, but images whose features are not finite run through the tower again in float32.
+    """A family's features of images, but those that are not finite run through the tower again in float32.
+
+    `compute` makes the features of a list of images with the tower `visual`.
 
     Raises UserError, which names the row, if even then they are not finite in the tower's own precision.
     """
-    features = image_features(visual, pixels, grids)
+    features = compute(visual, pixels, grids)
     if torch.cat(features).isfinite().all():
         return features
     bad = [i for i, made in enumerate(features) if not made.isfinite().all()]
@@ -34,7 +38,7 @@ def finite_features(
     visual.float()  # and back again: exact, since every value came from the narrower type
     try:
         for i in bad:
-            features[i] = image_features(visual, [pixels[i]], [grids[i]])[0].to(dtype)
+            features[i] = compute(visual, [pixels[i]], [grids[i]])[0].to(dtype)
     finally:
         visual.to(dtype)
     for i in bad:

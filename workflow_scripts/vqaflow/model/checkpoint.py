@@ -1,0 +1,326 @@
+"""What a checkpoint is, from its files: its family, whether it can be loaded rightly, and how large it is.
+
+`base_problems` runs while the workflow is parsed: torch and transformers are imported only in functions that need them.
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zipfile import is_zipfile
+
+from vqaflow.config.sections import BaseConfig
+from vqaflow.model.families.family import Family
+from vqaflow.model.families.known import BY_KIND, family_of, names
+from vqaflow.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+GIB = 2**30
+FITTING_SHARE = 2 / 3  # of a GPU's memory for 16-bit weights; the rest is for activations, adapter and optimiser
+LONGEST_REASON = 200  # characters of an error of the library, which may be a page long
+# In the order in which the library looks for them.
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+OLD_TORCH = b"\x80"  # a pickle, not an archive: it has no end that can be checked
+TOKENIZERS = ("tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "spiece.model", "tekken.json")
+QUANTIZED = ("quantization_config", "compression_config", "quantization")  # the last is MLX's
+QUANTIZED_NAME = re.compile(r"(awq|gptq|gguf|exl[23]|mlx|bnb|nf4|fp8|w[48]a(8|16)|(int|q)[48]|[48]-?bits?)", re.I)
+# Frequencies of these kinds depend on the length of the text; fused decoders compute them once.
+CHANGING_ROPE = ("dynamic", "longrope")
+# Facts of the image processor, and what they are called in the configuration of the tower.
+TOWER_FACTS = {
+    "patch_size": "patch_size",
+    "merge_size": "spatial_merge_size",
+    "temporal_patch_size": "temporal_patch_size",
+}
+PROCESSOR_FACTS = (*TOWER_FACTS, "do_normalize", "do_rescale", "image_mean", "image_std")
+
+
+def read_config(model: BaseConfig, stored: Path | None = None) -> Any:
+    """The library's configuration of a base, or of its quantised copy in the folder `stored`.
+
+    Raises UserError if it cannot be read.
+    """
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(stored or model.base, revision=None if stored else model.revision)
+    except Exception as error:  # the library raises whatever a broken file causes
+        raise unloadable(model, error) from error
+
+
+def family_in(model: BaseConfig) -> Family:
+    """The family of a base, from the `model_type` in its config.json. Raises UserError if it has none."""
+    if Path(model.base).is_dir():
+        kind = _read_json(Path(model.base) / "config.json").get("model_type")
+        if not isinstance(kind, str):
+            raise UserError(f"config model.base: {_without_kind(model.base)}")
+        return family_of(kind)
+    return family_of(read_config(model).model_type)
+
+
+def unloadable(model: BaseConfig, error: Exception) -> UserError:
+    """The error for a base that the library cannot load: the first line of what it says."""
+    reason = next(iter(str(error).strip().splitlines()), "")[:LONGEST_REASON].rstrip(" .:")
+    if " " not in reason:  # such as the key of a KeyError
+        reason = f"{type(error).__name__} {reason}".rstrip()
+    cure = f"Give a folder with a checkpoint of {names()}, or a hub name on a machine that reaches the hub."
+    if Path(model.base).is_dir():
+        cure = "Download all its files again."
+    if reason.startswith("Unrecognized image processor"):  # of the first transformers that knew the model
+        reason = "its preprocessor_config.json names an image processor that this transformers does not know"
+        cure = "Give its newest revision, or copy preprocessor_config.json from there."
+    return UserError(f"config model.base: cannot load {model.base} ({reason}). {cure}")
+
+
+def base_problems(base: str) -> list[str]:
+    """What is wrong with a base, from its files if it is a folder, else from its name: one line at most.
+
+    Reads small files and the headers of the weights, in milliseconds. Only for a kind of model that no family names, it
+    imports transformers, if that is installed here.
+    """
+    found = _folder_problems(base) if Path(base).is_dir() else _name_problems(base)
+    return [f"model.base: {problem}" for problem in found][:1]
+
+
+def require_whole(base: str) -> None:
+    """Raise UserError if something is wrong with a base that is a folder."""
+    for problem in _folder_problems(base) if Path(base).is_dir() else ():
+        raise UserError(f"config model.base: {problem}")
+
+
+def require_loadable(config: Any, base: str) -> None:
+    """Raise UserError unless a checkpoint with this configuration is loaded rightly: unquantised, with known parts."""
+    for problem in _config_problems(config.to_dict(), base):
+        raise UserError(f"config model.base: {problem}")
+
+
+def _name_problems(base: str) -> Iterator[str]:
+    """What is wrong with a base that is not a folder: written like one, or the hub name of a quantised checkpoint."""
+    if Path(base).is_file():
+        yield f"{base} is a file. Give the folder of a checkpoint, or a hub name."
+    elif base.startswith(("/", ".", "~")) or base.count("/") > 1:
+        cure = "Write the path without ~." if base.startswith("~") else "Correct it, or give a hub name."
+        yield f"there is no folder {base}. {cure}"
+    elif how := [part for part in re.split(r"[-_./]", base.rpartition("/")[2]) if QUANTIZED_NAME.fullmatch(part)]:
+        yield _already_quantized(base, how[0])
+
+
+def _folder_problems(base: str) -> Iterator[str]:
+    """What is wrong with the folder of a checkpoint, the first of each kind."""
+    folder = Path(base)
+    if (folder / "adapter_config.json").is_file():
+        yield (
+            f"{base} holds an adapter (adapter_config.json), which would be attached to the weights. Give a folder "
+            "with a base alone, or merge the adapter into its base first."
+        )
+    config = _read_json(folder / "config.json")
+    if not isinstance(config.get("model_type"), str):
+        yield _without_kind(base)
+        return
+    yield from _config_problems(config, base)
+    if (folder / "quantize_config.json").is_file():
+        yield _already_quantized(base, "quantize_config.json")
+    yield from _weight_problems(folder)
+    yield from _processor_file_problems(folder, config)
+
+
+def _without_kind(base: str) -> str:
+    return f"{base} has no config.json with a model_type. Give the folder of a checkpoint of {names()}."
+
+
+def _already_quantized(base: str, how: str) -> str:
+    return f"{base} ({how}) is already quantised. Give the checkpoint that it was made from."
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    """The object in a JSON file; empty if there is none."""
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _part(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A section of a configuration; older ones hold the text's keys at the top."""
+    found = config.get(name)
+    return found if isinstance(found, Mapping) else config if name == "text_config" else {}
+
+
+def _config_problems(config: Mapping[str, Any], base: str) -> Iterator[str]:
+    """What a config.json, as written or as the library completes it, says against loading its checkpoint."""
+    for part in (config, *(value for value in config.values() if isinstance(value, Mapping))):
+        for quantized in (part[key] for key in QUANTIZED if part.get(key)):
+            how = quantized.get("quant_method") if isinstance(quantized, Mapping) else None
+            yield _already_quantized(base, str(how or "method unknown"))
+    kind = str(config["model_type"])
+    family = BY_KIND.get(kind)
+    if family is None:
+        yield from _kind_problems(kind, base)
+        return
+    others = {other.network: other for other in BY_KIND.values() if other.network != family.network}
+    for name in config.get("architectures") or ():
+        if name in others:
+            yield (
+                f"{base} is a {family.name} model by its model_type ({kind}), but a {others[name].name} model by its "
+                f"architectures ({name}). Restore the config.json that belongs to the weights."
+            )
+    if family.features is not None and family.prefix != "separate":
+        yield from _fused_problems(_part(config, "text_config"), _part(config, "vision_config"), family, base)
+
+
+def _kind_problems(kind: str, base: str) -> Iterator[str]:
+    """What speaks against a kind of model that no family names; nothing where transformers is not installed."""
+    if find_spec("transformers") is None:
+        return
+    from transformers import __version__
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+
+    if kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
+        return
+    what = "which does not answer questions about images" if kind in CONFIG_MAPPING_NAMES else ""
+    what = what or f"which transformers {__version__} does not know (code that comes with a checkpoint is not run)"
+    yield f"{base} is a {kind} model, {what}. Give a checkpoint of {names()}."
+
+
+def _fused_problems(text: Mapping[str, Any], vision: Mapping[str, Any], family: Family, base: str) -> Iterator[str]:
+    """Settings that the fused decoder or tower would ignore: they would give other logits without an error."""
+    cure = f"Use a checkpoint with the settings of {family.example}."
+    rope = text.get("rope_parameters") or text.get("rope_scaling") or {}
+    rope_type = rope.get("rope_type", rope.get("type"))
+    if rope_type in CHANGING_ROPE:
+        yield f"{base} has rotary positions of the type {rope_type}, which vqaflow does not compute. {cure}"
+    windowed = bool(text.get("use_sliding_window") and text.get("sliding_window"))
+    windowed &= text.get("max_window_layers", math.inf) < text.get("num_hidden_layers", 0)
+    if "sliding_attention" in (text.get("layer_types") or ["sliding_attention"] * windowed):
+        yield f"{base} attends within a sliding window, which vqaflow does not compute for {family.name}. {cure}"
+    gated = [text, *([vision] if "fullatt_block_indexes" in vision else [])]  # a tower with windows has gated MLPs too
+    for activation in (part.get("hidden_act") or "silu" for part in gated):
+        if activation != "silu":
+            yield f"{base} has the activation {activation}, but {family.name} has silu. {cure}"
+
+
+def _weight_problems(folder: Path) -> Iterator[str]:
+    """Weights that are not there or not whole."""
+    name = next((name for name in WEIGHTS if (folder / name).is_file()), None)
+    if name is None:
+        what = "its weights in GGUF" if any(folder.glob("*.gguf")) else f"no weights ({WEIGHTS[0]})"
+        yield f"{folder} has {what}. Download the checkpoint's safetensors files."
+        return
+    files = [name]
+    if name.endswith(".json"):
+        shards = _read_json(folder / name).get("weight_map")
+        if not isinstance(shards, dict) or not shards:
+            yield f"{folder}: {name} cannot be read. Download it again."
+            return
+        files = sorted({str(file) for file in shards.values()})
+    missing = [file for file in files if not (folder / file).is_file()]
+    if missing:
+        yield (
+            f"{folder} lacks {missing[0]} ({len(missing)} of {len(files)} files of weights are missing). "
+            "Download what is missing."
+        )
+    for file in files:
+        if file not in missing and not _is_whole(folder / file):
+            yield f"cannot load {folder}: {file} is not a whole file of weights. Download it again."
+
+
+def _is_whole(file: Path) -> bool:
+    """Whether a safetensors file is as long as its header says; whether a torch file has its end, or is an old one."""
+    if file.suffix != ".safetensors":
+        with file.open("rb") as opened:
+            return is_zipfile(file) or opened.read(1) == OLD_TORCH
+    with file.open("rb") as opened:
+        size, length = file.stat().st_size, int.from_bytes(opened.read(8), "little")
+        if length > size:
+            return False
+        try:
+            tensors = {name: about for name, about in json.loads(opened.read(length)).items() if name != "__metadata__"}
+            return size == 8 + length + max((about["data_offsets"][1] for about in tensors.values()), default=0)
+        except (ValueError, LookupError, AttributeError, TypeError):
+            return False
+
+
+def _processor_file_problems(folder: Path, config: Mapping[str, Any]) -> Iterator[str]:
+    """Files of the tokenizer and the image processor that are not there, or are another model's."""
+    family = BY_KIND.get(config["model_type"])
+    source = f"Copy it from {family.example}." if family else "Copy it from the published checkpoint."
+    if not any((folder / name).is_file() for name in TOKENIZERS):
+        yield f"{folder} lacks {TOKENIZERS[0]}. {source}"
+    whole = _read_json(folder / "processor_config.json")
+    settings = whole.get("image_processor") or _read_json(folder / "preprocessor_config.json")
+    if not settings and (family or not whole):
+        yield f"{folder} lacks preprocessor_config.json, or it cannot be read. {source}"
+    elif family and isinstance(settings, Mapping):
+        yield from image_processor_problems(settings, _part(config, "vision_config"), family, str(folder))
+
+
+def image_processor_problems(
+    settings: Mapping[str, Any], vision: Mapping[str, Any], family: Family, base: str
+) -> Iterator[str]:
+    """What in an image processor's settings is not of this family or of this tower; settings that are absent pass."""
+    cure = f"Copy the processor files (preprocessor_config.json and the like) from {family.example}."
+    other, needs = f"{base}: its processor is another model's:", f"but {family.name} needs"
+    found = settings.get("image_processor_type")
+    if found is not None and not str(found).startswith(family.image_processor):
+        yield f"{other} image processor {found}, {needs} {family.image_processor}. {cure}"
+    if family.features is None or family.prefix == "separate":
+        return
+    for mine, theirs in TOWER_FACTS.items():
+        value, wanted = settings.get(mine), vision.get(theirs)
+        if value is not None and wanted is not None and value != wanted:
+            yield f"{other} {mine} {value}, {needs} {wanted}. {cure}"
+    for name in ("do_normalize", "do_rescale"):
+        if settings.get(name) is False:
+            yield f"{other} {name} false, {needs} true. {cure}"
+
+
+def normalisation_warning(settings: Mapping[str, Any], family: Family, base: str) -> str | None:
+    """What to say if pictures are normalised otherwise than by the family's published checkpoints."""
+    mean, std = family.normalisation or (None, None)
+    found = settings.get("image_mean"), settings.get("image_std")
+    if mean is None or all(list(a or ()) == list(b) for a, b in zip(found, (mean, std), strict=True)):
+        return None
+    return (
+        f"model.base: the processor of {base} has image_mean {found[0]} and image_std {found[1]}, but {family.name} "
+        f"has {mean} and {std}. Unless this base was trained with them, copy preprocessor_config.json from "
+        f"{family.example}."
+    )
+
+
+def tokenizer_problems(processor: Any, config: Any, rows: int, base: str) -> Iterator[str]:
+    """What in a tokenizer does not fit a network with this configuration, whose embedding has `rows` rows."""
+    cure = "Copy the tokenizer files (tokenizer.json and the like) that belong to the weights."
+    ids = processor.tokenizer.get_vocab()
+    last = max(ids, key=ids.__getitem__)
+    if ids[last] >= rows:
+        yield f"{base}: its tokenizer gives {last!r} the id {ids[last]}, but the embedding has {rows} rows. {cure}"
+    image = getattr(processor, "image_token", None)
+    wanted = getattr(config, "image_token_id", getattr(config, "image_token_index", None))
+    if image is not None and image not in ids:
+        yield f"{base}: its tokenizer has no image token {image}. {cure}"
+    elif image is not None and wanted is not None and ids[image] != wanted:
+        yield f"{base}: its tokenizer gives {image} the id {ids[image]}, but config.json says {wanted}. {cure}"
+
+
+def weights_gib(model: BaseConfig) -> float:
+    """GiB of a base's weights in 16 bits, counted from its configuration."""
+    import torch
+    from transformers import AutoModelForImageTextToText
+
+    with torch.device("meta"):
+        network = AutoModelForImageTextToText.from_config(read_config(model))
+    return 2 * sum(math.prod(weight.shape) for weight in network.parameters()) / GIB
+
+
+def fits_unquantized(model: BaseConfig, device: "torch.device") -> bool:
+    """Whether a base's 16-bit weights leave enough of the GPU's memory to train."""
+    import torch
+
+    return weights_gib(model) <= FITTING_SHARE * torch.cuda.get_device_properties(device).total_memory / GIB

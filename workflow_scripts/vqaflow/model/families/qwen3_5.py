@@ -1,0 +1,56 @@
+"""Qwen3.5 and its successors 3.6 and 3.8, dense and sparse: three layers with a recurrent state to one of attention.
+
+The recurrent layers are gated delta networks: a causal convolution over four tokens, then a state that each token
+reads and updates. Choice orders continue the state that the shared prefix left.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from vqaflow.model.families.family import ATTENTION, HALVES, MLP, Family, Grid
+
+if TYPE_CHECKING:
+    import torch
+
+
+def features(visual: Any, patches: "Sequence[torch.Tensor]", grids: Sequence[Grid]) -> "list[torch.Tensor]":
+    """Features (visual tokens, H) per image."""
+    from vqaflow.model.vision.whole_images import whole_image_features
+
+    return whole_image_features(visual, patches, grids)
+
+
+# The recurrent layers' counterparts of attention's projections.
+MIXERS = ATTENTION | {
+    "q_proj": ("self_attn.q_proj", "linear_attn.in_proj_qkv"),
+    "v_proj": ("self_attn.v_proj", "linear_attn.in_proj_z"),
+    "o_proj": ("self_attn.o_proj", "linear_attn.out_proj"),
+}
+DENSE = Family(
+    name="Qwen3.5",
+    kinds=("qwen3_5",),
+    network="Qwen3_5ForConditionalGeneration",
+    example="Qwen/Qwen3.5-9B",
+    image_processor="Qwen2VLImageProcessor",
+    normalisation=HALVES,
+    prefix="state",
+    features=features,
+    interleaved=True,
+    zero_centred=True,
+    gated=True,
+    adapted=MIXERS | MLP,
+    unquantized=("model.visual", "lm_head", "in_proj_a", "in_proj_b"),
+    float16="its activations overflow float16",
+    nf4="4 bits cost this family more accuracy than others",
+)
+SPARSE = replace(
+    DENSE,
+    name="Qwen3.5 (experts)",
+    kinds=("qwen3_5_moe",),
+    network="Qwen3_5MoeForConditionalGeneration",
+    example="Qwen/Qwen3.5-35B-A3B",
+    adapted=MIXERS | {name: (f"mlp.shared_expert.{name}",) for name in MLP},
+    unquantized=(*DENSE.unquantized, "shared_expert_gate"),
+    nf4="its experts are stacked weights, which NF4 does not reach",
+)

@@ -1,0 +1,42 @@
+"""Qwen3-VL, dense and sparse: norms of queries and keys, interleaved M-RoPE, DeepStack.
+
+DeepStack: the tower gives features of several of its blocks. The last one's are the image's tokens; the others are
+added to the image tokens' hidden states after the first decoder layers.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from vqaflow.model.families.family import ATTENTION, HALVES, Family, Grid
+
+if TYPE_CHECKING:
+    import torch
+
+
+def features(visual: Any, patches: "Sequence[torch.Tensor]", grids: Sequence[Grid]) -> "list[torch.Tensor]":
+    """Features (visual tokens, (1 + levels) x H) per image: the tokens, then each level of DeepStack."""
+    from vqaflow.model.vision.whole_images import whole_image_features
+
+    return whole_image_features(visual, patches, grids)
+
+
+DENSE = Family(
+    name="Qwen3-VL",
+    kinds=("qwen3_vl",),
+    network="Qwen3VLForConditionalGeneration",
+    example="Qwen/Qwen3-VL-8B-Instruct",
+    image_processor="Qwen2VLImageProcessor",
+    normalisation=HALVES,
+    features=features,
+    interleaved=True,
+)
+SPARSE = replace(
+    DENSE,
+    name="Qwen3-VL (experts)",
+    kinds=("qwen3_vl_moe",),
+    network="Qwen3VLMoeForConditionalGeneration",
+    example="Qwen/Qwen3-VL-30B-A3B-Instruct",
+    adapted=ATTENTION | {name: () for name in ("gate_proj", "up_proj", "down_proj")},
+    nf4="its experts are stacked weights, which NF4 does not reach",
+)

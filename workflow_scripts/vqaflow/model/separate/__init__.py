@@ -1,0 +1,1 @@
+"""Models without a shared prefix here: one pass of the library's forward per choice order."""

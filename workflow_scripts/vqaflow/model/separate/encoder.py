@@ -1,0 +1,140 @@
+"""Rows become full prompt texts, one per choice order; the model's own processor makes the tensors (inputs.py)."""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+from typing import Any
+
+from PIL import Image
+
+from vqaflow.artifacts.columns import LETTERS
+from vqaflow.artifacts.rows import Row, text_row
+from vqaflow.config.sections import ModelConfig, PromptConfig, ViewConfig
+from vqaflow.model.encoding.orders import IDENTITY
+from vqaflow.model.encoding.prompts import PromptRenderer, letter_token_ids
+from vqaflow.model.families.family import Family
+from vqaflow.runtime.errors import UserError
+
+Size = tuple[int, int]  # width and height in pixels
+PROBE_SIZES: tuple[Size, Size] = ((640, 480), (300, 900))
+
+
+@dataclass(frozen=True)
+class PassRow:
+    """One row with K choice orders: `texts` has one full prompt per order, ready for the processor.
+
+    `tokens` is the number of tokens that all passes of the row hold; `grid` is (1, 1, visual tokens of one pass).
+    """
+
+    id: str
+    texts: tuple[str, ...]
+    tokens: int
+    grid: tuple[int, int, int]
+
+
+class PassEncoder:
+    """Turns table rows into texts, and texts and pictures into what the network's forward takes.
+
+    `together` says whether passes may be computed as one padded batch (decoder.require_same_forward finds it out). A
+    fast tokenizer must not be called from two threads at a time: `lock` is held around each call of the processor.
+
+    Raises UserError if the checkpoint has no chat template or image processor, or a letter is not a single token.
+    """
+
+    merge = 1
+
+    def __init__(self, processor: Any, model: ModelConfig, prompt: PromptConfig, family: Family) -> None:
+        for part in ("tokenizer", "image_processor"):
+            if getattr(processor, part, None) is None:
+                raise UserError(
+                    f"config model.base: {model.base!r} has no {part.replace('_', ' ')}. Use a checkpoint that answers "
+                    "questions about images."
+                )
+        self.processor, self.model, self.family = processor, model, family
+        self.tokenizer, self.image_processor = processor.tokenizer, processor.image_processor
+        self.together, self.lock = True, threading.Lock()
+        self.renderer = PromptRenderer(processor, prompt, family.template)
+        probe = self.renderer.render(text_row("?", ["1"] * len(LETTERS), "general"), [IDENTITY])
+        self.letter_ids = letter_token_ids(self.tokenizer, probe)
+        self.probe_text = probe.prefix + probe.branches[0]
+        self._visual: dict[Any, int] = {}
+        self._marks = self._marks_around_counted()
+
+    def pixel_limits(self, view: ViewConfig) -> tuple[int, int]:
+        """The smallest and largest image area of `view`, in pixels."""
+        smallest = self.model.min_pixels if view.min_pixels is None else view.min_pixels
+        largest = self.model.max_pixels if view.max_pixels is None else view.max_pixels
+        return smallest, largest
+
+    def image_options(self, view: ViewConfig) -> dict[str, Any]:
+        """The processor's arguments for images in `view`."""
+        options = self.family.image_options
+        return options(self.image_processor, *self.pixel_limits(view)) if options else {}
+
+    def fitted_size(self, width: int, height: int, view: ViewConfig) -> Size:
+        """The size at which the processor gets an image: its own, or for unknown families at most the view's area."""
+        largest = self.pixel_limits(view)[1]
+        if self.family.image_options or width * height <= largest:
+            return width, height
+        scale = sqrt(largest / (width * height))
+        return max(1, int(width * scale)), max(1, int(height * scale))
+
+    def encode(self, row: Row, orders: Sequence[str], view: ViewConfig) -> PassRow:
+        """Encode `row` in the given choice orders, without opening its image."""
+        rendered = self.renderer.render(row, orders)
+        texts = tuple(rendered.prefix + branch for branch in rendered.branches)
+        visual = self.visual_tokens(self.fitted_size(row.width, row.height, view), self.image_options(view))
+        tokens = sum(self._text_tokens(text) + visual for text in texts)
+        return PassRow(row.id, texts, tokens, (1, 1, visual))
+
+    def _text_tokens(self, text: str) -> int:
+        with self.lock:
+            return len(self.tokenizer(text, **self.text_options(text))["input_ids"])
+
+    def text_options(self, text: str) -> dict[str, Any]:
+        """The tokenizer's arguments for a rendered prompt, as the library's apply_chat_template chooses them."""
+        first = self.tokenizer.bos_token
+        return {"add_special_tokens": False} if first is not None and text.startswith(first) else {}
+
+    def visual_tokens(self, size: Size, options: dict[str, Any]) -> int:
+        """The tokens that an image of `size` adds to the prompt's own."""
+        key = (size, *sorted(options.items()))
+        if key not in self._visual:
+            counted = None if self._marks is None else self._counted(size, options)
+            self._visual[key] = self._measured(size, options) if counted is None else counted + self._marks
+        return self._visual[key]
+
+    def _measured(self, size: Size, options: dict[str, Any]) -> int:
+        """Tokens of a blank image of `size` in the processor's output, less those of the text."""
+        inputs = self.run(self.processor, self.probe_text, Image.new("RGB", size), options)
+        return inputs["input_ids"].shape[1] - self._text_tokens(self.probe_text)
+
+    def _counted(self, size: Size, options: dict[str, Any]) -> int | None:
+        """The processor's own count for an image of `size`; None if it has none."""
+        count = getattr(self.processor, "_get_num_multimodal_tokens", None)
+        try:
+            with self.lock:
+                return int(count(image_sizes=[(size[1], size[0])], images_kwargs=options)["num_image_tokens"][0])
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+            return None
+
+    def _marks_around_counted(self) -> int | None:
+        """What the processor's own count leaves out, the same for two sizes; None if it cannot be relied on."""
+        options, missing = self.image_options(ViewConfig()), set()
+        for size in PROBE_SIZES:
+            counted = self._counted(size, options)
+            missing.add(None if counted is None else self._measured(size, options) - counted)
+        return missing.pop() if len(missing) == 1 else None
+
+    def run(self, processor: Any, text: str, image: Image.Image, options: dict[str, Any]) -> dict[str, Any]:
+        """What `processor`, this encoder's or a copy of it, makes of one prompt and its image: one pass's inputs."""
+        with self.lock:
+            made = processor(
+                images=[[image]],
+                text=[text],
+                text_kwargs={"padding": False, **self.text_options(text)},
+                images_kwargs=options,
+                return_tensors="pt",
+            )
+        return dict(made)
