@@ -79,6 +79,7 @@ NEW_VALUES: dict[str, Any] = {
     "data.image_root": "mine",
     "data.columns.choices": ["d", "c", "b", "a"],
     "folds.n": 3,
+    "model.base": "Qwen/Qwen3-VL-8B-Instruct",  # its visual tokens have another size, which explore_data counts by
     "hardware.settings": "mine/settings.yaml",
     "views.hflip.enabled": False,
     "views.hflip.flip": False,

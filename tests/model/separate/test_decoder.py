@@ -10,9 +10,9 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from PIL import Image
 
 import random_others
-from rows import VIEW, make_rows, prompt_config
+from rows import VIEW, make_rows, model_config, prompt_config
 from vqaflow.artifacts.rows import Row
-from vqaflow.model.base import Base
+from vqaflow.model.base import Base, load_base
 from vqaflow.model.decoder.branches import letter_logits
 from vqaflow.model.families.generic import adapted_modules
 from vqaflow.model.separate.decoder import PassDecoder, require_same_forward
@@ -252,3 +252,16 @@ def test_a_network_without_a_body_is_refused() -> None:
     base = SimpleNamespace(network=network)
     with pytest.raises(UserError, match="no part without its head"):
         PassDecoder(base)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", random_others.NAMES)
+def test_nf4_leaves_all_but_the_decoders_layers_alone(name: str, tmp_path: Path) -> None:
+    """A quantised head or tower gives nonsense, also in a class of which nothing is known beforehand."""
+    random_others.save(name, tmp_path / "base")
+    base = load_base(model_config(base=str(tmp_path / "base"), quantization="nf4"), torch.device("cpu"))
+    layers = f"{base.family.decoder}.layers."
+    kinds = {
+        name: type(module).__name__ for name, module in base.network.named_modules() if hasattr(module, "in_features")
+    }
+    assert {kind for name, kind in kinds.items() if not name.startswith(layers)} == {"Linear"}
+    assert "Linear4bit" in {kind for name, kind in kinds.items() if name.startswith(layers)}

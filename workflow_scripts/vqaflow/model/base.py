@@ -27,6 +27,7 @@ from vqaflow.model.checkpoint import (
     require_whole,
     tokenizer_problems,
     unloadable,
+    without_weights,
 )
 from vqaflow.model.families.family import Family
 from vqaflow.model.families.known import family_of
@@ -172,7 +173,10 @@ def library_errors(model: BaseConfig) -> Iterator[None]:
 def load_network(model: BaseConfig, device: torch.device, stored: Path | None = None) -> Any:
     """The frozen network of `load_base`, quantised if the configuration asks for it."""
     config = read_config(model, stored)
-    family, dtype, quantized = family_of(config.model_type), compute_dtype(model, device), quantization(model, device)
+    family = family_of(config.model_type)
+    if not family.example:  # of an unknown class: what NF4 must leave alone shows in its network
+        family = family_of(config.model_type, without_weights(config))
+    dtype, quantized = compute_dtype(model, device), quantization(model, device)
     options: dict[str, Any] = {"revision": model.revision} if model.revision else {}
     if stored or Path(model.base).is_dir():
         options = {"local_files_only": True}
@@ -184,7 +188,7 @@ def load_network(model: BaseConfig, device: torch.device, stored: Path | None = 
         network, loading = getattr(transformers, family.network).from_pretrained(
             stored or model.base,
             dtype=dtype,
-            attn_implementation="sdpa",
+            attn_implementation=None if family.prefix == "separate" else "sdpa",
             device_map={"": str(device)},
             output_loading_info=True,
             ignore_mismatched_sizes=not stored,  # require_same_weights names them
@@ -211,7 +215,7 @@ def require_placement(network: Any, family: Family, quantized: str) -> None:
         if type(module).__name__ != wanted:
             raise UserError(f"model.quantization: {name} was loaded as {type(module).__name__}, not {wanted}. {cure}.")
     used = network.config.get_text_config()._attn_implementation
-    if used != "sdpa":
+    if used != "sdpa" and family.prefix != "separate":
         raise UserError(f"model.base: the base was loaded with {used!r} attention, not sdpa. {cure}.")
 
 

@@ -311,12 +311,17 @@ def tokenizer_problems(processor: Any, config: Any, rows: int, base: str) -> Ite
 
 def weights_gib(model: BaseConfig) -> float:
     """GiB of a base's weights in 16 bits, counted from its configuration."""
+    network = without_weights(read_config(model))
+    return 2 * sum(math.prod(weight.shape) for weight in network.parameters()) / GIB
+
+
+def without_weights(config: Any) -> Any:
+    """The network of a configuration, which takes no memory."""
     import torch
     from transformers import AutoModelForImageTextToText
 
     with torch.device("meta"):
-        network = AutoModelForImageTextToText.from_config(read_config(model))
-    return 2 * sum(math.prod(weight.shape) for weight in network.parameters()) / GIB
+        return AutoModelForImageTextToText.from_config(config)
 
 
 def fits_unquantized(model: BaseConfig, device: "torch.device") -> bool:

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.nn.functional import silu, softplus
+from torch.nn.functional import softplus
 
 from vqaflow.model.decoder.layouts import TokenLayout
 from vqaflow.model.decoder.projection import Projection, norm_weight
 from vqaflow.model.decoder.sequences import Sequences, moved
 from vqaflow.model.families.family import Family
-from vqaflow.model.numerics.delta_rule import causal_conv, gated_delta_rule
+from vqaflow.model.numerics.delta_kernels import rule_of
+from vqaflow.model.numerics.delta_rule import causal_conv
 from vqaflow.model.numerics.elementwise import Kernels
 
 
@@ -72,7 +73,8 @@ class DeltaBlock:
             out, _ = self._read(parts[1], sequences.real[1], before, state)
             outs.append(out.flatten(0, 1).flatten(1))
         out_N = moved(torch.cat(outs), sequences.tokens)
-        return self._gated_norm(out_N.unflatten(1, (self.value_heads, -1)), z.unflatten(1, (self.value_heads, -1)))
+        heads = (part.unflatten(1, (self.value_heads, -1)) for part in (out_N, z))
+        return self.kernels.gated_norm(*heads, *self.weights.norm).flatten(1)
 
     def _read(
         self, part: torch.Tensor, real: torch.Tensor, before: torch.Tensor | None, state: torch.Tensor | None
@@ -91,14 +93,10 @@ class DeltaBlock:
         # The product with `real` also keeps the gradients of padding at zero.
         beta = b.sigmoid() * real[..., None]
         decay = weights.rate_V * softplus(a.float() + weights.bias_V) * real[..., None]
-        return gated_delta_rule(q, k, v, decay, beta, state)
-
-    def _gated_norm(self, out: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
-        """RMSNorm of (N, V, D) times SiLU of the gate, in float32, as (N, V·D)."""
-        weight, eps = self.weights.norm
-        wide = out.float()
-        normed = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
-        return (weight * normed.to(out.dtype) * silu(gate.float())).to(out.dtype).flatten(1)
+        heads = (self.key_heads, self.value_heads, self.key_head, self.value_head)
+        # Forward and backward are by the same rule. Scoring merges adapters into the weights, and needs no gradients.
+        rule = rule_of(v.device, v.dtype, heads, gradients=bool(self.parameters))
+        return rule(q, k, v, decay, beta, state)
 
 
 class DeltaFunction(torch.autograd.Function):

@@ -47,6 +47,11 @@ def gated(gate_up: torch.Tensor) -> torch.Tensor:
     return silu(gate) * up
 
 
+def gated_norm(x: torch.Tensor, gate: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
+    """RMSNorm of (N, heads, D) times SiLU of the gate, in float32; it is differentiable for both."""
+    return (rms_norm(x, weight, eps) * silu(gate.float())).to(x.dtype)
+
+
 def gated_backward(grad: torch.Tensor, gate_up: torch.Tensor) -> torch.Tensor:
     """The gradient of `gated` for gate and up, side by side."""
     gate, up = (t.float() for t in gate_up.chunk(2, dim=-1))
@@ -73,6 +78,7 @@ class Kernels:
     rotate: Callable[..., torch.Tensor] = rotate
     gated: Callable[..., torch.Tensor] = gated
     gated_backward: Callable[..., torch.Tensor] = gated_backward_in_place
+    gated_norm: Callable[..., torch.Tensor] = gated_norm
 
     @classmethod
     def compiled(cls) -> "Kernels":
@@ -82,7 +88,7 @@ class Kernels:
         # A few kernels do not need a pool of compiler processes, one per core: while the pool starts, the first dozen
         # batches run at a quarter of their speed.
         inductor.compile_threads = 1
-        return cls(*map(compiled, (rms_norm, rms_norm_backward, rotate, gated, gated_backward)))
+        return cls(*map(compiled, (rms_norm, rms_norm_backward, rotate, gated, gated_backward, gated_norm)))
 
 
 def compiled(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
