@@ -10,6 +10,7 @@ import pyarrow
 from PIL import Image
 
 from vqaflow.runtime.errors import UserError
+from vqaflow.runtime.messages import reason_of
 
 
 def read_table(path: Path, rule: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
@@ -47,8 +48,7 @@ def require_file(path: Path, rule: str) -> None:
 
 def damaged(path: Path, rule: str, error: Exception) -> UserError:
     """The error of a file that cannot be read; its reason in one line."""
-    reason = str(error).strip().splitlines() or [type(error).__name__]
-    return UserError(f"{path}: is damaged ({reason[0][:200]}). Delete it and run the rule {rule} again.")
+    return UserError(f"{path}: is damaged ({reason_of(error)}). Delete it and run the rule {rule} again.")
 
 
 def check_picture(path: Path, rule: str) -> None:

@@ -16,13 +16,13 @@ from vqaflow.config.sections import BaseConfig
 from vqaflow.model.families.family import Family
 from vqaflow.model.families.known import BY_KIND, family_of, names
 from vqaflow.runtime.errors import UserError
+from vqaflow.runtime.messages import reason_of
 
 if TYPE_CHECKING:
     import torch
 
 GIB = 2**30
 FITTING_SHARE = 2 / 3  # of a GPU's memory for 16-bit weights; the rest is for activations, adapter and optimiser
-LONGEST_REASON = 200  # characters of an error of the library, which may be a page long
 # In the order in which the library looks for them.
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 OLD_TORCH = b"\x80"  # a pickle, not an archive: it has no end that can be checked
@@ -65,9 +65,9 @@ def family_in(model: BaseConfig) -> Family:
 
 def unloadable(model: BaseConfig, error: Exception) -> UserError:
     """The error for a base that the library cannot load: the first line of what it says."""
-    reason = next(iter(str(error).strip().splitlines()), "")[:LONGEST_REASON].rstrip(" .:")
-    if " " not in reason:  # such as the key of a KeyError
-        reason = f"{type(error).__name__} {reason}".rstrip()
+    reason = reason_of(error)
+    if " " not in reason and reason != type(error).__name__:  # such as the key of a KeyError
+        reason = f"{type(error).__name__} {reason}"
     cure = f"Give a folder with a checkpoint of {names()}, or a hub name on a machine that reaches the hub."
     if Path(model.base).is_dir():
         cure = "Download all its files again."

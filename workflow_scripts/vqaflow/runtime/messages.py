@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 
 NOT_IN_DIGESTS = True  # text is not a result
 SHOWN = 5
+LONGEST_REASON = 200  # characters of an error of a library, which may be a page long
 
 
 def some(ids: Sequence[object]) -> str:
@@ -22,3 +23,8 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     """The cure for an unknown name: the nearest known one, or all of them."""
     close = nearest(name, known)
     return f"did you mean {close!r}?" if close else f"use one of {', '.join(known)}."
+
+
+def reason_of(error: BaseException) -> str:
+    """The first line of what a library's error says, without its full stop; its type if it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:LONGEST_REASON].rstrip(" .:")

@@ -16,13 +16,13 @@ from vqaflow.config.sections import PromptConfig
 from vqaflow.data.normal_form import normalize, normalize_choices
 from vqaflow.model.encoding.orders import shown
 from vqaflow.runtime.errors import UserError
+from vqaflow.runtime.messages import reason_of
 from vqaflow.runtime.stage import log
 
 USER_TEXT = "\N{OBJECT REPLACEMENT CHARACTER}"
 NO_THINKING: Mapping[str, Any] = {"enable_thinking": False}
 WHERE = "config model.base:"
 OWN_FILES = "Copy the processor files (chat_template.jinja and the like) of the published Instruct edition."
-LONGEST_REASON = 200  # characters of an error of the library
 # Tags around thoughts: angle or square brackets, with or without bars, or a channel of that name.
 THOUGHT = r"(?:\w+:)?(?:think|thinking|thought|thoughts|reason|reasoning)"
 OPENED = re.compile(rf"[<\[]\|?{THOUGHT}\|?[>\]]|<\|?channel\|?>\s*(?:{THOUGHT}|analysis)", re.I)
@@ -133,7 +133,7 @@ def _rendered(processor: Any, messages: Sequence[Mapping[str, Any]], arguments: 
             messages, chat_template=template, tokenize=False, add_generation_prompt=True, **known
         )
     except Exception as error:  # a syntax error, or whatever the template raises
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:LONGEST_REASON].rstrip(" .")
+        reason = reason_of(error)
         has_system = any(message["role"] == "system" for message in messages)
         cure = f"Set prompt.system to '' if it takes no system turn. {OWN_FILES}" if has_system else OWN_FILES
         raise UserError(f"{WHERE} its chat template fails ({reason}). {cure}") from error

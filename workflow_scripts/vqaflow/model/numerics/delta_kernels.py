@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from vqaflow.model.numerics.delta_rule import gated_delta_rule
+from vqaflow.runtime.messages import reason_of
 from vqaflow.runtime.stage import log
 
 Rule = Callable[..., tuple[torch.Tensor, torch.Tensor]]
@@ -65,7 +66,7 @@ def _fault(device: torch.device, dtype: torch.dtype, heads: tuple[int, int, int,
     try:
         theirs = _outcome(fla_rule, inputs, gradients)
     except Exception as error:  # a kernel may refuse, or fail to compile, in any way
-        return (str(error).splitlines() or [type(error).__name__])[0]
+        return reason_of(error)
     ours = _outcome(gated_delta_rule, inputs, gradients)
     for name, found in theirs.items():
         difference = float((found.float() - ours[name].float()).norm() / ours[name].float().norm())

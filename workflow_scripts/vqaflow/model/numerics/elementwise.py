@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch.nn.functional import silu
 
+from vqaflow.runtime.messages import reason_of
 from vqaflow.runtime.stage import log
 
 
@@ -114,7 +115,7 @@ def can_compile(device: torch.device) -> bool:
     try:
         Kernels.compiled().gated(torch.ones(16, 16, device=device, dtype=torch.float16))
     except Exception as error:  # each missing part of the chain raises a different exception
-        reason = (str(error).splitlines() or [""])[0]
+        reason = reason_of(error)
         log.warning(
             "kernels cannot be compiled, so this run is about a fifth slower (%s: %s)", type(error).__name__, reason
         )

@@ -25,6 +25,7 @@ from vqaflow.model.decoder.merged_adapters import PREFIX, Adapter, read_adapter
 from vqaflow.model.separate.encoder import PassEncoder, PassRow
 from vqaflow.model.separate.inputs import RowInputs, is_sequence, row_inputs
 from vqaflow.runtime.errors import UserError
+from vqaflow.runtime.messages import reason_of
 
 ROWS_PER_PASS = 8  # about 8,000 tokens: more would not keep a GPU busier
 PROBE_ORDERS = ("abcd", "dcab")
@@ -183,7 +184,7 @@ def require_same_forward(base: Base, encoder: PassEncoder) -> None:
     except (UserError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # a class that works in another way may fail anywhere
-        reason = (str(error).splitlines() or [repr(error)])[0]
+        reason = reason_of(error)
         fault = f"its forward does not take what its processor makes ({reason})"
     finally:
         base.model.train(training)
