@@ -72,7 +72,7 @@ rule explore_data:
     conda:
         "../envs/vqaflow.yaml"
     params:
-        token_pixels=token_pixels(config["model"]["base"]),
+        token_pixels=token_pixels(config["model"]["base"], config["model"]["revision"]),
         min_pixels=lookup(dpath="model/min_pixels", within=config),
         max_pixels=lookup(dpath="model/max_pixels", within=config),
         code=code_of("explore_data"),

@@ -89,6 +89,19 @@ def test_nf4_does_not_reach_experts_nor_the_tower() -> None:
     assert large == pytest.approx(2 * 6.946e9 / 2**30, rel=0.01) and 0.25 < small / large < 0.32
 
 
+def test_layers_with_experts_keep_no_products() -> None:
+    """The decoder always computes experts again; the plan promised a faster step that needs more memory."""
+    sparse = Footprint(published("qwen3-vl-30b-a3b"), 4000, 24, TARGETS[:4], quantized=False)
+    told = replace(sparse, kept_layers=48)
+    assert told.keeping_layers == 0 and told.parts() == sparse.parts() and told.passes() == sparse.passes()
+    assert sparse.keeping(1e6).kept_layers == 0
+    layers = sparse.shape.layers
+    dense = published("qwen3-vl-8b").layers[:2]
+    mixed = replace(sparse, shape=replace(sparse.shape, layers=(*dense, *layers[2:])), kept_layers=47)
+    assert mixed.keeping_layers == 1 and replace(mixed, kept_layers=48).keeping_layers == 2
+    assert mixed.passes() < replace(mixed, kept_layers=46).passes() == replace(mixed, kept_layers=0).passes()
+
+
 def test_deepstack_and_layers_with_a_state_take_memory_of_their_own() -> None:
     """Both grow with the tokens."""
     stacked, plain = (Footprint(published("qwen3-vl-8b"), 4000, 24, TARGETS, visual=n) for n in (3000, 0))
@@ -126,6 +139,7 @@ def test_the_matrix_says_what_fits() -> None:
     assert cells["qwen3.5-27b"][0] == "no float16" and cells["qwen3.5-27b"][2].startswith("– / ")
     assert int(cells["qwen3.5-27b"][3].split(" / ")[0]) >= 4
     assert cells["7b"][0].startswith("– / ") and int(cells["7b"][0].split(" / ")[1]) >= 4
+    assert "The 16 bits are float16, or bfloat16 for families that overflow float16" in lines[-1], "on every card"
     batch = largest_batch(published("7b"), train, 14.7, True)
     assert str(batch) == cells["7b"][0].split(" / ")[1]
 

@@ -8,14 +8,15 @@ import torch
 
 from random_families import RECIPES
 from tiny_shapes import config
-from vqaflow.plan.shape import Shape, library_config, meta_network, published
+from vqaflow.model.checkpoint import without_weights
+from vqaflow.plan.shape import Shape, library_config, published
 
 
 @pytest.mark.parametrize("kind", RECIPES)
 def test_every_weight_is_counted_once(kind: str) -> None:
     """A weight that is left out is missing in the GPU's memory."""
     shape = Shape.of(config(kind))
-    network = meta_network(library_config(config(kind)))
+    network = without_weights(library_config(config(kind)))
     assert shape.weights == sum(weight.numel() for weight in network.parameters())
     layers = network.model.language_model.layers
     linears = [m.weight.numel() for m in layers.modules() if isinstance(m, torch.nn.Linear)]
@@ -64,7 +65,7 @@ def test_sizes_that_memory_depends_on(name: str, hidden: int, inner: int, pixels
 def test_a_class_that_nobody_named_is_counted_too() -> None:
     """The generic path loads it, so it must be planned."""
     llava = {"model_type": "llava", "vision_config": {"model_type": "clip_vision_model"}, "text_config": {}}
-    shape, network = Shape.of(llava), meta_network(library_config(llava))
+    shape, network = Shape.of(llava), without_weights(library_config(llava))
     assert len(shape.layers) == 32 and shape.weights == sum(weight.numel() for weight in network.parameters())
     assert shape.layers[0].linears["self_attn.q_proj"] == (4096, 4096)
 

@@ -247,6 +247,26 @@ def test_a_disagreement_is_named(results, case):
 
 
 @pytest.mark.parametrize(
+    ("key", "usual", "other", "setting"),
+    [
+        ("quantization", "none", "nf4", "model.quantization"),
+        ("dtype", "float16", "bfloat16", "model.compute_dtype"),
+    ],
+)
+def test_folds_of_different_precision_are_refused(results, key, usual, other, setting):
+    """`auto` depends on the card: folds trained on two kinds of cards would be pooled as if they were one model's."""
+    runs = [results / "adapters" / f"fold{fold}" / "run.json" for fold in range(3)]
+    for run in runs:
+        values(**{key: usual})(run)
+    assert failures(results) == {}
+    values(**{key: other})(runs[2])
+    assert failures(results)["adapters"] == (
+        f"{runs[2]}: trained with {key} {other}, but {runs[0].parent} with {usual}: auto depends on the card. "
+        f"Set {setting} to one value and train all folds again."
+    )
+
+
+@pytest.mark.parametrize(
     ("harm", "message"), [(other_answer, "have a different answer"), (double_first, "duplicate ids")]
 )
 def test_a_submission_that_was_edited_and_signed_again_is_found(results, harm, message):

@@ -23,6 +23,7 @@ from vqaflow.config.sections import LoraConfig
 from vqaflow.data.images.decoding import open_image
 from vqaflow.model.base import Base, load_base
 from vqaflow.model.decoder.branches import letter_logits, pack
+from vqaflow.model.decoder.delta import DeltaBlock
 from vqaflow.model.decoder.fused_decoder import FusedDecoder
 from vqaflow.model.decoder.merged_adapters import read_adapter, use_adapter
 from vqaflow.model.encoding.orders import all_orders
@@ -272,3 +273,33 @@ def test_a_folder_is_loaded_as_it_was_saved(name: str, tied: bool, table, tmp_pa
     ours = our_logits(base, encoder_of(base), table[:2], ORDERS)
     theirs = library_logits(original, encoder_of(original), table[:2], ORDERS)
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["qwen3_vl", "qwen3_5"])
+@torch.no_grad()
+def test_a_bias_of_attentions_projections_counts(name: str, table) -> None:
+    """Published checkpoints have none, but the configuration allows it; without it logits are wrong, silently."""
+    config = random_families.config(name, False)
+    config.text_config.attention_bias = True
+    network = type(random_families.network(name))(config).eval().requires_grad_(False)
+    network.load_state_dict(random_families.network(name).state_dict(), strict=False)
+    for part, weight in network.named_parameters():
+        if part.endswith("_proj.bias"):
+            weight.normal_(0, 1, generator=torch.Generator().manual_seed(len(part)))
+    base = Base(network, random_families.processor(name), CPU, torch.float32, "none")
+    encoder = encoder_of(base)
+    ours = our_logits(base, encoder, table[:2], ORDERS)
+    torch.testing.assert_close(ours, library_logits(base, encoder, table[:2], ORDERS), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("targets", [("gate_proj", "up_proj", "down_proj"), ("k_proj",)])
+def test_gradients_pass_recurrent_layers_without_adapters(targets: tuple[str, ...]) -> None:
+    """A kernel whose backward is wrong must not be used there either: earlier layers' adapters need its gradients."""
+    base = Base(random_families.network("qwen3_5"), random_families.processor("qwen3_5"), CPU, torch.float32, "none")
+    decoder = FusedDecoder(base)
+    assert not any(mixer.gradients for mixer, _ in decoder.layers if isinstance(mixer, DeltaBlock)), "scoring"
+    add_adapter(base, LoraConfig(r=4, alpha=8, dropout=0.0, targets=targets), seed=1)
+    recurrent = [mixer for mixer, _ in FusedDecoder(base).layers if isinstance(mixer, DeltaBlock)]
+    assert (
+        recurrent and not any(mixer.parameters for mixer in recurrent) and all(mixer.gradients for mixer in recurrent)
+    )

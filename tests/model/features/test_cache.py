@@ -187,6 +187,7 @@ def test_the_code_that_makes_features_belongs_to_their_key() -> None:
     """A module that is reached by neither digest could change pixels and leave the older features in use."""
     reached = {path.stem for file in MAKERS for path in reachable(Path(file))}
     assert reached >= {"decoding", "row_encoder", "windows", "fused_tower", "elementwise", "finite_features"}
+    assert reached >= {"whole_images", "qwen3_vl", "qwen3_5"}
 
 
 def test_features_of_other_code_make_room(world, tmp_path, monkeypatch) -> None:

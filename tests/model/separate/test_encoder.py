@@ -147,13 +147,6 @@ def test_a_checkpoint_without_a_chat_template_is_refused() -> None:
         PassEncoder(processor, model_config(), prompt_config(), generic_family("llava"))
 
 
-def test_a_text_model_s_processor_is_refused() -> None:
-    """AutoProcessor gives a bare tokenizer for text-only checkpoints."""
-    tokenizer = random_others.processor("llava").tokenizer
-    with pytest.raises(UserError, match="has no tokenizer"):
-        PassEncoder(tokenizer, model_config(), prompt_config(), generic_family("llama"))
-
-
 def _with(processor: Any, **changes: Any) -> Any:
     """A copy of `processor` with other attributes."""
     changed = copy.copy(processor)

@@ -5,13 +5,11 @@ import torch
 import transformers
 
 import random_others
-import random_qwen
 from vqaflow.model.families import gemma4, internvl
 from vqaflow.model.families.generic import (
     adapted_modules,
     decoder_path,
     generic_family,
-    is_image_text,
     outside_decoder,
 )
 from vqaflow.runtime.errors import UserError
@@ -57,15 +55,6 @@ def test_the_family_s_paths_exist(name: str) -> None:
     left = {name for name, module in network.named_modules() if isinstance(module, torch.nn.Linear)}
     left = {name for name in left if not family.is_quantized(name)}
     assert left == set(outside_decoder(network))
-
-
-def test_text_models_are_no_image_text_models() -> None:
-    """A text-only checkpoint is refused by name, not by an error of the library."""
-    assert is_image_text(random_others.config("llava"))
-    assert is_image_text(random_others.config("gemma4_large"))
-    assert is_image_text(random_qwen.model().config)
-    assert not is_image_text(transformers.LlamaConfig())
-    assert not is_image_text(transformers.Qwen3Config())
 
 
 def test_a_network_without_layers_is_refused() -> None:

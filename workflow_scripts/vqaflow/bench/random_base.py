@@ -10,10 +10,11 @@ from typing import Any
 import torch
 
 from vqaflow.model.base import Base
+from vqaflow.model.checkpoint import without_weights
 from vqaflow.model.families.known import family_of
 from vqaflow.model.vision.windows import use_window_attention
 from vqaflow.plan.published import PUBLISHED
-from vqaflow.plan.shape import library_config, meta_network
+from vqaflow.plan.shape import library_config
 
 DONE = "_is_hf_initialized"  # the library's mark on tensors that its initialisation must leave alone
 
@@ -30,7 +31,7 @@ def build(
     `quantization` is nf4, nf4-tower (the tower too) or none. It has no processor: its rows are made, not encoded.
     """
     torch.manual_seed(seed)
-    network = meta_network(library_config(PUBLISHED[config] if isinstance(config, str) else config))
+    network = without_weights(library_config(PUBLISHED[config] if isinstance(config, str) else config))
     family = family_of(network.config.model_type)
     for name, module in list(network.named_modules()):
         quantized = name != "lm_head" if quantization == "nf4-tower" else family.is_quantized(name)

@@ -130,7 +130,8 @@ def compute_dtype(model: BaseConfig, device: torch.device) -> torch.dtype:
             cure = "Use bfloat16" if has_bfloat16 else f"{name} has no bfloat16 either: use float32, or a Qwen3-VL base"
             what = f"{family.name} does not work in float16: {family.float16}"
             raise UserError(f"config model.compute_dtype: {what}. {cure}.")
-        asked = "bfloat16" if family.float16 else "float16"
+        if asked == "auto":  # of an unknown class, nobody knows whether it overflows float16
+            asked = "bfloat16" if family.float16 or (not family.example and has_bfloat16) else "float16"
     return DTYPES[asked]
 
 
@@ -211,9 +212,14 @@ def require_placement(network: Any, family: Family, quantized: str) -> None:
     for name, module in network.named_modules():
         if not hasattr(module, "in_features"):
             continue
-        wanted = "Linear4bit" if quantized == "nf4" and family.is_quantized(name) else "Linear"
-        if type(module).__name__ != wanted:
-            raise UserError(f"model.quantization: {name} was loaded as {type(module).__name__}, not {wanted}. {cure}.")
+        wanted = quantized == "nf4" and family.is_quantized(name)
+        found = type(module).__name__ == "Linear4bit"
+        if found != wanted or not (found or module.weight.is_floating_point()):
+            kind = "NF4" if wanted else "16-bit or float32"
+            raise UserError(
+                f"model.quantization: {name} was loaded as {type(module).__name__} ({module.weight.dtype}), not as "
+                f"{kind}. {cure}."
+            )
     used = network.config.get_text_config()._attn_implementation
     if used != "sdpa" and family.prefix != "separate":
         raise UserError(f"model.base: the base was loaded with {used!r} attention, not sdpa. {cure}.")

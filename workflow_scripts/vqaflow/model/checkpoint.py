@@ -106,8 +106,28 @@ def _name_problems(base: str) -> Iterator[str]:
     elif base.startswith(("/", ".", "~")) or base.count("/") > 1:
         cure = "Write the path without ~." if base.startswith("~") else "Correct it, or give a hub name."
         yield f"there is no folder {base}. {cure}"
-    elif how := [part for part in re.split(r"[-_./]", base.rpartition("/")[2]) if QUANTIZED_NAME.fullmatch(part)]:
-        yield _already_quantized(base, how[0])
+    elif how := quantization_in_name(base):
+        yield already_quantized(base, how)
+
+
+def quantization_in_name(base: str) -> str | None:
+    """The first part of a base's name that says how it is quantised, such as AWQ; None if there is none."""
+    parts = re.split(r"[-_./]", base.rpartition("/")[2])
+    return next((part for part in parts if QUANTIZED_NAME.fullmatch(part)), None)
+
+
+def quantization_in_config(config: Mapping[str, Any]) -> str | None:
+    """The method by which a checkpoint with this config.json is quantised; None if it is not."""
+    for part in (config, *(value for value in config.values() if isinstance(value, Mapping))):
+        for quantized in (part[key] for key in QUANTIZED if part.get(key)):
+            how = quantized.get("quant_method") if isinstance(quantized, Mapping) else None
+            return str(how or "method unknown")
+    return None
+
+
+def already_quantized(base: str, how: str) -> str:
+    """What to say of a base that cannot be trained because its weights are quantised, by the method `how`."""
+    return f"{base} ({how}) is already quantised. Give the checkpoint that it was made from."
 
 
 def _folder_problems(base: str) -> Iterator[str]:
@@ -124,17 +144,13 @@ def _folder_problems(base: str) -> Iterator[str]:
         return
     yield from _config_problems(config, base)
     if (folder / "quantize_config.json").is_file():
-        yield _already_quantized(base, "quantize_config.json")
+        yield already_quantized(base, "quantize_config.json")
     yield from _weight_problems(folder)
     yield from _processor_file_problems(folder, config)
 
 
 def _without_kind(base: str) -> str:
     return f"{base} has no config.json with a model_type. Give the folder of a checkpoint of {names()}."
-
-
-def _already_quantized(base: str, how: str) -> str:
-    return f"{base} ({how}) is already quantised. Give the checkpoint that it was made from."
 
 
 def _read_json(file: Path) -> dict[str, Any]:
@@ -154,10 +170,8 @@ def _part(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 def _config_problems(config: Mapping[str, Any], base: str) -> Iterator[str]:
     """What a config.json, as written or as the library completes it, says against loading its checkpoint."""
-    for part in (config, *(value for value in config.values() if isinstance(value, Mapping))):
-        for quantized in (part[key] for key in QUANTIZED if part.get(key)):
-            how = quantized.get("quant_method") if isinstance(quantized, Mapping) else None
-            yield _already_quantized(base, str(how or "method unknown"))
+    if how := quantization_in_config(config):
+        yield already_quantized(base, how)
     kind = str(config["model_type"])
     family = BY_KIND.get(kind)
     if family is None:

@@ -9,6 +9,7 @@ import torch
 from vqaflow.config.sections import BaseConfig
 from vqaflow.model.base import Base, best_device, compute_dtype, load_base, quantization
 from vqaflow.model.base_digest import base_digest
+from vqaflow.model.checkpoint import family_in
 from vqaflow.runtime.digests import value_digest
 from vqaflow.runtime.files import atomic_folder
 from vqaflow.runtime.locks import Lease
@@ -47,7 +48,7 @@ def keep_base(model: BaseConfig, folder: Path, device: torch.device) -> Base | N
 
 def stored_name(model: BaseConfig, dtype: torch.dtype) -> str:
     """The name of a quantised base's folder: the digest of all that its bytes depend on."""
-    return value_digest([FORMAT, base_digest(model), "nf4", str(dtype)])[:16]
+    return value_digest([FORMAT, base_digest(model), "nf4", str(dtype), *family_in(model).unquantized])[:16]
 
 
 def keep_network(network: Any, folder: Path) -> None:

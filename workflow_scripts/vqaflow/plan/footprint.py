@@ -34,8 +34,9 @@ class Footprint:
     """What determines the memory of a step.
 
     tokens: the largest number of tokens in a pass, all its rows and orders together. visual: visual tokens whose
-    features a step holds. targets: config's train.lora.targets. quantized: NF4. library: the library's layers instead
-    of the fused decoder (for LoRA dropout, and for families whose choice orders are separate passes).
+    features a step holds. targets: config's train.lora.targets. quantized: NF4. kept_layers: the last layers, whose
+    MLPs keep their products; those with experts never do. library: the library's layers instead of the fused decoder
+    (for LoRA dropout, and for families whose choice orders are separate passes).
     """
 
     shape: Shape
@@ -63,6 +64,16 @@ class Footprint:
         """Number of the adapter's weights."""
         pairs = (sizes for layer in self.shape.layers for sizes in adapted_linears(layer, self.family, self.targets))
         return sum(self.rank * (outputs + inputs) for outputs, inputs in pairs)
+
+    @property
+    def keeping_layers(self) -> int:
+        """Number of layers that keep products: of the last `kept_layers`, those without experts."""
+        return sum(self._keeps())
+
+    def _keeps(self) -> list[bool]:
+        """Whether each layer keeps products."""
+        first = len(self.shape.layers) - self.kept_layers
+        return [i >= first and not layer.experts for i, layer in enumerate(self.shape.layers)]
 
     def parts(self) -> dict[str, float]:
         """GiB per part."""
@@ -93,7 +104,7 @@ class Footprint:
         shape, token = self.shape, self.tokens * self.width
         levels = shape.levels * self.visual * shape.hidden * self.width
         if not self.library:
-            return token * (2 * len(shape.layers) * shape.hidden + 2 * self.kept_layers * shape.inner) + levels
+            return token * (2 * len(shape.layers) * shape.hidden + 2 * self.keeping_layers * shape.inner) + levels
         if self.checkpointed:
             return len(shape.layers) * token * shape.hidden + levels
         recurrent = LIBRARY_RECURRENT_VALUES * FLOAT32 * self.tokens
@@ -107,7 +118,7 @@ class Footprint:
         if self.library:
             whole_layer = LIBRARY_TRANSIENT * token * shape.inner + LIBRARY_RECURRENT_VALUES * recurrent
             return whole_layer * self.checkpointed + 3 * matrix
-        recomputed = 2 * (self.kept_layers < len(shape.layers) - 1)
+        recomputed = 2 * (self.keeping_layers < len(shape.layers) - 1)
         first = (2 + recomputed) * token * shape.inner + 3 * matrix
         mlp = max(first, 5 * token * shape.inner + 2 * matrix)
         return max(mlp, RECURRENT_VALUES * recurrent) + 2 * token * shape.hidden
@@ -121,12 +132,13 @@ class Footprint:
         """A step's arithmetic in forward passes: forward, backward, and recomputation."""
         if self.library:
             return 3.0 if self.checkpointed else 2.0
-        kept = self.kept_layers / len(self.shape.layers)
-        return 2 + sum(_computed_again(layer, kept) for layer in self.shape.layers) / self.shape.products
+        again = map(_computed_again, self.shape.layers, self._keeps())
+        return 2 + sum(again) / self.shape.products
 
     def keeping(self, limit_gib: float) -> "Footprint":
         """This footprint with as many layers that keep products as `limit_gib` of tensors allow."""
-        fitting = (replace(self, kept_layers=n) for n in range(len(self.shape.layers), 0, -1))
+        most = 0 if all(layer.experts for layer in self.shape.layers) else len(self.shape.layers)
+        fitting = (replace(self, kept_layers=n) for n in range(most, 0, -1))
         return next((one for one in fitting if one.peak_gib <= limit_gib), replace(self, kept_layers=0))
 
 
@@ -141,12 +153,12 @@ def adapted_linears(layer: Layer, family: Family, targets: Collection[str]) -> I
             yield sizes
 
 
-def _computed_again(layer: Layer, kept: float) -> float:
-    """Multiplications per token that backward repeats: all but each block's last, and of MLPs those not `kept`."""
-    again = 2 / 3 * layer.chosen * layer.experts * (1 - kept)
+def _computed_again(layer: Layer, kept: bool) -> float:
+    """Multiplications per token that backward repeats: all but each block's last, and not those of `kept` MLPs."""
+    again = 2 / 3 * layer.chosen * layer.experts
     for path, (outputs, inputs) in layer.linears.items():
         if path.rpartition(".")[2] not in LAST_LINEARS:
-            again += outputs * inputs * (1 if is_attention(path) else 1 - kept)
+            again += outputs * inputs * (is_attention(path) or not kept)
     return again
 
 

@@ -13,10 +13,16 @@ from typing import Any
 import torch
 
 from vqaflow.config.sections import ModelConfig, TrainConfig, section
-from vqaflow.data.images.visual_tokens import visual_tokens
-from vqaflow.model.checkpoint import FITTING_SHARE
+from vqaflow.data.images.visual_tokens import HUB_NAME, base_file
+from vqaflow.model.checkpoint import (
+    FITTING_SHARE,
+    already_quantized,
+    quantization_in_config,
+    quantization_in_name,
+)
 from vqaflow.model.families.known import family_of
 from vqaflow.plan.footprint import GIB
+from vqaflow.plan.image_tokens import image_tokens, largest_image
 from vqaflow.plan.plan_text import plan_lines
 from vqaflow.plan.published import PUBLISHED, published_in
 from vqaflow.plan.rows import PlanRows, plan_rows
@@ -26,32 +32,24 @@ from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.stage import log
 
 SIZE = re.compile(r"(?<![0-9a-z.])[0-9.]+b(?![0-9a-z])")  # a model's size within its name: 7b, not 4bit
-HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
-QUANTIZED = re.compile(r"(?<![a-z])(gptq|awq|gguf|exl[23]|bnb)(?![a-z])")  # within a name
 EXAMPLE = "Qwen/Qwen3-VL-8B-Instruct"
 
 
 def guessed_tokens(sizes: Sequence[tuple[int, int]], model: ModelConfig, orders: int, shape: Shape) -> Tokens:
     """Estimated tokens from images' (width, height) and a usual text length; without sizes, of the largest images."""
-    given = (shape.pixels, model.min_pixels, model.max_pixels)
-    visual = visual_tokens(*zip(*sizes, strict=True), *given) if sizes else []
+    visual = image_tokens(sizes, model, shape)
     return usual_tokens(visual or [largest_image(model, shape)], orders, shape)
-
-
-def largest_image(model: ModelConfig, shape: Shape) -> int:
-    """Visual tokens of the largest image that the model is shown."""
-    return model.max_pixels // shape.pixels**2
 
 
 def shape_of(model: ModelConfig, named: str | None) -> tuple[Shape, str]:
     """The shape of a base and its source: the published one `named`, its config.json, or the model in its name."""
     if named:
         return published(named), f"the published {named} (--shape)"
-    file = config_file(model)
+    file = base_file(model.base, model.revision, "config.json")
     if file is not None:
         return read_shape(file), str(file)
-    if QUANTIZED.search(model.base.lower()):
-        raise already_quantized(f"model.base: {model.base!r}")
+    if how := quantization_in_name(model.base):
+        raise UserError(f"model.base: {already_quantized(model.base, how)}")
     found = published_in(model.base)
     if found:
         return published(found), f"the published {found} (going by its name)"
@@ -67,28 +65,13 @@ def shape_of(model: ModelConfig, named: str | None) -> tuple[Shape, str]:
     raise UserError(f"model.base: {model.base!r}: {what}. {cure}{also}.")
 
 
-def already_quantized(where: str) -> UserError:
-    """The error for a base that cannot be trained because its weights are quantised."""
-    return UserError(f"{where} is already quantised. Give the checkpoint that it was made from.")
-
-
-def config_file(model: ModelConfig) -> Path | None:
-    """The base's config.json, in its folder or among what has been downloaded from the hub."""
-    from huggingface_hub import try_to_load_from_cache
-
-    file: Any = Path(model.base) / "config.json"
-    if not file.is_file() and HUB_NAME.fullmatch(model.base):
-        file = try_to_load_from_cache(model.base, "config.json", revision=model.revision)
-    return Path(file) if isinstance(file, str | Path) and Path(file).is_file() else None
-
-
 def read_shape(file: Path) -> Shape:
     """The shape in a config.json. Raises UserError if it is not that of an unquantised vision-language model."""
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
-        kind, text = config["model_type"], config.get("text_config", config)
-        if config.get("quantization_config") or text.get("quantization_config"):
-            raise already_quantized(f"{file}: the base")
+        kind = config["model_type"]
+        if how := quantization_in_config(config):
+            raise UserError(already_quantized(str(file), how))
         require_image_text(kind, file)
         if not {"vision_config", "vision_tower"} & config.keys() and "text_config" in config:
             raise KeyError("vision_config")

@@ -57,7 +57,8 @@ def matrix_lines(train: TrainConfig) -> list[str]:
         lines.append(f"| {name} | {' | '.join(cells)} |")
     what = f"rows in one pass that fit, in 16 bits / in NF4, with {MATRIX_VISUAL} visual tokens per row"
     how = f"choice orders {train.choice_orders}, LoRA r {train.lora.r}, vision cache {train.cache_vision}"
-    return [*lines, "", f"{what}; {how}. –: not one. The T4 computes in float16, the others in bfloat16."]
+    dtype = "The 16 bits are float16, or bfloat16 for families that overflow float16; the T4 has no bfloat16."
+    return [*lines, "", f"{what}; {how}. –: not one. {dtype}"]
 
 
 def _cell(shape: Shape, train: TrainConfig, card: str) -> str:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from vqaflow.model.checkpoint import without_weights
+
 if TYPE_CHECKING:
     from torch.nn import Module
 
@@ -18,6 +20,7 @@ Size = tuple[int, int]
 MERGES = ("spatial_merge_size", "merge_size", "pooling_kernel_size")
 CHOSEN_EXPERTS = ("num_experts_per_tok", "top_k_experts")
 USUAL_PATCH, USUAL_MERGE = 14, 2
+TILE_TOKENS = ("image_seq_length", "mm_tokens_per_image")  # visual tokens of one picture of the tower, in the config
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,8 @@ class Shape:
 
     tied: whether the head is the embedding table, which `head_weights` then counts once more. tables: the embedding
     tables. tower_weights: all that is neither decoder layers nor tables nor head. patch, merge: a visual token covers
-    merge x merge patches of patch x patch pixels. levels: levels of DeepStack.
+    merge x merge patches of patch x patch pixels. levels: levels of DeepStack. tile, tile_tokens: the side in pixels,
+    and the visual tokens, of the pictures of a tower that takes them in one size only; 0 if there is no such size.
     """
 
     kind: str
@@ -67,6 +71,8 @@ class Shape:
     patch: int
     merge: int
     levels: int
+    tile: int = 0
+    tile_tokens: int = 0
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "Shape":
@@ -120,20 +126,11 @@ def library_config(config: Mapping[str, Any]) -> Any:
     return CONFIG_MAPPING[config["model_type"]].from_dict(dict(config))
 
 
-def meta_network(config: Any) -> Any:
-    """The network of a library's configuration, without memory."""
-    import torch
-    from transformers import AutoModelForImageTextToText
-
-    with torch.device("meta"):
-        return AutoModelForImageTextToText.from_config(config)
-
-
 @lru_cache(maxsize=64)
 def _counted(text: str) -> Shape:
     """The shape of a config.json with this text."""
     config = library_config(json.loads(text))
-    network = meta_network(config)
+    network = without_weights(config)
     decoder, head = network.get_decoder(), network.get_output_embeddings()
     embedding = network.get_input_embeddings().weight
     chosen, recurrent = _experts_per_token(config.get_text_config()), _layer_types(config.get_text_config())
@@ -152,7 +149,7 @@ def _counted(text: str) -> Shape:
     patch, merge = _pixels(config)
     levels = len(getattr(getattr(config, "vision_config", None), "deepstack_visual_indexes", None) or ())
     sizes = (hidden, embedding.shape[0], tied, layers, tables, head_weights, tower, patch, merge, levels)
-    return Shape(config.model_type, *sizes)
+    return Shape(config.model_type, *sizes, *_tile(config))
 
 
 def decoder_layers(decoder: "Module") -> Any:
@@ -221,3 +218,11 @@ def _pixels(config: Any) -> Size:
     merge = next((n for name in MERGES if isinstance(n := getattr(vision, name, None), int)), None)
     ratio = getattr(config, "downsample_ratio", None)  # of the picture's sides, in the projector
     return patch, merge or (round(1 / ratio) if ratio else USUAL_MERGE)
+
+
+def _tile(config: Any) -> Size:
+    """Side in pixels and visual tokens of the pictures of a tower with one size; zeros where the config has none."""
+    tokens = next((n for name in TILE_TOKENS if isinstance(n := getattr(config, name, None), int)), 0)
+    side = getattr(getattr(config, "vision_config", None), "image_size", None) or 0
+    side = side if isinstance(side, int) else side[-1]
+    return (side, tokens) if side and tokens else (0, 0)

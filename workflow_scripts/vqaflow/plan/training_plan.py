@@ -81,7 +81,7 @@ class Plan:
             "predicted_peak_gib": round(self.footprint.peak_gib, 2),
             "gpu_gib": self.vram_gib and round(self.vram_gib, 1),
             "fits": self.fits,
-            "layers_that_keep_products": self.footprint.kept_layers,
+            "layers_that_keep_products": self.footprint.keeping_layers,
             "estimated_hours": round(self.seconds / 3600, 2),
         }
 

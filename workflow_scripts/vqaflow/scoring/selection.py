@@ -15,11 +15,16 @@ from vqaflow.artifacts.reading import read_table, require_file
 from vqaflow.artifacts.rows import Row, rows_of
 from vqaflow.artifacts.score_files import ORIGINAL, Logits, ScoreFile, read_logits, row_index
 from vqaflow.config.sections import WHEN, ModelConfig, PromptConfig, ViewConfig, section
-from vqaflow.data.images.visual_tokens import token_pixels, visual_grids
+from vqaflow.data.images.visual_tokens import base_file, json_object, token_pixels, visual_grids
+from vqaflow.model.checkpoint import family_in, unloadable
 from vqaflow.model.encoding.orders import scoring_orders
+from vqaflow.model.families.family import Family
+from vqaflow.model.families.known import family_of
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.stage import log
 from vqaflow.scoring.order_pooling import pool_orders
+
+Limits = tuple[int, int]  # the smallest and largest image area in pixels
 
 
 @dataclass(frozen=True)
@@ -93,14 +98,46 @@ def _margins(given: RowsToScore, task: Task, ids: list[str]) -> pd.Series:
 
 def _is_resized(rows: pd.DataFrame, model: ModelConfig, view: ViewConfig) -> np.ndarray:
     """Whether a view changes the size of each row's image from the original view: equal ones would count twice."""
-    side = token_pixels(model.base)
     limits = model.min_pixels, model.max_pixels
     others = view.min_pixels or model.min_pixels, view.max_pixels or model.max_pixels
-    grids, resized = (visual_grids(rows["width"], rows["height"], side, *pixels) for pixels in (limits, others))
-    changed = np.array([one != other for one, other in zip(grids, resized, strict=True)], dtype=bool)
+    family, sizes = _family(model), [rows[side].to_numpy(np.int64) for side in ("width", "height")]
+    if family.prefix == "separate":
+        changed = (sizes[0] > 0) & _is_changed(sizes[0] * sizes[1], model, family, limits, others)
+    else:
+        side = token_pixels(model.base, model.revision)
+        grids, resized = (visual_grids(*sizes, side, *pixels) for pixels in (limits, others))
+        changed = np.array([one != other for one, other in zip(grids, resized, strict=True)], dtype=bool)
     if not changed.all():
         log.info("%d rows are left out: their images are as large as in the original view", (~changed).sum())
     return changed
+
+
+def _family(model: ModelConfig) -> Family:
+    """The base's family, from the config.json on this machine; where there is none, the hub is asked."""
+    kind = json_object(base_file(model.base, model.revision, "config.json")).get("model_type")
+    return family_of(kind) if isinstance(kind, str) else family_in(model)
+
+
+def _is_changed(areas_N: np.ndarray, model: ModelConfig, family: Family, limits: Limits, others: Limits) -> np.ndarray:
+    """Whether `others` instead of `limits` change images of these areas, in a family that resizes in its own way.
+
+    Its image options say so for all images together. Images of unknown families are only shrunk to the largest area.
+    """
+    if family.image_options is None:
+        return np.minimum(areas_N, limits[1]) != np.minimum(areas_N, others[1])
+    processor = _image_processor(model)
+    one, other = (family.image_options(processor, *pixels) for pixels in (limits, others))
+    return np.full(len(areas_N), one != other)
+
+
+def _image_processor(model: ModelConfig) -> Any:
+    """The base's image processor. Raises UserError if it cannot be loaded."""
+    from transformers import AutoImageProcessor  # loads torch
+
+    try:
+        return AutoImageProcessor.from_pretrained(model.base, revision=model.revision)
+    except Exception as error:  # the library raises whatever a broken file causes
+        raise unloadable(model, error) from error
 
 
 def margin_limit(name: str, when: str) -> float:

@@ -19,9 +19,8 @@ from vqaflow.model.separate.decoder import PassDecoder
 
 
 class Encoder(Protocol):
-    """The part of RowEncoder that is needed here."""
+    """The part of RowEncoder and PassEncoder that is needed here."""
 
-    image_token: int
     letter_ids: list[int]
 
     def encode(self, row: Row, orders: Sequence[str], view: ViewConfig) -> EncodedRow:
@@ -65,7 +64,7 @@ class AnswerModel:
 
     def keep_less(self) -> bool:
         """Stop keeping products; returns whether any were kept."""
-        kept = self.fused is not None and any(mlp.keep for _, mlp in self.fused.layers)
+        kept = self.fused is not None and self.fused.keeps_products
         self.keep(0)
         return kept
 
@@ -94,5 +93,5 @@ class AnswerModel:
             features = [made for made in features for _ in range(orders)]
             return self._library_states(single_orders(encoded), features).view(len(encoded), orders, -1)
         with torch.autocast(base.device.type, dtype=base.dtype, enabled=base.dtype is not torch.float32):
-            batch = pack(encoded, self.encoder.image_token, pad_token=0).to(base.device)
+            batch = pack(encoded, base.network.config.image_token_id, pad_token=0).to(base.device)
             return answer_states(base.language_model, batch, features)

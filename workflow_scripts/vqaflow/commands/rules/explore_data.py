@@ -22,7 +22,7 @@ def run(arguments: argparse.Namespace) -> None:
         train=results.table("train"),
         test=results.table("test"),
         folds=results.folds,
-        token_pixels=token_pixels(model["base"]),
+        token_pixels=token_pixels(model["base"], model["revision"]),
         min_pixels=model["min_pixels"],
         max_pixels=model["max_pixels"],
         out_dir=results.exploration,

@@ -49,7 +49,7 @@ def explore_data(
     """Write ``summary.json`` and one PNG per figure (see figures.py) into `out_dir`, which is replaced as a whole.
 
     `min_pixels` and `max_pixels` are the model's, and `token_pixels` those along the side of its visual tokens; they
-    decide how many visual tokens an image costs.
+    decide how many visual tokens an image costs: exactly in the Qwen families, nearly in others.
     """
     tables = {
         "train": read_table(train, "validate_tables", [*EXPLORED_COLUMNS, "answer"]),

@@ -5,8 +5,10 @@ Shapes: N rows of the table.
 
 import csv
 import sqlite3
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -17,13 +19,15 @@ from vqaflow.runtime.digests import value_digest
 from vqaflow.runtime.errors import UserError
 
 LOG_COLUMNS = {"step", "epoch", "loss", "accuracy", "learning_rate"}
+# Keys of run.json, and those of the configuration whose `auto` may mean something else on another card.
+PRECISION = {"quantization": "model.quantization", "dtype": "model.compute_dtype"}
 
 
 def check_adapters(results: Results) -> str:
-    """Each fold has a whole adapter, trained on the other folds' rows, with the same base and prompt as the others."""
+    """Each fold has a whole adapter, trained on the other folds' rows, all with one base, prompt and precision."""
     from vqaflow.model.decoder.merged_adapters import read_adapter  # torch takes seconds
 
-    parities = {}
+    runs = {}
     for fold in sorted(results.folds["fold"].unique()):
         folder = results.at.adapter(fold)
         again = f"Delete {folder} and train again (rule train_adapter)."
@@ -36,17 +40,27 @@ def check_adapters(results: Results) -> str:
             raise UserError(
                 f"{folder / 'run.json'}: the adapter was trained with other folds and may have seen its fold. {again}"
             )
-        parities[folder] = run["parity"]
-    first = next(iter(parities))
-    for folder, parity in parities.items():
-        if differing := sorted(
-            k for k in parity.keys() | parities[first].keys() if parity.get(k) != parities[first].get(k)
-        ):
+        runs[folder] = run
+    require_equal_conditions(runs)
+    return f"{len(runs)} adapters, each trained without its own fold"
+
+
+def require_equal_conditions(runs: Mapping[Path, Mapping[str, Any]]) -> None:
+    """Raise UserError unless the run.json of all folds (by their folders) have the same parity and precision."""
+    first, wanted = next(iter(runs.items()))
+    for folder, run in runs.items():
+        mine, others = run["parity"], wanted["parity"]
+        if differing := sorted(k for k in mine.keys() | others.keys() if mine.get(k) != others.get(k)):
             raise UserError(
                 f"{folder / 'run.json'}: parity.{differing[0]} differs from that of {first}. "
                 "Train all folds with one configuration."
             )
-    return f"{len(parities)} adapters, each trained without its own fold"
+        for key, setting in PRECISION.items():
+            if run.get(key) != wanted.get(key):
+                raise UserError(
+                    f"{folder / 'run.json'}: trained with {key} {run.get(key)}, but {first} with {wanted.get(key)}: "
+                    f"auto depends on the card. Set {setting} to one value and train all folds again."
+                )
 
 
 def check_log(path: Path) -> None:

@@ -52,6 +52,7 @@ class DeltaBlock:
         self.projections = [self.qkvz, self.rates, self.out]
         self.parameters = [*self.qkvz.parameters, *self.rates.parameters, *self.out.parameters]
         self.key_heads, self.value_heads = delta.num_k_heads, delta.num_v_heads
+        self.gradients = True  # whether any layer of the decoder has adapters to train: gradients then pass here too
         self.key_head, self.value_head = delta.head_k_dim, delta.head_v_dim
 
     def apply(self, x: torch.Tensor, layout: TokenLayout, angles: Any, ends: torch.Tensor | None) -> torch.Tensor:
@@ -94,8 +95,8 @@ class DeltaBlock:
         beta = b.sigmoid() * real[..., None]
         decay = weights.rate_V * softplus(a.float() + weights.bias_V) * real[..., None]
         heads = (self.key_heads, self.value_heads, self.key_head, self.value_head)
-        # Forward and backward are by the same rule. Scoring merges adapters into the weights, and needs no gradients.
-        rule = rule_of(v.device, v.dtype, heads, gradients=bool(self.parameters))
+        # Forward and backward are by the same rule.
+        rule = rule_of(v.device, v.dtype, heads, self.gradients)
         return rule(q, k, v, decay, beta, state)
 
 

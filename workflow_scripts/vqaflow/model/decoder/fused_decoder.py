@@ -50,6 +50,9 @@ class FusedDecoder:
         self.attention_scaling = model.rotary_emb.attention_scaling  # other than 1 with yarn
         self.sections, self.interleaved = model.config.rope_parameters["mrope_section"], family.interleaved
         self.adapted = [projection for projection in self.projections if projection.parameters]
+        for mixer, _ in self.layers:
+            if isinstance(mixer, DeltaBlock):
+                mixer.gradients = bool(self.adapted)
 
     @property
     def projections(self) -> list[Projection]:
@@ -57,9 +60,15 @@ class FusedDecoder:
         return [projection for pair in self.layers for block in pair for projection in block.projections]
 
     def keep_products(self, layers: int) -> None:
-        """Make the last `layers` MLP blocks keep their gate and up products instead of recomputing them."""
+        """Make the last `layers` MLP blocks keep their gate and up products; experts are always computed again."""
         for i, (_, mlp) in enumerate(self.layers):
-            mlp.keep = i >= len(self.layers) - layers
+            if isinstance(mlp, MlpBlock):
+                mlp.keep = i >= len(self.layers) - layers
+
+    @property
+    def keeps_products(self) -> bool:
+        """Whether any MLP block keeps its products."""
+        return any(isinstance(mlp, MlpBlock) and mlp.keep for _, mlp in self.layers)
 
     @torch.no_grad()
     def refresh_adapters(self) -> None:

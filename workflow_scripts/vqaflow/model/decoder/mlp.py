@@ -66,7 +66,7 @@ class ExpertsBlock:
     def __init__(self, layer: Any, family: Family, kernels: Kernels) -> None:
         del kernels  # experts see few tokens each: the library's way is as fast
         self.norm, self.eps = norm_weight(layer.post_attention_layernorm, family.zero_centred)
-        self.mlp, self.keep = layer.mlp, False
+        self.mlp = layer.mlp
         shared = getattr(self.mlp, "shared_expert", None)
         self.shared = (
             None

@@ -78,7 +78,10 @@ class Projection:
 
     def forward(self, x: torch.Tensor, weight: torch.Tensor, residual: torch.Tensor | None = None) -> torch.Tensor:
         """The projections' outputs side by side, added to `residual` if there is one."""
-        out = linear(x, weight, self.bias) if residual is None else torch.addmm(residual, x, weight.T)
+        if residual is None:
+            out = linear(x, weight, self.bias)
+        else:
+            out = torch.addmm(residual if self.bias is None else residual + self.bias, x, weight.T)
         if self.parameters:
             read_NR = x @ self.a_RI.T
             for rows, columns, b in zip(self.rows, self.columns, self.b_parts, strict=True):

@@ -20,7 +20,7 @@ from vqaflow.runtime.messages import reason_of
 from vqaflow.runtime.stage import log
 
 USER_TEXT = "\N{OBJECT REPLACEMENT CHARACTER}"
-NO_THINKING: Mapping[str, Any] = {"enable_thinking": False}
+NO_THINKING: Mapping[str, Any] = {"enable_thinking": False}  # for every chat template that knows it
 WHERE = "config model.base:"
 OWN_FILES = "Copy the processor files (chat_template.jinja and the like) of the published Instruct edition."
 # Tags around thoughts: angle or square brackets, with or without bars, or a channel of that name.
@@ -38,7 +38,7 @@ class RenderedRow:
 
 
 class PromptRenderer:
-    """Renders rows of the tables with one processor's chat template, to which `arguments` are given.
+    """Renders rows of the tables with one processor's chat template, which gets NO_THINKING and then `arguments`.
 
     Raises UserError if the template cannot be used, or if the configured texts contain special tokens.
     """
@@ -47,7 +47,7 @@ class PromptRenderer:
         self.prompt = prompt
         self.special = _special_tokens(processor)
         _require_plain(prompt, self.special)
-        self.head, self.tail = _template_around_user_text(processor, prompt.system, arguments)
+        self.head, self.tail = _template_around_user_text(processor, prompt.system, {**NO_THINKING, **arguments})
         self._reported: set[str] = set()
 
     def render(self, row: Row, orders: Sequence[str]) -> RenderedRow:

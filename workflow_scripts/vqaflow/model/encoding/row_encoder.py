@@ -73,7 +73,9 @@ class RowEncoder:
         return 1, rows // self.patch, columns // self.patch
 
     def pixels(self, image_file: Path | str, view: ViewConfig) -> torch.Tensor:
-        """The image's normalised patches, (h·w, 1176) float32, mirrored if the view says so.
+        """The image's normalised patches, mirrored if the view says so.
+
+        (h·w, 3 colours x 2 frames x patch²) float32: (h·w, 1176) for patches of 14 pixels, (h·w, 1536) for 16.
 
         qwen-vl-utils resizes, the processor only cuts and normalises: two resizers would give different images.
         """

@@ -1,1 +1,1 @@
-"""What differs between families of models, one module each; the rest of the package names no model class."""
+"""How families of models differ, one module each; nothing else that loads, trains or scores names a model class."""

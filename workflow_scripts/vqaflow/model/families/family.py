@@ -15,6 +15,16 @@ HALVES = [0.5] * 3, [0.5] * 3
 MLP = {name: (f"mlp.{name}",) for name in ("gate_proj", "up_proj", "down_proj")}
 
 
+def whole_image_features(visual: Any, patches: "Sequence[torch.Tensor]", grids: Sequence[Grid]) -> "list[torch.Tensor]":
+    """The `features` of families whose towers let every patch see its whole image.
+
+    One tensor (visual tokens, (1 + levels) x H) per image: the tokens, then each level of DeepStack, if there are any.
+    """
+    from vqaflow.model.vision import whole_images
+
+    return whole_images.whole_image_features(visual, patches, grids)
+
+
 @dataclass(frozen=True)
 class Family:
     """One family; each module beside this one defines one, or a dense and a sparse one.
@@ -33,9 +43,9 @@ class Family:
 
     adapted: for each name in config's train.lora.targets, the linears of a decoder layer that it means here.
     unquantized: modules that NF4 must leave alone: starts of their paths, or ends. float16: why float16 does not work,
-    if it does not. nf4: why NF4 is advised against, if it is. template: arguments of the chat template, such as the
-    one that switches thinking off. image_options: (image processor, min_pixels, max_pixels) to arguments for the
-    processor that keep to config's resolution policy.
+    if it does not. nf4: why NF4 is advised against, if it is. template: arguments of the chat template besides those
+    that every family gets (prompts.NO_THINKING). image_options: (image processor, min_pixels, max_pixels) to arguments
+    for the processor that keep to config's resolution policy.
     """
 
     name: str
@@ -55,7 +65,7 @@ class Family:
     unquantized: tuple[str, ...] = ("model.visual", "lm_head")
     float16: str | None = None
     nf4: str | None = None
-    template: Mapping[str, Any] = field(default_factory=lambda: {"enable_thinking": False})
+    template: Mapping[str, Any] = field(default_factory=dict)
     image_options: Callable[[Any, int, int], dict[str, Any]] | None = None
 
     def is_quantized(self, name: str) -> bool:

@@ -7,13 +7,6 @@ from vqaflow.model.families.family import Family
 from vqaflow.runtime.errors import UserError
 
 
-def is_image_text(config: Any) -> bool:
-    """Whether the library has a model that reads pictures and text for a checkpoint with this configuration."""
-    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES as known
-
-    return config.model_type in known
-
-
 def generic_family(kind: str, network: Any = None) -> Family:
     """The family of checkpoints with the `model_type` `kind`: one pass per choice order.
 

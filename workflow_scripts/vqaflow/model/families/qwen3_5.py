@@ -4,22 +4,9 @@ The recurrent layers are gated delta networks: a causal convolution over four to
 reads and updates. Choice orders continue the state that the shared prefix left.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
 
-from vqaflow.model.families.family import ATTENTION, HALVES, MLP, Family, Grid
-
-if TYPE_CHECKING:
-    import torch
-
-
-def features(visual: Any, patches: "Sequence[torch.Tensor]", grids: Sequence[Grid]) -> "list[torch.Tensor]":
-    """Features (visual tokens, H) per image."""
-    from vqaflow.model.vision.whole_images import whole_image_features
-
-    return whole_image_features(visual, patches, grids)
-
+from vqaflow.model.families.family import ATTENTION, HALVES, MLP, Family, whole_image_features
 
 # The recurrent layers' counterparts of attention's projections.
 MIXERS = ATTENTION | {
@@ -35,7 +22,7 @@ DENSE = Family(
     image_processor="Qwen2VLImageProcessor",
     normalisation=HALVES,
     prefix="state",
-    features=features,
+    features=whole_image_features,
     interleaved=True,
     zero_centred=True,
     gated=True,

@@ -4,22 +4,9 @@ DeepStack: the tower gives features of several of its blocks. The last one's are
 added to the image tokens' hidden states after the first decoder layers.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
 
-from vqaflow.model.families.family import ATTENTION, HALVES, Family, Grid
-
-if TYPE_CHECKING:
-    import torch
-
-
-def features(visual: Any, patches: "Sequence[torch.Tensor]", grids: Sequence[Grid]) -> "list[torch.Tensor]":
-    """Features (visual tokens, (1 + levels) x H) per image: the tokens, then each level of DeepStack."""
-    from vqaflow.model.vision.whole_images import whole_image_features
-
-    return whole_image_features(visual, patches, grids)
-
+from vqaflow.model.families.family import ATTENTION, HALVES, Family, whole_image_features
 
 DENSE = Family(
     name="Qwen3-VL",
@@ -28,7 +15,7 @@ DENSE = Family(
     example="Qwen/Qwen3-VL-8B-Instruct",
     image_processor="Qwen2VLImageProcessor",
     normalisation=HALVES,
-    features=features,
+    features=whole_image_features,
     interleaved=True,
 )
 SPARSE = replace(

@@ -2,6 +2,8 @@
 
 A feature's key is the image's content, its resolution and mirroring, the image processor, the tower's weights and
 precision, and the code and packages that compute pixels and features.
+
+Shapes: H hidden size; levels of DeepStack, 0 in most families.
 """
 
 from collections.abc import Sequence
@@ -34,7 +36,7 @@ class FeatureCache:
         self.disk = FeatureFolder(folder, base, encoder, view) if mode == "disk" else None
 
     def of(self, items: Sequence[tuple[Row, EncodedRow]]) -> list[torch.Tensor]:
-        """Features (visual tokens, H) on the device for each row and its encoding."""
+        """Features (visual tokens, (1 + levels) x H) on the device for each row and its encoding."""
         found = self._found(items)
         return [found[row.sha256].to(self.base.device, non_blocking=True) for row, _ in items]
 

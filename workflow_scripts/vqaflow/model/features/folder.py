@@ -1,4 +1,7 @@
-"""Features of images on disk, one file per image, for other jobs and runs."""
+"""Features of images on disk, one file per image, for other jobs and runs.
+
+Shapes: H hidden size; levels of DeepStack, 0 in most families.
+"""
 
 import math
 from pathlib import Path
@@ -12,6 +15,7 @@ from vqaflow.config.sections import ViewConfig
 from vqaflow.model.base import Base
 from vqaflow.model.encoding import row_encoder
 from vqaflow.model.encoding.row_encoder import RowEncoder
+from vqaflow.model.families import known
 from vqaflow.model.vision import finite_features
 from vqaflow.runtime.artifact_store import HEX, size_of
 from vqaflow.runtime.code_digest import code_digest
@@ -22,7 +26,7 @@ from vqaflow.runtime.versions import decisive_versions
 
 FILES_BETWEEN_SIZES = 256
 # Their code turns an image file into pixels and pixels into features.
-MAKERS = (row_encoder.__file__, finite_features.__file__)
+MAKERS = (row_encoder.__file__, finite_features.__file__, known.__file__)
 
 
 class FeatureFolder:
@@ -44,7 +48,7 @@ class FeatureFolder:
                 sweep(folder, kept.name)
 
     def read(self, sha256: str) -> torch.Tensor | None:
-        """The features (visual tokens, H) of an image, mapped from their file, if they are there and whole."""
+        """An image's features (visual tokens, (1 + levels) x H), mapped from their file, if that is there and whole."""
         file = self.folder / f"{sha256}.safetensors"
         try:
             return load_file(file)["features"] if file.is_file() else None

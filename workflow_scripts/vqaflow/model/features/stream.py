@@ -1,4 +1,7 @@
-"""Image features for consecutive batches of rows: read ahead, computed once per image, kept on disk for other jobs."""
+"""Image features for consecutive batches of rows: read ahead, computed once per image, kept on disk for other jobs.
+
+Shapes: H hidden size; levels of DeepStack, 0 in most families.
+"""
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -45,7 +48,7 @@ class FeatureStream:
         self.writes: list[Future[bool]] = []
 
     def stream(self, batches: Iterable[Sequence[Prepared]]) -> Iterator[tuple[Sequence[Prepared], list[torch.Tensor]]]:
-        """Each batch with its rows' features (visual tokens, H) on the device."""
+        """Each batch with its rows' features (visual tokens, (1 + levels) x H) on the device."""
         waiting: deque[tuple[Sequence[Prepared], dict[str, Future[Source]]]] = deque()
         sources: dict[str, Future[Source]] = {}
         features: dict[str, torch.Tensor] = {}

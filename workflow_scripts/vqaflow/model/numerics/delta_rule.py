@@ -36,7 +36,6 @@ def gated_delta_rule(
     decay: torch.Tensor,
     beta: torch.Tensor,
     state: torch.Tensor | None = None,
-    tf32: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Outputs (S, T, V, E) in the value's dtype, and the states (S, V, D, E) after the last token.
 
@@ -46,10 +45,9 @@ def gated_delta_rule(
 
     A token with beta 0 and decay 0 leaves the states as they are, so sequences are padded on the right with such ones.
 
-    Arithmetic and states are float32 (float64 if the value is). tf32: on CUDA, large matrix products round what they
-    read to ten bits; the inverse and all sums stay float32. Gradients: for all tensors given; no second ones.
+    Arithmetic and states are float32 (float64 if the value is). Gradients: for all tensors given; no second ones.
     """
-    return _GatedDeltaRule.apply(tf32, state, query, key, value, decay, beta)
+    return _GatedDeltaRule.apply(state, query, key, value, decay, beta)
 
 
 def causal_conv(x: torch.Tensor, weight: torch.Tensor, before: torch.Tensor | None = None) -> torch.Tensor:
@@ -134,10 +132,10 @@ def _wide(x: torch.Tensor) -> torch.dtype:
 
 
 @contextmanager
-def _products(device: torch.device, tf32: bool) -> Iterator[None]:
-    """Matrix products in float32 or TF32, whatever the settings of the process and of autocast are."""
+def _exact_products(device: torch.device) -> Iterator[None]:
+    """Matrix products in float32, whatever the settings of the process and of autocast are."""
     settings = torch.backends.cuda.matmul
-    before, settings.fp32_precision = settings.fp32_precision, "tf32" if tf32 else "ieee"
+    before, settings.fp32_precision = settings.fp32_precision, "ieee"
     try:
         with torch.autocast(device.type, enabled=False):
             yield
@@ -263,9 +261,7 @@ class _GatedDeltaRule(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, tf32: bool, state: torch.Tensor | None, *inputs: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(ctx: Any, state: torch.Tensor | None, *inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         query, key, value, decay, beta = inputs
         chunks, dtype = _Chunks.of(key, value), _wide(value)
         unit_query = _unit(chunks.cut(query, dtype), query.shape[-1] ** -0.5)
@@ -273,10 +269,9 @@ class _GatedDeltaRule(torch.autograd.Function):
         value_NLE, beta_NL = chunks.cut(value, dtype), chunks.cut(beta, dtype)
         total_NL = chunks.cut(decay, dtype).cumsum(-1)
         faded_NLL = _faded(total_NL)
-        with _products(value.device, tf32):
+        with _exact_products(value.device):
             lower_NLL = chunks.times(faded_NLL, unit_key[0] @ unit_key[0].mT).mul_(beta_NL[..., None])
-            with _products(value.device, tf32=False):  # an error in one row of the inverse would enter all later ones
-                inverse_NLL = unit_lower_inverse(lower_NLL)
+            inverse_NLL = unit_lower_inverse(lower_NLL)
             scaled_NLL = inverse_NLL * beta_NL[:, None, :]
             new_NLE = scaled_NLL @ value_NLE
             reads_NLD = chunks.matmul(scaled_NLL.mul_(total_NL.exp()[:, None, :]), unit_key[0])
@@ -290,7 +285,7 @@ class _GatedDeltaRule(torch.autograd.Function):
             output_NLE = saved.reading(chunks).bmm(states[:-1].flatten(0, 1))
             output_NLE.baddbmm_(saved.weights(chunks), new_NLE)
         ctx.save_for_backward(*saved)
-        ctx.chunks, ctx.tf32, ctx.dtypes = chunks, tf32, [x.dtype for x in inputs]
+        ctx.chunks, ctx.dtypes = chunks, [x.dtype for x in inputs]
         ctx.state_dtype = None if state is None else state.dtype
         last = states[-1].clone()  # a view would keep the states of all chunks in memory
         return chunks.join(output_NLE, value.dtype), last.unflatten(0, (chunks.sequences, chunks.value_heads))
@@ -298,12 +293,12 @@ class _GatedDeltaRule(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_output: torch.Tensor, grad_last: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        with _products(grad_output.device, ctx.tf32):
+        with _exact_products(grad_output.device):
             grads = _Backward(ctx.chunks, _Saved(*ctx.saved_tensors), grad_output, grad_last)
         inputs = (grads.query, grads.key, grads.value, grads.total.flip(-1).cumsum(-1).flip(-1), grads.beta)
         joined = [ctx.chunks.join(grad, dtype) for grad, dtype in zip(inputs, ctx.dtypes, strict=True)]
         first = None if ctx.state_dtype is None else grads.states[0].view_as(grad_last).to(ctx.state_dtype)
-        return None, first, *joined
+        return first, *joined
 
 
 def _pass_on(chunks: _Chunks, saved: _Saved) -> None:

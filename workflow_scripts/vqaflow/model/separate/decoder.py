@@ -22,6 +22,7 @@ from vqaflow.config.sections import ViewConfig
 from vqaflow.model.base import Base
 from vqaflow.model.decoder.branches import letter_logits
 from vqaflow.model.decoder.merged_adapters import PREFIX, Adapter, read_adapter
+from vqaflow.model.numerics.precision import name_of
 from vqaflow.model.separate.encoder import PassEncoder, PassRow
 from vqaflow.model.separate.inputs import RowInputs, is_sequence, row_inputs
 from vqaflow.runtime.errors import UserError
@@ -204,6 +205,8 @@ def _fault(base: Base, encoder: PassEncoder) -> str | None:
         return "its processor does not put the answer's letter right after the prompt"
     logits_K4 = letter_logits(states_BKH[0], base.letter_rows(encoder.letter_ids), base.softcap)
     own_K4 = torch.stack([_own_logits(base, made)[encoder.letter_ids] for made in inputs[0].passes])
+    if not (logits_K4.isfinite().all() and own_K4.isfinite().all()):
+        return f"its logits are NaN or infinite in {name_of(base.dtype)}"
     if not _close(logits_K4, own_K4, LOGITS_TOLERANCE[base.dtype is not torch.float32]):
         return "the logits of its own forward are not those of its head on its last hidden state"
     if torch.equal(states_BKH[0], states_BKH[1]):

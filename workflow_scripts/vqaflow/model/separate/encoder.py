@@ -14,7 +14,6 @@ from vqaflow.config.sections import ModelConfig, PromptConfig, ViewConfig
 from vqaflow.model.encoding.orders import IDENTITY
 from vqaflow.model.encoding.prompts import PromptRenderer, letter_token_ids
 from vqaflow.model.families.family import Family
-from vqaflow.runtime.errors import UserError
 
 Size = tuple[int, int]  # width and height in pixels
 PROBE_SIZES: tuple[Size, Size] = ((640, 480), (300, 900))
@@ -39,18 +38,13 @@ class PassEncoder:
     `together` says whether passes may be computed as one padded batch (decoder.require_same_forward finds it out). A
     fast tokenizer must not be called from two threads at a time: `lock` is held around each call of the processor.
 
-    Raises UserError if the checkpoint has no chat template or image processor, or a letter is not a single token.
+    `processor` has a tokenizer and an image processor (base.require_own_processor). Raises UserError if the checkpoint
+    has no chat template, or a letter is not a single token.
     """
 
     merge = 1
 
     def __init__(self, processor: Any, model: ModelConfig, prompt: PromptConfig, family: Family) -> None:
-        for part in ("tokenizer", "image_processor"):
-            if getattr(processor, part, None) is None:
-                raise UserError(
-                    f"config model.base: {model.base!r} has no {part.replace('_', ' ')}. Use a checkpoint that answers "
-                    "questions about images."
-                )
         self.processor, self.model, self.family = processor, model, family
         self.tokenizer, self.image_processor = processor.tokenizer, processor.image_processor
         self.together, self.lock = True, threading.Lock()
@@ -115,7 +109,7 @@ class PassEncoder:
         count = getattr(self.processor, "_get_num_multimodal_tokens", None)
         try:
             with self.lock:
-                return int(count(image_sizes=[(size[1], size[0])], images_kwargs=options)["num_image_tokens"][0])
+                return int(count(image_sizes=[(size[1], size[0])], **options)["num_image_tokens"][0])
         except (AttributeError, IndexError, KeyError, TypeError, ValueError):
             return None
 
@@ -133,8 +127,9 @@ class PassEncoder:
             made = processor(
                 images=[[image]],
                 text=[text],
-                text_kwargs={"padding": False, **self.text_options(text)},
-                images_kwargs=options,
+                padding=False,
                 return_tensors="pt",
+                **self.text_options(text),
+                **options,
             )
         return dict(made)
