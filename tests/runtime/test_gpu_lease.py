@@ -149,3 +149,26 @@ def test_a_process_keeps_its_device(monkeypatch, tmp_path):
 def test_nobody_counts_gpus():
     """The package asks for one device and never how many there are."""
     assert not [path.name for path in PACKAGE.rglob("*.py") if "device_count" in path.read_text(encoding="utf-8")]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, "expandable_segments:True"),
+        ({"PYTORCH_CUDA_ALLOC_CONF": "max_split_size_mb:64"}, "max_split_size_mb:64"),
+        ({"PYTORCH_ALLOC_CONF": "max_split_size_mb:64"}, None),
+    ],
+)
+def test_gpu_memory_grows_in_segments_unless_the_user_says_otherwise(tmp_path, monkeypatch, given, expected) -> None:
+    """A 27B that the plan says fits would run out of memory, lost in gaps between tensors."""
+    for name in ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    code = (
+        "import json, os, sys; from pathlib import Path; from vqaflow.runtime.gpu_lease import Device, lease_gpu; "
+        "lease_gpu(Path(sys.argv[1]), [Device('0', 'GPU-a')]); "
+        "print(json.dumps(os.environ.get('PYTORCH_CUDA_ALLOC_CONF')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == expected
