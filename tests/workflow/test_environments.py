@@ -92,8 +92,9 @@ def test_python_is_the_oldest_that_is_promised():
     assert f"--python-version {oldest}" in (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
-# Loaded where a user has installed them: what the benchmark compares with, which may need other versions than the lock.
-UNLOCKED = {"datasets", "trl"}
+# Loaded where a user has installed them: what the benchmark compares with, which may need other versions than the lock,
+# and kernels that are checked before they are used.
+UNLOCKED = {"datasets", "fla", "trl"}
 
 
 def imported(folder: Path) -> set[str]:
