@@ -15,7 +15,7 @@ from vqaflow.config.loading import checked_config, load_config
 from vqaflow.config.sections import ModelConfig, PromptConfig, section
 from vqaflow.demo.tiny_base.examples import Generator
 from vqaflow.demo.tiny_base.families import FAMILIES, GRID
-from vqaflow.demo.tiny_base.network import Example, build_model, fast_tower, forward
+from vqaflow.demo.tiny_base.network import build_model, fast_tower, forward
 from vqaflow.demo.tiny_base.pretrainer import Pretrainer, PretrainingSettings, new_processor
 from vqaflow.demo.tiny_base.pretraining import train
 from vqaflow.demo.tiny_base.prompts import prompt_styles
@@ -66,17 +66,7 @@ def drawn(processor, model):
     questions = generator.world.ask(pictures.facts)
     style = torch.arange(ROWS) % len(STYLES)
     prompts = generator.prompts.assemble(questions, style)
-    example = Example(
-        generator.patches(pictures.pixels),
-        prompts.ids_BT,
-        prompts.positions_3BT,
-        prompts.ends_B,
-        questions.answer,
-        pictures.facts,
-        questions.kind,
-        questions.language,
-        questions.negated,
-    )
+    example = generator.example(pictures, questions, prompts)
     texts = []
     for i in range(ROWS):
         text, qtype = generator.world.questions[questions.question[i]]

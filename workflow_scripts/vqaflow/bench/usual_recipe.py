@@ -66,12 +66,7 @@ def measure_usual(bench: "TrainingBench", by_suffix: bool) -> tuple[float, float
         with torch.autocast(bench.device.type, dtype=torch.float16, enabled=quantized):
             output = network(**{name: value for name, value in inputs.items() if name != "labels"}, use_cache=False)
             loss = smoother(output, inputs["labels"])
-        scaler.scale(loss).backward()
-        scaler.unscale_(optimizer)
-        torch.nn.utils.clip_grad_norm_(weights, 1.0)
-        scaler.step(optimizer)
-        scaler.update()
-        optimizer.zero_grad(set_to_none=True)
+        update(loss, weights, optimizer, scaler)
 
     return measure(step, bench.device, repeats=3, warmups=1)
 
@@ -97,11 +92,21 @@ def measure_peft(bench: "TrainingBench") -> tuple[float, float]:
         with torch.autocast(device.type, dtype=bench.dtype, enabled=bench.dtype is not torch.float32):
             logits = network(**inputs, logits_to_keep=1, use_cache=False).logits[:, -1]
         loss = torch.nn.functional.cross_entropy(logits.float(), answers)
-        scaler.scale(loss).backward()
-        scaler.unscale_(optimizer)
-        torch.nn.utils.clip_grad_norm_(weights, 1.0)
-        scaler.step(optimizer)
-        scaler.update()
-        optimizer.zero_grad(set_to_none=True)
+        update(loss, weights, optimizer, scaler)
 
     return measure(step, device, repeats=3, warmups=1)
+
+
+def update(
+    loss: torch.Tensor,
+    weights: list[torch.nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+) -> None:
+    """Backward, clipping and the optimizer's step, as a usual training loop does them."""
+    scaler.scale(loss).backward()
+    scaler.unscale_(optimizer)
+    torch.nn.utils.clip_grad_norm_(weights, 1.0)
+    scaler.step(optimizer)
+    scaler.update()
+    optimizer.zero_grad(set_to_none=True)

@@ -58,6 +58,10 @@ class Generator:
         other = 1 + self.dice.integers(count, styles - 1)
         style = torch.where(self.dice.chance(count, CONFIGURED_STYLE_SHARE), 0, other)
         prompts = self.prompts.assemble(questions, style)
+        return self.example(pictures, questions, prompts)
+
+    def example(self, pictures: Any, questions: Any, prompts: Any) -> Example:
+        """The rows of these pictures, questions and prompts."""
         return Example(
             self.patches(pictures.pixels),
             prompts.ids_BT,
