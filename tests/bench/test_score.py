@@ -30,7 +30,8 @@ def test_other_families_are_compared_with_the_library(kind, tmp_path, monkeypatc
     bench_score("other", 2, None, None, file, visual=24)
     found = json.loads(file.read_text(encoding="utf-8"))
     assert [row["what"] for row in found["whole"]] == ["last position of a batched forward", "ours, float32"]
-    assert {"tower as shipped", "tower, images grouped"} <= {row["part"] for row in found["parts"]}
+    parts = {row["part"] for row in found["parts"]}
+    assert {"tower as shipped", "tower, images grouped", "tower, fused"} <= parts
     errors = [value for name, value in found["checks"].items() if name.endswith("relative error")]
-    assert len(errors) == 5 and max(errors) < 1e-4
+    assert len(errors) == 6 and max(errors) < 1e-4
     assert found["checks"]["standard deviation of the logits in float32"] > 0.01

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 import tiny_shapes
-from vqaflow.bench import train as bench_train
-from vqaflow.bench import training_bench
+from vqaflow.bench import train, training_bench, unsloth
 from vqaflow.bench.checks import small
 from vqaflow.bench.made_rows import MadeFeatures, MadeRows
 from vqaflow.bench.random_base import build
@@ -17,13 +16,47 @@ from vqaflow.commands.command_line import main
 from vqaflow.plan.published import PUBLISHED
 from vqaflow.plan.shape import Shape
 
+# What the process asks of Unsloth, by the library itself.
+UNSLOTH_STAND_IN = """
+import torch, transformers
+
+__version__ = "1.2.3"
+
+
+class Network(torch.nn.Module):
+    def __init__(self, inner, r):
+        super().__init__()
+        self.inner, self.added = inner.requires_grad_(False), torch.nn.Parameter(torch.zeros(r))
+
+    def forward(self, **inputs):
+        out = self.inner(**inputs)
+        out.loss = out.loss + self.added.sum()
+        return out
+
+
+class FastVisionModel:
+    @staticmethod
+    def from_pretrained(folder, **options):
+        assert options["load_in_16bit"] and not options["load_in_4bit"]
+        transformers.AutoProcessor.from_pretrained(folder)
+        return transformers.AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32), None
+
+    @staticmethod
+    def get_peft_model(network, **options):
+        assert options["finetune_vision_layers"] is False
+        return Network(network, options["r"])
+
+    @staticmethod
+    def for_training(network):
+        network.train()
+"""
 OVER_PEFT = "four orders, cached vision: rows x orders/s over Transformers + PEFT"
 
 
 def test_the_command_runs_on_a_cpu_and_writes_all_figures(tmp_path, monkeypatch) -> None:
     """Anyone can check the harness before paying for a GPU."""
     cases = [("ours", 2, 1, False, {}), ("ours", 2, 4, True, {"gradient_checkpointing": "auto"})]
-    monkeypatch.setattr(bench_train, "our_cases", lambda made: cases)
+    monkeypatch.setattr(train, "our_cases", lambda made: cases)
     monkeypatch.setattr(training_bench, "REPEATS", {"cpu": 1})
     file = tmp_path / "train.json"
     main(["bench", "train", "--shape", "tiny", "--batch", "2", "--only", "usual", "ours", "--json", str(file)])
@@ -42,13 +75,15 @@ def test_other_families_are_measured_and_checked(kind, tmp_path, monkeypatch) ->
     """Times mean something only if both recipes run and ours computes what the library computes."""
     monkeypatch.setitem(PUBLISHED, "other", tiny_shapes.config(kind))
     cases = [("ours", 2, 1, False, {}), ("ours", 2, 4, True, {})]
-    monkeypatch.setattr(bench_train, "our_cases", lambda made: cases)
+    monkeypatch.setattr(train, "our_cases", lambda made: cases)
     monkeypatch.setattr(training_bench, "REPEATS", {"cpu": 1})
     monkeypatch.setattr(training_bench, "TARGETS", training_bench.TARGETS[:4])
     file = tmp_path / "train.json"
-    bench_train.bench_train("other", 2, None, file, visual=24)
+    train.bench_train("other", 2, None, file, visual=24)
     found = json.loads(file.read_text(encoding="utf-8"))
-    assert [row["recipe"] for row in found["rows"]] == [bench_train.PEFT, "ours", "ours"]
+    assert [row["recipe"] for row in found["rows"]] == [train.PEFT, train.UNSLOTH, "ours", "ours"]
+    unsloth = found["rows"].pop(1)
+    assert "trains on GPUs only" in unsloth["error"], "what cannot run here says why, and the others go on"
     assert all(row["s/row"] > 0 and "error" not in row for row in found["rows"])
     errors = [value for name, value in found["checks"].items() if name.endswith("relative error")]
     assert len(errors) == 8 and max(errors) < 1e-4
@@ -113,6 +148,55 @@ def test_a_recipe_that_cannot_run_is_a_row_and_not_the_end(capsys) -> None:
 
     made.add("TRL SFTTrainer", 1, 1, False, fail)
     assert "trl" in made.results[0]["error"]
+
+
+@pytest.fixture
+def stand_in(tmp_path, monkeypatch):
+    """A benchmark that takes its CPU for a GPU, and a folder in which a package `unsloth` can be written."""
+    monkeypatch.setitem(PUBLISHED, "other", tiny_shapes.config("qwen3_vl"))
+    made = TrainingBench("other", torch.device("cpu"), 2, visual=24)
+    monkeypatch.setattr(unsloth, "on_gpu", lambda bench: True)
+    site = tmp_path / "site"
+    site.mkdir()
+    return made, site
+
+
+def test_unsloth_runs_in_its_own_process_and_packages(stand_in) -> None:
+    """Its row holds its version and its figures; the process gets a whole checkpoint and the other recipes' rows."""
+    made, site = stand_in
+    (site / "unsloth.py").write_text(UNSLOTH_STAND_IN, encoding="utf-8")
+    made.add(train.UNSLOTH, 2, 1, False, lambda: unsloth.measure_unsloth(made, site))
+    row = made.results[0]
+    assert "error" not in row and row["version"] == "1.2.3" and row["s/row"] > 0
+    lora = training_bench.train_config().lora
+    assert row["adapter weights"] == lora.r and len(row["losses"]) > 3
+
+
+@pytest.mark.parametrize("package", [None, "raise RuntimeError('this card is too old')"])
+def test_unsloth_that_cannot_run_says_why(stand_in, package, capfd) -> None:
+    """A missing package or a refusal costs the row only, and its reason stands in the row."""
+    made, site = stand_in
+    if package:
+        (site / "unsloth.py").write_text(package, encoding="utf-8")
+    made.add(train.UNSLOTH, 2, 1, False, lambda: unsloth.measure_unsloth(made, site))
+    assert ("this card is too old" if package else "No module named 'unsloth'") in made.results[0]["error"]
+
+
+def test_ours_is_compared_with_unsloth_in_no_more_memory() -> None:
+    """A step that takes more memory than Unsloth's is another trade, not a faster one."""
+
+    def row(recipe: str, rate: float, peak: float, orders: int = 1) -> dict[str, object]:
+        times = {"s/row": orders / rate, "rows/s": rate / orders, "row·orders/s": rate}
+        return {"recipe": recipe, "batch": 4, "orders": orders, "vision": "every step", "peak GiB": peak, **times}
+
+    rows = [row(train.UNSLOTH, 10, 18), row("ours", 13, 17), row("ours, nothing recomputed", 20, 30)]
+    found = train.summary(rows)
+    assert found["one order, tower in every step: rows x orders/s over Unsloth"] == 1.3
+    made = TrainingBench("tiny", torch.device("cpu"), 4)
+    assert not any(case[0] == train.IN_THE_SAME for case in train.our_cases(made))
+    made.results.append(rows[0])
+    limits = [case[-1]["limit_gib"] for case in train.our_cases(made) if case[0] == train.IN_THE_SAME]
+    assert len(limits) == 4 and set(limits) == {18}
 
 
 def test_recipes_get_the_same_rows() -> None:

@@ -9,7 +9,7 @@ import rows
 from vqaflow.artifacts.rows import Row
 from vqaflow.config.sections import LoraConfig
 from vqaflow.model.base import Base
-from vqaflow.model.decoder import layouts
+from vqaflow.model.decoder import layouts, projection
 from vqaflow.model.decoder.branches import answer_states, pack
 from vqaflow.model.decoder.fused_decoder import FusedDecoder
 from vqaflow.model.encoding.orders import all_orders
@@ -56,12 +56,32 @@ def looped_attention(q, k, v, sequences) -> torch.Tensor:
     return torch.cat(parts)
 
 
+@pytest.fixture
+def beside(monkeypatch) -> None:
+    """Adapters beside the weights, as on a GPU."""
+    monkeypatch.setattr(projection, "extends", lambda weight: weight.is_floating_point())
+
+
 @pytest.mark.parametrize("layout", [layouts.PaddedLayout, layouts.FlatLayout])
 @pytest.mark.parametrize("keep", [0, 1, 2])
 @pytest.mark.parametrize(("count", "targets"), [(1, ALL), (4, ALL), (3, ("q_proj", "up_proj", "down_proj"))])
 def test_states_and_gradients_are_the_librarys(table, layout, keep, count, targets, monkeypatch) -> None:
     """Fewer passes and less memory must not change what is trained."""
     monkeypatch.setattr(layouts, "flash_attention", looped_attention)
+    assert_librarys(table, layout, keep, count, targets)
+
+
+@pytest.mark.parametrize("layout", [layouts.PaddedLayout, layouts.FlatLayout])
+@pytest.mark.parametrize("keep", [0, 1])
+@pytest.mark.parametrize(("count", "targets"), [(1, ALL), (4, ALL), (3, ("q_proj", "up_proj")), (2, ("down_proj",))])
+def test_adapters_beside_the_weights_compute_the_same(table, layout, keep, count, targets, monkeypatch, beside) -> None:
+    """Saved reads and writes on a GPU must not change what is trained either."""
+    monkeypatch.setattr(layouts, "flash_attention", looped_attention)
+    assert_librarys(table, layout, keep, count, targets, beside=True)
+
+
+def assert_librarys(table, layout, keep, count, targets, beside: bool = False) -> None:
+    """The decoder's states and gradients are the library's; an adapter changed in between is read again."""
     base = adapted(targets)
     encoder = RowEncoder(base.processor, rows.model_config(), rows.prompt_config())
     encoded = [encoder.encode(row, all_orders()[:count], rows.VIEW) for row in table]
@@ -69,6 +89,8 @@ def test_states_and_gradients_are_the_librarys(table, layout, keep, count, targe
     features = image_features(base.visual, pixels, [e.grid for e in encoded])
     expected = outcome(base, answer_states(base.language_model, pack(encoded, encoder.image_token, 0), features))
     decoder = FusedDecoder(base)
+    kinds = {(p.extra > 0, p.below > 0) for p in decoder.adapted}
+    assert kinds <= {(True, False), (False, True)} if beside else kinds == {(False, False)}
     decoder.keep_products(keep)
     packed = layout(encoded, encoder.image_token, CPU, torch.float32)
     got = outcome(base, decoder.answer_states(packed, features))

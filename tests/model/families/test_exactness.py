@@ -22,6 +22,7 @@ from vqaflow.artifacts.rows import Row
 from vqaflow.config.sections import LoraConfig
 from vqaflow.data.images.decoding import open_image
 from vqaflow.model.base import Base, load_base
+from vqaflow.model.decoder import projection
 from vqaflow.model.decoder.branches import letter_logits, pack
 from vqaflow.model.decoder.delta import DeltaBlock
 from vqaflow.model.decoder.fused_decoder import FusedDecoder
@@ -231,8 +232,13 @@ def test_orders_in_one_pass_train_as_one_pass_each(name: str, table) -> None:
 
 
 @every_family
-def test_an_adapter_trains_as_with_the_librarys_layers(name: str, table) -> None:
-    """What we train is a plain LoRA of the published model: PEFT's layers give the same logits and gradients."""
+@pytest.mark.parametrize("beside", [False, True])
+def test_an_adapter_trains_as_with_the_librarys_layers(name: str, beside: bool, table, monkeypatch) -> None:
+    """What we train is a plain LoRA of the published model: PEFT's layers give the same logits and gradients.
+
+    beside: with adapters beside the weights, as on a GPU.
+    """
+    monkeypatch.setattr(projection, "extends", lambda weight: beside)
     base = adapted(name)
     encoder = encoder_of(base)
     ours = outcome(base, our_logits(base, encoder, table[:3], ORDERS))

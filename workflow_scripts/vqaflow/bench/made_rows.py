@@ -12,6 +12,7 @@ from vqaflow.artifacts.rows import Row
 from vqaflow.config.sections import ViewConfig
 from vqaflow.model.base import Base
 from vqaflow.model.encoding.row_encoder import EncodedRow, mrope_positions
+from vqaflow.model.features.host_memory import HostMemory
 from vqaflow.model.vision.finite_features import finite_features
 from vqaflow.plan.shape import Shape, library_config
 
@@ -88,12 +89,15 @@ class MadeEncoder:
 
 
 class MadeFeatures:
-    """Stands in for FeatureCache: features kept in the host's memory, or computed in every step."""
+    """Stands in for FeatureCache: features kept in the host's memory, or computed in every step.
+
+    The patches to compute them from are on the device, as those of the other recipes are.
+    """
 
     def __init__(self, base: Base, made: MadeRows, cached: bool) -> None:
         self.base, self.made, self.view, self.cached = base, made, ViewConfig(), cached
-        self.kept = made.features(1)[0].to(base.dtype)
-        self.pixels = made.pixels(1)[0]
+        self.kept = HostMemory(base.device).keep(made.features(1)[0].to(base.dtype))
+        self.pixels = made.pixels(1)[0].to(base.device)
 
     def of(self, items: Sequence[tuple[Row, EncodedRow]]) -> list[torch.Tensor]:
         """Features (visual tokens, (1 + levels) x H) of each row on the device."""

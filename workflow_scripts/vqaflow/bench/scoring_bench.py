@@ -30,8 +30,10 @@ from vqaflow.model.encoding.row_encoder import EncodedRow
 from vqaflow.model.features.folder import FeatureFolder
 from vqaflow.model.lora import target_pattern
 from vqaflow.model.numerics.elementwise import Kernels
-from vqaflow.model.vision.fused_tower import FusedTower
-from vqaflow.model.vision.windows import grid_arguments, use_window_attention
+from vqaflow.model.vision.fused_tower import FusedTower, use_kernels
+from vqaflow.model.vision.whole_images import library_forward
+from vqaflow.model.vision.whole_tower import is_known, whole_forward
+from vqaflow.model.vision.windows import Grid, grid_arguments, use_window_attention
 from vqaflow.plan.footprint import LAST_LINEARS
 from vqaflow.plan.published import PUBLISHED
 from vqaflow.plan.shape import is_attention
@@ -296,9 +298,7 @@ def measure_tower(bench: ScoringBench, base: Base) -> None:
     if hasattr(visual.config, "fullatt_block_indexes"):
         add_windowed(bench, visual, patches, add)
     else:
-        images, compute = list(patches.chunk(count)), base.family.features
-        assert compute is not None, "made rows are for families with a shared prefix"
-        add("tower, images grouped", lambda: torch.cat(compute(visual, images, grids))[:, : bench.shape.hidden])
+        add_unwindowed(bench, visual, patches, grids, add)
     visual.config._attn_implementation = "sdpa"
     visual.float()
     with torch.no_grad():
@@ -322,6 +322,24 @@ def add_windowed(
     if bench.device.type == "cuda":
         compiled = FusedTower(visual, Kernels.compiled())
         add("tower, fused, compiled", lambda: compiled.forward(patches, arguments))
+
+
+def add_unwindowed(
+    bench: ScoringBench,
+    visual: Any,
+    patches: torch.Tensor,
+    grids: Sequence[Grid],
+    add: Callable[[str, Callable[[], torch.Tensor]], None],
+) -> None:
+    """A tower with full attention per image: grouped, fused and compiled; of its features, the tokens only."""
+    hidden = bench.shape.hidden
+    add("tower, images grouped", lambda: library_forward(visual, patches, grids)[:, :hidden])
+    kernels = {"tower, fused": Kernels()}
+    if bench.device.type == "cuda":
+        kernels["tower, fused, compiled"] = Kernels.compiled()
+    for name, made in kernels.items() if is_known(visual) else ():
+        use_kernels(visual, made)
+        add(name, lambda: whole_forward(visual, patches, grids)[:, :hidden])
 
 
 def free(bench: ScoringBench) -> None:

@@ -1,7 +1,7 @@
 """`vqaflow bench train`: seconds and memory of a training step on a random model of a published shape.
 
 The rows of a batch are the same for every recipe: one image and a text with four choices. The usual recipe is in
-usual_recipe.py, TRL's in trl.py; ours is the training loop itself.
+usual_recipe.py, TRL's in trl.py, Unsloth's in unsloth.py; ours is the training loop itself.
 """
 
 import os
@@ -14,9 +14,11 @@ from vqaflow.bench.tools import machine, table, write_results
 from vqaflow.bench.training_bench import IN_FLOAT16, MEMORY_GOAL_GIB, SHOWN_COLUMNS, TrainingBench
 from vqaflow.model.base import best_device
 
-RECIPES = ("usual", "trl", "peft", "ours", "checks")
+RECIPES = ("usual", "trl", "peft", "unsloth", "ours", "checks")
 NOTEBOOKS = ("usual", "trl")
 PEFT = "Transformers + PEFT, logits at the answer only"
+UNSLOTH = "Unsloth"
+IN_THE_SAME = "ours, in Unsloth's memory"
 
 
 def bench_train(
@@ -26,17 +28,19 @@ def bench_train(
     out: Path | None,
     quantization: str | None = None,
     visual: int | None = None,
+    unsloth_site: Path | None = None,
 ) -> None:
     """Measure the recipes `only` with `batch` rows per pass, print the table, and write all figures to `out`.
 
-    By default all recipes are measured, but those of notebooks with a Qwen2.5-VL only, in which they were written.
+    `unsloth_site` is a folder with Unsloth and what it needs. By default all recipes are measured, but those of
+    notebooks with a Qwen2.5-VL only, in which they were written.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before the GPU is used; reproducibility needs it
     device = best_device()
     bench = TrainingBench(shape, device, batch, quantization, visual)
     only = only or (RECIPES if shape in IN_FLOAT16 else [name for name in RECIPES if name not in NOTEBOOKS])
     print(f"matrix products reach {bench.ceiling / 1e12:.3g} TFLOP/s; one row has {bench.made}\n", flush=True)
-    checks = measure_all(bench, only)
+    checks = measure_all(bench, only, unsloth_site)
     results = {
         "machine": machine(device),
         "shape": shape,
@@ -54,7 +58,7 @@ def bench_train(
     write_results(out, results)
 
 
-def measure_all(bench: TrainingBench, only: Sequence[str]) -> dict[str, Any]:
+def measure_all(bench: TrainingBench, only: Sequence[str], unsloth_site: Path | None = None) -> dict[str, Any]:
     """Run the recipes `only`. Returns the outcome of the checks."""
     checks: dict[str, Any] = {}
     batch = bench.batch
@@ -71,6 +75,10 @@ def measure_all(bench: TrainingBench, only: Sequence[str]) -> dict[str, Any]:
         from vqaflow.bench.usual_recipe import measure_peft
 
         bench.add(PEFT, batch, 1, False, lambda: measure_peft(bench))
+    if "unsloth" in only:
+        from vqaflow.bench.unsloth import measure_unsloth
+
+        bench.add(UNSLOTH, batch, 1, False, lambda: measure_unsloth(bench, unsloth_site))
     if "checks" in only:
         from vqaflow.bench.checks import check
 
@@ -85,8 +93,11 @@ def measure_all(bench: TrainingBench, only: Sequence[str]) -> dict[str, Any]:
 
 
 def our_cases(bench: TrainingBench) -> list[tuple[str, int, int, bool, dict[str, Any]]]:
-    """The cases of our loop."""
+    """The cases of our loop; where Unsloth was measured, also with products kept in no more memory than it took."""
     batch, fill, eager = bench.batch, {"gradient_checkpointing": "auto"}, {"compile": False}
+    unsloth = [row["peak GiB"] for row in bench.results if row["recipe"] == UNSLOTH and "peak GiB" in row]
+    small = {"gradient_checkpointing": "auto", "limit_gib": unsloth[0]} if unsloth else {}
+    within = [(IN_THE_SAME, batch, k, cached, small) for cached in (False, True) for k in (1, 4)] if unsloth else []
     return [
         ("ours, not compiled", batch, 1, True, eager),
         ("ours, not compiled", batch, 4, True, eager),
@@ -94,6 +105,7 @@ def our_cases(bench: TrainingBench) -> list[tuple[str, int, int, bool, dict[str,
         ("ours", batch, 4, False, {}),
         ("ours", batch, 1, True, {}),
         ("ours", batch, 4, True, {}),
+        *within,
         ("ours", batch, 1, False, fill),
         ("ours", batch, 4, False, fill),
         ("ours", batch, 1, True, fill),
@@ -107,7 +119,8 @@ def our_cases(bench: TrainingBench) -> list[tuple[str, int, int, bool, dict[str,
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
     """The figures of the goals, each from the best row that counts for it."""
     usual = [row for row in rows if row["recipe"].startswith("usual") and "s/row" in row]
-    peft = [row for row in rows if row["recipe"] == PEFT and "s/row" in row]
+    peers = [row for row in rows if row["recipe"] in (PEFT, UNSLOTH) and "s/row" in row]
+    others = {f"over {row['recipe'].split(',')[0]}": row for row in peers}
     ours = [
         row for row in rows if row["recipe"].startswith("ours") and "s/row" in row and row["batch"] == rows[0]["batch"]
     ]
@@ -119,9 +132,11 @@ def summary(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
             best_one, best_four = (min(group, key=lambda r: r["s/row"]) for group in (one, four))
             found[f"four orders over one, {label}"] = best_four["s/row"] / best_one["s/row"]
         for name, group in (("one order", one), ("four orders", four)):
-            if peft and group:
-                best = max(r["row·orders/s"] for r in group)
-                found[f"{name}, {label}: rows x orders/s over Transformers + PEFT"] = best / peft[0]["row·orders/s"]
+            for over, other in others.items():
+                fitting = [r for r in group if other["recipe"] == PEFT or r["peak GiB"] <= other["peak GiB"]]
+                if fitting:
+                    best = max(r["row·orders/s"] for r in fitting)
+                    found[f"{name}, {label}: rows x orders/s {over}"] = best / other["row·orders/s"]
             within = [r for r in group if r["peak GiB"] <= MEMORY_GOAL_GIB]
             if usual and within:
                 best = max(r["row·orders/s"] for r in within)

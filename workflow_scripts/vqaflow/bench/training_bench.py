@@ -14,6 +14,7 @@ from vqaflow.bench.tools import table
 from vqaflow.config.sections import AugmentConfig, LoraConfig, TrainConfig
 from vqaflow.model.encoding.orders import all_orders, cyclic_shifts
 from vqaflow.model.lora import add_adapter
+from vqaflow.model.numerics.cublas import settle_workspace
 from vqaflow.plan.footprint import GIB, Footprint, usable_gib
 from vqaflow.plan.published import PUBLISHED
 from vqaflow.plan.timing import matmul_ceiling, measure, reset_peak
@@ -90,6 +91,7 @@ class TrainingBench:
         self.shape = self.made.shape
         self.results: list[dict[str, Any]] = []
         self.ceiling = matmul_ceiling(device, self.dtype)
+        settle_workspace(device)  # other recipes do not have the setting: it would slow them down
 
     @property
     def memory_goal_gib(self) -> float:
@@ -98,23 +100,32 @@ class TrainingBench:
             return MEMORY_GOAL_GIB
         return KEPT_SHARE * usable_gib(torch.cuda.get_device_properties(self.device).total_memory / GIB)
 
-    def add(self, recipe: str, batch: int, orders: int, cached: bool, run: Callable[[], tuple[float, float]]) -> None:
-        """Run one recipe and keep its row; an error is a row too, so that the others are still measured."""
+    def add(self, recipe: str, batch: int, orders: int, cached: bool, run: Callable[[], tuple[Any, ...]]) -> None:
+        """Run one recipe and keep its row; an error is a row too, so that the others are still measured.
+
+        `run` gives seconds of a step, peak GiB, and maybe a dictionary of more that belongs into the row.
+        """
         row: dict[str, Any] = {
             "recipe": recipe,
             "batch": batch,
             "orders": orders,
             "vision": "cached" if cached else "every step",
         }
+        self._free()
         try:
-            seconds, peak = run()
+            seconds, peak, *more = run()
             row |= {"s/row": seconds / batch, "rows/s": batch / seconds, "row·orders/s": batch * orders / seconds}
             row |= {"peak GiB": peak, "of ceiling": self.work(batch, orders, cached) / seconds / self.ceiling}
+            row |= more[0] if more else {}
         except Exception as error:  # the other recipes are still measured if a library cannot run here
             traceback.print_exc()
             row["error"] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         self.results.append(row)
         print(table([row], SHOWN_COLUMNS).splitlines()[-1], row.get("error", ""), flush=True)
+        self._free()
+
+    def _free(self) -> None:
+        """Free what nothing uses, so that it is not counted in the next row's memory."""
         gc.collect()
         reset_peak(self.device)
 
@@ -125,14 +136,19 @@ class TrainingBench:
         return decoder if cached else decoder + tower
 
     def ours(self, cases: Sequence[tuple[str, int, int, bool, dict[str, Any]]]) -> None:
-        """Measure cases (name, batch, orders, cached vision, changed settings) of our loop on one loaded base."""
+        """Measure cases (name, batch, orders, cached vision, changed settings) of our loop on one loaded base.
+
+        Beside settings, `limit_gib` says what a step that keeps products may take.
+        """
         make_deterministic()
         for name, batch, orders, cached, changes in cases:
+            limit = changes.get("limit_gib", self.memory_goal_gib)
+            changes = {key: value for key, value in changes.items() if key != "limit_gib"}
             train = train_config(batch_size=batch, choice_orders=orders, **changes)
             keep = Footprint.kept_layers
             footprint = self.footprint(train, batch, orders, cached)
             if train.gradient_checkpointing == "auto":
-                footprint = footprint.keeping(self.memory_goal_gib)
+                footprint = footprint.keeping(limit)
                 keep = footprint.kept_layers
                 name = f"{name}, {keep} layers keep products"
             if train.gradient_checkpointing is False:

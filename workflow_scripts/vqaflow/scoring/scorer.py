@@ -67,7 +67,7 @@ class Scorer:
         self.decoder, self.base, self.encoder, self.view = decoder, decoder.base, encoder, view
         self.orders = list(orders)
         self.batch_tokens = batch_tokens
-        self.features = make_stream(self.base, decoder, encoder, view, folder)
+        self.features = make_stream(self.base, encoder, view, folder)
         self.letter_rows_4H = self.base.letter_rows(encoder.letter_ids)
         self.undo_K4 = torch.tensor([inverse(order) for order in self.orders])
 

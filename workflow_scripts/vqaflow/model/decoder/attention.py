@@ -20,7 +20,8 @@ Angles = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # cosines, sines and n
 class Heads:
     """What attention reads: queries (N, Q, D), keys and values (N, G, D), and maybe a gate (N, Q, D) of its output.
 
-    normed (N, H) is the block's input after its norm; unrotated (N, Q + G, D) are queries and keys as projected.
+    normed (N, H, and the columns of Projection.read) is the block's input after its norm; unrotated (N, Q + G, D) are
+    queries and keys as projected.
     """
 
     normed: torch.Tensor
@@ -61,7 +62,7 @@ class AttentionBlock:
 
     def heads(self, x: torch.Tensor, weight: torch.Tensor, angles: Angles) -> Heads:
         """Queries, keys and values of x (N, H), with positions applied."""
-        normed = self.kernels.norm(x, self.norm, self.eps)
+        normed = self.kernels.norm(x, self.norm, self.eps, self.qkv.extra)
         heads = self.qkv.forward(normed, weight).unflatten(-1, (-1, self.head))
         gate = None
         if self.gated:
@@ -70,17 +71,21 @@ class AttentionBlock:
             unrotated, values = torch.cat([paired[:, :, 0], after[:, : self.groups]], 1), after[:, self.groups :]
         else:
             unrotated, values = heads.split([self.query_heads + self.groups, self.groups], dim=1)
-        turned = unrotated if self.head_norm is None else self.kernels.norm(unrotated, *self.head_norm)
-        q, k = self.kernels.rotate(turned, *angles[:2]).split([self.query_heads, self.groups], dim=1)
+        if self.head_norm is None:
+            turned = self.kernels.rotate(unrotated, *angles[:2])
+        else:
+            turned = self.kernels.norm_and_rotate(unrotated, *self.head_norm, *angles[:2])
+        q, k = turned.split([self.query_heads, self.groups], dim=1)
         return Heads(normed, unrotated, q, k, values, gate)
 
     def grad_of_projection(self, grads: tuple[torch.Tensor, ...], heads: Heads, angles: Angles) -> torch.Tensor:
         """The gradient for the output of `qkv` from those for queries, keys, values and maybe the gate."""
         grad_q, grad_k, grad_v, *grad_gate = grads
-        unrotated = self.kernels.rotate(torch.cat([grad_q, grad_k], dim=1), angles[0], angles[2])
-        if self.head_norm is not None:
-            nothing = unrotated.new_zeros(())
-            unrotated = self.kernels.norm_backward(unrotated, heads.unrotated, *self.head_norm, nothing)
+        turned, back = torch.cat([grad_q, grad_k], dim=1), (angles[0], angles[2])
+        if self.head_norm is None:
+            unrotated = self.kernels.rotate(turned, *back)
+        else:
+            unrotated = self.kernels.norm_and_rotate_backward(turned, heads.unrotated, *self.head_norm, *back)
         if not grad_gate:
             return torch.cat([unrotated, grad_v], dim=1).flatten(1)
         grad_q, grad_k = unrotated.split([self.query_heads, self.groups], dim=1)

@@ -115,7 +115,7 @@ class DeltaFunction(torch.autograd.Function):
         """(N, H) to (N, H), or to (len(ends), H)."""
         ctx.save_for_backward(x)
         ctx.block, ctx.sequences, ctx.ends = block, sequences, ends
-        normed = block.kernels.norm(x, block.norm, block.eps)
+        normed = block.kernels.norm(x, block.norm, block.eps, block.qkvz.extra)
         qkvz = block.qkvz.forward(normed, block.qkvz.weight(x))
         rates = block.rates.forward(normed, block.rates.weight(x))
         mixed = block.mixed(qkvz, rates, sequences)
@@ -127,7 +127,7 @@ class DeltaFunction(torch.autograd.Function):
         """Gradients for x and the adapters' weights."""
         block, ends = ctx.block, ctx.ends
         (x,) = ctx.saved_tensors
-        normed = block.kernels.norm(x, block.norm, block.eps)
+        normed = block.kernels.norm(x, block.norm, block.eps, block.qkvz.extra)
         weight, small = block.qkvz.weight(x), block.rates.weight(x)
         leaves = [block.qkvz.forward(normed, weight), block.rates.forward(normed, small)]
         leaves = [leaf.detach().requires_grad_() for leaf in leaves]

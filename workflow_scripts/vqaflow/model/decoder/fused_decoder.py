@@ -27,16 +27,20 @@ from vqaflow.model.decoder.layouts import TokenLayout, make_layout
 from vqaflow.model.decoder.mlp import ExpertsBlock, MlpBlock
 from vqaflow.model.decoder.projection import Projection, norm_weight
 from vqaflow.model.encoding.row_encoder import EncodedRow
+from vqaflow.model.numerics.cublas import settle_workspace
 from vqaflow.model.numerics.elementwise import Kernels, rms_norm
+from vqaflow.model.vision.fused_tower import use_kernels
 
 
 class FusedDecoder:
     """The decoder of `base` (its adapter included, if any), from token ids and image features to answer states."""
 
     def __init__(self, base: Base, compile_kernels: bool = False) -> None:
+        settle_workspace(base.device)
         model, family = base.language_model, base.family
         kernels = Kernels.compiled() if compile_kernels else Kernels()
         self.base, self.embedding, self.kernels = base, model.embed_tokens, kernels
+        use_kernels(base.visual, kernels)
         self.image_token = base.network.config.image_token_id
         self.layers = [
             (
@@ -50,6 +54,7 @@ class FusedDecoder:
         self.attention_scaling = model.rotary_emb.attention_scaling  # other than 1 with yarn
         self.sections, self.interleaved = model.config.rope_parameters["mrope_section"], family.interleaved
         self.adapted = [projection for projection in self.projections if projection.parameters]
+        self.copies = self._copies()
         for mixer, _ in self.layers:
             if isinstance(mixer, DeltaBlock):
                 mixer.gradients = bool(self.adapted)
@@ -70,12 +75,18 @@ class FusedDecoder:
         """Whether any MLP block keeps its products."""
         return any(isinstance(mlp, MlpBlock) and mlp.keep for _, mlp in self.layers)
 
+    def _copies(self) -> list[tuple[list[torch.Tensor], list[torch.Tensor]]]:
+        """Buffers and the weights that go there. Those beside a base's weight are apart: they would slow the rest."""
+        pairs = [pair for p in self.adapted for pair in zip(p.buffers, p.parameters, strict=True)]
+        kinds = [[pair for pair in pairs if pair[0].is_contiguous() is dense] for dense in (True, False)]
+        return [([buffer for buffer, _ in kind], [weight for _, weight in kind]) for kind in kinds if kind]
+
     @torch.no_grad()
     def refresh_adapters(self) -> None:
-        """Copy the adapters' weights into the projections' buffers, in two calls for all layers."""
+        """Copy the adapters' weights into the projections' buffers, in few calls for all layers."""
         if self.adapted:
-            buffers = [buffer for projection in self.adapted for buffer in projection.buffers]
-            torch._foreach_copy_(buffers, [weight for projection in self.adapted for weight in projection.parameters])
+            for buffers, weights in self.copies:
+                torch._foreach_copy_(buffers, weights)
             torch._foreach_mul_([p.a_RI for p in self.adapted], [p.scaling for p in self.adapted])
 
     def angles(self, positions_3N: torch.Tensor, dtype: torch.dtype) -> Angles:

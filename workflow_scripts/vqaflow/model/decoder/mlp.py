@@ -36,7 +36,7 @@ class MlpFunction(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, block: MlpBlock, *parameters: torch.Tensor) -> torch.Tensor:
         """(N, H) to (N, H)."""
-        normed = block.kernels.norm(x, block.norm, block.eps)
+        normed = block.kernels.norm(x, block.norm, block.eps, block.gate_up.extra)
         gate_up = block.gate_up.forward(normed, block.gate_up.weight(x))
         ctx.save_for_backward(x, gate_up if block.keep else None)
         ctx.block = block
@@ -47,10 +47,12 @@ class MlpFunction(torch.autograd.Function):
         """Gradients for x and the adapters' weights."""
         block = ctx.block
         x, gate_up = ctx.saved_tensors
-        normed = block.kernels.norm(x, block.norm, block.eps)
+        normed = block.kernels.norm(x, block.norm, block.eps, block.gate_up.extra)
         weight = block.gate_up.weight(x)
         if gate_up is None:
             gate_up = block.gate_up.forward(normed, weight)
+        elif block.gate_up.extra:
+            block.gate_up.read(normed)
         grad = grad.contiguous()
         grad_product, down_grads = block.down.backward(grad, block.kernels.gated(gate_up), block.down.weight(x))
         grad_gate_up = block.kernels.gated_backward(grad_product, gate_up)

@@ -1,6 +1,14 @@
 """Linears with adapters as matrix products, forward and backward; quantised weights are expanded when needed.
 
-Shapes: N tokens of the batch, I inputs and O outputs of a projection, R ranks of its adapters in total (r of one).
+On a GPU an adapter's share of time is mostly that of reading and writing large activations once more to add a product
+of a few ranks. So there unquantised weights have the adapters' beside them, and one product computes both:
+
+- more outputs than inputs: [W | B] (O, I + P). [x | x·Aᵀ] times its transpose is the output with the adapters'; a
+  gradient times it is [g·W | g·B];
+- else: [W; A] (O + P, I). [g | g·B] times it is the gradient for x with the adapters'.
+
+Shapes: N tokens of the batch, I inputs and O outputs of a projection, R ranks of its adapters in total (r of one), P
+ranks with padding.
 """
 
 from collections.abc import Sequence
@@ -10,23 +18,36 @@ import torch
 from torch.nn.functional import linear
 
 Grads = list[torch.Tensor]
+ROW = 64  # rows of [W | B] are multiples of so many values: matrix units read them fastest
+
+
+def extends(weight: torch.Tensor) -> bool:
+    """Whether adapters stand beside this weight: on a GPU. On a CPU nothing is gained."""
+    return weight.is_cuda and weight.is_floating_point()
 
 
 class Projection:
     """Linears that read the same input, as one matrix product (N, I) to (N, O), with their adapters.
 
     The adapters' weights are in buffers of the compute dtype, which `FusedDecoder` fills before each forward pass:
-    A of all linears stacked (R, I), times the scaling, and B of each linear (O_i, r).
+    A of all linears stacked (R, I), times the scaling, and B of each linear (O_i, r). `extra` is P if they stand beside
+    W; then inputs may come with so many columns more, which `read` fills.
     """
 
     def __init__(self, linears: Sequence[Any]) -> None:
         self.bases = [getattr(module, "base_layer", module) for module in linears]
         self.sizes, self.inputs = [base.out_features for base in self.bases], self.bases[0].in_features
         self.state = getattr(self.bases[0].weight, "quant_state", None)
+        adapted = [(i, module) for i, module in enumerate(linears) if hasattr(module, "lora_A")]
+        ranks = sum(len(module.lora_A["default"].weight) for _, module in adapted)
+        extended = ranks > 0 and extends(self.bases[0].weight)
+        is_wide = extended and (sum(self.sizes) > self.inputs or len(linears) > 1)
+        self.extra = -ranks % ROW + ranks if is_wide else 0
+        self.below = ranks if extended and not is_wide else 0
         self.joined = self._joined_weights()
         self.absmax = torch.cat([absmax_of(base.weight.quant_state) for base in self.bases]) if self.quantized else None
         self.bias = None if self.bases[0].bias is None else torch.cat([base.bias.detach() for base in self.bases])
-        self._hold_adapters([(i, module) for i, module in enumerate(linears) if hasattr(module, "lora_A")])
+        self._hold_adapters(adapted)
         # An adapter that scoring merges into the weights in each pass: A (R, I) and scaled B (O, R).
         self.delta: tuple[torch.Tensor, torch.Tensor] | None = None
 
@@ -36,13 +57,18 @@ class Projection:
         return self.state is not None
 
     def _joined_weights(self) -> torch.Tensor:
-        """The stacked weights. The modules' own become views into them, so memory holds them once."""
+        """The stacked weights, with zeros where adapters go. The modules' own become views: memory holds them once."""
         weights = [base.weight.data for base in self.bases]
-        if len(weights) == 1:
+        if len(weights) == 1 and not self.extra and not self.below:
             return weights[0]
-        joined = torch.cat(weights)
-        for base, part in zip(self.bases, joined.split([len(weight) for weight in weights]), strict=True):
-            base.weight.data = part
+        if self.quantized:  # a column of blocks
+            joined = torch.cat(weights)
+            parts = joined.split([len(weight) for weight in weights])
+        else:
+            joined = weights[0].new_zeros(sum(self.sizes) + self.below, self.inputs + self.extra)
+            parts = joined[: sum(self.sizes), : self.inputs].split(self.sizes)
+        for base, weight, part in zip(self.bases, weights, parts, strict=True):
+            base.weight.data = part if self.quantized else part.copy_(weight)
         return joined
 
     def _hold_adapters(self, adapted: Sequence[tuple[int, Any]]) -> None:
@@ -56,8 +82,16 @@ class Projection:
         self.rows = [slice(start, start + self.sizes[i]) for start, (i, _) in zip(starts, adapted, strict=True)]
         self.columns = [slice(sum(ranks[:i]), sum(ranks[: i + 1])) for i in range(len(ranks))]
         like = {"dtype": self.state.dtype if self.quantized else self.joined.dtype, "device": self.joined.device}
-        self.a_RI = torch.empty(sum(ranks), self.inputs, **like)
-        self.b_parts = [torch.empty(b.shape, **like) for _, b in pairs]
+        outputs = sum(self.sizes)
+        if self.below:
+            self.a_RI = self.joined[outputs:]
+        else:  # rows of zeros for the padding
+            self.a_RI = torch.zeros(self.extra or sum(ranks), self.inputs, **like)
+        if self.extra:
+            beside = self.joined[:, self.inputs :]
+            self.b_parts = [beside[rows, columns] for rows, columns in zip(self.rows, self.columns, strict=True)]
+        else:
+            self.b_parts = [torch.empty(b.shape, **like) for _, b in pairs]
 
     @property
     def buffers(self) -> list[torch.Tensor]:
@@ -65,9 +99,16 @@ class Projection:
         return [t for columns, b in zip(self.columns, self.b_parts, strict=True) for t in (self.a_RI[columns], b)]
 
     def weight(self, like: torch.Tensor) -> torch.Tensor:
-        """The weight (O, I) in the dtype of `like`, expanded from NF4 if quantised, with `delta` added."""
+        """The weight (O, I) in the dtype of `like`, expanded from NF4 if quantised, with `delta` added.
+
+        It is (O, I + P) where adapters stand beside it.
+        """
         if self.state is None:
-            return self.joined if self.delta is None else torch.addmm(self.joined, self.delta[1], self.delta[0])
+            joined = self.joined[: sum(self.sizes)] if self.below else self.joined
+            if self.delta is None:
+                return joined
+            assert not self.extra, "an adapter is merged into bases that have none of their own"
+            return torch.addmm(joined, self.delta[1], self.delta[0])
         shape, state = (sum(self.sizes), self.inputs), self.state
         assert state.dtype is like.dtype, "model.compute_dtype must be that of the quantised layers"
         assert self.inputs % state.blocksize == 0, "rows must consist of whole NF4 blocks"
@@ -76,13 +117,24 @@ class Projection:
         )
         return expanded if self.delta is None else expanded.addmm_(self.delta[1], self.delta[0])
 
+    def read(self, x: torch.Tensor) -> torch.Tensor:
+        """x (N, I) with what the adapters read (N, P) beside it; in place if x has the columns for it."""
+        if x.shape[1] == self.inputs:
+            return torch.cat([x, x @ self.a_RI.T], dim=1)
+        torch.mm(x[:, : self.inputs], self.a_RI.T, out=x[:, self.inputs :])
+        return x
+
     def forward(self, x: torch.Tensor, weight: torch.Tensor, residual: torch.Tensor | None = None) -> torch.Tensor:
         """The projections' outputs side by side, added to `residual` if there is one."""
+        if self.extra:
+            x = self.read(x)
+        elif x.shape[1] > self.inputs:
+            x = x[:, : self.inputs]
         if residual is None:
             out = linear(x, weight, self.bias)
         else:
             out = torch.addmm(residual if self.bias is None else residual + self.bias, x, weight.T)
-        if self.parameters:
+        if self.parameters and not self.extra:
             read_NR = x @ self.a_RI.T
             for rows, columns, b in zip(self.rows, self.columns, self.b_parts, strict=True):
                 out[:, rows].addmm_(read_NR[:, columns], b.T)
@@ -91,21 +143,47 @@ class Projection:
     def backward(
         self, grad: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, input_needed: bool = True
     ) -> tuple[torch.Tensor | None, Grads]:
-        """The gradient (N, I) for x, if needed, and the gradients for the adapters' weights."""
-        grad_x = grad @ weight if input_needed else None
+        """The gradient (N, I) for x, if needed, and the gradients for the adapters' weights.
+
+        If x has the columns of `read`, they must be filled.
+        """
+        if self.extra and x.shape[1] == self.inputs:
+            x = self.read(x)
+        x, beside = x[:, : self.inputs], x[:, self.inputs :]
         if not self.parameters:
-            return grad_x, []
-        read_NR = x @ self.a_RI.T
-        inner, grads_b = [], []
-        for rows, columns, b in zip(self.rows, self.columns, self.b_parts, strict=True):
-            inner.append(grad[:, rows] @ b)
-            grads_b.append(grad[:, rows].T @ read_NR[:, columns])
-        inner_NR = torch.cat(inner, dim=1)
-        grad_a_RI = (inner_NR.T @ x).mul_(self.scaling)
-        if grad_x is not None:
-            grad_x.addmm_(inner_NR, self.a_RI)
+            return (grad @ weight if input_needed else None), []
+        read_NR = beside if self.extra else x @ self.a_RI.T
+        grad_x, inner_NR = self._inner(grad, weight, input_needed)
+        grads_b = [
+            product(grad[:, rows].T, read_NR[:, columns]) for rows, columns in zip(self.rows, self.columns, strict=True)
+        ]
+        grad_a_RI = product(inner_NR.T, x).mul_(self.scaling)
         pairs = [(grad_a_RI[columns], grad_b) for columns, grad_b in zip(self.columns, grads_b, strict=True)]
         return grad_x, [part for pair in pairs for part in pair]
+
+    def _inner(
+        self, grad: torch.Tensor, weight: torch.Tensor, input_needed: bool
+    ) -> tuple[torch.Tensor | None, torch.Tensor]:
+        """The gradient (N, I) for x, if needed, and that for what the adapters read (N, R or P)."""
+        if self.extra and input_needed:
+            grad_x, inner_NR = (grad @ weight).split([self.inputs, self.extra], dim=1)
+            return grad_x.addmm_(inner_NR, self.a_RI), inner_NR
+        if self.extra:
+            return None, grad @ weight[:, self.inputs :]
+        parts = [grad[:, rows] @ b for rows, b in zip(self.rows, self.b_parts, strict=True)]
+        inner_NR = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+        if not input_needed:
+            return None, inner_NR
+        if self.below:
+            return torch.cat([grad, inner_NR], dim=1) @ self.joined, inner_NR
+        return (grad @ weight).addmm_(inner_NR, self.a_RI), inner_NR
+
+
+def product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """The product that an adapter's gradient is: on a GPU it comes in float32, as the adapter, and is not rounded."""
+    if left.is_cuda and left.dtype is not torch.float32:
+        return torch.mm(left, right, out_dtype=torch.float32)
+    return left @ right
 
 
 def absmax_of(state: Any) -> torch.Tensor:

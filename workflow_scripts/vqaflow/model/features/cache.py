@@ -17,6 +17,7 @@ from vqaflow.config.sections import ViewConfig
 from vqaflow.model.base import Base
 from vqaflow.model.encoding.row_encoder import EncodedRow, RowEncoder
 from vqaflow.model.features.folder import FeatureFolder
+from vqaflow.model.features.host_memory import HostMemory, to_send
 from vqaflow.model.vision.finite_features import finite_features
 from vqaflow.runtime.progress import ProgressBar
 
@@ -33,6 +34,7 @@ class FeatureCache:
     def __init__(self, base: Base, encoder: RowEncoder, view: ViewConfig, mode: str, folder: Path) -> None:
         self.base, self.encoder, self.view, self.mode = base, encoder, view, mode
         self.kept: dict[str, torch.Tensor] = {}
+        self.memory = HostMemory(base.device)
         self.disk = FeatureFolder(folder, base, encoder, view) if mode == "disk" else None
 
     def of(self, items: Sequence[tuple[Row, EncodedRow]]) -> list[torch.Tensor]:
@@ -60,7 +62,7 @@ class FeatureCache:
     def _compute(self, items: list[tuple[Row, EncodedRow]]) -> dict[str, torch.Tensor]:
         made: dict[str, torch.Tensor] = {}
         with ThreadPoolExecutor(READERS) as pool:
-            pixels = list(pool.map(lambda item: self.encoder.pixels(item[0].image_file, self.view), items))
+            pixels = list(pool.map(lambda item: self._read(item[0]), items))
         for group in groups_of([len(p) for p in pixels], PATCHES_A_CALL):
             rows = [items[i][0] for i in group]
             grids = [items[i][1].grid for i in group]
@@ -72,9 +74,12 @@ class FeatureCache:
                 self._keep(row.sha256, made[row.sha256])
         return made
 
+    def _read(self, row: Row) -> torch.Tensor:
+        return to_send(self.encoder.pixels(row.image_file, self.view), self.base.device)
+
     def _keep(self, image: str, features: torch.Tensor) -> None:
         if self.mode == "memory" or (self.disk and not self.disk.write(image, features)):
-            self.kept[image] = features.cpu()
+            self.kept[image] = self.memory.keep(features)
 
 
 def groups_of(sizes: list[int], limit: int) -> list[list[int]]:

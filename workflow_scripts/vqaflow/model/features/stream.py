@@ -16,6 +16,7 @@ from vqaflow.model.base import Base
 from vqaflow.model.encoding.row_encoder import EncodedRow, RowEncoder
 from vqaflow.model.features.cache import groups_of
 from vqaflow.model.features.folder import FeatureFolder
+from vqaflow.model.features.host_memory import to_send
 from vqaflow.model.vision.finite_features import finite_features
 
 # Patches in one call of the tower: 8 images of 768 visual tokens fill a large GPU and still fit a small one.
@@ -68,12 +69,8 @@ class FeatureStream:
         """In the background: an image's features from the disk, else its patches, ready to be sent to the device."""
         kept = self.folder.read(item.row.sha256) if self.folder else None
         if kept is not None:
-            return Source(self._to_send(kept), None)
-        return Source(None, self._to_send(self.encoder.pixels(item.row.image_file, self.view)))
-
-    def _to_send(self, values: torch.Tensor) -> torch.Tensor:
-        """For a GPU, in pinned memory, which it copies while it computes."""
-        return values.pin_memory() if self.base.device.type == "cuda" else values
+            return Source(to_send(kept, self.base.device), None)
+        return Source(None, to_send(self.encoder.pixels(item.row.image_file, self.view), self.base.device))
 
     def _computed(
         self, batch: Sequence[Prepared], sources: Mapping[str, "Future[Source]"], writers: ThreadPoolExecutor

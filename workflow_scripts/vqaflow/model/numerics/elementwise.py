@@ -8,38 +8,62 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.nn.functional import silu
+from torch.nn.functional import pad, silu
 
 from vqaflow.runtime.messages import reason_of
 from vqaflow.runtime.stage import log
 
 
-def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
-    """RMSNorm of (N, H), computed in float32; the product with the weight is made in the weight's dtype."""
+def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float, extra: int = 0) -> torch.Tensor:
+    """RMSNorm of (N, H), computed in float32; the product with the weight is made in the weight's dtype.
+
+    `extra` columns of zeros follow, for others to fill.
+    """
     wide = x.float()
     scaled = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
-    return (weight * scaled.to(weight.dtype)).to(x.dtype)
+    normed = (weight * scaled.to(weight.dtype)).to(x.dtype)
+    return pad(normed, (0, extra)) if extra else normed
 
 
 def rms_norm_backward(
-    grad: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, eps: float, residual: torch.Tensor
+    grad: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, eps: float, residual: torch.Tensor | None
 ) -> torch.Tensor:
     """The gradient of rms_norm(x) for x, plus `residual`."""
     wide, g = x.float(), (grad * weight).float()
     inverse = torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
     scaled = wide * inverse
-    return (residual.float() + inverse * (g - scaled * (g * scaled).mean(-1, keepdim=True))).to(x.dtype)
+    grad_x = inverse * (g - scaled * (g * scaled).mean(-1, keepdim=True))
+    return (grad_x if residual is None else residual.float() + grad_x).to(x.dtype)
 
 
 def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
     """Rotary embedding of heads (N, heads, D) by angles (N, 1, ≤ D), which may leave the last values as they are.
 
-    Passing -sin undoes it.
+    Passing -sin undoes it. Angles in float32 make it compute in float32; the result has the dtype of x.
     """
     turned, rest = x[..., : cos.shape[-1]], x[..., cos.shape[-1] :]
     left, right = turned.chunk(2, dim=-1)
-    turned = turned * cos + torch.cat([-right, left], dim=-1) * sin
+    turned = (turned * cos + torch.cat([-right, left], dim=-1) * sin).to(x.dtype)
     return torch.cat([turned, rest], dim=-1) if rest.shape[-1] else turned
+
+
+def norm_and_rotate(
+    x: torch.Tensor, weight: torch.Tensor, eps: float, cos: torch.Tensor, sin: torch.Tensor
+) -> torch.Tensor:
+    """RMSNorm of each head (N, heads, D), then its rotation."""
+    return rotate(rms_norm(x, weight, eps), cos, sin)
+
+
+def norm_and_rotate_backward(
+    grad: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, eps: float, cos: torch.Tensor, minus_sin: torch.Tensor
+) -> torch.Tensor:
+    """The gradient of `norm_and_rotate` for x."""
+    return rms_norm_backward(rotate(grad, cos, minus_sin), x, weight, eps, None)
+
+
+def add_interpolated(x: torch.Tensor, corners: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """x (N, H) plus the weighted sum, in float32, of learned positions (N, 4, H)."""
+    return x + (corners * weights[:, :, None]).sum(1).to(x.dtype)
 
 
 def gated(gate_up: torch.Tensor) -> torch.Tensor:
@@ -53,16 +77,8 @@ def gated_norm(x: torch.Tensor, gate: torch.Tensor, weight: torch.Tensor, eps: f
     return (rms_norm(x, weight, eps) * silu(gate.float())).to(x.dtype)
 
 
-def gated_backward(grad: torch.Tensor, gate_up: torch.Tensor) -> torch.Tensor:
-    """The gradient of `gated` for gate and up, side by side."""
-    gate, up = (t.float() for t in gate_up.chunk(2, dim=-1))
-    wide, open_ = grad.float(), torch.sigmoid(gate)
-    slope = open_ * (1 + gate * (1 - open_))
-    return torch.cat([wide * up * slope, wide * gate * open_], dim=-1).to(grad.dtype)
-
-
 def gated_backward_in_place(grad: torch.Tensor, gate_up: torch.Tensor) -> torch.Tensor:
-    """`gated_backward` for eager mode: overwrites `gate_up`, and keeps no float32 values in memory."""
+    """The gradient of `gated` for gate and up, side by side: overwrites `gate_up`, and keeps no float32 values."""
     gate, up = gate_up.chunk(2, dim=-1)
     grad_open = grad * up
     torch.mul(grad, silu(gate), out=up)
@@ -80,6 +96,9 @@ class Kernels:
     gated: Callable[..., torch.Tensor] = gated
     gated_backward: Callable[..., torch.Tensor] = gated_backward_in_place
     gated_norm: Callable[..., torch.Tensor] = gated_norm
+    norm_and_rotate: Callable[..., torch.Tensor] = norm_and_rotate
+    norm_and_rotate_backward: Callable[..., torch.Tensor] = norm_and_rotate_backward
+    add_interpolated: Callable[..., torch.Tensor] = add_interpolated
 
     @classmethod
     def compiled(cls) -> "Kernels":
@@ -89,17 +108,30 @@ class Kernels:
         # A few kernels do not need a pool of compiler processes, one per core: while the pool starts, the first dozen
         # batches run at a quarter of their speed.
         inductor.compile_threads = 1
-        return cls(*map(compiled, (rms_norm, rms_norm_backward, rotate, gated, gated_backward, gated_norm)))
+        from vqaflow.model.numerics import gate_kernel
+
+        names = (
+            "norm",
+            "norm_backward",
+            "rotate",
+            "gated",
+            "gated_norm",
+            "norm_and_rotate",
+            "norm_and_rotate_backward",
+        )
+        plain = cls()
+        made = {name: compiled(getattr(plain, name)) for name in (*names, "add_interpolated")}
+        return cls(**made, gated_backward=gate_kernel.gated_backward)
 
 
-def compiled(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function`, compiled for any size of its tensors' first dimension.
 
     If all sizes were left open, kernels would divide by them at run time and be about five times slower.
     """
     kernel = torch.compile(function, dynamic=False)
 
-    def run(*arguments: Any) -> torch.Tensor:
+    def run(*arguments: Any) -> Any:
         for argument in arguments:
             if isinstance(argument, torch.Tensor) and argument.ndim > 1:
                 torch._dynamo.maybe_mark_dynamic(argument, 0)

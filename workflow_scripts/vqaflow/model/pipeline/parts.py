@@ -13,7 +13,6 @@ from vqaflow.model.features.stream import FeatureStream
 from vqaflow.model.separate.decoder import PassDecoder, require_same_forward
 from vqaflow.model.separate.encoder import PassEncoder
 from vqaflow.model.separate.inputs import PassInputs
-from vqaflow.model.vision.fused_tower import use_kernels
 from vqaflow.runtime.stage import log
 
 Encoder = RowEncoder | PassEncoder
@@ -44,12 +43,11 @@ def make_features(base: Base, encoder: Encoder, view: ViewConfig, mode: str, fol
 
 
 def make_stream(
-    base: Base, decoder: Decoder, encoder: Encoder, view: ViewConfig, kept: FeatureFolder | None
+    base: Base, encoder: Encoder, view: ViewConfig, kept: FeatureFolder | None
 ) -> FeatureStream | PassInputs:
     """Image features of consecutive batches of rows, for scoring."""
     if base.is_separate:
         return PassInputs(base, encoder, view)
-    use_kernels(base.visual, decoder.kernels)
     return FeatureStream(base, encoder, view, kept)
 
 

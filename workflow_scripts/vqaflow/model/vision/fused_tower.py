@@ -24,11 +24,15 @@ UNIT_GATE, UNIT_UP = 16.0, 0.0625
 
 @dataclass(frozen=True)
 class Segments:
-    """Which patches attend to each other: boundaries (S + 1), and indices (count, length), one tensor per length."""
+    """Which patches attend to each other: boundaries (S + 1), and indices (count, length), one tensor per length.
+
+    `equal` is the number of segments if all have one length and stand one after the other, else 0.
+    """
 
     cumulative: torch.Tensor
     longest: int
     groups: list[torch.Tensor]
+    equal: int = 0
 
 
 class TowerBlock:
@@ -67,24 +71,25 @@ class TowerBlock:
         heads, count = qkv.unflatten(1, (3 * self.heads, -1)), self.heads
         q, k = kernels.rotate(heads[:, : 2 * count], cos, sin).split(count, dim=1)
         v = heads[:, 2 * count :]
-        mixed = self._attend(q, k, v, segments)
+        mixed = attend_within(q, k, v, segments, self.scale)
         x = linear(mixed.flatten(1), self.out.weight, self.out.bias).add_(x)
         gate_up = linear(kernels.norm(x, *self.norms[1]), self.gate_up, self.gate_up_bias)
         out = torch.addmm(x, kernels.gated(gate_up), self.down.T)
         return out if self.padding else out.add_(self.down_bias)
 
-    def _attend(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, segments: Segments) -> torch.Tensor:
-        """Attention (N, heads, D) within segments."""
-        if has_flash_attention(q.device, q.dtype):
-            cumulative, longest = segments.cumulative, segments.longest
-            return torch.ops.aten._flash_attention_forward(
-                q, k, v, cumulative, cumulative, longest, longest, 0.0, False, False, scale=self.scale
-            )[0]
-        out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
-        for index in segments.groups:
-            heads = [t[index].transpose(1, 2) for t in (q, k, v)]
-            out[index] = scaled_dot_product_attention(*heads, scale=self.scale).transpose(1, 2)
-        return out
+
+def attend_within(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, segments: Segments, scale: float) -> torch.Tensor:
+    """Attention (N, heads, D) within segments."""
+    if has_flash_attention(q.device, q.dtype):
+        cumulative, longest = segments.cumulative, segments.longest
+        return torch.ops.aten._flash_attention_forward(
+            q, k, v, cumulative, cumulative, longest, longest, 0.0, False, False, scale=scale
+        )[0]
+    out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
+    for index in segments.groups:
+        heads = [t[index].transpose(1, 2) for t in (q, k, v)]
+        out[index] = scaled_dot_product_attention(*heads, scale=scale).transpose(1, 2)
+    return out
 
 
 class FusedTower:
@@ -127,9 +132,14 @@ def tower_of(visual: Any) -> FusedTower:
     """The fused forward of `visual`, made on first use and again after the tower's weights were replaced."""
     fused = visual.__dict__.get("_fused_tower")
     if fused is None or not fused.is_current:
-        fused = FusedTower(visual, visual.__dict__.get("_fused_kernels"))
+        fused = FusedTower(visual, kernels_of(visual))
         visual.__dict__["_fused_tower"] = fused
     return fused
+
+
+def kernels_of(visual: Any) -> Kernels:
+    """The kernels of `use_kernels`, else those as written."""
+    return visual.__dict__.get("_fused_kernels") or Kernels()
 
 
 def use_kernels(visual: Any, kernels: Kernels) -> None:
