@@ -4,6 +4,8 @@ In:  data.train_csv, data.test_csv, data.sample_submission and the images under 
 Out: results/tables/{train,test}.parquet, results/tables/problems.csv, results/eda/, results/folds.parquet
 """
 
+from vqaflow.data.images.visual_tokens import limits_text, resize_limits
+
 
 rule validate_tables:
     input:
@@ -19,11 +21,16 @@ rule validate_tables:
         "results/logs/validate_tables.log",
     conda:
         "../envs/vqaflow.yaml"
+    # Images that are too thin to show only stop the run: adding a view must not check all images again.
+    resources:
+        resize_limits=limits_text(resize_limits(MODELS)),
     params:
         image_root=image_root_of,
         columns=lookup(dpath="data/columns", within=config),
         on_bad_row=lookup(dpath="data/on_bad_row", within=config),
         max_image_pixels=lookup(dpath="data/max_image_pixels", within=config),
+        truncated_images=lookup(dpath="data/truncated_images", within=config),
+        follow_links=lookup(dpath="data/follow_links", within=config),
         normal_form=lookup(dpath="prompt/normal_form", within=config),
         code=code_of("validate_tables"),
     message:
@@ -72,9 +79,9 @@ rule explore_data:
     conda:
         "../envs/vqaflow.yaml"
     params:
-        token_pixels=token_pixels(config["model"]["base"], config["model"]["revision"]),
-        min_pixels=lookup(dpath="model/min_pixels", within=config),
-        max_pixels=lookup(dpath="model/max_pixels", within=config),
+        token_pixels=token_pixels(EXPLORED["base"], EXPLORED["revision"]),
+        min_pixels=EXPLORED["min_pixels"],
+        max_pixels=EXPLORED["max_pixels"],
         code=code_of("explore_data"),
     message:
         "Drawing what the data look like"

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from vqaflow.config.sections import ColumnsConfig, section
+from vqaflow.data.images.visual_tokens import limits_from
 from vqaflow.data.validate_tables import RawFiles, TableFiles, TableSettings, validate_tables
 from vqaflow.runtime.stage import stage
 
@@ -19,10 +20,9 @@ with stage(snakemake.log[0]):
             on_bad_row=snakemake.params.on_bad_row,
             normal_form=snakemake.params.normal_form,
             max_image_pixels=snakemake.params.max_image_pixels,
+            truncated_images=snakemake.params.truncated_images,
+            follow_links=snakemake.params.follow_links,
+            resize_limits=limits_from(snakemake.resources.resize_limits),
         ),
-        TableFiles(
-            train=Path(snakemake.output.train),
-            test=Path(snakemake.output.test),
-            problems=Path(snakemake.output.problems),
-        ),
+        TableFiles(*(Path(snakemake.output[name]) for name in ("train", "test", "problems"))),
     )

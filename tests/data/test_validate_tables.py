@@ -6,22 +6,15 @@ import sys
 import types
 from types import SimpleNamespace
 
-import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from competition import COLUMNS, Competition
 from vqaflow.artifacts.csv_files import UnreadableTable, detect_encoding, read_records
-from vqaflow.config.sections import ColumnsConfig, section
-from vqaflow.data.validate_tables import RawFiles, TableFiles, TableSettings, validate_tables
 from vqaflow.ensemble.submission.sample import read_sample
 from vqaflow.runtime.digests import file_digest
-from vqaflow.runtime.errors import UserError
-
-HEADER = ["id", "path", "question", "a", "b", "c", "d"]
-COLUMNS = {"id": "id", "image": "path", "question": "question", "choices": ["a", "b", "c", "d"], "answer": "answer"}
 
 
 @pytest.fixture(autouse=True)
@@ -30,65 +23,6 @@ def question_types(monkeypatch):
     stub = types.ModuleType("vqaflow.question_types.classify")
     stub.classify_many = lambda rows: [SimpleNamespace(qtype="general", flip_unsafe=False) for _ in rows]
     monkeypatch.setitem(sys.modules, "vqaflow.question_types.classify", stub)
-
-
-class Competition:
-    """Three CSV files and pictures in a folder; tests damage them and run the stage."""
-
-    def __init__(self, folder, rows=6):
-        self.folder = folder
-        (folder / "train").mkdir()
-        (folder / "test").mkdir()
-        self.train = [self.row("train", i) | {"answer": "abcd"[i % 4]} for i in range(rows)]
-        self.test = [self.row("test", i) for i in range(rows)]
-        self.sample = None
-        self.encoding = "utf-8"
-
-    def row(self, split, i):
-        path = f"{split}/{split}_{i:04d}.png"
-        values = np.random.default_rng([i, len(split)]).integers(0, 255, (12, 16, 3), dtype=np.uint8)
-        Image.fromarray(values).save(self.folder / path)
-        choices = {"a": "빨강", "b": "파랑", "c": "노랑", "d": f"{i}"}
-        return {"id": f"{split}_{i:04d}", "path": path, "question": f"무슨 색인가요? {i}"} | choices
-
-    def write(self, name, rows):
-        with (self.folder / f"{name}.csv").open("w", encoding=self.encoding, newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
-
-    def run(self, write=True, **changes):
-        if write:
-            self.write("train", self.train)
-            self.write("test", self.test)
-            self.write("sample", self.sample or [{"id": row["id"], "answer": ""} for row in self.test])
-        out = self.folder / "out"
-        raw = {
-            "train_csv": self.folder / "train.csv",
-            "test_csv": self.folder / "test.csv",
-            "sample_submission": self.folder / "sample.csv",
-            "image_root": self.folder,
-        }
-        settings = {"columns": COLUMNS, "on_bad_row": "stop", "normal_form": "NFKC", "max_image_pixels": 1_000_000}
-        raw |= {key: changes.pop(key) for key in list(changes) if key in raw}
-        settings |= changes
-        settings["columns"] = section(ColumnsConfig, settings["columns"])
-        files = TableFiles(out / "train.parquet", out / "test.parquet", out / "problems.csv")
-        validate_tables(RawFiles(**raw), TableSettings(**settings), files)
-        return pd.read_parquet(out / "train.parquet"), pd.read_parquet(out / "test.parquet")
-
-    def fail(self, **changes):
-        """Run, expect it to stop; returns the message."""
-        with pytest.raises(UserError) as caught:
-            self.run(**changes)
-        return str(caught.value)
-
-    def problems(self, name="problems"):
-        return pd.read_csv(self.folder / "out" / f"{name}.csv", dtype=str, keep_default_na=False)
-
-    def kinds(self):
-        listed = self.problems()
-        return set(zip(listed["kind"], listed["id"], listed["column"], strict=True))
 
 
 @pytest.fixture
@@ -258,7 +192,7 @@ def spoil(data):
     train[5]["id"] = "train_0003"
     test[0]["path"] = "test/none.png"
     test[1]["path"] = "../secret.png"
-    test[2]["path"] = str(data.folder / "test" / "test_0002.png")
+    test[2]["path"] = str(data.folder.parent / "test_0002.png")
     (data.folder / "test" / "test_0003.png").write_bytes(b"")
     (data.folder / "test" / "test_0004.png").write_text("no image")
     half = data.folder / "test" / "test_0005.png"

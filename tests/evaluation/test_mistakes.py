@@ -120,6 +120,16 @@ def test_an_address_filters(page, gallery, fragment, keep):
     assert page.run("document.querySelectorAll('article').length") == min(24, keep(rows).sum())
 
 
+@pytest.mark.parametrize("value", ["__proto__", "constructor", "toString", "hasOwnProperty", "nonsense", ""])
+@pytest.mark.parametrize("key", ["wrong", "sort", "type", "fold", "theme", "page", "__proto__"])
+def test_an_address_with_an_unknown_value_shows_the_page_as_it_begins(page, gallery, key, value):
+    """A link of an older run, or of somebody's fun: an empty page would look like a run without mistakes."""
+    folder, rows = gallery
+    page.open(folder / PAGE, f"#{key}={value}")
+    assert page.run("found.length") == (~rows["right"]).sum() and not page.errors
+    assert page.run("document.querySelectorAll('article').length") > 0 and page.run("location.hash") == ""
+
+
 @pytest.mark.parametrize(
     ("sort", "by", "ascending"),
     [("confident", "confidence", False), ("doubtful", "confidence", True), ("id", "id", True)],

@@ -258,7 +258,7 @@ def test_tables_of_few_rows_are_split(run):
 
 
 def test_training_images_in_test_are_reported(run):
-    """Copies count once as exact; recompressed ones as near; a test row without an image as neither."""
+    """Copies count once as exact, others as near, also to an image with a copy; a row without an image as neither."""
     train = table_of([1, 1, 2, 3, 4], [0, 0, 0xF0, 2**60, 2**64 - 1], range(5))
     test = table_of([1, 7, 8, 9], [0, 0xF1, 0xFF00FF, 5], range(4)).assign(id=["t0", "t1", "t2", "t3"])
     test.loc[3, ["sha256", "phash"]] = None
@@ -269,11 +269,44 @@ def test_training_images_in_test_are_reported(run):
         "test_rows": 1,
         "examples": [{"train": "r0", "test": "t0"}, {"train": "r1", "test": "t0"}],
     }
-    near = {"train_rows": 1, "train_images": 1, "test_rows": 1, "examples": [{"train": "r2", "test": "t1"}]}
+    near = {"train_rows": 2, "train_images": 2, "test_rows": 1}
+    near["examples"] = [{"train": "r2", "test": "t1"}, {"train": "r3", "test": "t0"}]
     assert report["in_test"]["near"] == near | {"distance": 1}
     assert "1 training images (2 rows) reappear in test byte for byte (1 rows)" in text
     assert "within 1 bits of test images" in text
     assert seen_images(train, test, 0)["near"]["train_rows"] == 0
+
+
+def test_a_training_image_near_a_test_image_counts_though_that_has_an_exact_copy_too():
+    """The photograph is in train twice, as it is and saved again: both let a model see the test."""
+    train, test = table_of([1, 2, 3], [9, 9, 2**40], range(3)), table_of([1, 4], [9, 2**50], range(2))
+    found = seen_images(train, test, 0)
+    assert (found["exact"]["train_rows"], found["near"]["train_rows"], found["near"]["test_rows"]) == (1, 1, 0)
+    assert found["near"]["examples"] == [{"train": "r1", "test": "r0"}]
+    turned = seen_images(test, train, 0)
+    assert (turned["exact"]["train_rows"], turned["near"]["train_rows"], turned["near"]["test_rows"]) == (1, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "linked"),
+    [
+        ("Is it there?", "Is it there ?", True),
+        ("무엇인가요?", "무엇인가요", True),
+        ("What is this.", "What is this…", True),
+        ("What is this?", "what is this。", True),
+        ("1.5 m", "15 m", False),
+        ("-1", "1", False),
+        ("?", "!", False),
+        ("3/4", "34", False),
+    ],
+)
+def test_punctuation_at_the_end_makes_no_other_question(one, other, linked):
+    """The same question, typed twice, would be learned in one fold and asked in another."""
+    table = table_of(range(4), [0] * 4, [0, 0, 1, 1])
+    table.loc[0, "question"], table.loc[1, "question"] = one, other
+    table.loc[2, "a"], table.loc[3, "a"] = one, other
+    groups = row_groups(table, ["question"], 0)
+    assert (groups[0] == groups[1], groups[2] == groups[3]) == (linked, linked)
 
 
 def test_equal_hashes_of_other_bytes_are_near_at_distance_0():

@@ -1,5 +1,6 @@
 """The submission: what the competition would refuse or, worse, accept and score wrongly."""
 
+import gzip
 import json
 import subprocess
 import sys
@@ -135,16 +136,101 @@ MUTATIONS = {
     "columns: the first line is ',id,answer'": pd.DataFrame({"id": IDS, "answer": ANSWERS}).to_csv().encode(),
     "columns: the first line is ''": b"",
     "columns: the first line is 'id;answer'": submission().replace(b",", b";"),
-    "order: row 1 has id '012', the sample has '001'": submission(IDS[::-1], ANSWERS[::-1]),
     "encoding: the file begins with a byte order mark": b"\xef\xbb\xbf" + submission(),
     "encoding: line 1 is not UTF-8": "id,정답\n".encode("cp949") + submission().split(b"\n", 1)[1],
-    "line ends: 13 CR": submission().replace(b"\n", b"\r\n"),
-    "line ends: 1 CR (Windows line ends), first in line 4": submission().replace(b"003,c\n", b"003,c\r\n"),
     "constant: all 12 answers are 'a'": submission(answers=["a"] * 12),
     "fields: not as many as in the header (1): line 4": submission().replace(b"003,c", b"003,c,c"),
     "format: empty lines (1): line 3": submission().replace(b"002", b"\n002"),
     "format: line 13 is not CSV": submission().replace(b"012,d", b'012,"d'),
 }
+
+
+NOTES = {
+    "order: row 1 has id '012', the sample has '001'": submission(IDS[::-1], ANSWERS[::-1]),
+    "line ends: 13 CR": submission().replace(b"\n", b"\r\n"),
+    "line ends: 1 CR (Windows line ends), first in line 4": submission().replace(b"003,c\n", b"003,c\r\n"),
+}
+
+
+@pytest.mark.parametrize("message", NOTES)
+def test_what_competitions_take_is_a_note(world, caplog, message):
+    """Kaggle finds rows by id and reads both line ends: refusing the file would cost a day's submission for nothing."""
+    report = validate(world, NOTES[message])
+    assert [message in note for note in report["notes"]] == [True] and message in caplog.text
+    assert report["letters"] == {letter: 3 for letter in "abcd"}
+    with pytest.raises(UserError) as error:
+        validate(world, NOTES[message], strict=True, out=None)
+    assert message in str(error.value)
+    assert "notes" not in validate(world, submission(), strict=True)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ("id,answer\n001,a\n".encode("utf-16"), "the file is in UTF-16"),
+        ("id,answer\n001,a\n".encode("utf-16-le"), "the file is in UTF-16"),
+        (gzip.compress(submission(), mtime=0), "the file is a gzip file, not CSV. Unpack it"),
+        (b"PK\x03\x04" + bytes(40), "the file is a zip archive, not CSV. Unpack it"),
+        (b"<html>Sign in</html>", "a web page"),
+    ],
+)
+def test_a_file_of_another_kind_is_named(world, data, words):
+    """Not as a dozen of missing ids."""
+    with pytest.raises(UserError) as error:
+        validate(world, data)
+    assert words in str(error.value) and "missing" not in str(error.value)
+
+
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
+def test_another_separator_is_the_only_problem(world, mark):
+    with pytest.raises(UserError) as error:
+        validate(world, submission().replace(b",", mark.encode()))
+    assert f"Separate the cells by commas, not by {mark!r}" in str(error.value)
+    assert str(error.value).count("\n  - ") == 1, error.value
+
+
+@pytest.mark.parametrize("header", ["question,ID", "question,Id", "image,image_id", "note,번호"])
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_the_ids_of_the_test_table_are_found_where_they_are(world, header, suffix):
+    """In any column: a good file was refused, with the questions taken for the ids."""
+    other, name = header.split(",")
+    frame = pd.DataFrame({other: ["무엇?"] * 12, name: IDS})
+    table = world / f"other.{suffix}"
+    frame.to_csv(table, index=False) if suffix == "csv" else frame.to_parquet(table, index=False)
+    if name == "image_id":
+        (world / "sample.csv").write_text("image_id,answer\n" + "".join(f"{i},\n" for i in IDS))
+    report = validate(
+        world, submission(header="image_id,answer" if name == "image_id" else "id,answer"), test_table=table
+    )
+    assert report["rows"] == 12
+
+
+def broken_tables(folder):
+    """Test tables that cannot be read, with words of the message."""
+    (folder / "text.parquet").write_text("id\n001\n")
+    pd.DataFrame({"id": IDS}).to_parquet(folder / "cut.parquet")
+    (folder / "cut.parquet").write_bytes((folder / "cut.parquet").read_bytes()[:100])
+    (folder / "empty.parquet").write_bytes(b"")
+    pd.DataFrame({"number": [1, 2]}).to_parquet(folder / "numbers.parquet")
+    (folder / "folder.parquet").mkdir()
+    (folder / "binary.csv").write_bytes(bytes(range(256)))
+    return {
+        "nowhere.parquet": "no such file",
+        "nowhere.csv": "no such file",
+        "folder.parquet": "no such file",
+        "text.parquet": "is not a parquet file",
+        "cut.parquet": "is not a parquet file",
+        "empty.parquet": "is not a parquet file",
+        "numbers.parquet": "no column 'id'",
+        "binary.csv": "",
+    }
+
+
+def test_a_test_table_that_cannot_be_read_is_named_without_a_traceback(world):
+    for name, words in broken_tables(world).items():
+        with pytest.raises(UserError, match=name) as error:
+            validate(world, test_table=world / name)
+        assert words in str(error.value) and "\n" not in str(error.value), name
 
 
 @pytest.mark.parametrize("message", MUTATIONS)

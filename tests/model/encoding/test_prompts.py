@@ -13,6 +13,7 @@ import random_others
 import random_qwen
 import rows
 from vqaflow.artifacts.rows import text_row
+from vqaflow.config.sections import ViewConfig
 from vqaflow.model.encoding.orders import IDENTITY
 from vqaflow.model.encoding.prompts import PromptRenderer, RenderedRow, letter_token_ids
 from vqaflow.model.encoding.row_encoder import RowEncoder
@@ -244,3 +245,11 @@ def test_letters_that_are_not_single_tokens_are_named_with_the_model(answers, wh
     assert str(error.value) == (
         f"config model.base: its tokenizer (some/name) {what}. Use a base with its published tokenizer files."
     )
+
+
+def test_an_image_that_would_be_resized_to_nothing_is_named():
+    """max_pixels may be lowered after the tables were checked; qwen-vl-utils then fails without naming the row."""
+    encoder = RowEncoder(random_qwen.processor(), rows.model_config(max_pixels=50_176), rows.prompt_config())
+    thin = replace(ROW, id="r7", image_file="thin.png", width=3000, height=15)
+    with pytest.raises(UserError, match=r"row 'r7' \(thin\.png\): an image of 3000 x 15 pixels is too thin for max_"):
+        encoder.encode(thin, [IDENTITY], ViewConfig())

@@ -3,7 +3,9 @@
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pandera.pandas as pa
@@ -11,11 +13,15 @@ import pandera.pandas as pa
 from vqaflow.artifacts.columns import LETTERS
 from vqaflow.artifacts.csv_files import Record
 from vqaflow.artifacts.table_schema import ANSWER, EMPTY_CELL, input_schema
-from vqaflow.data.images.decoding import ImageFacts, ImageProblem, inspect_image
+from vqaflow.data.images.decoding import ACCEPT, STOP, ImageFacts, ImageProblem, inspect_image, wrong_extension
 from vqaflow.data.images.finding import find_image
+from vqaflow.data.images.visual_tokens import least_max_pixels
+from vqaflow.data.near_ids import SeenIds, difference
 from vqaflow.data.normal_form import normalize
 from vqaflow.data.problems import ERROR, WARNING, Problems
 from vqaflow.data.table_layout import IMAGE_NAMES, TableLayout
+
+WRONG_EXTENSION = "image_extension"  # the only oddity that is about a name
 
 
 class Chunk:
@@ -24,7 +30,7 @@ class Chunk:
     def __init__(self, file: Path, layout: TableLayout, records: Sequence[Record], problems: Problems) -> None:
         self.file, self.layout, self.problems = file, layout, problems
         self.lines = [line for line, _ in records]
-        self.ragged = {i: len(cells) for i, (_, cells) in enumerate(records) if len(cells) != layout.width}
+        self.ragged = {i: cells for i, (_, cells) in enumerate(records) if len(cells) != layout.width}
         padded = [cells + [""] * (layout.width - len(cells)) for _, cells in records]
         places = layout.columns | layout.extras
         cells = {name: [row[place] for row in padded] for name, (_, place) in places.items()}
@@ -64,9 +70,17 @@ def check_cells(chunk: Chunk, id_severity: str) -> None:
 
 def check_width(chunk: Chunk, severity: str) -> None:
     """Report records with more or fewer cells than the header."""
-    for position, count in chunk.ragged.items():
-        what = f"the row has {count} cells, the header {chunk.layout.width}"
-        cure = 'Put cells that contain a comma in "…"' if count > chunk.layout.width else "Add the missing cells"
+    for position, cells in chunk.ragged.items():
+        what = f"the row has {len(cells)} cells, the header {chunk.layout.width}"
+        if any("\n" in cell for cell in cells):
+            what += ", and it goes over several lines"
+            cure = "Look for a quotation mark that is not closed in its own cell"
+        elif len(cells) < chunk.layout.width:
+            cure = "Add the missing cells"
+        elif any(cell.strip() for cell in cells[chunk.layout.width :]):
+            cure = 'Put cells that contain a comma in "…"'
+        else:
+            cure = 'Remove the empty cells at its end; if a cell before them contains a comma, put it in "…"'
         chunk.report(position, "", what, cure, "cells", severity)
 
 
@@ -81,8 +95,11 @@ def judge_answer(value: str, layout: TableLayout) -> tuple[str, str, str]:
     return f"the answer is not one of {', '.join(LETTERS)}", "Write the letter of the right choice", "answer_value"
 
 
-def check_ids(chunk: Chunk, seen: dict[str, int], severity: str, others: Mapping[str, int], other_file: Path) -> None:
-    """Report ids `seen` before in the file, with `severity`, and ids of `other_file`; note new ones in `seen`."""
+def check_ids(chunk: Chunk, seen: SeenIds, severity: str, others: Mapping[str, int], other_file: Path) -> None:
+    """Report ids `seen` before in the file, with `severity`, and ids of `other_file`; note new ones in `seen`.
+
+    Ids that only look the same are used, with a warning.
+    """
     for position, (row_id, line) in enumerate(zip(chunk.frame["id"], chunk.lines, strict=True)):
         if not row_id:
             continue
@@ -92,7 +109,11 @@ def check_ids(chunk: Chunk, seen: dict[str, int], severity: str, others: Mapping
         elif row_id in others:
             what = f"line {others[row_id]} of {other_file} has the same id"
             chunk.report(position, "id", what, "Give training and test rows different ids", "id_in_train_and_test")
-        seen.setdefault(row_id, line)
+        elif twin := seen.twin(row_id):
+            what = f"line {seen[twin]} has the id {twin!r}, which differs in {difference(row_id, twin)}"
+            cure = "Correct one of them if they are one; the rows are used as two"
+            chunk.report(position, "id", what, cure, "near_duplicate_id", WARNING)
+        seen.note(row_id, line)
 
 
 def check_choices(chunk: Chunk, normal_form: str) -> None:
@@ -135,8 +156,17 @@ def judge_equal(chunk: Chunk, first: str, second: str, answer: str) -> tuple[str
 class ImageChecks:
     """Inspects image files, each once, a few at a time."""
 
-    def __init__(self, root: Path, max_pixels: int) -> None:
-        self.root, self.max_pixels = root, max_pixels
+    def __init__(
+        self,
+        root: Path,
+        max_pixels: int,
+        truncated: str = STOP,
+        follow_links: bool = False,
+        resize_limits: Sequence[Sequence[int]] = (),
+    ) -> None:
+        self.root, self.max_pixels, self.resize_limits = root, max_pixels, resize_limits
+        self.options: Mapping[str, Any] = {"truncated": ACCEPT} if truncated == ACCEPT else {}
+        self.linked: Mapping[str, Any] = {"follow_links": True} if follow_links else {}
         self.known: dict[Path, ImageFacts | ImageProblem] = {}
 
     def inspect(self, names: Sequence[str]) -> list[ImageFacts | ImageProblem]:
@@ -145,21 +175,46 @@ class ImageChecks:
         new = {file for file in found if isinstance(file, Path)} - self.known.keys()
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
             self.known.update(zip(new, threads.map(self.examine, new), strict=True))
-        return [self.known[file] if isinstance(file, Path) else file for file in found]
+        pairs = zip(names, found, strict=True)
+        return [as_named(name, self.known[file]) if isinstance(file, Path) else file for name, file in pairs]
 
     def find(self, name: str) -> Path | ImageProblem:
         """The real file: two paths to the same file are inspected once."""
         try:
-            return find_image(name, self.root)
+            return find_image(name, self.root, **self.linked)
         except ImageProblem as problem:
             return problem
 
     def examine(self, file: Path) -> ImageFacts | ImageProblem:
-        """Decode one file."""
+        """Decode one file, and see whether each view of the run can show it."""
         try:
-            return inspect_image(file, self.max_pixels)
+            facts = inspect_image(file, self.max_pixels, **self.options)
         except ImageProblem as problem:
             return problem.with_traceback(None)
+        return too_thin(facts, self.resize_limits) or facts
+
+
+def too_thin(facts: ImageFacts, limits: Sequence[Sequence[int]]) -> ImageProblem | None:
+    """The problem of an image that would be resized to nothing under one of the `limits` (see resize_limits)."""
+    needed = [(least_max_pixels(facts.width, facts.height, *limit), *limit) for limit in limits]
+    worst = max((limit for limit in needed if limit[0] is not None), default=None)
+    if worst is None:
+        return None
+    least, pixels, largest = worst
+    what = (
+        f"the image is too thin: of {facts.width} x {facts.height} pixels, resized to max_pixels {largest:,}, "
+        f"not one row of visual tokens ({pixels} pixels) is left"
+    )
+    return ImageProblem("image_shape", what, f"Crop the image, or raise max_pixels (model or view) to {least:,}")
+
+
+def as_named(name: str, facts: ImageFacts | ImageProblem) -> ImageFacts | ImageProblem:
+    """The facts with what is odd about the name in the table, and not about that of a file that a link leads to."""
+    if isinstance(facts, ImageProblem):
+        return facts
+    others = [oddity for oddity in facts.oddities if oddity.kind != WRONG_EXTENSION]
+    wrong = wrong_extension(name, facts.format) if facts.format else None
+    return replace(facts, oddities=(*others, *([wrong] if wrong else [])))
 
 
 def check_images(chunk: Chunk, images: ImageChecks) -> list[ImageFacts | None]:
@@ -174,6 +229,6 @@ def check_images(chunk: Chunk, images: ImageChecks) -> list[ImageFacts | None]:
             chunk.report(position, "path", found.what, cure, found.kind)
             continue
         facts[position] = found
-        if found.oddity:
-            chunk.report(position, "path", found.oddity.what, found.oddity.cure, found.oddity.kind, WARNING)
+        for oddity in found.oddities:
+            chunk.report(position, "path", oddity.what, oddity.cure, oddity.kind, WARNING)
     return facts

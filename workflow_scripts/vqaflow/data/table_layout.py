@@ -40,28 +40,60 @@ def lay_out(
 ) -> tuple[TableLayout, list[UnreadableTable]]:
     """Find the `wanted` columns in a file's `header`, and what is wrong with it.
 
-    An extra column whose name is among `reserved` (or empty) becomes ``csv_<name>`` (or ``csv_<position>``).
+    An extra column whose name is among `reserved`, or that an earlier column has, becomes ``csv_<name>``; one without
+    a name ``csv_<position>``.
     """
-    if one_cell(header):
-        what = f"the header was read as one cell, {header[0]!r}"
-        return TableLayout({}, {}, 1), [UnreadableTable("separator", 1, what, "Separate the cells by commas")]
-    problems = repeated_columns(header)
+    if fault := first_line_fault(header, wanted):
+        return TableLayout({}, {}, len(header)), [fault]
+    problems = []
     columns = {}
     for name, choices in wanted.items():
         found = next((choice for choice in choices if choice in header), None)
         if found is None:
             problems.append(missing_column(choices[0], header))
-        else:
-            columns[name] = (found, header.index(found))
+            continue
+        columns[name] = (found, header.index(found))
+        if header.count(found) > 1:
+            problems.append(repeated_column(found))
     taken = {position for _, position in columns.values()}
     extras: dict[str, tuple[str, int]] = {}
     for position, user_name in enumerate(header):
         if position not in taken:
-            name = user_name or f"csv_{position + 1}"
+            name = user_name.strip() and user_name or f"csv_{position + 1}"
             while name in reserved or name in extras or (name in header and name != user_name):
                 name = f"csv_{name}"
             extras[name] = (user_name, position)
     return TableLayout(columns, extras, len(header)), problems
+
+
+def first_line_fault(header: Sequence[str], wanted: Mapping[str, tuple[str, ...]]) -> UnreadableTable | None:
+    """What is wrong with a first line that is not a header of comma-separated names, if it is not."""
+    if not header:
+        return UnreadableTable("empty_table", 0, "the file is empty", "Give a table with a header and rows")
+    first = header[0].strip()
+    if first.lower().startswith("sep="):
+        what = f"the first line is a note for Excel ({first!r}), not the header"
+        mark = first[4:5]
+        cure = "Delete it" if mark in (",", "") else f"Delete it, and separate the cells by commas, not by {mark!r}"
+        return UnreadableTable("header", 1, what, cure)
+    if one_cell(header):
+        what = f"the header was read as one cell, {header[0]!r}"
+        return UnreadableTable("separator", 1, what, "Separate the cells by commas")
+    known = [name for names in wanted.values() for name in names]
+    matched = [name for name in known if name in header]
+    if len(matched) > 1 or any(len(name) > 1 for name in matched):  # a row's answer may be the name of a column, `a`
+        return None
+    expected = ",".join(names[0] for names in wanted.values())
+    if first.startswith(("#", "//", "%", "--")):
+        what = f"the first line is a comment ({first[:60]!r}), not the header"
+        return UnreadableTable("header", 1, what, f"Delete the lines above the header {expected}")
+    by_lower = [column.strip().lower() for column in header]
+    if any(nearest(name.lower(), by_lower, cutoff=0.6) for name in known if len(name) > 1):
+        return None  # misspelt names, each with its own cure
+    shown = ", ".join(map(repr, header[:9]))
+    what = f"the first line has none of the columns {expected}; it is {shown}"
+    cure = f"If it is a row, add the header {expected} above it; if it is the header, name your columns in data.columns"
+    return UnreadableTable("header", 1, what, cure)
 
 
 def lay_out_sample(header: Sequence[str], id_name: str | None = None) -> tuple[TableLayout, list[UnreadableTable]]:
@@ -74,12 +106,16 @@ def lay_out_sample(header: Sequence[str], id_name: str | None = None) -> tuple[T
     layout = TableLayout(dict(columns), {}, len(header))
     ids_second = id_name is not None and header[1:2] == [id_name] and header[0] != id_name
     if len(header) == 2 and not ids_second:
-        return layout, repeated_columns(header)
+        return layout, [repeated_column(header[0])] if header[0] == header[1] else []
     what = f"the columns are {', '.join(map(repr, header))}, not first the ids and then the answers"
     if not header[0].strip() and len(header) > 1:
         cure = "Remove the first, unnamed column (pandas writes none with index=False)"
     elif len(header) == 1:
         cure = "Separate the cells by commas" if one_cell(header) else "Add a second column, for the answers"
+        if header[0].lower().startswith("sep="):
+            cure = "Delete this line, which is a note for Excel"
+        elif header[0].startswith("#"):
+            cure = "Delete this line, which is a comment"
     elif len(header) == 2:
         cure = f"Put the column {id_name!r} first"
     else:
@@ -87,12 +123,9 @@ def lay_out_sample(header: Sequence[str], id_name: str | None = None) -> tuple[T
     return layout, [UnreadableTable("sample_columns", 1, what, cure)]
 
 
-def repeated_columns(header: Sequence[str]) -> list[UnreadableTable]:
-    """A problem for each name that several columns have."""
-    return [
-        UnreadableTable("repeated_column", 1, f"two columns are called {name!r}", "Rename one of them")
-        for name in sorted({n for n in header if header.count(n) > 1})
-    ]
+def repeated_column(name: str) -> UnreadableTable:
+    """The problem of a name that several columns have."""
+    return UnreadableTable("repeated_column", 1, f"two columns are called {name!r}", "Rename one of them")
 
 
 def one_cell(header: Sequence[str]) -> bool:

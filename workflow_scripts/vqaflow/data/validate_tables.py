@@ -8,7 +8,7 @@ tables of an earlier run stay.
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -18,12 +18,21 @@ import pyarrow
 import pyarrow.parquet
 
 from vqaflow.artifacts.columns import LETTERS
-from vqaflow.artifacts.csv_files import Record, UnreadableTable, detect_encoding, read_records
+from vqaflow.artifacts.csv_files import (
+    Record,
+    Shape,
+    UnreadableTable,
+    detect_encoding,
+    is_blank,
+    read_records,
+    survey,
+)
 from vqaflow.artifacts.table_schema import RESERVED, CheckedTable, CheckedTrainTable, parquet_schema
 from vqaflow.config.sections import ColumnsConfig
 from vqaflow.data.checks import Chunk, ImageChecks, check_cells, check_choices, check_ids, check_images, check_width
-from vqaflow.data.images.decoding import ImageFacts
-from vqaflow.data.problems import ERROR, FATAL, Problems, user_error
+from vqaflow.data.images.decoding import STOP, ImageFacts
+from vqaflow.data.near_ids import NearIds, SeenIds
+from vqaflow.data.problems import ERROR, FATAL, WARNING, Problems, user_error
 from vqaflow.data.table_layout import TableLayout, lay_out, lay_out_sample, wanted_columns
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.files import atomic_path
@@ -45,12 +54,19 @@ class RawFiles:
 
 @dataclass(frozen=True)
 class TableSettings:
-    """How the raw tables are read, and whether a bad row stops the run (`on_bad_row`: stop | quarantine)."""
+    """How the raw tables are read, and whether a bad row stops the run (`on_bad_row`: stop | quarantine).
+
+    `truncated_images` (stop | accept) and `follow_links` are the configuration's; `resize_limits` are those of
+    visual_tokens.resize_limits.
+    """
 
     columns: ColumnsConfig
     on_bad_row: str
     normal_form: str
     max_image_pixels: int
+    truncated_images: str = STOP
+    follow_links: bool = False
+    resize_limits: Sequence[Sequence[int]] = ()
 
 
 @dataclass(frozen=True)
@@ -70,7 +86,7 @@ class TableFiles:
 def validate_tables(raw: RawFiles, settings: TableSettings, out: TableFiles) -> None:
     """Write the checked tables and the list of all problems; raises UserError if a problem stops the run."""
     problems = Problems([raw.train_csv, raw.test_csv, raw.sample_submission, raw.image_root])
-    images = open_image_root(raw.image_root, settings.max_image_pixels, problems)
+    images = open_image_root(raw.image_root, settings, problems)
     reader = TableReader(settings, images, raw.image_root, problems)
     with ExitStack() as outputs:
         # The test table is read first: then a training row with the id of a test row can be reported.
@@ -97,19 +113,32 @@ def validate_tables(raw: RawFiles, settings: TableSettings, out: TableFiles) -> 
         log.warning("tables: %s; each is listed in %s", problems.count(), out.problems)
 
 
-def open_image_root(root: Path, max_pixels: int, problems: Problems) -> ImageChecks | None:
+def open_image_root(root: Path, settings: TableSettings, problems: Problems) -> ImageChecks | None:
     """Checks of the images in folder `root`; None, with the problem noted, if there is no such folder."""
     if root.is_dir():
-        return ImageChecks(root, max_pixels)
+        return ImageChecks(
+            root,
+            settings.max_image_pixels,
+            settings.truncated_images,
+            settings.follow_links,
+            settings.resize_limits,
+        )
     what, cure = "no such folder", "Set data.image_root to the folder that the image paths start from"
     problems.add(root, 0, "", "", "", problem=what, cure=cure, kind="image_root_missing", severity=FATAL)
     return None
 
 
 def open_table(
-    path: Path, lay_out_header: Callable[[list[str]], tuple[TableLayout, list[UnreadableTable]]], problems: Problems
+    path: Path,
+    lay_out_header: Callable[[list[str]], tuple[TableLayout, list[UnreadableTable]]],
+    problems: Problems,
+    exact: bool = False,
 ) -> tuple[TableLayout, Iterator[Record], int] | None:
-    """The layout of a CSV file, its records and their number; None, with the problems noted, if it cannot be read."""
+    """The layout of a CSV file, its records and their number; None, with the problems noted, if it cannot be read.
+
+    Records of empty cells only, as Excel saves emptied rows, are left out with a warning. Records that do not fit the
+    header are given as they are; `exact`: also those that all have the same number of empty cells beyond it.
+    """
     try:
         if not path.is_file():
             raise UnreadableTable("file_missing", 0, "no such file", "Correct the path under data in the configuration")
@@ -118,9 +147,11 @@ def open_table(
         _, header = next(records, (0, []))
         if not header:
             raise UnreadableTable("empty_table", 0, "the file is empty", "Give a table with a header and rows")
-        layout, faults = lay_out_header(header)
-        count = sum(1 for _ in records)
-        if not count:
+        shape = survey(header, records)
+        if exact:
+            shape = replace(shape, most=len(header))
+        layout, faults = lay_out_header(header[: shape.width])
+        if not shape.rows:
             faults.append(UnreadableTable("empty_table", 0, "the table has no rows", "Give a table with rows"))
     except UnreadableTable as fault:
         faults = [fault]
@@ -128,9 +159,18 @@ def open_table(
         problems.add(path, fault.line, "", "", "", problem=fault.what, cure=fault.cure, kind=fault.kind, severity=FATAL)
     if faults:
         return None
+    warn_of_empty_rows(path, shape, problems)
     records = read_records(path, encoding)
     next(records)
-    return layout, records, count
+    return layout, ((line, shape.fit(cells) or cells) for line, cells in records if not is_blank(cells)), shape.rows
+
+
+def warn_of_empty_rows(path: Path, shape: Shape, problems: Problems) -> None:
+    """Note once how many rows of the file have only empty cells."""
+    if shape.blank:
+        what = f"{shape.blank} rows have only empty cells, this one first" if shape.blank > 1 else "all cells are empty"
+        cure = "Nothing needs to be done: such rows are left out"
+        problems.add(path, shape.first_blank, "", "", "", problem=what, cure=cure, kind="empty_rows", severity=WARNING)
 
 
 class TableReader:
@@ -144,7 +184,7 @@ class TableReader:
         self, path: Path, out: Path, *, is_train: bool, other_ids: dict[str, int], other_file: Path
     ) -> tuple[dict[str, int], int]:
         """Check a table and write it to `out`; returns its ids with their lines, and how many rows are usable."""
-        ids: dict[str, int] = {}
+        ids = SeenIds()
         opened = open_table(
             path,
             partial(lay_out, wanted=wanted_columns(self.names, is_train), reserved=RESERVED),
@@ -206,6 +246,14 @@ def type_columns(frame: pd.DataFrame) -> dict[str, pd.Series]:
     }
 
 
+def told_near(what: str, cure: str, near: tuple[str, str] | None) -> tuple[str, str]:
+    """The problem of a missing id and its cure, with the id that it may be, if there is one."""
+    if near is None:
+        return what, cure
+    cure = "Write it alike in both files; if a spreadsheet has changed it, take the competition's original file"
+    return f"{what}, but one with {near[0]!r}, which differs in {near[1]}", cure
+
+
 def compare_ids(
     test_ids: dict[str, int], test_csv: Path, sample_submission: Path, names: ColumnsConfig, problems: Problems
 ) -> None:
@@ -213,11 +261,12 @@ def compare_ids(
 
     Reasons are its columns, ids that only it or only the test table has, and repeated ids.
     """
-    opened = open_table(sample_submission, partial(lay_out_sample, id_name=names.id), problems)
+    opened = open_table(sample_submission, partial(lay_out_sample, id_name=names.id), problems, exact=True)
     if opened is None:
         return
     layout, records, _ = opened
-    seen: dict[str, int] = {}
+    seen = SeenIds()
+    near_tests, near_samples = NearIds(test_ids), NearIds(seen)
     while batch := list(islice(records, CHUNK_ROWS)):
         chunk = Chunk(sample_submission, layout, batch, problems)
         check_width(chunk, FATAL)
@@ -225,11 +274,13 @@ def compare_ids(
         for position, row_id in enumerate(chunk.frame["id"]):
             if test_ids and row_id not in test_ids:
                 cure = f"Add the row to {test_csv}, or use that table's own sample submission"
-                chunk.report(position, "id", f"{test_csv} has no row with this id", cure, "id_not_in_test", FATAL)
+                what, cure = told_near(f"{test_csv} has no row with this id", cure, near_tests.near(row_id))
+                chunk.report(position, "id", what, cure, "id_not_in_test", FATAL)
     for row_id, line in test_ids.items():
         if row_id not in seen:
             what = f"{sample_submission} has no row with this id"
             cure = "Add it there, or use this table's own sample submission"
+            what, cure = told_near(what, cure, near_samples.near(row_id))
             problems.add(
                 test_csv,
                 line,

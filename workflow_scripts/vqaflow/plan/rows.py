@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 from pandas.api.types import is_integer_dtype
 
-from vqaflow.artifacts.csv_files import UnreadableTable, detect_encoding, read_records
+from vqaflow.artifacts.csv_files import UnreadableTable, detect_encoding, is_blank, read_records
 from vqaflow.artifacts.reading import read_table
 from vqaflow.artifacts.results_folder import RESULTS
 from vqaflow.config.sections import ColumnsConfig, section
@@ -106,7 +106,7 @@ def usable(sizes: Any) -> list[tuple[int, int]]:
 def size_of(name: str, root: Path) -> tuple[int, int]:
     """Width and height in the header of a table's image; (0, 0) if it cannot be read."""
     try:
-        return declared_size(find_image(name, root))
+        return declared_size(find_image(name, root, follow_links=True))  # only the header is read
     except ImageProblem:
         return 0, 0
 
@@ -121,7 +121,11 @@ def csv_images(path: Path, names: ColumnsConfig) -> list[tuple[str, str]]:
         if problems:
             raise problems[0]
         places = [layout.columns[name][1] for name in wanted]
-        images = [(cells[places[0]], cells[places[1]]) for _, cells in records if len(cells) > max(places)]
+        images = [
+            (cells[places[0]], cells[places[1]])
+            for _, cells in records
+            if len(cells) > max(places) and not is_blank(cells)
+        ]
     except UnreadableTable as fault:
         line = f" line {fault.line}" if fault.line else ""
         raise UserError(f"{path}{line}: {fault.what}. {fault.cure}.") from None

@@ -19,7 +19,7 @@ SHOWN_ONLY = {"print", "ProgressBar"}  # their arguments are shown, and nothing 
 EXCEPTIONS = {
     name for name, kind in vars(builtins).items() if isinstance(kind, type) and issubclass(kind, BaseException)
 }
-EXCEPTIONS |= {"UserError", "NotFinite", "OutOfMemory", "UnreadableTable", "ImageProblem"}
+EXCEPTIONS |= {"UserError", "NotFinite", "OutOfMemory", "UnreadableTable", "ImageProblem", "PixelProblem"}
 CODES = {"UnreadableTable": 2, "ImageProblem": 1}  # how many of an exception's arguments are data: a code word, a line
 # Calls without an effect: an assignment that only they make, and that nothing reads, can go.
 PURE = set("len str repr sorted min max sum round list tuple set dict range type".split())

@@ -14,6 +14,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--test", type=Path, required=True, help="the test table (CSV or parquet)")
     parser.add_argument("--metrics", type=Path, help="metrics.json of evaluate_oof, to report its accuracy too")
     parser.add_argument("--out", type=Path, help="write the report here as JSON")
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="refuse what competitions take: rows in another order than the sample's, and Windows line ends",
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -26,5 +31,6 @@ def run(arguments: argparse.Namespace) -> None:
         test_table=arguments.test,
         metrics=arguments.metrics,
         out=arguments.out,
+        strict=arguments.strict,
     )
     log.info("%s: valid. %s", arguments.file, json.dumps(report, ensure_ascii=False))

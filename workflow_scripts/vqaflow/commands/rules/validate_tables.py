@@ -6,6 +6,7 @@ from pathlib import Path
 from vqaflow.artifacts.results_folder import RESULTS
 from vqaflow.commands.options import add_config
 from vqaflow.config.loading import checked_config
+from vqaflow.config.members import members_of, with_model
 from vqaflow.config.sections import ColumnsConfig, section
 
 
@@ -23,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
+    from vqaflow.data.images.visual_tokens import resize_limits
     from vqaflow.data.validate_tables import RawFiles, TableFiles, TableSettings, validate_tables
 
     config = checked_config(*arguments.config)
@@ -33,5 +35,8 @@ def run(arguments: argparse.Namespace) -> None:
         on_bad_row=data["on_bad_row"],
         normal_form=config["prompt"]["normal_form"],
         max_image_pixels=data["max_image_pixels"],
+        truncated_images=data["truncated_images"],
+        follow_links=data["follow_links"],
+        resize_limits=resize_limits(with_model(members_of(config))),
     )
     validate_tables(raw, settings, TableFiles(arguments.train_out, arguments.test_out, arguments.problems_out))

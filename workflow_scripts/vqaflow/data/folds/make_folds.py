@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 
 from vqaflow.artifacts.columns import LETTERS
-from vqaflow.artifacts.reading import read_table
+from vqaflow.artifacts.reading import damaged, read_table
 from vqaflow.data.folds.balance import balance_report, deal
+from vqaflow.data.folds.copies import COPY_COLUMNS, turned_report
 from vqaflow.data.folds.groups import row_groups
 from vqaflow.data.folds.seen_images import seen_images
 from vqaflow.runtime.errors import UserError
@@ -39,7 +40,10 @@ def make_folds(
     fewer groups than folds.
     """
     columns = ["id", "sha256", "phash", "qtype", "answer", "question", *LETTERS]
-    table = read_table(train, "validate_tables", columns)
+    table = read_table(train, "validate_tables")
+    if lacking := [name for name in columns if name not in table]:
+        raise damaged(train, "validate_tables", ValueError(f"it has no {', '.join(lacking)}"))
+    table = table[[*columns, *(name for name in COPY_COLUMNS if name in table)]]
     seen = read_table(test, "validate_tables", ["id", "sha256", "phash"])
     groups_N = row_groups(table, group_by, near_distance)
     count = int(groups_N.max()) + 1
@@ -61,6 +65,8 @@ def make_folds(
         "balance": balance_report(strata, fold_N, groups_N),
         "in_test": seen_images(table, seen, near_distance),
     }
+    if set(COPY_COLUMNS) <= set(table):
+        report["turned_copies"] = turned_report(table, fold_N)
     log_report(report)
     with atomic_path(folds_out) as partial:
         pd.DataFrame({"id": table["id"], "fold": fold_N, "group": groups_N}).to_parquet(partial, index=False)
@@ -108,6 +114,9 @@ def log_report(report: dict[str, Any]) -> None:
         log.warning("folds: one group has %d rows, more than a fold's share. %s", groups["largest"], cure)
     for line in outside_lines(report["balance"]["outside"]):
         log.warning("folds: %s", line)
+    if turned := report.get("turned_copies", {}).get("in_different_folds"):
+        what = "folds: %d pairs of training images in different folds look mirrored or turned; see folds.report.json"
+        log.info(what, turned)
     exact, near = report["in_test"]["exact"], report["in_test"]["near"]
     if exact["train_rows"]:
         rows = exact["train_images"], exact["train_rows"], exact["test_rows"]

@@ -17,14 +17,13 @@ NONE = -1
 def seen_images(train: pd.DataFrame, test: pd.DataFrame, near_distance: int) -> dict[str, Any]:
     """Images of both tables (columns id, sha256, phash): ``exact`` with equal bytes, ``near`` with other bytes.
 
-    Near means that the perceptual hashes differ in at most `near_distance` bits; exact copies are not counted again.
+    Near means that the perceptual hashes differ in at most `near_distance` bits. Images that are in both tables are not
+    counted again as near, but others may be near to them.
     """
     test = test.dropna(subset=["sha256"])
-    new_train = train[~train["sha256"].isin(test["sha256"])]
-    new_test = test[~test["sha256"].isin(train["sha256"])]
     return {
         "exact": _matches(train, test, *_codes(train["sha256"].to_numpy(), test["sha256"].to_numpy())),
-        "near": {"distance": near_distance, **_near_matches(new_train, new_test, near_distance)},
+        "near": {"distance": near_distance, **_near_matches(train, test, near_distance)},
     }
 
 
@@ -46,7 +45,9 @@ def _near_matches(train: pd.DataFrame, test: pd.DataFrame, distance: int) -> dic
             crossing = in_train_U[i] & in_test_U[j]
             test_of_U[i[crossing]] = j[crossing]
             train_of_U[j[crossing]] = i[crossing]
-    return _matches(train, test, train_N, test_M, test_of_U, train_of_U)
+    new_N, new_M = ~train["sha256"].isin(test["sha256"]), ~test["sha256"].isin(train["sha256"])
+    counted = _matches(train[new_N], test, train_N[new_N], test_M, test_of_U, train_of_U)
+    return counted | {"test_rows": int((train_of_U[test_M[new_M]] != NONE).sum())}
 
 
 def _matches(

@@ -1,34 +1,45 @@
 """The only place that opens image files: checks, training and scoring see the same pixels.
 
 The content decides an image's format, never the file's extension. Pixels are RGB as a viewer shows them: upright
-(EXIF orientation), transparent parts on white as in qwen-vl-utils, 16-bit greys scaled to 8 bits.
+(EXIF orientation), transparent parts on white, deep greys scaled to 8 bits (see pixels.py).
 """
 
+import ctypes
+import io
 import math
 import threading
 import warnings
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from vqaflow.artifacts.file_kinds import file_kind
+from vqaflow.data.images.damage import blank_share, completed, decoding, has_large_notes, hole, without_notes
+from vqaflow.data.images.pixels import Oddity, PixelProblem, raw_pixels, to_rgb
 from vqaflow.runtime.digests import file_digest
 from vqaflow.runtime.errors import UserError
+from vqaflow.runtime.stage import log
 
 # The extensions of each accepted format. For others (EPS, PDF, …) Pillow would start programs or read metadata only.
 EXTENSIONS = {
-    "JPEG": {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"},
+    "JPEG": {".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".jfi", ".mpo"},
     "PNG": {".png", ".apng"},
     "WEBP": {".webp"},
     "GIF": {".gif"},
     "BMP": {".bmp", ".dib"},
     "TIFF": {".tif", ".tiff"},
-    "AVIF": {".avif"},
-    "JPEG2000": {".jp2", ".j2k", ".jpx"},
+    "AVIF": {".avif", ".avifs"},
+    "JPEG2000": {".jp2", ".j2k", ".jpx", ".jpf", ".j2c", ".jpc"},
 }
+FIRST_BYTES = {b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"GIF8": "GIF", b"RIFF": "WEBP", b"BM": "BMP"}
+FIRST_BYTES |= {b"II*\0": "TIFF", b"MM\0*": "TIFF"}
 MAX_ASPECT = 200  # qwen-vl-utils' resizer refuses more
+STOP = "stop"  # data.truncated_images
+ACCEPT = "accept"
 ORIENTATION_TAG = 0x0112
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -45,6 +56,8 @@ Image.MAX_IMAGE_PIXELS = None
 warnings.filterwarnings("ignore", module=r"PIL\.")  # about odd metadata; users cannot act on it
 LARGE_PIXELS = 16_000_000  # larger images are inspected one at a time, whatever the number of threads
 _one_large_image = threading.Lock()
+REPLACE = "Replace it with a complete file"
+CONVERT = "Convert it to PNG or JPEG"
 
 
 class ImageProblem(UserError):
@@ -57,76 +70,185 @@ class ImageProblem(UserError):
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What is kept of a readable image: upright size in pixels; `oddity` is a problem that does not prevent its use."""
+    """What is kept of a readable image: upright size in pixels; `oddities` are problems that do not prevent its use."""
 
     sha256: str
     phash: str
     width: int
     height: int
-    oddity: ImageProblem | None = None
+    format: str = ""
+    oddities: tuple[ImageProblem, ...] = ()
+
+    @property
+    def oddity(self) -> ImageProblem | None:
+        """The first of the oddities."""
+        return self.oddities[0] if self.oddities else None
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """An upright RGB image, its format (a key of EXTENSIONS), what is odd about it, and what is missing from it."""
+
+    image: Image.Image
+    format: str
+    oddities: list[Oddity]
+    damage: Oddity | None = None
 
 
 def open_image(path: Path | str) -> Image.Image:
     """The image as upright RGB, fully decoded, of any size: `inspect_image` has accepted it into the tables.
 
-    Raises ImageProblem (a UserError) if it cannot be decoded.
+    Raises ImageProblem (a UserError) if it cannot be decoded. An incomplete image is given as far as it goes, with a
+    warning: `data.truncated_images` was set to accept it, or it was damaged since.
     """
-    return _decode(path, math.inf)[0]
+    decoded = _decode(path, math.inf)
+    if decoded.damage:
+        _warn_of_damage(str(path), decoded.damage.what)
+    return decoded.image
 
 
-def inspect_image(path: Path | str, max_pixels: int) -> ImageFacts:
+@lru_cache(maxsize=4096)  # once per file and fault
+def _warn_of_damage(path: str, what: str) -> None:
+    log.warning("%s: %s; it is used as it is", path, what)
+
+
+def inspect_image(path: Path | str, max_pixels: int, truncated: str = STOP) -> ImageFacts:
     """Digest, perceptual hash (imagehash.phash, 64 bits as 16 hex digits) and size of an image, decoded in full.
 
-    Raises ImageProblem if `open_image` would, if the image has more than `max_pixels`, or if the resizer refuses its
-    shape.
+    Raises ImageProblem if `open_image` would, if the image has more than `max_pixels`, if the resizer refuses its
+    shape, or if it is incomplete and `truncated` is ``stop``.
     """
     import imagehash
 
     with _one_large_image if math.prod(declared_size(path)) > LARGE_PIXELS else nullcontext():
-        image, image_format = _decode(path, max_pixels)
-        phash = str(imagehash.phash(image))
-    width, height = image.size
-    if max(image.size) / min(image.size) > MAX_ASPECT:
+        decoded = _decode(path, max_pixels)
+        damage = decoded.damage or _find_hole(path, decoded.format)
+        phash = str(imagehash.phash(decoded.image))
+    if damage and truncated == STOP:
+        raise ImageProblem(damage.kind, damage.what, f"{REPLACE}, or set data.truncated_images: accept", path)
+    width, height = decoded.image.size
+    if max(width, height) / min(width, height) > MAX_ASPECT:
         what = f"one side is more than {MAX_ASPECT} times the other ({width} x {height} pixels)"
         raise ImageProblem("image_shape", what, "Crop the image; the resizer does not accept this shape", path)
-    oddity = None
-    suffix = Path(path).suffix.lower()
-    if suffix not in EXTENSIONS[image_format]:
-        what = f"the content is {image_format}, but the extension is {suffix or 'missing'}"
-        oddity = ImageProblem("image_extension", what, "It is read by its content; rename it when convenient", path)
-    return ImageFacts(file_digest(path), phash, width, height, oddity)
+    found = [*decoded.oddities, *([damage] if damage else [])]
+    oddities = [ImageProblem(odd.kind, odd.what, odd.cure, path) for odd in found]
+    if wrong := wrong_extension(path, decoded.format):
+        oddities.append(wrong)
+    return ImageFacts(file_digest(path), phash, width, height, decoded.format, tuple(oddities))
+
+
+def wrong_extension(name: Path | str, image_format: str) -> ImageProblem | None:
+    """The oddity of a file whose extension is not one of its format."""
+    suffix = Path(name).suffix.lower()
+    if suffix in EXTENSIONS[image_format]:
+        return None
+    what = f"the content is {image_format}, but the extension is {suffix or 'missing'}"
+    return ImageProblem("image_extension", what, "It is read by its content; rename it when convenient", name)
 
 
 def declared_size(path: Path | str) -> tuple[int, int]:
     """Width and height from the file's header, before rotation; (0, 0) if it cannot be read."""
-    try:
-        with Image.open(path, formats=list(EXTENSIONS)) as image:
+    with suppress(Exception):  # decoding reports what is wrong
+        with _open(path) as image:
             return image.size
-    except Exception:  # decoding reports what is wrong
-        return 0, 0
+    return 0, 0
 
 
-def _decode(path: Path | str, max_pixels: float) -> tuple[Image.Image, str]:
-    """The upright RGB image and the name of its format, a key of EXTENSIONS."""
-    replace = "Replace it with a complete file"
+def _open(path: Path | str) -> Image.Image:
+    """Open an image of an accepted format; a PNG with too large metadata is read without them."""
+    try:
+        return Image.open(path, formats=list(EXTENSIONS))
+    except ValueError as error:
+        if not has_large_notes(error):
+            raise
+        return _open_without_notes(path)
+
+
+def _open_without_notes(path: Path | str) -> Image.Image:
+    return Image.open(io.BytesIO(without_notes(Path(path).read_bytes())), formats=["PNG"])
+
+
+def _decode(path: Path | str, max_pixels: float) -> Decoded:
+    """Decode an image in full. Raises ImageProblem where that is not possible."""
     try:
         if Path(path).stat().st_size == 0:
-            raise ImageProblem("image_empty", "the file is empty", replace, path)
-        with Image.open(path, formats=list(EXTENSIONS)) as image:
-            _check_header(image, max_pixels, path)
-            image.load()
-            image_format = "JPEG" if image.format == "MPO" else image.format or ""
-            return _to_rgb(_to_upright(image), path), image_format
+            raise ImageProblem("image_empty", "the file is empty", REPLACE, path)
+        _silence_libtiff()
+        with decoding.shared():
+            return _loaded(_open(path), path, max_pixels)
     except ImageProblem:
         raise
     except FileNotFoundError:
         raise ImageProblem("image_missing", "no such file", "Put it there", path) from None
     except UnidentifiedImageError:
-        what = f"the file is not an image in any of the formats {', '.join(EXTENSIONS)}"
-        raise ImageProblem("image_unreadable", what, replace, path) from None
+        raise ImageProblem("image_unreadable", *_what_it_is(path), path) from None
+    except PixelProblem as problem:
+        raise ImageProblem("image_unreadable", problem.what, problem.cure, path) from None
     except Exception as error:  # decoders raise all kinds of errors on broken files
-        kind = "image_truncated" if "truncated" in str(error).lower() else "image_unreadable"
-        raise ImageProblem(kind, f"the image cannot be decoded ({error})", replace, path) from None
+        return _decode_damaged(path, max_pixels, error)
+
+
+def _decode_damaged(path: Path | str, max_pixels: float, error: Exception) -> Decoded:
+    """What is there of an image whose decoding ended with `error`. Raises ImageProblem if that is nothing."""
+    if has_large_notes(error):  # of a PNG, after its pixels
+        try:
+            return _loaded(_open_without_notes(path), path, max_pixels)
+        except PixelProblem as problem:
+            raise ImageProblem("image_unreadable", problem.what, problem.cure, path) from None
+    if "truncated" in str(error).lower():
+        with suppress(Exception):
+            decoded = _decode_incomplete(path, max_pixels)
+            share = blank_share(decoded.image)
+            lacking = f"{share:.0%} of its rows are blank" if share >= 0.01 else "little of it is missing"
+            what = f"the image is incomplete: the file ends too early ({lacking})"
+            damage = Oddity("image_truncated", what, "It is used as it is (data.truncated_images: accept)")
+            return Decoded(decoded.image, decoded.format, decoded.oddities, damage)
+        raise ImageProblem("image_truncated", f"the image cannot be decoded ({error})", REPLACE, path) from None
+    cure = CONVERT if "not supported" in str(error) or "conversion from" in str(error) else REPLACE
+    raise ImageProblem("image_unreadable", f"the image cannot be decoded ({error})", cure, path) from None
+
+
+def _decode_incomplete(path: Path | str, max_pixels: float) -> Decoded:
+    with _open(path) as image:
+        image_format = image.format or ""
+    if source := completed(path, image_format):
+        with decoding.shared():
+            return _loaded(Image.open(source, formats=["JPEG", "MPO"]), path, max_pixels)
+    with decoding.alone():
+        return _loaded(_open(path), path, max_pixels)
+
+
+def _loaded(opened: Image.Image, path: Path | str, max_pixels: float) -> Decoded:
+    """Load an opened image, after a look at its header."""
+    with opened as image:
+        _check_header(image, max_pixels, path)
+        raw = raw_pixels(image)
+        image.load()
+        image_format = "JPEG" if image.format == "MPO" else image.format or ""
+        rgb, oddities = to_rgb(image, raw)
+        return Decoded(_to_upright(rgb, image), image_format, oddities)
+
+
+def _find_hole(path: Path | str, image_format: str) -> Oddity | None:
+    """The damage of a file part of whose data are zero bytes."""
+    found = hole(path, image_format)
+    if not found:
+        return None
+    what = f"the image is incomplete: bytes {found[0]:,} to {found[1]:,} of the file are zero"
+    return Oddity("image_truncated", what, "It is used as it is (data.truncated_images: accept)")
+
+
+def _what_it_is(path: Path | str) -> tuple[str, str]:
+    """What a file is that is not an image of an accepted format, and the cure."""
+    if kind := file_kind(path):
+        return f"the file is {kind.name}", kind.cure
+    with Path(path).open("rb") as file:
+        head = file.read(8)
+    for mark, name in FIRST_BYTES.items():
+        if head.startswith(mark):
+            cure = f"{REPLACE}; if other programs show it, convert it to PNG with 8 or 16 bits per channel"
+            return f"the file is a {name} that is damaged or of a kind that cannot be read", cure
+    return f"the file is not an image in any of the formats {', '.join(EXTENSIONS)}", REPLACE
 
 
 def _check_header(image: Image.Image, max_pixels: float, path: Path | str) -> None:
@@ -134,32 +256,26 @@ def _check_header(image: Image.Image, max_pixels: float, path: Path | str) -> No
     width, height = image.size
     if width < 1 or height < 1:
         what = f"the image has {width} x {height} pixels"
-        raise ImageProblem("image_empty", what, "Replace it with a complete file", path)
+        raise ImageProblem("image_empty", what, REPLACE, path)
     if width * height > max_pixels:
         what = f"{width} x {height} pixels are more than {max_pixels}: a decompression bomb, or a very large scan"
         raise ImageProblem("image_bomb", what, "Make the image smaller, or raise data.max_image_pixels", path)
 
 
-def _to_upright(image: Image.Image) -> Image.Image:
-    """Turn and mirror the image as its EXIF orientation says; broken EXIF counts as none, as in every viewer."""
+def _to_upright(rgb: Image.Image, image: Image.Image) -> Image.Image:
+    """Turn and mirror `rgb` as the EXIF orientation of `image` says; broken EXIF counts as none, as in every viewer."""
     try:
         orientation = image.getexif().get(ORIENTATION_TAG, 1)
     except Exception:  # a broken tag can raise any kind of error
         orientation = 1
     # Not ImageOps.exif_transpose: it rewrites the other tags, and fails where one of them is broken.
-    return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image
+    return rgb.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else rgb
 
 
-def _to_rgb(image: Image.Image, path: Path | str) -> Image.Image:
-    """RGB: transparent modes are converted as in qwen-vl-utils, 16-bit greys are scaled (Pillow would clip them)."""
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
-    elif image.mode in ("I", "F"):
-        what = f"pixels of mode {image.mode} (32 bits) have no standard range of brightness"
-        raise ImageProblem("image_unreadable", what, "Save the image with 8 or 16 bits per channel", path)
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    image = image.convert("RGBA")
-    on_white = Image.new("RGB", image.size, (255, 255, 255))
-    on_white.paste(image, mask=image.getchannel("A"))
-    return on_white
+@lru_cache(maxsize=1)
+def _silence_libtiff() -> None:
+    """Keep libtiff from writing to the terminal: what is wrong with a file is reported once, by its name."""
+    with suppress(OSError, AttributeError):
+        library: Any = ctypes.CDLL(Image.core.__file__)
+        library.TIFFSetErrorHandler(None)
+        library.TIFFSetWarningHandler(None)

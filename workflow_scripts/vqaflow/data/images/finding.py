@@ -1,79 +1,197 @@
 """From an image cell of a table to the file that it names."""
 
 import os
+import re
 import unicodedata
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from urllib.parse import unquote
 
-from vqaflow.data.images.decoding import ImageProblem
+from vqaflow.data.images.decoding import EXTENSIONS, ImageProblem
+
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+SUFFIXES = frozenset(suffix for suffixes in EXTENSIONS.values() for suffix in suffixes)
 
 
-def find_image(name: str, root: Path | str) -> Path:
+def find_image(name: str, root: Path | str, follow_links: bool = False) -> Path:
     """Return the real file of a table's image cell `name` under folder `root`.
 
-    Raises ImageProblem if the path is absolute or leaves the folder (by ``..`` or a link), or if no file is there.
+    Raises ImageProblem if no file is there, or if the path leaves the folder: by its own parts always, by a link unless
+    `follow_links`. An absolute path may lead into the folder.
     """
     inside = f"Give the path relative to data.image_root ({root}), and keep the file in that folder"
-    if Path(name).is_absolute() or name.startswith("\\") or name[1:3] in (":\\", ":/"):
+    if ADDRESS.match(name):
+        raise _address(name, Path(root))
+    if name.startswith("\\") or name[1:3] in (":\\", ":/"):
         raise ImageProblem("image_outside", "the path is absolute", inside)
+    inner = _inside(name, root)
+    if inner is None:
+        raise ImageProblem("image_outside", "the path is absolute, and not in the image folder", inside)
     try:
         real_root = _real_folder(root)
-        real = (real_root / name).resolve()
+        real = (real_root / inner).resolve()
         is_file, there = real.is_file(), real.exists()
     except (OSError, ValueError, RuntimeError) as error:  # name too long, NUL, circular links, no permission
         raise ImageProblem("image_missing", f"the path cannot be followed ({error})", inside) from None
     if not real.is_relative_to(real_root):
-        raise ImageProblem("image_outside", f"the path leads out of the image folder, to {real}", inside)
+        if ".." in Path(inner).parts:
+            raise ImageProblem("image_outside", f"the path leads out of the image folder, to {real}", inside)
+        if not follow_links:
+            what = f"the path leads out of the image folder by a link, to {real}"
+            cure = "If the link is yours, set data.follow_links: true; else put the file itself there"
+            raise ImageProblem("image_outside", what, cure)
     if is_file:
         return real
-    what = f"{real} is a folder or device, not a file" if there else f"there is no file {Path(root) / name}"
-    cure = f"Put it there, correct the path, or set data.image_root (now {root})"
+    raise ImageProblem("image_missing", *_missing(name, inner, Path(root), there))
+
+
+def _inside(name: str, root: Path | str) -> str | None:
+    """The path relative to `root`; None if `name` is absolute and does not lie in it, by either of the root's names."""
+    if not Path(name).is_absolute():
+        return name
+    plain = Path(os.path.normpath(name))
+    for folder in (Path(os.path.abspath(root)), _real_folder(root)):
+        if plain.is_relative_to(folder):
+            return str(plain.relative_to(folder))
+    return None
+
+
+def _missing(name: str, inner: str, root: Path, there: bool) -> tuple[str, str]:
+    """What is wrong with a path that no file has, and the cure; a file with a similar name is named."""
+    if there:
+        return f"{root / inner} is a folder or device, not a file", f"Correct the path (data.image_root is {root})"
+    what = f"there is no file {root / inner}"
     if "\\" in name:
-        cure = "Write / instead of \\"
-    elif not there and name != name.strip() and (real_root / name.strip()).is_file():
-        what = f"there is no file {str(Path(root) / name)!r}, but one without the spaces around it"
-        cure = "Remove the spaces"
-    elif not there and (alike := _named_alike(real, real_root)):
-        difference, cure = _difference(str(real), str(alike))
-        what += f", but there is {alike}, whose name differs in {difference}"
-    raise ImageProblem("image_missing", what, cure)
+        return what, "Write / instead of \\"
+    real_root = _real_folder(root)
+    if inner != inner.strip() and (real_root / inner.strip()).is_file():
+        return f"there is no file {str(root / inner)!r}, but one without the spaces around it", "Remove the spaces"
+    if found := _similar(inner, real_root):
+        alike, difference, cure = found
+        return f"{what}, but there is {root / alike}, {difference}", cure
+    return what, f"Put it there, correct the path, or set data.image_root (now {root})"
 
 
-def _named_alike(missing: Path, root: Path) -> Path | None:
-    """The path under `root` that equals `missing` except for case and Unicode form."""
-    found = root
-    for name in missing.relative_to(root).parts:
-        if not (found / name).exists():
-            name = _names_in(found).get(_plain(name), "")
-            if not name:
+def _address(name: str, root: Path) -> ImageProblem:
+    """The problem of a cell with an address in place of a path."""
+    what = "the cell has an address, not a path"
+    path = unquote(name.split("://", 1)[1].split("?")[0].split("#")[0])
+    found = next((tail for tail in _tails(path) if _is_file(_real_folder(root) / tail)), None)
+    if found:
+        return ImageProblem("image_missing", f"{what}; there is a file {root / found}", f"Write {found}")
+    return ImageProblem("image_missing", what, "Download the image, and give its path relative to data.image_root")
+
+
+def _similar(name: str, root: Path) -> tuple[str, str, str] | None:
+    """A file under `root` that `name` may mean: its path, how the names differ, and the cure."""
+    if alike := _named_alike(name, root):
+        return alike, *_difference(name, alike)
+    if (plain := unquote(name)) != name and _is_file(root / plain):
+        return plain, "whose name has no %-codes", "Write the name without them"
+    if alike := _by_stem(name, root):
+        wrong = Path(name).suffix if Path(name).suffix.lower() in SUFFIXES else ""
+        difference = f"whose extension is not {wrong}" if wrong else "which has an extension"
+        return alike, difference, "Correct the extension in the table"
+    for tail in _tails(name):
+        if alike := tail if _is_file(root / tail) else _by_stem(tail, root):
+            dropped = name[: len(name) - len(tail)].rstrip("/")
+            cure = f"Remove {dropped}/ from the paths" if tail == alike else f"Write {alike}"
+            return alike, f"without the folder {dropped}", cure
+    for folder in _folders_in(root):
+        within = f"{folder}/{name}"
+        if alike := within if _is_file(root / within) else _by_stem(within, root):
+            cure = f"Add {folder}/ to the paths, or set data.image_root to that folder"
+            return alike, f"in the folder {folder}", cure
+    if alike := _by_number(name, root):
+        return alike, "whose number has other leading zeros", "Write the name as the file has it"
+    return None
+
+
+def _tails(name: str) -> list[str]:
+    """The path without its first folder, without its first two, and so on."""
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    return ["/".join(parts[start:]) for start in range(1, len(parts))]
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a file is there, of which no part of the path may be too long or contain NUL."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _named_alike(name: str, root: Path) -> str | None:
+    """The path under `root` that equals `name` except for case and Unicode form."""
+    found = Path()
+    for part in Path(os.path.normpath(name)).parts:
+        if not (root / found / part).exists():
+            part = _names_in(root / found, _plain).get(_plain(part), "")
+            if not part:
                 return None
-        found /= name
-    return found
+        found /= part
+    return str(found)
+
+
+def _by_stem(name: str, root: Path) -> str | None:
+    """The path of the file in the same folder whose name without its extension is that of `name`."""
+    path = Path(name)
+    stem = path.stem if path.suffix.lower() in SUFFIXES else path.name
+    found = _names_in(root / path.parent, _stem).get(_plain(stem))
+    return str(path.parent / found) if found and Path(found).suffix.lower() in SUFFIXES else None
+
+
+def _by_number(name: str, root: Path) -> str | None:
+    """The path of the file in the same folder whose name has the same numbers with other leading zeros."""
+    path = Path(name)
+    found = _names_in(root / path.parent, _without_zeros).get(_without_zeros(path.name))
+    return str(path.parent / found) if found else None
 
 
 def _difference(missing: str, alike: str) -> tuple[str, str]:
     """How two paths that look the same differ, and the cure."""
     if unicodedata.normalize("NFC", missing) != unicodedata.normalize("NFC", alike):
-        return "upper and lower case", "Write the path exactly like the file's name, or rename the file"
+        cure = "Write the path exactly like the file's name, or rename the file"
+        return "whose name differs in upper and lower case", cure
     form = "NFC" if unicodedata.is_normalized("NFC", missing) else "NFD"
     cure = (
         f"Rename the files to {form} (convmv -r -f utf8 -t utf8 --{form.lower()} --notest FOLDER), or change the table"
     )
-    return f"Unicode form (the table's is {form})", cure
+    return f"whose name differs in Unicode form (the table's is {form})", cure
+
+
+@lru_cache(maxsize=32)
+def _names_in(folder: Path, key: Callable[[str], str]) -> dict[str, str]:
+    """The names in a folder by their `key`; empty if the folder cannot be listed."""
+    try:
+        return {key(name): name for name in sorted(os.listdir(folder), reverse=True)}
+    except (OSError, ValueError):
+        return {}
 
 
 @lru_cache(maxsize=8)
-def _names_in(folder: Path) -> dict[str, str]:
-    """The names in a folder by their plain form (see `_plain`); empty if the folder cannot be listed."""
+def _folders_in(root: Path) -> list[str]:
+    """The folders in `root`."""
     try:
-        return {_plain(name): name for name in os.listdir(folder)}
+        return sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
     except OSError:
-        return {}
+        return []
 
 
 def _plain(name: str) -> str:
     """The name without differences of case and Unicode form."""
     return unicodedata.normalize("NFC", name).casefold()
+
+
+def _stem(name: str) -> str:
+    """The name without its extension, if that is one of an image."""
+    return _plain(Path(name).stem if Path(name).suffix.lower() in SUFFIXES else name)
+
+
+def _without_zeros(name: str) -> str:
+    """The name with its numbers without leading zeros."""
+    return re.sub(r"0*(\d+)", r"\1", _plain(name))
 
 
 @lru_cache(maxsize=8)

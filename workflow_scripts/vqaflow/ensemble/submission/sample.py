@@ -8,7 +8,7 @@ import polars as pl
 from vqaflow.artifacts.csv_files import read_csv
 from vqaflow.data.table_layout import lay_out_sample
 from vqaflow.runtime.errors import UserError
-from vqaflow.runtime.messages import some
+from vqaflow.runtime.messages import reason_of, some
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,39 @@ def read_sample(path: Path) -> Sample:
     return Sample((header[0], header[1]), ids)
 
 
-def read_test_ids(path: Path) -> list[str]:
-    """The ids of a test table, parquet or CSV: the column `id`, or a CSV's first column if it has none of that name."""
-    if path.suffix == ".parquet":
-        return pl.read_parquet(path, columns=["id"])["id"].cast(pl.String).to_list()
+def read_test_ids(path: Path, sample: Sample) -> list[str]:
+    """The ids of a test table, parquet or CSV.
+
+    Their column is called `id`, in small letters or capitals, or as in the sample; of several, it is the one that has
+    the sample's ids. If there is none of these names, it is the column that has all the sample's ids, or a CSV's first.
+    Raises UserError if the file cannot be read, or if no column can be taken for the ids.
+    """
+    columns, is_csv = read_columns(path)
+    known, names = set(sample.ids), {"id", sample.columns[0].casefold()}
+    named = [name for name in columns if name.strip().casefold() in names]
+    fitting = [name for name in named or columns if known <= set(columns[name])]
+    for name in (*fitting, *named, *(columns if is_csv else ())):
+        return columns[name]
+    shown = ", ".join(map(repr, columns))
+    raise UserError(f"{path}: no column 'id' or {sample.columns[0]!r} among {shown}. Give the table of the test rows.")
+
+
+def read_columns(path: Path) -> tuple[dict[str, list[str]], bool]:
+    """The columns of a table as strings, and whether it is a CSV; of several columns of one name, the first."""
+    if not path.is_file():
+        raise UserError(f"{path}: cannot be read (no such file). Check the path.")
+    with path.open("rb") as file:
+        is_parquet = path.suffix == ".parquet" or file.read(4) == b"PAR1"
+    if is_parquet:
+        try:
+            table = pl.read_parquet(path)
+            texts = table.select(name for name, kind in table.schema.items() if not kind.is_nested())
+            return {name: texts[name].cast(pl.String).to_list() for name in texts.columns}, False
+        except (OSError, pl.exceptions.PolarsError) as error:
+            cure = "Give the checked test table (results/tables/test.parquet) or the test CSV"
+            raise UserError(f"{path}: is not a parquet file, or is damaged ({reason_of(error)}). {cure}.") from None
     header, rows = read_csv(path)
-    column = header.index("id") if "id" in header else 0
-    return [row[column] for row in rows]
+    return {name: [row[place] for row in rows] for place, name in reversed(list(enumerate(header)))}, True
 
 
 def duplicates(ids: list[str]) -> list[str]:

@@ -9,27 +9,42 @@ from pathlib import Path
 from typing import Any
 
 from vqaflow.artifacts.columns import LETTERS
-from vqaflow.ensemble.submission.checks import find_problems, parse
+from vqaflow.artifacts.csv_files import UnreadableTable, refuse_other_kinds
+from vqaflow.ensemble.submission.checks import find_problems, is_note, parse
 from vqaflow.ensemble.submission.sample import read_sample, read_test_ids
 from vqaflow.runtime.digests import file_digest
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.files import write_json
+from vqaflow.runtime.stage import log
 
 
 def validate_submission(
-    *, submission: Path, sample_submission: Path, test_table: Path, metrics: Path | None, out: Path | None
+    *,
+    submission: Path,
+    sample_submission: Path,
+    test_table: Path,
+    metrics: Path | None,
+    out: Path | None,
+    strict: bool = False,
 ) -> dict[str, Any]:
     """Check `submission`; return its digest, its counts per letter and the OOF accuracy in `metrics`, and write `out`.
 
-    `test_table` is a parquet file or a CSV. Raises UserError that lists all kinds of problems and where they occur.
+    `test_table` is a parquet file or a CSV. Rows in another order than the sample's and Windows line ends are `notes`
+    of the report, unless `strict`. Raises UserError that lists all kinds of problems and where they occur.
     """
     sample = read_sample(sample_submission)
-    problems = list(find_problems(read_bytes(submission), sample, read_test_ids(test_table)))
+    data = read_bytes(submission)
+    refuse_other_files(submission)
+    found = list(find_problems(data, sample, read_test_ids(test_table, sample)))
+    notes = [problem for problem in found if is_note(problem)]
+    problems = found if strict or len(notes) < len(found) else []
     if problems:
         lines = "".join(f"\n  - {problem}" for problem in problems)
         cure = f"Fix the problems below, or run write_submission:{lines}"
         raise UserError(f"{submission}: is not a valid submission. {cure}")
-    _, rows = parse(submission.read_bytes().decode("utf-8"))
+    for note in notes:
+        log.warning("%s: %s Competitions take this; --strict refuses it.", submission, note)
+    _, rows = parse(data.decode("utf-8"))
     counts = Counter(fields[1] for _, fields in rows[1:])
     report = {
         "file": submission.name,
@@ -38,10 +53,19 @@ def validate_submission(
         "columns": list(sample.columns),
         "letters": {letter: counts[letter] for letter in LETTERS},
         "oof": oof_accuracy(metrics) if metrics is not None else None,
+        **({"notes": notes} if notes else {}),
     }
     if out is not None:
         write_json(out, report)
     return report
+
+
+def refuse_other_files(path: Path) -> None:
+    """Raise UserError if the file is not text, or in UTF-16, or text of another kind than CSV."""
+    try:
+        refuse_other_kinds(path)
+    except UnreadableTable as fault:
+        raise UserError(f"{path}: {fault}.") from None
 
 
 def oof_accuracy(metrics: Path) -> dict[str, Any]:

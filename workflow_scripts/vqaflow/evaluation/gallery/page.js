@@ -3,6 +3,7 @@ const FIELDS = ["id", "question", "choices", "qtype", "fold", "answer", "predict
 const SELECTS = ["type", "fold", "wrong", "sort"];
 const PAGE_ROWS = 24;
 const DEFAULTS = {type: "", fold: "", wrong: "1", sort: "confident", q: "", page: "1", theme: ""};
+const THEMES = ["", "dark", "light"];
 const WRONG = {"1": row => row.predicted !== row.answer, "0": row => row.predicted === row.answer, "all": () => true};
 const SORTS = {
   confident: (x, y) => y.confidence - x.confidence, doubtful: (x, y) => x.confidence - y.confidence,
@@ -31,8 +32,11 @@ function percent(share) { return (100 * share).toFixed(1) + "\u00a0%"; }
 function readHash() {
   const given = new URLSearchParams(location.hash.slice(1));
   state = Object.fromEntries(Object.entries(DEFAULTS).map(([key, value]) => [key, given.get(key) ?? value]));
-  if (!(state.wrong in WRONG)) state.wrong = DEFAULTS.wrong;
-  if (!(state.sort in SORTS)) state.sort = DEFAULTS.sort;
+  for (const key of SELECTS) {
+    const known = [...element(key).options].map(option => option.value);
+    if (!known.includes(state[key])) state[key] = DEFAULTS[key];
+  }
+  if (!THEMES.includes(state.theme)) state.theme = DEFAULTS.theme;
 }
 
 function writeHash() {

@@ -16,6 +16,7 @@ from vqaflow.config.sections import ModelConfig, PromptConfig, ViewConfig
 from vqaflow.data.images.decoding import open_image
 from vqaflow.model.encoding.orders import IDENTITY
 from vqaflow.model.encoding.prompts import NO_THINKING, PromptRenderer, letter_token_ids
+from vqaflow.runtime.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,12 @@ class RowEncoder:
         """Encode `row` in the given choice orders."""
         rendered = self.renderer.render(row, orders)
         grid = self.grid_of(row.width, row.height, view)
+        if 0 in grid:
+            size, largest = f"{row.width} x {row.height} pixels", self.pixel_limits(view)[1]
+            raise UserError(
+                f"row {row.id!r} ({row.image_file}): an image of {size} is too thin for max_pixels {largest}. Crop it, "
+                "or raise max_pixels."
+            )
         image_tokens = grid[0] * grid[1] * grid[2] // self.merge**2
         prefix = self._token_ids(rendered.prefix)
         at = prefix.index(self.image_token)
