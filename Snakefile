@@ -34,6 +34,7 @@ include: "rules/train_adapter.smk"
 include: "rules/score_choices.smk"
 include: "rules/ensemble.smk"
 include: "rules/submission.smk"
+include: "rules/runs.smk"
 
 
 report: "docs/captions/workflow.rst"
@@ -50,6 +51,7 @@ rule all:
         "results/submission.validated.json",
         "results/evaluation/metrics.json",
         "results/eda/summary.json",
+        RUNS_PAGE,
 
 
 rule help:

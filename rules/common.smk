@@ -13,22 +13,26 @@ SCRIPTS = Path(workflow.basedir) / "workflow_scripts"
 sys.path.insert(0, str(SCRIPTS))
 os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [str(SCRIPTS), os.environ.get("PYTHONPATH")])))
 
+from vqaflow.artifacts.parts import PART, fold_of, seed_of
 from vqaflow.data.images.visual_tokens import token_pixels
 from vqaflow.model.base_digest import base_digest
 from vqaflow.model.checkpoint import base_problems
 from vqaflow.runtime.code_digest import code_digest
-from vqaflow.config.sections import BaseConfig, HpoConfig, ModelConfig, entries, section
+from vqaflow.config.sections import BaseConfig, EnsembleConfig, HpoConfig, ModelConfig, entries, section
+from vqaflow.config.members import TUNED, members_of, with_model
 from vqaflow.config.loading import in_order
 from vqaflow.config.check import check_config, check_files
 from vqaflow.runtime.errors import UserError
 
 try:
     check_config(config, Path(workflow.basedir) / "schemas" / "config.schema.yaml")
-    check_files(config, Path("results"), base_problems(config["model"]["base"]))
+    config = in_order(config)
+    MEMBERS = members_of(config)
+    MODELS = with_model(MEMBERS)
+    problems = [problem for base in sorted({m.model["base"] for m in MODELS}) for problem in base_problems(base)]
+    check_files(config, Path("results"), problems)
 except UserError as error:
     raise SystemExit(f"error: {error}") from None
-
-config = in_order(config)
 
 STARTED = time.time()
 HELP = """Targets, with your own data: snakemake --configfile my.yaml -- TARGET
@@ -36,24 +40,27 @@ HELP = """Targets, with your own data: snakemake --configfile my.yaml -- TARGET
   results/tables/train.parquet           check the tables and the images
   results/eda/summary.json               figures of what the data look like
   results/folds.parquet                  leak-free folds
-  results/base.json                      the base model, quantised once for all jobs
-  results/hpo/best.yaml                  better training parameters, if hpo.enabled
-  results/adapters/fold0                 the adapter of one fold
-  results/scores/test/fold0/hflip.parquet  the scores of one fold and view
+  results/base.main.json                 a member's base model, quantised once for all jobs
+  results/hpo/main/best.yaml             better training parameters, if hpo.enabled
+  results/adapters/main/fold0            a member's adapter of one fold
+  results/scores/main/test/fold0/hflip.parquet  a member's scores in one fold and view
+  results/members/main/oof.parquet       what a member says of each training row
   results/evaluation/metrics.json        accuracy with its interval, overall and in parts
   results/submission.csv                 the file to hand in
 After a run: snakemake --configfile my.yaml --report results/report.html   everything in one page"""
 FOLDS = range(config["folds"]["n"])
-BASE = base_digest(section(ModelConfig, config["model"]))
 WORKERS = range(config["hpo"]["workers"])
-STORED_BASE = [] if config["model"]["quantization"] == "none" else "results/base.json"
-VIEWS = [name for name, view in config["views"].items() if view.get("enabled", True)]
+TRAINED = [member for member in MODELS if member.kind == TUNED]
+BASES = {member.name: base_digest(section(ModelConfig, member.model)) for member in MODELS}
+VIEWS = sorted({view for member in MODELS for view in member.shown_views})
+EXPLORED = MODELS[0].model if MODELS else config["model"]  # the model whose visual tokens explore_data counts
 
 
 wildcard_constraints:
-    fold=r"\d+",
+    member="|".join(MEMBERS),
+    fold=PART,
     split="oof|test",
-    view="|".join(VIEWS),
+    view="|".join(VIEWS) or "none",
     worker=r"\d+",
 
 
@@ -67,14 +74,64 @@ def image_root_of(wildcards):
     return lookup(dpath="data/image_root", within=config)
 
 
-def best_of(wildcards):
-    """The best parameters of a search, which the trainings use; nothing unless hpo.enabled."""
-    return "results/hpo/best.yaml" if config["hpo"]["enabled"] else []
+def base_of(wildcards):
+    """The identity of the base of a member."""
+    return BASES[wildcards.member]
+
+
+def model_of(wildcards):
+    """The section `model` of a member."""
+    return MEMBERS[wildcards.member].model
+
+
+def prompt_of(wildcards):
+    """The section `prompt` of a member."""
+    return MEMBERS[wildcards.member].prompt
+
+
+def train_of(wildcards):
+    """The section `train` of an adapter: if its member has several seeds, with its own."""
+    return MEMBERS[wildcards.member].train_for(seed_of(wildcards.get("fold", "")))
+
+
+def orders_of(wildcards):
+    """The choice orders in which a member is scored."""
+    return MEMBERS[wildcards.member].orders
 
 
 def view_of(wildcards):
     """How a view renders the image. Whether it is enabled is left out, because its scores do not depend on it."""
-    return {key: value for key, value in config["views"][wildcards.view].items() if key != "enabled"}
+    view = MEMBERS[wildcards.member].views[wildcards.view]
+    return {key: value for key, value in view.items() if key != "enabled"}
+
+
+def stored_base_of(wildcards):
+    """A member's quantised base, unless it is never quantised."""
+    return [] if model_of(wildcards)["quantization"] == "none" else f"results/base.{wildcards.member}.json"
+
+
+def best_of(wildcards):
+    """The best parameters of a search, which the trainings use; nothing unless hpo.enabled."""
+    return f"results/hpo/{wildcards.member}/best.yaml" if config["hpo"]["enabled"] else []
+
+
+def histories_of(wildcards):
+    """The logs of the folds' trainings, which choose the last epoch of an adapter on all rows."""
+    if fold_of(wildcards.fold) is not None:
+        return []
+    parts = MEMBERS[wildcards.member].parts("oof", len(FOLDS))
+    alike = [part for part in parts if seed_of(part) == seed_of(wildcards.fold)]
+    return expand("results/adapters/{member}/fold{fold}/log.csv", member=wildcards.member, fold=alike)
+
+
+def adapter_file(name):
+    """A file of the adapter that scores; an untuned base has none."""
+
+    def path(wildcards):
+        is_tuned = MEMBERS[wildcards.member].kind == TUNED
+        return f"results/adapters/{wildcards.member}/fold{wildcards.fold}/{name}" if is_tuned else []
+
+    return path
 
 
 def table_of(wildcards):
@@ -83,15 +140,44 @@ def table_of(wildcards):
 
 
 def folds_of(wildcards):
-    """OOF scores need the folds; test rows belong to no fold."""
-    return "results/folds.parquet" if wildcards.split == "oof" else []
+    """The folds, if only the rows of one are scored."""
+    return "results/folds.parquet" if wildcards.split == "oof" and fold_of(wildcards.fold) is not None else []
 
 
 def margins_of(wildcards):
     """The scores of the original view, for a view that is scored only where these are close."""
-    if config["views"][wildcards.view].get("when"):
-        return f"results/scores/{wildcards.split}/fold{wildcards.fold}/original.parquet"
+    if view_of(wildcards).get("when"):
+        return f"results/scores/{wildcards.member}/{wildcards.split}/fold{wildcards.fold}/original.parquet"
     return []
+
+
+def score_files_of(name, suffix="parquet"):
+    """The files beside which a member's scores are written: one for each split, part and view."""
+    member = MEMBERS[name]
+    return [
+        f"results/scores/{name}/{split}/fold{part}/{view}.{suffix}"
+        for split in ("oof", "test")
+        for part in member.parts(split, len(FOLDS))
+        for view in member.shown_views
+    ]
+
+
+def scores_of(wildcards):
+    """All scores of a member."""
+    return score_files_of(wildcards.member)
+
+
+def records_of(wildcards):
+    """What a member's trainings and scorings cost."""
+    parts = MEMBERS[wildcards.member].trained_parts(len(FOLDS))
+    runs = expand("results/adapters/{member}/fold{fold}/run.json", member=wildcards.member, fold=parts)
+    return runs + score_files_of(wildcards.member, "json")
+
+
+def files_of(wildcards):
+    """The files of a member that someone else has made: OOF, then test."""
+    files = MEMBERS[wildcards.member].probabilities
+    return [files["oof"], files["test"]] if files else []
 
 
 def print_errors():

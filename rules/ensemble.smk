@@ -1,18 +1,44 @@
 """From scores to probabilities, and how good these are.
 
-In:  results/scores/, the tables, the folds
-Out: results/ensemble/{oof,test}.parquet, recipe.json; results/evaluation/: metrics.json, *.png, mistakes.html
+In:  results/scores/, files of members that someone else has made, the tables, the folds
+Out: results/members/{member}/: {oof,test}.parquet, the same by view, member.json; results/ensemble/{oof,test}.parquet, recipe.json; results/evaluation/: metrics.json, *.png, mistakes.html, picks.html
 """
+
+
+rule pool_member:
+    input:
+        scores=scores_of,
+        records=records_of,
+        files=files_of,
+        train="results/tables/train.parquet",
+        test="results/tables/test.parquet",
+        problems="results/tables/problems.csv",
+        folds="results/folds.parquet",
+    output:
+        oof="results/members/{member}/oof.parquet",
+        test="results/members/{member}/test.parquet",
+        oof_views="results/members/{member}/oof_views.parquet",
+        test_views="results/members/{member}/test_views.parquet",
+        note="results/members/{member}/member.json",
+    log:
+        "results/logs/pool_member/{member}.log",
+    conda:
+        "../envs/vqaflow.yaml"
+    params:
+        about=lambda wildcards: MEMBERS[wildcards.member].describe(),
+        order_pooling=lookup(dpath="ensemble/order_pooling", within=config),
+        code=code_of("pool_member"),
+    message:
+        "Pooling the scores of {wildcards.member}"
+    script:
+        "../workflow_scripts/pool_member.py"
 
 
 rule ensemble_probabilities:
     input:
-        scores=expand(
-            "results/scores/{split}/fold{fold}/{view}.parquet",
-            split=["oof", "test"],
-            fold=FOLDS,
-            view=VIEWS,
-        ),
+        notes=expand("results/members/{member}/member.json", member=MEMBERS),
+        oof_views=expand("results/members/{member}/oof_views.parquet", member=MEMBERS),
+        test_views=expand("results/members/{member}/test_views.parquet", member=MEMBERS),
         train="results/tables/train.parquet",
         test="results/tables/test.parquet",
         folds="results/folds.parquet",
@@ -25,10 +51,10 @@ rule ensemble_probabilities:
     conda:
         "../envs/vqaflow.yaml"
     params:
-        ensemble=lookup(dpath="ensemble", within=config),
+        ensemble=entries(EnsembleConfig, config["ensemble"]),
         code=code_of("ensemble_probabilities"),
     message:
-        "Pooling the scores into probabilities"
+        "Pooling the members into probabilities"
     script:
         "../workflow_scripts/ensemble_probabilities.py"
 
@@ -38,11 +64,23 @@ rule evaluate_oof:
         oof="results/ensemble/oof.parquet",
         test="results/ensemble/test.parquet",
         recipe="results/ensemble/recipe.json",
-        scores=rules.ensemble_probabilities.input.scores,
+        notes=rules.ensemble_probabilities.input.notes,
+        members=expand("results/members/{member}/{split}.parquet", member=MEMBERS, split=["oof", "test"]),
+        views=rules.ensemble_probabilities.input.oof_views + rules.ensemble_probabilities.input.test_views,
+        scores=[path for member in MEMBERS for path in score_files_of(member) if f"/{member}/oof/" in path],
         train_table="results/tables/train.parquet",
         test_table="results/tables/test.parquet",
         folds="results/folds.parquet",
-        histories=expand("results/adapters/fold{fold}/log.csv", fold=FOLDS),
+        histories=[
+            f"results/adapters/{member.name}/fold{part}/log.csv"
+            for member in TRAINED
+            for part in member.trained_parts(len(FOLDS))
+        ],
+        runs=[
+            f"results/adapters/{member.name}/fold{part}/run.json"
+            for member in TRAINED
+            for part in member.trained_parts(len(FOLDS))
+        ],
     output:
         # The folder is replaced as a whole. The files in it are what other rules depend on: only files have checksums.
         folder=report(
@@ -59,6 +97,12 @@ rule evaluate_oof:
             caption="../docs/captions/mistakes.rst",
             category="4 Mistakes",
             labels={"page": "wrong answers"},
+        ),
+        picks=report(
+            "results/evaluation/picks.html",
+            caption="../docs/captions/picks.rst",
+            category="5 Final picks",
+            labels={"page": "files to select"},
         ),
     log:
         "results/logs/evaluate_oof.log",

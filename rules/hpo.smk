@@ -1,9 +1,9 @@
-"""The search for better training parameters, if hpo.enabled.
+"""The search for better training parameters of each member that trains, if hpo.enabled.
 
 In:  results/tables/train.parquet, results/folds.parquet, the base model
-Out: results/hpo/: best.yaml (which train_adapter then uses), study.db for optuna-dashboard, figures
+Out: results/hpo/{member}/: best.yaml (which train_adapter then uses), study.db for optuna-dashboard, figures
 
-The workers share a study in results/work/hpo, which Snakemake never deletes: a search resumes where it was stopped, and
+The workers share a study in results/work/hpo/{member}, which Snakemake never deletes: a search resumes where it was stopped, and
 more trials or more time are added to the existing ones.
 """
 
@@ -12,53 +12,53 @@ rule run_trials:
     input:
         table="results/tables/train.parquet",
         folds="results/folds.parquet",
-        stored_base=STORED_BASE,
+        stored_base=stored_base_of,
     output:
-        trials="results/hpo/workers/worker{worker}.json",
+        trials="results/hpo/{member}/workers/worker{worker}.json",
     log:
-        "results/logs/run_trials/worker{worker}.log",
+        "results/logs/run_trials/{member}.worker{worker}.log",
     benchmark:
-        "results/benchmarks/run_trials/worker{worker}.tsv"
+        "results/benchmarks/run_trials/{member}.worker{worker}.tsv"
     conda:
         "../envs/vqaflow.yaml"
     threads: 1
     resources:
         gpu=1,
     params:
-        base=BASE,
-        model=lookup(dpath="model", within=config),
-        prompt=lookup(dpath="prompt", within=config),
-        train=lookup(dpath="train", within=config),
+        base=base_of,
+        model=model_of,
+        prompt=prompt_of,
+        train=train_of,
         hpo=entries(HpoConfig, config["hpo"]),
         code=code_of("run_trials"),
     message:
-        "Trying training parameters, worker {wildcards.worker}"
+        "Trying training parameters of {wildcards.member}, worker {wildcards.worker}"
     script:
         "../workflow_scripts/run_trials.py"
 
 
 rule search_hyperparameters:
     input:
-        workers=expand("results/hpo/workers/worker{worker}.json", worker=WORKERS),
+        workers=expand("results/hpo/{{member}}/workers/worker{worker}.json", worker=WORKERS),
     output:
-        best="results/hpo/best.yaml",
-        study="results/hpo/study.db",
+        best="results/hpo/{member}/best.yaml",
+        study="results/hpo/{member}/study.db",
         figures=report(
-            directory("results/hpo/figures"),
+            directory("results/hpo/{member}/figures"),
             patterns=["{figure}.html", "{figure}.png"],
             caption="../docs/captions/search.rst",
             category="2 Training",
             subcategory="Hyper-parameter search",
-            labels={"figure": "{figure}"},
+            labels={"member": "{member}", "figure": "{figure}"},
         ),
     log:
-        "results/logs/search_hyperparameters.log",
+        "results/logs/search_hyperparameters/{member}.log",
     conda:
         "../envs/vqaflow.yaml"
     params:
         trials=lookup(dpath="hpo/trials", within=config),
         code=code_of("search_hyperparameters"),
     message:
-        "Choosing the best training parameters"
+        "Choosing the best training parameters of {wildcards.member}"
     script:
         "../workflow_scripts/search_hyperparameters.py"

@@ -1,7 +1,7 @@
-"""Logits of the four choices, one file per split, fold and view.
+"""Logits of the choices, one file per member, split, fold and view.
 
-In:  an adapter, the table of the split (and the folds: OOF rows are scored by the adapter that has not seen them)
-Out: results/scores/{oof,test}/fold{fold}/{view}.parquet
+In:  an adapter or an untuned base, the table of the split (and the folds: an adapter scores OOF rows that it has not seen)
+Out: results/scores/{member}/{oof,test}/fold{fold}/{view}.parquet, and beside it {view}.json with the seconds it took
 
 Finished shards are kept in results/work/scores, which Snakemake never deletes: a killed job resumes after the last one.
 """
@@ -9,19 +9,20 @@ Finished shards are kept in results/work/scores, which Snakemake never deletes: 
 
 rule score_choices:
     input:
-        weights="results/adapters/fold{fold}/adapter_model.safetensors",
-        settings="results/adapters/fold{fold}/adapter_config.json",
-        run="results/adapters/fold{fold}/run.json",
+        weights=adapter_file("adapter_model.safetensors"),
+        settings=adapter_file("adapter_config.json"),
+        run=adapter_file("run.json"),
         table=table_of,
         folds=folds_of,
         margins=margins_of,
-        stored_base=STORED_BASE,
+        stored_base=stored_base_of,
     output:
-        scores="results/scores/{split}/fold{fold}/{view}.parquet",
+        scores="results/scores/{member}/{split}/fold{fold}/{view}.parquet",
+        cost="results/scores/{member}/{split}/fold{fold}/{view}.json",
     log:
-        "results/logs/score_choices/{split}.fold{fold}.{view}.log",
+        "results/logs/score_choices/{member}.{split}.fold{fold}.{view}.log",
     benchmark:
-        "results/benchmarks/score_choices/{split}.fold{fold}.{view}.tsv"
+        "results/benchmarks/score_choices/{member}.{split}.fold{fold}.{view}.tsv"
     conda:
         "../envs/vqaflow.yaml"
     threads: 1  # sums depend on the number of threads; with one, results do not depend on --cores
@@ -32,13 +33,13 @@ rule score_choices:
         vision_gb=lookup(dpath="hardware/vision_gb", within=config),
         batch_tokens=lookup(dpath="hardware/score_batch_tokens", within=config),
     params:
-        base=BASE,
-        model=lookup(dpath="model", within=config),
-        prompt=lookup(dpath="prompt", within=config),
+        base=base_of,
+        model=model_of,
+        prompt=prompt_of,
         view=view_of,
-        orders=lookup(dpath="orders", within=config),
+        orders=orders_of,
         code=code_of("score_choices"),
     message:
-        "Scoring {wildcards.split} rows, fold {wildcards.fold}, view {wildcards.view}"
+        "Scoring {wildcards.split} rows, {wildcards.member}, fold {wildcards.fold}, view {wildcards.view}"
     script:
         "../workflow_scripts/score_choices.py"

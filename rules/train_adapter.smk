@@ -1,10 +1,10 @@
-"""One LoRA adapter per fold.
+"""One LoRA adapter per member, fold and seed, and one on all rows for a member with `refit`.
 
-In:  results/tables/train.parquet, results/folds.parquet, the base model; results/hpo/best.yaml if hpo.enabled
-Out: results/adapters/fold{fold}/: PEFT adapter, run.json, log.csv, curve.png
+In:  results/tables/train.parquet, results/folds.parquet, the base model; results/hpo/{member}/best.yaml if hpo.enabled
+Out: results/adapters/{member}/fold{fold}/: PEFT adapter, run.json, log.csv, curve.png
 
-Plan and checkpoints are kept in results/work/train/fold{fold}, which Snakemake never deletes: a killed job resumes from
-the last checkpoint. Trackers write to results/tracking/fold{fold}.
+Plan and checkpoints are kept in results/work/train/{member}/fold{fold}, which Snakemake never deletes: a killed job
+resumes from the last checkpoint. Trackers write to results/tracking/{member}/fold{fold}.
 """
 
 
@@ -13,24 +13,25 @@ rule train_adapter:
         table="results/tables/train.parquet",
         folds="results/folds.parquet",
         best=best_of,
-        stored_base=STORED_BASE,
+        histories=histories_of,
+        stored_base=stored_base_of,
     output:
         # The folder as a target, and the files in it that other rules depend on: only files have checksums.
-        adapter=directory("results/adapters/fold{fold}"),
-        weights="results/adapters/fold{fold}/adapter_model.safetensors",
-        settings="results/adapters/fold{fold}/adapter_config.json",
-        run="results/adapters/fold{fold}/run.json",
-        history="results/adapters/fold{fold}/log.csv",
+        adapter=directory("results/adapters/{member}/fold{fold}"),
+        weights="results/adapters/{member}/fold{fold}/adapter_model.safetensors",
+        settings="results/adapters/{member}/fold{fold}/adapter_config.json",
+        run="results/adapters/{member}/fold{fold}/run.json",
+        history="results/adapters/{member}/fold{fold}/log.csv",
         curve=report(
-            "results/adapters/fold{fold}/curve.png",
+            "results/adapters/{member}/fold{fold}/curve.png",
             caption="../docs/captions/training.rst",
             category="2 Training",
-            labels={"fold": "{fold}", "figure": "training curve"},
+            labels={"member": "{member}", "fold": "{fold}", "figure": "training curve"},
         ),
     log:
-        "results/logs/train_adapter/fold{fold}.log",
+        "results/logs/train_adapter/{member}.fold{fold}.log",
     benchmark:
-        "results/benchmarks/train_adapter/fold{fold}.tsv"
+        "results/benchmarks/train_adapter/{member}.fold{fold}.tsv"
     conda:
         "../envs/vqaflow.yaml"
     threads: 1  # sums depend on the number of threads; with one, results do not depend on --cores
@@ -39,12 +40,12 @@ rule train_adapter:
         store=lookup(dpath="hardware/store", within=config),
         store_gb=lookup(dpath="hardware/store_gb", within=config),
     params:
-        base=BASE,
-        model=lookup(dpath="model", within=config),
-        prompt=lookup(dpath="prompt", within=config),
-        train=lookup(dpath="train", within=config),
+        base=base_of,
+        model=model_of,
+        prompt=prompt_of,
+        train=train_of,
         code=code_of("train_adapter"),
     message:
-        "Training the adapter of fold {wildcards.fold}"
+        "Training the adapter of {wildcards.member}, fold {wildcards.fold}"
     script:
         "../workflow_scripts/train_adapter.py"

@@ -7,7 +7,7 @@ from vqaflow.runtime.stage import stage
 
 with stage(snakemake.log[0]):
     ensemble_probabilities(
-        scores=[Path(p) for p in snakemake.input.scores],
+        members=[Path(path).parent for path in snakemake.input.notes],
         train=Path(snakemake.input.train),
         test=Path(snakemake.input.test),
         folds=Path(snakemake.input.folds),

@@ -1,4 +1,4 @@
-"""Rule evaluate_oof: accuracy on rows that no adapter has seen, figures and the gallery of mistakes."""
+"""Rule evaluate_oof: accuracy on rows that no adapter has seen, figures, the gallery of mistakes, and advice."""
 
 from pathlib import Path
 
@@ -6,14 +6,16 @@ from vqaflow.evaluation.evaluate_oof import evaluate_oof
 from vqaflow.runtime.stage import stage
 
 with stage(snakemake.log[0]):
+    given = snakemake.input
     evaluate_oof(
-        oof=Path(snakemake.input.oof),
-        test=Path(snakemake.input.test),
-        scores=[Path(p) for p in snakemake.input.scores],
-        train_table=Path(snakemake.input.train_table),
-        test_table=Path(snakemake.input.test_table),
-        folds=Path(snakemake.input.folds),
-        recipe=Path(snakemake.input.recipe),
-        adapters=[Path(p).parent for p in snakemake.input.histories],
+        oof=Path(given.oof),
+        test=Path(given.test),
+        recipe=Path(given.recipe),
+        members=[Path(path).parent for path in given.notes],
+        scores=[Path(path) for path in given.scores],
+        adapters=[Path(path).parent for path in given.histories],
+        train_table=Path(given.train_table),
+        test_table=Path(given.test_table),
+        folds=Path(given.folds),
         out_dir=Path(snakemake.output.folder),
     )

@@ -20,5 +20,6 @@ with stage(snakemake.log[0]):
         train=snakemake.params.train,
         hpo=section(HpoConfig, snakemake.params.hpo),
         bases=RESULTS.bases,
+        vision=RESULTS.vision,
     )
-    run_trials(inputs, work=RESULTS.search_work, out=Path(snakemake.output.trials))
+    run_trials(inputs, work=RESULTS.search_work(snakemake.wildcards.member), out=Path(snakemake.output.trials))

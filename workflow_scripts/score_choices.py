@@ -13,13 +13,16 @@ with stage(snakemake.log[0]):
     from vqaflow.scoring.selection import RowsToScore, Task
 
     given, at, params, hardware = snakemake.input, snakemake.wildcards, snakemake.params, snakemake.resources
-    work = RESULTS.scoring_work(at.split, at.fold, at.view)
-    folds, margins = (Path(given[name]) if given.get(name) else None for name in ("folds", "margins"))
+    work = RESULTS.scoring_work(at.member, at.split, at.fold, at.view)
+    folds, margins, weights = (
+        Path(given[name]) if given.get(name) else None for name in ("folds", "margins", "weights")
+    )
     score_choices(
         task=Task.of(at.view, params.model, params.prompt, params.view, params.orders),
-        rows=RowsToScore(Path(given.table), folds, int(at.fold), margins),
-        adapter=Path(given.weights).parent,
+        rows=RowsToScore(Path(given.table), folds, at.fold, margins),
+        adapter=weights.parent if weights else None,
         out=Path(snakemake.output.scores),
+        cost=Path(snakemake.output.cost),
         places=ScoringPlaces(work, RESULTS.bases, RESULTS.vision, hardware.vision_gb),
         store=Store(Path(hardware.store), hardware.store_gb),
         batch_tokens=hardware.batch_tokens,

@@ -9,7 +9,7 @@ from vqaflow.search.search_hyperparameters import search_hyperparameters
 with stage(snakemake.log[0]):
     search_hyperparameters(
         workers=[Path(path) for path in snakemake.input.workers],
-        work=RESULTS.search_work,
+        work=RESULTS.search_work(snakemake.wildcards.member),
         trials=snakemake.params.trials,
         best_out=Path(snakemake.output.best),
         study_out=Path(snakemake.output.study),

@@ -1,7 +1,8 @@
-"""Rule train_adapter: one fold's LoRA adapter."""
+"""Rule train_adapter: one LoRA adapter, trained on the other folds' rows or on all rows."""
 
 from pathlib import Path
 
+from vqaflow.artifacts.parts import fold_of
 from vqaflow.artifacts.results_folder import RESULTS
 from vqaflow.runtime.gpu_lease import lease_gpu
 from vqaflow.runtime.stage import stage
@@ -14,13 +15,13 @@ with stage(snakemake.log[0]):
     from vqaflow.training.settings import TrainingPlaces, TrainingSettings
     from vqaflow.training.train_adapter import train_adapter
 
-    given, params = snakemake.input, snakemake.params
-    fold = int(snakemake.wildcards.fold)
-    best = Path(given.best) if given.get("best") else None
+    given, params, at = snakemake.input, snakemake.params, snakemake.wildcards
+    best, histories = Path(given.best) if given.get("best") else None, [Path(path) for path in given.histories]
+    work, tracking = RESULTS.training_work(at.member, at.fold), RESULTS.tracking(at.member, at.fold)
     train_adapter(
-        rows=FoldRows(Path(given.table), Path(given.folds), fold),
-        settings=TrainingSettings.of(params.model, params.prompt, params.train, best),
+        rows=FoldRows(Path(given.table), Path(given.folds), fold_of(at.fold)),
+        settings=TrainingSettings.of(params.model, params.prompt, params.train, best, histories),
         out=Path(snakemake.output.adapter),
-        places=TrainingPlaces(RESULTS.training_work(fold), RESULTS.bases, RESULTS.vision, RESULTS.tracking(fold)),
+        places=TrainingPlaces(work, RESULTS.bases, RESULTS.vision, tracking),
         store=Store(Path(snakemake.resources.store), snakemake.resources.store_gb),
     )

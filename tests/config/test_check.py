@@ -12,10 +12,8 @@ from places import ROOT
 from vqaflow.config import check as config_check
 from vqaflow.config.check import check_config, check_files
 from vqaflow.config.loading import in_order
-from vqaflow.ensemble.pooling import POOLS
-from vqaflow.ensemble.recipes import Recipe
+from vqaflow.config.recipe_names import every_recipe
 from vqaflow.runtime.errors import UserError
-from vqaflow.scoring.order_pooling import ORDER_POOLINGS
 
 SCHEMA = ROOT / "schemas" / "config.schema.yaml"
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
@@ -73,8 +71,10 @@ def test_the_shipped_configuration_has_no_mistake():
         ("hpo.space.learning_rat", {"choice": [1e-4]}, ["hpo.space.learning_rat"]),
         ("hpo.folds", [5], ["hpo.folds"]),
         *((f"{key}.seed", 2**32, [f"{key}.seed", "4294967295"]) for key in SEEDED),  # numpy takes no more
-        ("ensemble.recipe", "nonsense", ["ensemble.recipe", "auto, default, geometric+mean", "prior+vote"]),
-        ("ensemble.recipe", "geometric+maen", ["did you mean 'geometric+mean'?"]),
+        ("ensemble.recipe", "nonsense", ["ensemble.recipe", "auto, default, mean", "mean without main/hflip"]),
+        ("ensemble.recipe", "log_maen", ["did you mean 'log_mean'?"]),
+        ("ensemble.recipe", "mean without man/hflip", ["did you mean 'main'?"]),
+        ("ensemble.recipe", "mean without main/fine", ["names no view of member 'main'"]),
     ],
 )
 def test_a_mistake_is_named_with_its_cure(key, value, words):
@@ -84,20 +84,20 @@ def test_a_mistake_is_named_with_its_cure(key, value, words):
 
 
 @pytest.mark.parametrize("orders", ["identity", 1])
-@pytest.mark.parametrize("ensemble", [{"order_pooling": "prior"}, {"recipe": "prior+mean"}])
-def test_a_prior_of_one_order_is_refused_before_the_training(orders, ensemble):
-    """Otherwise the run would end at the ensemble, after its GPU hours."""
+def test_a_prior_of_one_order_is_refused_before_the_training(orders):
+    """Otherwise the run would end at the pool, after its GPU hours."""
     config = changed("orders", orders)
-    config["ensemble"] |= ensemble
-    assert "ensemble: a position prior cannot be estimated from one choice order" in problems(config)
+    config["ensemble"]["order_pooling"] = "prior"
+    assert "orders: a position prior cannot be estimated from one choice order" in problems(config)
     check_config(config | {"orders": "cyclic"}, SCHEMA)
 
 
 def test_every_recipe_may_be_named():
-    """A pooling that the schema forgets could not be kept, although a run has chosen it."""
-    names = [Recipe(orders, pooling).name for orders in ORDER_POOLINGS for pooling in POOLS]
-    for name in ("auto", "default", *names):
-        check_config(changed("ensemble.recipe", name), SCHEMA)
+    """A pool that the check forgets could not be kept, although a run has chosen it."""
+    config = changed("members", {"main": {}, "untuned": {"train": "none"}, "third": {"orders": "all"}})
+    for recipe in every_recipe("mean", {name: ["original", "hflip"] for name in config["members"]}):
+        config["ensemble"]["recipe"] = recipe.name
+        check_config(config, SCHEMA)
 
 
 @pytest.mark.parametrize("with_folder", [False, True])
@@ -154,7 +154,8 @@ def test_problems_of_the_base_are_listed_with_the_missing_files():
 def test_the_workflow_checks_the_base_when_it_is_parsed():
     """The first training would meet it only after tables, images and folds."""
     rules = (ROOT / "rules" / "common.smk").read_text(encoding="utf-8")
-    assert 'check_files(config, Path("results"), base_problems(config["model"]["base"]))' in rules
+    assert "for problem in base_problems(base)]" in rules
+    assert 'check_files(config, Path("results"), problems)' in rules
 
 
 @pytest.mark.parametrize(

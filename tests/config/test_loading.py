@@ -73,9 +73,11 @@ def test_a_mistake_stops_a_stage_that_is_run_by_hand(mine):
 BY_HAND = {
     "demo_gain": [],
     "ensemble_probabilities": [],
+    "evaluate_oof": [],
     "explore_data": [],
     "make_folds": [],
     "plan": [],
+    "pool_member": [],
     "prepare_demo": [],
     "run_trials": [],
     "score_choices": ["--split", "oof", "--fold", "0"],

@@ -1,14 +1,19 @@
-"""From score files to probabilities: nothing missing, nothing leaked, no noise taken for a gain."""
+"""From members to probabilities: nothing missing, nothing leaked, no noise taken for a gain."""
 
+import json
+import math
 import shutil
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 
 from folders import folder_digest
-from results_world import LOGITS, ensemble, make_results
-from vqaflow.ensemble.recipes import Oof, Procedure, Recipe, choose, cross_fit, fit, nested, parts_of
+from results_world import ENSEMBLE, ensemble, foreign_member, make_results, member, pool_members, several_members
+from vqaflow.artifacts.results_folder import ResultsFolder
+from vqaflow.ensemble.ensemble_probabilities import ensemble_probabilities
+from vqaflow.ensemble.recipe_file import recompute_test
 from vqaflow.runtime.errors import UserError
 
 P = ["p_a", "p_b", "p_c", "p_d"]
@@ -16,13 +21,21 @@ P = ["p_a", "p_b", "p_c", "p_d"]
 
 @pytest.fixture(scope="module")
 def scored(tmp_path_factory):
-    return make_results(tmp_path_factory.mktemp("world") / "results")
+    return make_results(tmp_path_factory.mktemp("world") / "results", seed=1)
 
 
 @pytest.fixture
 def results(scored, tmp_path):
     """A copy to damage."""
     return shutil.copytree(scored, tmp_path / "results")
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    """A member of each kind, main with two seeds and a refit."""
+    folder = tmp_path_factory.mktemp("mixed") / "results"
+    folder.mkdir()
+    return make_results(folder, members=several_members(folder), train_rows=240, unusable=2)
 
 
 def edit(path, change):
@@ -33,30 +46,61 @@ def read(results, split):
     return pd.read_parquet(results / "ensemble" / f"{split}.parquet")
 
 
-def test_every_row_gets_probabilities_that_sum_to_1(results):
-    ensemble(results)
-    for split in ("train", "test"):
-        table = pd.read_parquet(results / "tables" / f"{split}.parquet")
-        made = read(results, {"train": "oof", "test": "test"}[split])
-        assert list(made["id"]) == list(table["id"])
+def pool_alone(results, **settings):
+    """Run ensemble_probabilities on members that are there already."""
+    at = ResultsFolder(results)
+    ensemble_probabilities(
+        members=[at.member(name).folder for name in at.members()],
+        train=at.table("train"),
+        test=at.table("test"),
+        folds=at.folds,
+        ensemble=ENSEMBLE | settings,
+        oof_out=at.probabilities("oof"),
+        test_out=at.probabilities("test"),
+        recipe_out=at.recipe,
+    )
+
+
+def views_of(results, name, split):
+    return pd.read_parquet(ResultsFolder(results).member(name).views(split))
+
+
+def p_of(frame, view):
+    return np.exp(frame[[f"{view}_{letter}" for letter in "abcd"]].to_numpy())
+
+
+def test_every_row_gets_probabilities_that_sum_to_1(mixed):
+    ensemble(mixed)
+    for split, table in (("oof", "train"), ("test", "test")):
+        made = read(mixed, split)
+        assert list(made["id"]) == list(pd.read_parquet(mixed / "tables" / f"{table}.parquet")["id"])
         assert (made[P].dtypes == "float64").all()
         np.testing.assert_allclose(made[P].sum(axis=1), 1, atol=1e-12)
-    assert list(read(results, "test")) == ["id", *P]
-    assert list(read(results, "oof")) == ["id", *P, "fold"]
+    assert list(read(mixed, "test")) == ["id", *P]
+    assert list(read(mixed, "oof")) == ["id", *P, "fold"]
 
 
 def test_noise_keeps_the_default_and_the_report_says_so(results):
     recipe = ensemble(results)
-    assert recipe["chosen"] == recipe["default"] == "geometric+mean"
-    assert len(recipe["candidates"]) == 10
+    assert recipe["chosen"] == recipe["default"] == "mean"
+    assert [c["name"] for c in recipe["candidates"]] == [
+        "mean",
+        "log_mean",
+        "mean without main/hflip",
+        "weighted",
+        "stacking",
+        "vote",
+    ]
     for candidate in recipe["candidates"]:
         low, high = candidate["wilson"]
         assert low <= candidate["accuracy"] <= high
-        assert (candidate["against_default"] is None) == (candidate["name"] == "geometric+mean")
+        assert (candidate["against_default"] is None) == (candidate["name"] == "mean")
+        if candidate["against_default"]:
+            assert candidate["against_default"]["p_right"] > 0.05
 
 
 def test_answers_without_signal_never_look_better_than_chance(tmp_path):
-    """The reported accuracy is the nested one: choosing among ten recipes on noise gains nothing."""
+    """The reported accuracy is the nested one: choosing among many recipes on noise gains nothing."""
     results = make_results(tmp_path / "results", train_rows=800, strength={"original": 0.0, "hflip": 0.0})
     recipe = ensemble(results)
     assert recipe["chosen"] == recipe["default"]
@@ -64,43 +108,104 @@ def test_answers_without_signal_never_look_better_than_chance(tmp_path):
     assert low < 0.25 < high
 
 
-def test_a_view_that_misleads_is_outvoted_by_what_is_learned(tmp_path):
-    results = make_results(tmp_path / "results", train_rows=600, strength={"original": 2.0, "hflip": -3.0})
-    recipe = ensemble(results)
+@pytest.fixture(scope="module")
+def misled(tmp_path_factory):
+    """Mirrored views answer wrongly."""
+    folder = tmp_path_factory.mktemp("misled") / "results"
+    make_results(folder, train_rows=600, strength={"original": 2.0, "hflip": -3.0})
+    return folder, ensemble(folder)
+
+
+def test_a_view_that_misleads_is_left_out_or_outvoted(misled):
+    _, recipe = misled
     assert recipe["chosen"] != recipe["default"]
     accuracy = {c["name"]: c["accuracy"] for c in recipe["candidates"]}
-    assert recipe["nested"]["accuracy"] > accuracy["geometric+mean"] + 0.03
+    assert recipe["nested"]["accuracy"] > accuracy["mean"] + 0.03
     assert recipe["nested"]["against_default"]["bootstrap"][0] > 0
+    dropped = next(c for c in recipe["candidates"] if c["name"] == "mean without main/hflip")
+    assert dropped["against_default"]["p_right"] <= 0.05
 
 
-def test_the_oof_file_has_the_nested_accuracy(tmp_path):
+def test_the_oof_file_has_the_nested_accuracy(misled):
     """What evaluate_oof measures on the file is the number that was not optimised."""
-    results = make_results(tmp_path / "results", train_rows=600, strength={"original": 2.0, "hflip": -3.0})
-    recipe = ensemble(results)
+    results, recipe = misled
     answers = pd.read_parquet(results / "tables" / "train.parquet")["answer"]
     predicted = np.array(list("abcd"))[read(results, "oof")[P].to_numpy().argmax(1)]
     assert (predicted == answers).mean() == recipe["nested"]["accuracy"]
 
 
-@pytest.mark.parametrize("name", ["prior+stacking", "arithmetic+log_mean", "geometric+vote"])
-def test_a_candidate_can_be_named(results, name):
-    recipe = ensemble(results, recipe=name)
-    assert recipe["chosen"] == name and recipe["order_pooling"] + "+" + recipe["pooling"] == name
+def test_a_poor_member_does_not_cost_what_the_good_one_gives(tmp_path):
+    """The pool is not below its best member beyond noise, and the report shows both."""
+    folder = tmp_path / "results"
+    folder.mkdir()
+    poor = {f"poor{i}": member(f"poor{i}", strength={"original": 0.2}) for i in range(4)}
+    make_results(folder, members={"good": member("good", strength={"original": 5.0}), **poor}, train_rows=400)
+    recipe = ensemble(folder)
+    against = recipe["nested"]["against_best_member"]
+    assert against["member"] == "good" and against["bootstrap"][1] >= 0
+    accuracy = {c["name"]: c["accuracy"] for c in recipe["candidates"]}
+    assert recipe["nested"]["accuracy"] >= accuracy["only good"] - 0.01 > accuracy["mean"]
+    weights = {entry["name"]: entry["weight"] for entry in recipe["members"]}
+    assert weights["good"] > 0.5 and sum(weights.values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("name", "weights"),
+    [
+        ("default", [0.25, 0.25, 0.25, 0.25]),
+        ("only other", [0, 0, 1, 0]),
+        ("mean without friend", [0, 1 / 3, 1 / 3, 1 / 3]),
+        ("log_mean without main/hflip", [0.25, 0.25, 0.25, 0.25]),
+    ],
+)
+def test_a_recipe_can_be_named_and_says_the_members_weights(mixed, name, weights):
+    recipe = ensemble(mixed, recipe=name)
+    assert recipe["chosen"] == {"default": "mean"}.get(name, name)
+    assert [entry["name"] for entry in recipe["members"]] == ["friend", "main", "other", "untuned"]
+    assert [entry["weight"] for entry in recipe["members"]] == pytest.approx(weights)
+    main = recipe["members"][1]
+    assert sum(main["views"].values()) == pytest.approx(main["weight"])
+    if "hflip" in name:
+        assert main["views"] == pytest.approx({"original": 0.25, "hflip": 0.0})
+    assert "weight of its folds" in main["notes"][0] and main["refit"]
+
+
+def slope(block):
+    """By how much more a choice's own log-probability counts for it than for the others."""
+    own = [block[c, c] for c in range(4)]
+    others = [block[c, d] for c in range(4) for d in range(4) if c != d]
+    return np.mean(own) - np.mean(others)
+
+
+@pytest.mark.parametrize("name", ["weighted", "stacking", "vote"])
+def test_what_a_pool_learns_shows_in_the_members_weights(mixed, name):
+    recipe = ensemble(mixed, recipe=name)
+    weights = {entry["name"]: entry["weight"] for entry in recipe["members"]}
+    assert sum(weights.values()) == pytest.approx(1)
+    assert max(weights, key=weights.get) == "main" and min(weights, key=weights.get) == "untuned"
+    learned = recipe["learned"]  # friend, main's original and hflip, other, untuned
+    if name == "weighted":
+        expected = [learned[0], learned[1] + learned[2], learned[3], learned[4]]
+    elif name == "vote":
+        expected = [learned[0], (learned[1] + learned[2]) / 2, learned[3], learned[4]]
+    else:
+        expected = [slope(np.array(learned["matrix"][4 * unit : 4 * unit + 4])) for unit in range(4)]
+    assert list(weights.values()) == pytest.approx(np.array(expected) / sum(expected))
 
 
 def test_default_is_what_the_config_says(results):
-    recipe = ensemble(results, recipe="default", order_pooling="arithmetic", pooling="weighted")
-    assert recipe["chosen"] == recipe["default"] == "arithmetic+weighted"
+    recipe = ensemble(results, recipe="default", pooling="weighted")
+    assert recipe["chosen"] == recipe["default"] == "weighted"
     assert sum(recipe["learned"]) == pytest.approx(1)
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"recipe": "geometric+staking"}, r"ensemble\.recipe: 'geometric\+staking' is unknown.*geometric\+stacking"),
+        ({"recipe": "staking"}, r"ensemble\.recipe: 'staking' is unknown; did you mean 'stacking'"),
+        ({"recipe": "only mian"}, r"ensemble\.recipe: 'only mian' names no member; did you mean 'main'"),
         ({"pooling": "wieghted"}, r"ensemble\.pooling.*weighted"),
         ({"calibration": "temprature"}, r"ensemble\.calibration.*temperature"),
-        ({"order_pooling": "harmonic"}, r"ensemble\.order_pooling"),
         ({"recepie": "auto"}, "unknown key 'recepie'.*recipe"),
     ],
 )
@@ -130,22 +235,161 @@ def test_unusable_test_rows_get_equal_probabilities(tmp_path):
     results = make_results(tmp_path / "results", unusable=2)
     recipe = ensemble(results)
     assert (read(results, "test")[P].to_numpy()[:2] == 0.25).all()
-    assert recipe["test"] == {"rows": 40, "unusable": 2, "unusable_ids": ["test_0000", "test_0001"]}
+    assert recipe["test"]["unusable_ids"] == ["test_0000", "test_0001"]
+    assert (recipe["test"]["rows"], recipe["test"]["unusable"]) == (40, 2)
+    assert "on 38 such rows" in recipe["expected"]["of"]
+
+
+def test_without_a_usable_test_row_the_run_still_ends(results):
+    """Nothing can be said of them, and nothing is."""
+    pool_members(results)
+    edit(results / "tables" / "test.parquet", lambda frame: frame.assign(usable=False))
+    pool_alone(results)
+    recipe = json.loads((results / "ensemble" / "recipe.json").read_text(encoding="utf-8"))
+    assert (read(results, "test")[P].to_numpy() == 0.25).all() and recipe["test"]["temperature"] is None
+
+
+# --- test rows ---
+
+
+def powered(p, temperature):
+    scaled = [x ** (1 / temperature) for x in p]
+    return [x / sum(scaled) for x in scaled]
+
+
+@pytest.mark.parametrize("pooling", ["mean", "log_mean"])
+def test_test_rows_are_what_plain_loops_compute(mixed, pooling):
+    """Folds, the untuned member and the file in each of them, the refit half and half, and both temperatures."""
+    recipe = ensemble(mixed, recipe="default", pooling=pooling)
+    frames = {name: views_of(mixed, name, "test") for name in ("friend", "main", "other", "untuned")}
+    log = math.log if pooling == "log_mean" else lambda x: x
+    exp = math.exp if pooling == "log_mean" else lambda x: x
+
+    def mean(rows):
+        total = [exp(sum(log(row[c]) for row in rows) / len(rows)) for c in range(4)]
+        return [x / sum(total) for x in total]
+
+    def member_rows(name, part, row_id):
+        frame = frames[name]
+        line = frame[(frame["part"] == part) & (frame["id"] == row_id)].iloc[0]
+        views = sorted({column.rsplit("_", 1)[0] for column in frame if column not in ("id", "part")})
+        return [
+            [math.exp(line[f"{view}_{letter}"]) for letter in "abcd"]
+            for view in views
+            if not pd.isna(line[f"{view}_a"])
+        ]
+
+    def unnormalised(rows):
+        return [exp(sum(log(row[c]) for row in rows) / len(rows)) for c in range(4)]
+
+    def fold(parts, row_id):
+        return mean([unnormalised(member_rows(name, part, row_id)) for name, part in parts.items()])
+
+    made = read(mixed, "test").set_index("id")
+    for row_id in list(frames["main"]["id"].unique())[:12]:
+        alone = {"friend": "file", "untuned": "base"}
+        folds = [fold(alone | {"main": f"{k}", "other": f"{k}"}, row_id) for k in range(3)]
+        refit = [fold(alone | {"main": "all", "other": f"{k}"}, row_id) for k in range(3)]
+        average = mean([mean(folds), mean(refit)])
+        calibrated = powered(average, recipe["calibration"]["learned"]["temperature"])
+        expected = powered(calibrated, recipe["test"]["temperature"])
+        np.testing.assert_allclose(made.loc[row_id, P].astype(float), expected, atol=1e-12)
+
+
+def test_a_refit_counts_as_much_as_its_folds_together(tmp_path):
+    """With one adapter among four it would hardly count, though it has seen the most rows."""
+    results = make_results(tmp_path / "results", members={"main": member("main", refit=True)})
+    recipe = ensemble(results, recipe="only main", calibration="none")
+    frame = views_of(results, "main", "test")
+    whole = frame[~frame["id"].isin(frame["id"][frame["hflip_a"].isna()])]
+    by_part = {
+        part: (p_of(rows, "original") + p_of(rows, "hflip")) / 2 for part, rows in whole.groupby("part", sort=True)
+    }
+    average = (sum(by_part[f"{k}"] for k in range(3)) / 3 + by_part["all"]) / 2
+    expected = [powered(p, recipe["test"]["temperature"]) for p in average]
+    made = read(results, "test").set_index("id").loc[whole["id"].unique(), P]
+    np.testing.assert_allclose(made, expected, atol=1e-12)
 
 
 def test_an_absent_view_leaves_the_rows_other_views(results):
     """Rows that must not be flipped are answered by the original view alone."""
-    ensemble(results, recipe="default", calibration="none")
+    recipe = ensemble(results, recipe="default", calibration="none")
     table, made = pd.read_parquet(results / "tables" / "test.parquet"), read(results, "test").set_index("id")
     unsafe = list(table["id"][table["flip_unsafe"]])
-    expected = 0
-    for fold in range(3):
-        scores = pd.read_parquet(results / f"scores/test/fold{fold}/original.parquet")
-        logits = scores[LOGITS].to_numpy(np.float64)
-        logp = pd.DataFrame(logits - np.log(np.exp(logits).sum(1, keepdims=True)), columns=P).groupby(scores["id"])
-        p = np.exp(logp.mean().loc[unsafe])
-        expected = expected + p.div(p.sum(axis=1), axis=0) / 3
-    np.testing.assert_allclose(made.loc[unsafe, P], expected, atol=1e-6)
+    frame = views_of(results, "main", "test")
+    frame = frame[frame["id"].isin(unsafe)]
+    mean = np.mean([p_of(frame[frame["part"] == f"{k}"], "original") for k in range(3)], axis=0)
+    expected = [powered(p, recipe["test"]["temperature"]) for p in mean]
+    np.testing.assert_allclose(made.loc[unsafe, P], expected, atol=1e-12)
+
+
+def test_test_rows_are_calibrated_too(results):
+    """Else the OOF file would mean what it says, and the submission's probabilities would not."""
+    ensemble(results, calibration="none")
+    raw = read(results, "test")[P].to_numpy()
+    recipe = ensemble(results, calibration="temperature")
+    assert abs(recipe["calibration"]["learned"]["temperature"] - 1) > 0.1
+    assert np.abs(raw - read(results, "test")[P].to_numpy()).max() > 0.05
+
+
+@pytest.mark.parametrize("kind", ["untuned", "file"])
+def test_one_part_alone_is_not_sharpened(tmp_path, kind):
+    """An untuned base has one answer for a row, of OOF and test alike: its calibration holds for both."""
+    folder = tmp_path / "results"
+    folder.mkdir()
+    one = foreign_member("friend", folder) if kind == "file" else member("friend", "untuned", {"original": 1.5})
+    make_results(folder, members={"friend": one})
+    recipe = ensemble(folder)
+    assert recipe["test"]["temperature"] is None and recipe["test"]["gain_of_averaging"] is None
+    assert recipe["expected"]["accuracy"] == recipe["nested"]["accuracy"]
+    view = "file" if kind == "file" else "original"
+    expected = [
+        powered(p, recipe["calibration"]["learned"]["temperature"])
+        for p in p_of(views_of(folder, "friend", "test"), view)
+    ]
+    np.testing.assert_allclose(read(folder, "test")[P].to_numpy(), expected, atol=1e-12)
+
+
+def test_a_member_that_the_recipe_leaves_out_does_not_sharpen(mixed):
+    recipe = ensemble(mixed, recipe="only untuned")
+    assert recipe["test"]["temperature"] is None
+
+
+def test_the_report_says_what_to_expect_on_test_rows(mixed):
+    recipe = ensemble(mixed)
+    test, expected, nested = recipe["test"], recipe["expected"], recipe["nested"]
+    confidence = test["confidence"]
+    assert confidence["test"] > confidence["test_average"]
+    assert confidence["test"] == pytest.approx(read(mixed, "test")[P].to_numpy()[2:].max(1).mean())
+    assert confidence["oof"] == pytest.approx(read(mixed, "oof")[P].to_numpy().max(1).mean())
+    gain = test["gain_of_averaging"]
+    assert gain["gain"] == pytest.approx(confidence["test"] - confidence["test_single_folds"], abs=1e-9)
+    assert expected["accuracy"] == pytest.approx(min(1, nested["accuracy"] + gain["gain"]))
+    (low, high), (lower, higher) = expected["interval"], expected["score_interval"]
+    assert 0 <= lower < low <= expected["accuracy"] <= high <= higher <= 1
+    of_oof = nested["accuracy"] - min(nested["wilson"][0], nested["bootstrap"][0])
+    of_gain, center = 1.959964 * gain["standard_error"], expected["accuracy"]
+    scatter = 1.959964 * math.sqrt(center * (1 - center) / 38)
+    assert low == pytest.approx(center - math.hypot(of_oof, of_gain), abs=1e-6)
+    assert lower == pytest.approx(center - math.hypot(of_oof, of_gain, scatter), abs=1e-6)
+    assert "one adapter of each tuned member per row" in nested["of"]
+
+
+@pytest.mark.parametrize("name", ["auto", "weighted", "stacking without friend", "only main", "vote"])
+def test_the_report_is_enough_to_compute_the_test_rows_again(mixed, name):
+    """verify does it; a number that is not in recipe.json could not be checked."""
+    ensemble(mixed, recipe=name)
+    recipe = json.loads((mixed / "ensemble" / "recipe.json").read_text(encoding="utf-8"))
+    at = ResultsFolder(mixed)
+    folders = [at.member(entry["name"]).folder for entry in recipe["members"]]
+    table = pl.read_parquet(at.table("test"), columns=["id", "usable"])
+    again = recompute_test(recipe, folders, table)
+    np.testing.assert_allclose(again.probabilities_NC, read(mixed, "test")[P].to_numpy(), atol=1e-12)
+    assert again.ids == table["id"].to_list() and len(again.usable_ids) == 38
+    assert list(again.pooled.singles) == ["0", "1", "2"]
+
+
+# --- files ---
 
 
 def test_equal_scores_give_equal_bytes(results):
@@ -158,51 +402,19 @@ def test_equal_scores_give_equal_bytes(results):
 def test_the_sequence_of_rows_in_a_file_does_not_matter(results):
     ensemble(results)
     before = read(results, "test")
-    for path in results.glob("scores/*/*/*.parquet"):
+    for path in results.glob("scores/*/*/*/*.parquet"):
         edit(path, lambda frame: frame.sample(frac=1, random_state=1))
     ensemble(results)
     pd.testing.assert_frame_equal(read(results, "test"), before)
 
 
-@pytest.mark.parametrize(
-    ("place", "change", "message"),
-    [
-        ("test/fold1/original", lambda f: f[f["id"] != "test_0003"], "no scores for rows 'test_0003'"),
-        ("test/fold1/original", lambda f: f.iloc[1:], "'test_0000' do not have each of the 4 orders once"),
-        ("test/fold1/hflip", lambda f: pd.concat([f, f.iloc[[3]]]), "do not have each of the 4 orders once"),
-        ("oof/fold0/original", lambda f: f.iloc[8:], "no scores for rows"),
-        ("oof/fold0/original", lambda f: f.assign(id=f["id"].replace("train_0000", "train_0004")), "in another fold"),
-        ("oof/fold0/original", lambda f: f.assign(id=f["id"].replace("train_0000", "x")), "'x'"),
-        ("oof/fold2/hflip", lambda f: f.assign(logit_a=np.nan), "not a finite number"),
-        ("oof/fold2/hflip", lambda f: f.assign(order="abca"), "'abca' is not an order"),
-    ],
-)
-def test_damaged_scores_are_named(results, place, change, message):
-    path = results / "scores" / f"{place}.parquet"
-    edit(path, change)
-    with pytest.raises(UserError, match=message) as error:
-        ensemble(results)
-    assert place.split("/")[1] in str(error.value)
-    assert not (results / "ensemble" / "test.parquet").exists()
-
-
-def test_a_cut_off_file_is_named(results):
-    path = results / "scores/test/fold1/original.parquet"
+@pytest.mark.parametrize(("place", "rule"), [("tables/train", "validate_tables"), ("tables/test", "validate_tables")])
+def test_a_cut_off_table_is_named(results, place, rule):
+    ensemble(results)
+    path = results / f"{place}.parquet"
     path.write_bytes(path.read_bytes()[:-50])
-    with pytest.raises(UserError, match=r"test/fold1/original\.parquet: is damaged .*run the rule score_choices again"):
-        ensemble(results)
-
-
-def test_a_missing_file_is_named(results):
-    (results / "scores/test/fold1/hflip.parquet").unlink()
-    with pytest.raises(UserError, match=r"scores/test/fold1/hflip\.parquet: is missing"):
-        ensemble(results)
-    (results / "scores/oof/fold1/hflip.parquet").unlink()
-    assert ensemble(results)["folds"] == [0, 1, 2]  # a fold may lack a view
-    shutil.rmtree(results / "scores/test/fold1")
-    shutil.rmtree(results / "scores/oof/fold1")
-    with pytest.raises(UserError, match="fold1: it has no scores"):
-        ensemble(results)
+    with pytest.raises(UserError, match=rf"{place}\.parquet: is damaged .*run the rule {rule} again"):
+        pool_alone(results)
 
 
 def test_folds_of_another_table_are_refused(results):
@@ -211,73 +423,33 @@ def test_folds_of_another_table_are_refused(results):
         ensemble(results)
 
 
-def test_one_order_offers_no_prior(tmp_path):
-    results = make_results(tmp_path / "results", orders=["abcd"])
-    assert len(ensemble(results)["candidates"]) == 10
-    with pytest.raises(UserError, match="position prior cannot be estimated.*cyclic"):
-        ensemble(results, order_pooling="prior")
+def test_a_named_recipe_that_leaves_rows_without_an_answer_is_refused(results):
+    """Mirrored views lack the rows that must not be mirrored; nothing may be made up for these."""
+    with pytest.raises(UserError, match=r"rows .*no probability in any view that 'mean without main/original' pools"):
+        ensemble(results, recipe="mean without main/original")
+    assert not (results / "ensemble" / "test.parquet").exists()
 
 
-def test_a_prior_competes_only_where_its_removal_changes_something(tmp_path):
-    """Five copies of the geometric recipes would raise the bar that a real gain has to clear."""
-    uneven = make_results(tmp_path / "uneven", orders=["abcd", "badc", "dabc"])
-    assert len(ensemble(uneven)["candidates"]) == 15
-    cyclic = make_results(tmp_path / "cyclic")
-    assert not any(candidate["name"].startswith("prior") for candidate in ensemble(cyclic)["candidates"])
-    assert ensemble(cyclic, recipe="default", order_pooling="prior")["chosen"] == "prior+mean"
+def test_a_test_row_that_the_named_recipe_cannot_answer_is_named(results):
+    """A file may have all training rows and lack a test row: an answer must not be made up."""
+    pool_members(results)
+    letters = [f"original_{letter}" for letter in "abcd"]
+    path = ResultsFolder(results).member("main").views("test")
+    edit(path, lambda frame: frame.assign(**{name: frame[name].where(frame["id"] != "test_0007") for name in letters}))
+    pool_alone(results)  # the mirrored view answers it
+    recipe = json.loads(ResultsFolder(results).recipe.read_text(encoding="utf-8"))
+    offered = [candidate["name"] for candidate in recipe["candidates"]]
+    assert offered == ["mean", "log_mean", "weighted", "stacking", "vote"], "what cannot answer all rows is not offered"
+    with pytest.raises(
+        UserError, match="rows 'test_0007' have no probability in any view that 'mean without main/hflip'"
+    ):
+        pool_alone(results, recipe="mean without main/hflip")
 
 
 def test_a_view_may_have_no_row_in_a_fold(results):
     """A view for small margins can be empty where the model is sure everywhere."""
-    edit(results / "scores/oof/fold0/hflip.parquet", lambda frame: frame.iloc[:0])
-    edit(results / "scores/test/fold2/hflip.parquet", lambda frame: frame.iloc[:0])
-    for recipe in ("auto", "prior+stacking"):
+    edit(results / "scores/main/oof/fold0/hflip.parquet", lambda frame: frame.iloc[:0])
+    edit(results / "scores/main/test/fold2/hflip.parquet", lambda frame: frame.iloc[:0])
+    for recipe in ("auto", "stacking", "weighted", "vote"):
         ensemble(results, recipe=recipe)
         np.testing.assert_allclose(read(results, "test")[P].sum(axis=1), 1, atol=1e-12)
-
-
-def test_parts_keep_groups_whole_and_sizes_even():
-    """A picture's rows on both sides would let a pool be judged on what it was fitted to."""
-    groups = np.random.default_rng(0).integers(0, 50, 400)
-    parts = parts_of(groups, 5, seed=1)
-    assert sorted(np.concatenate(parts)) == list(range(400))
-    assert all(not set(groups[a]) & set(groups[b]) for i, a in enumerate(parts) for b in parts[:i])
-    assert max(map(len, parts)) - min(map(len, parts)) <= 5
-
-
-STACKED = Recipe("geometric", "stacking")
-
-
-def noise_in_groups():
-    """400 rows that say nothing of their answers; those of a group are equal, so that one gives the others away."""
-    rng = np.random.default_rng(0)
-    groups = np.repeat(np.arange(100), 4)
-    logp_NVC = np.log(rng.dirichlet(np.ones(4), (100, 8)))[groups]
-    return Oof({"geometric": logp_NVC}, rng.integers(0, 4, 100)[groups], groups)
-
-
-def test_a_pool_that_learns_is_judged_on_groups_that_it_has_not_seen():
-    """Noise would be reported as 58 % right if pools learned from the rows they answer, 48 % if from their groups."""
-    oof = noise_in_groups()
-    held_out = nested(Procedure((STACKED,), "none", 0), oof).calibrated_NC
-    for probabilities_NC in (held_out, cross_fit(STACKED, oof, np.arange(400), 0)):
-        assert (probabilities_NC.argmax(1) == oof.answers_N).mean() < 0.35
-
-
-def test_calibration_learns_how_sure_a_pool_is_of_new_rows():
-    """On rows that the pool was fitted to, noise looks like knowledge, and the submission would be far too sure."""
-    oof = noise_in_groups()
-    fitted, _ = fit(Procedure((STACKED,), "temperature", 0), oof, np.arange(400))
-    sure_N = fitted.calibrate(fitted.pool(oof.logp["geometric"])).max(1)
-    assert sure_N.mean() < 0.35
-
-
-def test_many_candidates_need_a_clearer_gain():
-    """The best of many by chance would be taken for better: McNemar's p is 0.013 for one try, and seven were made."""
-    hit, miss = [0.7, 0.1, 0.1, 0.1], [0.1, 0.7, 0.1, 0.1]
-    right = {"geometric": np.arange(200) < 100, "arithmetic": (np.arange(200) >= 3) & (np.arange(200) < 114)}
-    logp = {how: np.log(np.where(right_N[:, None, None], hit, miss)) for how, right_N in right.items()}
-    oof, rows = Oof(logp, np.zeros(200, int), np.arange(200)), np.arange(200)
-    eight = tuple(Recipe(how, pooling) for pooling in ("mean", "log_mean", "weighted", "vote") for how in logp)
-    assert choose(Procedure(eight[:2], "none", 0), oof, rows).recipe == eight[1]
-    assert choose(Procedure(eight, "none", 0), oof, rows).recipe == eight[0]

@@ -68,7 +68,7 @@ def test_parts_are_counted_right(evaluated, rows, key, column):
 
 def pooled_by_hand(folder, view):
     """Each row's letter by the mean log-probability over the orders of one view's OOF scores."""
-    scores = pd.concat([pd.read_parquet(path) for path in folder.glob(f"scores/oof/*/{view}.parquet")])
+    scores = pd.concat([pd.read_parquet(path) for path in folder.glob(f"scores/main/oof/*/{view}.parquet")])
     logits = scores[LOGITS].to_numpy(np.float64)
     logp = pd.DataFrame(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)).groupby(scores["id"].to_numpy())
     mean = logp.mean()
@@ -147,21 +147,34 @@ def test_learning_curves_come_from_the_logs_that_training_writes(evaluated):
     )
 
 
+def test_the_headline_says_that_it_is_of_one_adapter_and_what_to_expect_of_all(evaluated):
+    """The submission averages the folds' adapters: the demo's OOF interval excluded the demo's own test accuracy."""
+    folder, metrics = evaluated
+    recipe = json.loads((folder / "ensemble" / "recipe.json").read_text())
+    assert "one adapter of each tuned member per row" in metrics["overall"]["of"]
+    assert metrics["expected"] == {
+        **recipe["expected"], "gain_of_averaging": recipe["test"]["gain_of_averaging"]
+    }  # fmt: skip
+    gain = metrics["expected"]["gain_of_averaging"]["gain"]
+    assert metrics["expected"]["accuracy"] == pytest.approx(min(1, metrics["overall"]["accuracy"] + gain))
+    text = metrics["leaderboard"]["text"]
+    assert f"expect {100 * metrics['expected']['accuracy']:.2f} % on new rows, {100 * gain:+.2f} points from" in text
+
+
 def test_the_leaderboard_s_scatter_is_that_of_its_size(evaluated):
     """At 92 % and 3,887 rows it is ±0.85 points: smaller steps on a leaderboard are noise."""
-    board = evaluated[1]["leaderboard"]
+    board, expected = evaluated[1]["leaderboard"], evaluated[1]["expected"]
     p = board["accuracy"]
-    assert board["test_rows"] == 40
+    assert board["test_rows"] == 40 and p == expected["accuracy"]
     assert board["half_width"] == pytest.approx(1.959964 * np.sqrt(p * (1 - p) / 40), rel=1e-6)
-    overall = evaluated[1]["overall"]
-    own = (max(overall["wilson"][1], overall["bootstrap"][1]) - min(overall["wilson"][0], overall["bootstrap"][0])) / 2
-    assert board["half_width_with_oof"] == pytest.approx(np.hypot(board["half_width"], own), rel=1e-6)
+    assert board["interval_with_oof"] == expected["score_interval"]
+    assert board["half_width_with_oof"] > max(board["half_width"], np.ptp(expected["interval"]) / 2)
 
 
 def test_the_folder_is_whole_and_every_figure_opens(evaluated):
     folder, _ = evaluated
     names = {path.name for path in (folder / "evaluation").iterdir()}
-    assert names == {"metrics.json", *(f"{figure}.png" for figure in FIGURES), *LIMITS}
+    assert names == {"metrics.json", *(f"{figure}.png" for figure in FIGURES), *LIMITS, "picks.html"}
     for figure in FIGURES:
         with Image.open(folder / "evaluation" / f"{figure}.png") as image:
             image.load()
@@ -183,11 +196,29 @@ def write_test_answers(folder):
 
 
 def test_what_choosing_the_epoch_by_oof_rows_may_add_is_reported():
-    """OOF accuracy is the number that train.keep: best optimised, and a reader must know by how much at most."""
+    """OOF accuracy is the number that train.keep: best optimised, and a reader must know by about how much."""
     curves = {"fold0": [0.5, 0.9, 0.8], "fold1": [0.6, 0.7, 0.7], "fold2": [np.nan, 0.5, np.nan]}
-    report = checkpoint_choice({fold: pd.DataFrame({"val_accuracy": curve}) for fold, curve in curves.items()})
+    logs = {fold: pd.DataFrame({"val_accuracy": curve}) for fold, curve in curves.items()}
+    report = checkpoint_choice(logs, dict.fromkeys(curves, "best"))
     assert report["best_minus_last"] == pytest.approx(0.1 / 3) and "3.33 points" in report["text"]
-    assert checkpoint_choice({})["best_minus_last"] == 0
+    assert checkpoint_choice({}, {})["best_minus_last"] == 0
+
+
+def test_no_choice_is_claimed_where_the_last_epoch_was_kept(results):
+    """It said that the best epoch was chosen, whatever the configuration said."""
+    for path in results.glob("adapters/main/*/run.json"):
+        run = json.loads(path.read_text())
+        run["train"]["keep"] = "last" if "fold0" in str(path) else "best"
+        path.write_text(json.dumps(run))
+    choice = evaluate(results)["checkpoint_choice"]
+    assert choice["adapters"] == 2 and "chose epochs" in choice["text"]
+    for path in results.glob("adapters/main/*/run.json"):
+        path.write_text(path.read_text().replace('"best"', '"last"'))
+    assert evaluate(results)["checkpoint_choice"] == {
+        "best_minus_last": 0.0,
+        "adapters": 0,
+        "text": "no epoch was chosen by OOF rows",
+    }
 
 
 def test_a_run_ends_with_its_accuracy(evaluated, results):
@@ -199,6 +230,9 @@ def test_a_run_ends_with_its_accuracy(evaluated, results):
     line = closing_line(results, since=0)
     expected = f"OOF accuracy {metrics['overall']['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f}, n = 240)"
     assert expected in line
+    new = metrics["expected"]
+    low, high = new["interval"]
+    assert f"; expected on new rows {new['accuracy']:.3f} ({low:.3f} to {high:.3f}); demo" in line
     letters = json.loads((results / "submission.validated.json").read_text())["letters"]
     assert f"demo held-out accuracy {letters['a'] / 40:.3f}" in line and "n = 40" in line
 
@@ -227,7 +261,7 @@ def test_without_training_logs_the_rest_is_measured(tmp_path):
     """Adapters that come from elsewhere may lack a log."""
     folder = make_results(tmp_path / "results")
     ensemble(folder)
-    for path in folder.glob("adapters/*/log.csv"):
+    for path in folder.glob("adapters/main/*/log.csv"):
         path.unlink()
     metrics = evaluate(folder)
     assert metrics["learning"] == {} and (folder / "evaluation" / "learning.png").exists()

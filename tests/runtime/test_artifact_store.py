@@ -50,8 +50,8 @@ def test_equal_parts_are_computed_once(store, tmp_path, name):
     """Going back to an earlier configuration must train nothing twice; key order in the config means nothing."""
     compute = fill_folder if name == "fold0" else lambda partial: partial.write_bytes(b"scores")
     first, again = tmp_path / "a" / name, tmp_path / "b" / name
-    assert not cached(store, {"stage": "s", "rows": "x"}, first, compute)
-    assert cached(store, {"rows": "x", "stage": "s"}, again, never)
+    assert not cached(store, {"stage": "s", "rows": "x"}, first, compute).from_store
+    assert cached(store, {"rows": "x", "stage": "s"}, again, never).from_store
     assert content(first) == content(again) or first.read_bytes() == again.read_bytes()
 
 
@@ -60,7 +60,7 @@ def test_equal_parts_are_computed_once(store, tmp_path, name):
 )
 def test_other_parts_are_another_artifact(store, tmp_path, parts):
     cached(store, {"stage": "s", "rows": "x"}, tmp_path / "a.txt", lambda partial: partial.write_text("old"))
-    assert not cached(store, parts, tmp_path / "a.txt", lambda partial: partial.write_text("new"))
+    assert not cached(store, parts, tmp_path / "a.txt", lambda partial: partial.write_text("new")).from_store
     assert (tmp_path / "a.txt").read_text() == "new"
 
 
@@ -105,10 +105,10 @@ def test_damage_costs_time_never_a_wrong_result(store, tmp_path, damage):
     right = content(out)
     DAMAGE[damage](only_entry(store))
     shutil.rmtree(out)
-    assert not cached(store, {"stage": "s"}, out, fill_folder)
+    assert not cached(store, {"stage": "s"}, out, fill_folder).from_store
     assert content(out) == right
     shutil.rmtree(out)
-    assert cached(store, {"stage": "s"}, out, never), "the damaged entry was not replaced"
+    assert cached(store, {"stage": "s"}, out, never).from_store, "the damaged entry was not replaced"
     assert content(out) == right
 
 
@@ -127,9 +127,9 @@ def test_an_edited_output_does_not_reach_the_store(store, tmp_path):
     out = tmp_path / "fold0"
     cached(store, {"stage": "s"}, out, fill_folder)
     (out / "weights").write_bytes(b"edited in place")
-    assert cached(store, {"stage": "s"}, tmp_path / "again", never)
+    assert cached(store, {"stage": "s"}, tmp_path / "again", never).from_store
     (tmp_path / "again" / "weights").write_bytes(b"edited in place")
-    assert cached(store, {"stage": "s"}, out, never)
+    assert cached(store, {"stage": "s"}, out, never).from_store
     assert len((out / "weights").read_bytes()) == 25600
 
 
@@ -145,7 +145,7 @@ def test_a_failed_computation_leaves_what_was_there(store, tmp_path):
 def test_a_store_that_cannot_be_written_costs_nothing_but_time(tmp_path, caplog):
     (tmp_path / "store").write_text("a file where the folder should be")
     out = tmp_path / "fold0"
-    assert not cached(Store(tmp_path / "store", 1.0), {"stage": "s"}, out, fill_folder)
+    assert not cached(Store(tmp_path / "store", 1.0), {"stage": "s"}, out, fill_folder).from_store
     assert (out / "weights").exists()
 
 
@@ -163,7 +163,7 @@ def test_a_store_that_may_only_be_read_is_of_use(store, tmp_path, monkeypatch, n
         real(path, *rest, **more)
 
     monkeypatch.setattr(module.os, "utime", refuse)
-    assert cached(store, {"stage": "s"}, tmp_path / "again" / name, never)
+    assert cached(store, {"stage": "s"}, tmp_path / "again" / name, never).from_store
     assert content(tmp_path / "again") == content(tmp_path / "first")
 
 
@@ -175,7 +175,7 @@ def test_a_full_disk_does_not_cost_a_whole_entry(store, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         cached(store, {"stage": "s"}, tmp_path / "b.txt", never)
     monkeypatch.setattr(module.shutil, "copyfile", copyfile)
-    assert cached(store, {"stage": "s"}, tmp_path / "b.txt", never)
+    assert cached(store, {"stage": "s"}, tmp_path / "b.txt", never).from_store
 
 
 def test_the_store_is_bounded_and_drops_what_was_used_longest_ago(tmp_path):
@@ -187,7 +187,7 @@ def test_the_store_is_bounded_and_drops_what_was_used_longest_ago(tmp_path):
             if used == name:
                 os.utime(entry / MANIFEST, (1000 + i, 1000 + i))
         if name == "b":  # using a makes b the older one
-            assert cached(store, {"stage": "a"}, tmp_path / "a.bin", never)
+            assert cached(store, {"stage": "a"}, tmp_path / "a.bin", never).from_store
     kept = {json.loads((entry / MANIFEST).read_text())["parts"]["stage"] for entry in store.entries()}
     assert kept == {"a", "c"}
 
@@ -247,7 +247,8 @@ def hammer(path: Path, out: Path, seed: int) -> int:
     for i in range(60):
         name = lot.choice("abcd")
         target = out / f"{seed}-{i % 3}.txt"
-        hits += cached(store, {"stage": name}, target, lambda partial, name=name: partial.write_text(name * 5000))
+        made = cached(store, {"stage": name}, target, lambda partial, name=name: partial.write_text(name * 5000))
+        hits += made.from_store
         assert target.read_text() == name * 5000
         entries = store.entries()
         if entries and lot.random() < 0.2:
@@ -274,12 +275,12 @@ def test_an_entry_that_another_job_replaces_during_the_copy_is_computed(store, t
         monkeypatch.setattr(shutil, "copyfile", copyfile)
         (entry,) = store.entries()
         module.discard(entry)
-        module.put(store, entry.name, out, parts)
+        module.put(store, entry.name, out, parts, 1.0)
         raise FileNotFoundError(source)
 
     monkeypatch.setattr(shutil, "copyfile", replaced_meanwhile)
-    assert not cached(store, parts, out, lambda partial: partial.write_text("x"))
-    assert cached(store, parts, out, lambda partial: partial.write_text("x"))
+    assert not cached(store, parts, out, lambda partial: partial.write_text("x")).from_store
+    assert cached(store, parts, out, lambda partial: partial.write_text("x")).from_store
 
 
 def test_the_command_lists_verifies_and_prunes(store, tmp_path):
@@ -311,3 +312,16 @@ def test_a_size_that_is_none_prunes_nothing(store, tmp_path, monkeypatch, capsys
     with pytest.raises(SystemExit, match="2"):
         main(["store", "prune", "--store", str(store.path), f"--gb={size}"])
     assert size in capsys.readouterr().err and len(store.entries()) == 1
+
+
+def test_what_comes_from_the_store_still_says_how_long_it_took(tmp_path):
+    """The cost of a member would be told as nothing after a rerun that took everything from the store."""
+    store, out = Store(tmp_path / "store", 1.0), tmp_path / "a.txt"
+
+    def slow(partial):
+        time.sleep(0.15)
+        partial.write_text("x")
+
+    computed = cached(store, {"stage": "s"}, out, slow)
+    assert computed.seconds >= 0.1
+    assert cached(store, {"stage": "s"}, out, never) == (True, computed.seconds)

@@ -1,5 +1,6 @@
 """score_choices scores the right rows, whatever the batches, and goes on where it was killed."""
 
+import json
 import os
 import pickle
 import signal
@@ -19,9 +20,11 @@ from PIL import Image
 
 import rows
 import scoring_world
+from scoring_world import save_adapter, save_run
+from vqaflow.artifacts.adapter_files import adapter_digest
 from vqaflow.artifacts.columns import LOGITS
-from vqaflow.artifacts.rows import rows_of
-from vqaflow.artifacts.score_files import Logits, ScoreFile, read_logits, row_index
+from vqaflow.artifacts.rows import contents, rows_of
+from vqaflow.artifacts.score_files import Logits, ScoreFile, read_about, read_logits, row_index
 from vqaflow.config.sections import ModelConfig, ViewConfig, section
 from vqaflow.model.base import load_base
 from vqaflow.model.decoder.fused_decoder import FusedDecoder
@@ -30,6 +33,7 @@ from vqaflow.model.encoding.row_encoder import RowEncoder
 from vqaflow.model.features import stream as feature_stream
 from vqaflow.runtime import versions
 from vqaflow.runtime.artifact_store import Store
+from vqaflow.runtime.digests import value_digest
 from vqaflow.runtime.errors import UserError
 from vqaflow.scoring import score_choices as stage_module
 from vqaflow.scoring.score_choices import score_choices
@@ -123,7 +127,7 @@ def test_permuting_choices_permutes_scores(world, tmp_path) -> None:
 
 def test_oof_scores_only_its_fold(world, tmp_path) -> None:
     """A row scored by an adapter that saw it would make OOF a lie."""
-    scores = scored(world, tmp_path, folds=world.folder / "folds.parquet", fold=1)
+    scores = scored(world, tmp_path, folds=world.folder / "folds.parquet", part="1")
     assert set(scores["id"]) == set(world.folds.loc[world.folds["fold"] == 1, "id"])
 
 
@@ -181,7 +185,7 @@ def test_a_pass_that_does_not_fit_is_halved_and_gives_each_row_its_own(world, or
 def test_when_scores_only_small_margins(world, original, tmp_path) -> None:
     """The fine view costs many tokens: only the rows that need it get it."""
     original.to_parquet(tmp_path / "original.parquet")
-    file = ScoreFile("oof", 0, "original", tmp_path / "original.parquet")
+    file = ScoreFile("main", "oof", "0", "original", tmp_path / "original.parquet")
     margins = margins_of(read_logits(file, row_index(world.table["id"].tolist())))
     limit = float(np.median(margins))
     fine = {"min_pixels": 150 * 150, "max_pixels": 200 * 200, "when": f"margin < {limit:.9f}"}
@@ -312,7 +316,7 @@ def test_equal_inputs_are_scored_once(world, tmp_path, monkeypatch) -> None:
         {"orders": "identity"},
         {"view": {"flip": True}, "name": "hflip"},
         {"view": {"min_pixels": 200 * 200, "max_pixels": 250 * 250}, "name": "fine"},
-        {"fold": 1, "folds": world.folder / "folds.parquet"},
+        {"part": "1", "folds": world.folder / "folds.parquet"},
         {"prompt": asdict(arguments["task"].prompt) | {"system": "Answer otherwise."}},
         {"model": world.model | {"max_pixels": 112 * 112}},
     ]
@@ -442,3 +446,30 @@ def test_a_non_finite_logit_names_the_row(world, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(scoring, "letter_logits", poisoned)
     with pytest.raises(UserError, match=r"row 'row_\d'.*compute_dtype"):
         scored(world, tmp_path)
+
+
+def test_the_untuned_base_scores_all_rows(world, original, tmp_path) -> None:
+    """A first submission needs no adapter and no fold; its logits are those of the library without PEFT."""
+    scores = scored(world, tmp_path, adapter=None, part="base")
+    assert list(scores["id"].unique()) == world.table["id"].tolist()
+    assert np.abs(scores[LOGITS].to_numpy() - original[LOGITS].to_numpy()).max() > 1e-2, "an adapter was used"
+    nothing = save_adapter(tmp_path / "nothing", size=0.0)
+    save_run(nothing, world.model)
+    with pytest.raises(UserError, match="the adapter changes no logit"):
+        scored(world, tmp_path, adapter=nothing)
+
+
+def test_scores_say_what_was_scored_and_what_it_cost(world, tmp_path) -> None:
+    """A file that was copied to another fold's place, or comes from other rows, is found by its own words."""
+    out, cost = tmp_path / "a.parquet", tmp_path / "a.json"
+    score_choices(**world.arguments(out=out, cost=cost, work=tmp_path / "work"))
+    about = read_about(out)
+    assert about["adapter"] == adapter_digest(world.adapter)
+    assert about["rows"] == value_digest(contents(rows_of(world.table)))
+    told = json.loads(cost.read_text(encoding="utf-8"))
+    assert told["seconds"] > 0 and (told["rows"], told["orders"]) == (len(world.table), 4)
+    score_choices(**world.arguments(out=out, cost=cost, work=tmp_path / "work", adapter=None, part="base"))
+    assert read_about(out)["adapter"] is None
+    pd.read_parquet(out).to_parquet(out)
+    with pytest.raises(UserError, match="is damaged"):
+        read_about(out)

@@ -50,12 +50,13 @@ def trial_inputs(world: Path, hpo: Mapping[str, Any] | None = None, **train: Any
         train=job["train"],
         hpo=section(HpoConfig, HPO | dict(hpo or {})),
         bases=Path(job["bases"]),
+        vision=Path(job["vision"]),
     )
 
 
 def trainer(world: Path, hpo: Mapping[str, Any] | None = None, **train: Any) -> TrialTrainer:
     """A trainer of the world's rows."""
-    return TrialTrainer(trial_inputs(world, hpo, **train), work=world / "trials")
+    return TrialTrainer(trial_inputs(world, hpo, **train))
 
 
 def ignore(step: int, accuracy: float) -> None:
@@ -208,7 +209,7 @@ def test_other_pixels_or_words_are_another_search(world: Path, name: str, change
     """Trials that saw other inputs are worth nothing beside the new ones."""
     given = trial_inputs(world)
     changed = replace(given, **{name: replace(getattr(given, name), **change)})
-    one, other = (TrialTrainer(inputs, work=world / "trials") for inputs in (given, changed))
+    one, other = (TrialTrainer(inputs) for inputs in (given, changed))
     assert one.identity() != other.identity()
 
 
@@ -221,7 +222,7 @@ def test_other_rows_are_another_search(world: Path, tmp_path: Path) -> None:
             table.loc[row, "answer"] = "d"
         table.to_parquet(tmp_path / "table.parquet")
         changed = replace(given, table=tmp_path / "table.parquet")
-        identities.append(TrialTrainer(changed, work=tmp_path).identity())
+        identities.append(TrialTrainer(changed).identity())
     assert identities[0] not in identities[1:] and identities[1] != identities[2]
 
 
@@ -230,7 +231,7 @@ def test_inputs_that_are_missing_are_told_with_their_rule(world: Path, tmp_path:
     """Who searches by hand would get a traceback of pandas, and not learn what to run before."""
     given = replace(trial_inputs(world), **{name: tmp_path / "given.parquet"})
     with pytest.raises(UserError, match=rf"given\.parquet: is missing\. Run the rule {rule}\."):
-        TrialTrainer(given, work=tmp_path)
+        TrialTrainer(given)
 
 
 @pytest.mark.slow

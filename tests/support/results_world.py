@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,18 @@ import pandas as pd
 from PIL import Image
 from safetensors.numpy import save_file
 
-from vqaflow.artifacts.columns import LETTERS
+from vqaflow.artifacts import score_files
+from vqaflow.artifacts.adapter_files import adapter_digest
+from vqaflow.artifacts.columns import LETTERS, PROBABILITIES
+from vqaflow.artifacts.parts import fold_of
+from vqaflow.artifacts.results_folder import ResultsFolder
+from vqaflow.artifacts.rows import contents, rows_of
+from vqaflow.config.members import FOREIGN, TUNED, UNTUNED, Member
 from vqaflow.model.encoding.orders import cyclic_shifts, inverse
 from vqaflow.runtime.digests import value_digest
 
 ENSEMBLE = {
     "recipe": "auto",
-    "order_pooling": "geometric",
     "pooling": "mean",
     "calibration": "temperature",
     "seed": 42,
@@ -23,6 +29,7 @@ ENSEMBLE = {
 QTYPES = ("counting", "color", "ocr", "general")
 CYCLIC = cyclic_shifts("abcd")
 LOGITS = [f"logit_{letter}" for letter in LETTERS]
+STRENGTH = {"original": 2.0, "hflip": 1.5}  # by view, how well a member knows the answer
 
 
 def make_table(split: str, rows: int, folder: Path, seed: int = 0) -> pd.DataFrame:
@@ -62,12 +69,16 @@ def make_logits(
     return content_NC[:, None] + np.asarray(prior, float)[places_KC] + noise_NKC
 
 
-def write_scores(path: Path, ids: Sequence[str], logits_NKC: np.ndarray, orders: Sequence[str] = tuple(CYCLIC)) -> Path:
-    """One score file."""
+def write_scores(
+    path: Path,
+    ids: Sequence[str],
+    logits_NKC: np.ndarray,
+    orders: Sequence[str] = tuple(CYCLIC),
+    about: Mapping[str, str | None] | None = None,
+) -> Path:
+    """One score file; `about` is what its metadata say of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    frame = pd.DataFrame({"id": np.repeat(np.array(ids, dtype=object), len(orders)), "order": list(orders) * len(ids)})
-    frame[LOGITS] = logits_NKC.reshape(-1, 4).astype(np.float32)
-    frame.to_parquet(path, index=False)
+    score_files.write_scores(score_files.scores_frame(list(ids), list(orders), logits_NKC), about or {}, path)
     return path
 
 
@@ -78,16 +89,16 @@ def make_results(
     test_rows: int = 40,
     folds: int = 3,
     strength: Mapping[str, float] | None = None,
+    members: Mapping[str, Member] | None = None,
     seed: int = 0,
     unusable: int = 0,
     prior: Sequence[float] = (0.5, 0.0, 0.0, -0.5),
     orders: Sequence[str] = tuple(CYCLIC),
 ) -> Path:
-    """Tables, folds, scores and adapters' logs; `strength` gives for each view how well it knows the answer.
+    """Tables, folds, scores and adapters' logs of `members` (see `member`; by default one that is tuned, main).
 
-    The view hflip leaves out the rows that are flip_unsafe.
+    `strength` is that of the default member. The view hflip leaves out the rows that are flip_unsafe.
     """
-    strength = strength or {"original": 2.0, "hflip": 1.5}
     rng = np.random.default_rng(seed)
     train, test = make_table("train", train_rows, folder, seed), make_table("test", test_rows, folder, seed)
     test.loc[test.index[:unusable], "usable"] = False
@@ -98,28 +109,100 @@ def make_results(
     groups = np.arange(train_rows) // 4
     assigned = pd.DataFrame({"id": train["id"], "fold": groups % folds, "group": groups})
     assigned.to_parquet(folder / "folds.parquet", index=False)
-    answers = train["answer"].map(LETTERS.index).to_numpy()
-    for fold in range(folds):
-        write_adapter(folder / "adapters" / f"fold{fold}", fold, assigned)
-        mine = (assigned["fold"] == fold).to_numpy()
-        for view, power in strength.items():
-            for split, table, right in (("oof", train[mine], answers[mine]), ("test", test, truth.to_numpy())):
-                keep = (table["usable"] & ~((view == "hflip") & table["flip_unsafe"])).to_numpy()
-                logits = make_logits(right[keep], power, rng, prior, orders)
-                path = folder / "scores" / split / f"fold{fold}" / f"{view}.parquet"
-                write_scores(path, list(table["id"][keep]), logits, orders)
+    right = {"oof": train["answer"].map(LETTERS.index), "test": truth}
+    tables = {"oof": train, "test": test}
+    members = members or {"main": member("main", strength=strength)}
+    for one in members.values():
+        if one.kind == FOREIGN:
+            write_files(folder, one, tables, right, rng)
+        for part in one.trained_parts(folds):
+            write_adapter(folder / "adapters" / one.name / f"fold{part}", fold_of(part), assigned)
+        for split, table in tables.items() if one.kind != FOREIGN else ():
+            for part in one.parts(split, folds):
+                mine = (assigned["fold"] == fold_of(part)).to_numpy() if split == "oof" else np.ones(len(table), bool)
+                mine = mine | (fold_of(part) is None)
+                for view in one.shown_views:
+                    keep = mine & (table["usable"] & ~((view == "hflip") & table["flip_unsafe"])).to_numpy()
+                    power = one.views[view]["strength"]
+                    logits = make_logits(right[split].to_numpy()[keep], power, rng, prior, orders)
+                    path = ResultsFolder(folder).scores(one.name, split, part, view)
+                    write_scores(path, list(table["id"][keep]), logits, orders, about_scores(folder, path, table[keep]))
+    notes = {name: asdict(one) for name, one in members.items()}
+    (folder / "members_in_test.json").write_text(json.dumps(notes), encoding="utf-8")
     sample = "id,answer\n" + "".join(f"{i},\n" for i in test["id"])
     (folder / "sample_submission.csv").write_text(sample, encoding="utf-8")
     return folder
 
 
-def write_adapter(folder: Path, fold: int, assigned: pd.DataFrame) -> None:
+def about_scores(folder: Path, path: Path, table: pd.DataFrame) -> dict[str, str | None]:
+    """What score_choices writes into the metadata of the scores of `table`."""
+    file = score_files.score_file(path)
+    adapter = ResultsFolder(folder).adapter(file.member, file.part)
+    digest = adapter_digest(adapter) if adapter.exists() else None
+    return {"adapter": digest, "rows": value_digest(contents(rows_of(table)))}
+
+
+def member(name: str, kind: str = TUNED, strength: Mapping[str, float] | None = None, **more: object) -> Member:
+    """A member; `strength` says for each view how well it knows the answer, `more` are fields such as seeds."""
+    views = {view: {"strength": power} for view, power in (strength or STRENGTH).items()}
+    return Member(name, kind, {}, {}, {}, views, "cyclic", **more)
+
+
+def foreign_member(name: str, folder: Path, strength: float = 1.8) -> Member:
+    """A member whose probabilities someone else has made, in files under `folder`."""
+    files = {split: str(folder / f"{name}_{split}.csv") for split in ("oof", "test")}
+    return member(name, FOREIGN, {"file": strength}, probabilities=files)
+
+
+def several_members(folder: Path) -> dict[str, Member]:
+    """One member of each kind: tuned with two seeds and a refit, tuned, untuned, and someone's files."""
+    made = [
+        member("main", seeds=(1, 2), refit=True),
+        member("other", strength={"original": 1.8}),
+        member("untuned", UNTUNED, {"original": 1.0}),
+        foreign_member("friend", folder),
+    ]
+    return {one.name: one for one in made}
+
+
+def write_files(folder: Path, one: Member, tables: Mapping, right: Mapping, rng: np.random.Generator) -> None:
+    """The probability files of a foreign member."""
+    for split, table in tables.items():
+        logits_NC = make_logits(right[split].to_numpy(), one.views["file"]["strength"], rng)[:, 0]
+        p_NC = np.exp(logits_NC) / np.exp(logits_NC).sum(1, keepdims=True)
+        frame = pd.DataFrame({"id": table["id"]} | dict(zip(PROBABILITIES, p_NC.T, strict=True)))
+        frame.to_csv(one.probabilities[split], index=False)
+
+
+def pool_members(folder: Path, order_pooling: str = "geometric") -> list[Path]:
+    """Run pool_member for each member of a results folder; returns their folders."""
+    from vqaflow.ensemble.pool_member import Tables, pool_member
+
+    at = ResultsFolder(folder)
+    if not at.problems.is_file():
+        at.problems.write_text("file,row,id,column,value,problem,cure,kind,severity\n", encoding="utf-8")
+    for name, fields in json.loads((folder / "members_in_test.json").read_text(encoding="utf-8")).items():
+        one = Member(**fields)
+        files = one.probabilities
+        pool_member(
+            about=one.describe(),
+            scores=[] if files else at.all_scores(name),
+            files=[Path(files[split]) for split in ("oof", "test")] if files else [],
+            records=[],
+            tables=Tables(at.table("train"), at.table("test"), at.folds, at.problems),
+            order_pooling=order_pooling,
+            out=at.member(name),
+        )
+    return [at.member(name).folder for name in at.members()]
+
+
+def write_adapter(folder: Path, fold: int | None, assigned: pd.DataFrame) -> None:
     """An adapter's folder as train_adapter leaves it, its weights those of one small linear."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = ["step,epoch,loss,accuracy,learning_rate,val_accuracy"]
     for step in (5, 10):
         lines.append(
-            f"{step},{step / 5},{1.4 / step:.4f},{0.4 + 0.05 * step:.3f},0.001,{0.4 + 0.04 * step + 0.01 * fold}"
+            f"{step},{step / 5},{1.4 / step:.4f},{0.4 + 0.05 * step:.3f},0.001,{0.4 + 0.04 * step + 0.01 * (fold or 0)}"
         )
     (folder / "log.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     held_out = sorted(assigned.loc[assigned["fold"] == fold, "id"])
@@ -148,11 +231,11 @@ def write_adapter(folder: Path, fold: int, assigned: pd.DataFrame) -> None:
 
 
 def ensemble(folder: Path, **settings: object) -> dict:
-    """Run ensemble_probabilities on a results folder; returns its recipe.json."""
+    """Pool the members of a results folder and run ensemble_probabilities on them; returns its recipe.json."""
     from vqaflow.ensemble.ensemble_probabilities import ensemble_probabilities
 
     ensemble_probabilities(
-        scores=sorted(folder.glob("scores/*/fold*/*.parquet")),
+        members=pool_members(folder, settings.pop("order_pooling", "geometric")),
         train=folder / "tables" / "train.parquet",
         test=folder / "tables" / "test.parquet",
         folds=folder / "folds.parquet",
@@ -171,12 +254,13 @@ def evaluate(folder: Path) -> dict:
     evaluate_oof(
         oof=folder / "ensemble" / "oof.parquet",
         test=folder / "ensemble" / "test.parquet",
-        scores=sorted(folder.glob("scores/*/fold*/*.parquet")),
+        members=[ResultsFolder(folder).member(name).folder for name in ResultsFolder(folder).members()],
+        scores=ResultsFolder(folder).all_scores(),
         train_table=folder / "tables" / "train.parquet",
         test_table=folder / "tables" / "test.parquet",
         folds=folder / "folds.parquet",
         recipe=folder / "ensemble" / "recipe.json",
-        adapters=sorted(folder.glob("adapters/fold*")),
+        adapters=sorted(folder.glob("adapters/*/fold*")),
         out_dir=folder / "evaluation",
     )
     return json.loads((folder / "evaluation" / "metrics.json").read_text(encoding="utf-8"))
@@ -201,7 +285,6 @@ def submit(folder: Path) -> dict:
 def make_whole_run(folder: Path, **options: object) -> Path:
     """A results folder with every artifact that a finished run leaves."""
     make_results(folder, **options)
-    (folder / "tables" / "problems.csv").write_text("file,row\n", encoding="utf-8")
     report = {"n": 3, "group_by": ["image", "question"]}
     (folder / "folds.report.json").write_text(json.dumps(report), encoding="utf-8")
     (folder / "eda").mkdir()

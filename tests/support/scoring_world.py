@@ -94,7 +94,7 @@ class ScoringWorld:
         given = {
             "table": table,
             "folds": None,
-            "fold": 0,
+            "part": "0",
             "margins_from": None,
             "name": "original",
             "view": {},
@@ -103,6 +103,7 @@ class ScoringWorld:
             "prompt": asdict(rows.prompt_config()),
             "orders": "cyclic",
             "out": self.folder / "out.parquet",
+            "cost": self.folder / "out.json",
             "work": self.folder / "work",
             "bases": self.folder / "bases",
             "store": Store(self.folder / "store", 0),
@@ -118,6 +119,6 @@ def scoring(**given: Any) -> dict[str, Any]:
     """The arguments of score_choices from single settings."""
     return {
         "task": Task.of(*(given[key] for key in ("name", "model", "prompt", "view", "orders"))),
-        "rows": RowsToScore(*(given[key] for key in ("table", "folds", "fold", "margins_from"))),
+        "rows": RowsToScore(*(given[key] for key in ("table", "folds", "part", "margins_from"))),
         "places": ScoringPlaces(*(given[key] for key in ("work", "bases", "vision", "vision_gb"))),
-    } | {key: given[key] for key in ("adapter", "out", "store", "batch_tokens")}
+    } | {key: given[key] for key in ("adapter", "out", "cost", "store", "batch_tokens")}

@@ -47,6 +47,7 @@ def job(world: Path, name: str, **train: object) -> dict:
         "prompt": config["prompt"],
         "train": config["train"] | SMALL | train,
         "best": None,
+        "histories": (),
         "out": world / name / "adapter",
         "work": world / name / "work" / "train" / "fold0",
         "store": Store(world / name / "store", 1),
@@ -60,7 +61,7 @@ def training_arguments(**given: Any) -> dict[str, Any]:
     """The arguments of train_adapter from a job's settings."""
     return {
         "rows": FoldRows(given["table"], given["folds"], given["fold"]),
-        "settings": TrainingSettings.of(*(given[key] for key in ("model", "prompt", "train", "best"))),
+        "settings": TrainingSettings.of(*(given[key] for key in ("model", "prompt", "train", "best", "histories"))),
         "places": TrainingPlaces(*(given[key] for key in ("work", "bases", "vision", "tracking"))),
         "out": given["out"],
         "store": given["store"],

@@ -177,8 +177,9 @@ SMALL = {
 ARTIFACTS = [
     "tables/*.parquet",
     "folds.parquet",
-    "adapters/*/adapter_*",
-    "scores/*/*/*.parquet",
+    "adapters/*/*/adapter_*",
+    "scores/*/*/*/*.parquet",
+    "members/*/*.parquet",
     "ensemble/*",
     "evaluation/metrics.json",
     "submission.csv",

@@ -61,9 +61,10 @@ def test_a_family_is_trained_and_scored(name: str, world: Path) -> None:
     task = Task("original", model, prompt, ViewConfig(), tuple(ORDERS))
     score_choices(
         task=task,
-        rows=RowsToScore(world / "train.parquet", world / "folds.parquet", 0),
+        rows=RowsToScore(world / "train.parquet", world / "folds.parquet", "0"),
         adapter=adapter,
         out=world / "scores.parquet",
+        cost=world / "scores.json",
         places=ScoringPlaces(world / "work" / "score", world / "bases", world / "vision", 0),
         store=Store(world / "store", 1),
         batch_tokens=4096,

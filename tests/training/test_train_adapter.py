@@ -511,3 +511,38 @@ def test_cached_features_train_the_same_adapter(world: Path, uninterrupted: Path
     assert_same_training(folder, uninterrupted)
     kept = list((world / mode / "work" / "vision").rglob("*.safetensors"))
     assert len(kept) == (40 if mode == "disk" else 0)
+
+
+def test_an_adapter_on_all_rows_holds_none_out_and_ends_where_the_folds_were_best(world: Path) -> None:
+    """Trained for all epochs, it would be past the point at which the folds' adapters were kept."""
+    folds = [world / "all" / f"fold{fold}.csv" for fold in (0, 1)]
+    for path, epoch in zip(folds, (1, 3), strict=True):
+        path.parent.mkdir(exist_ok=True)
+        lines = [f"{5 * e},{e},1.0,0.5,0.01,{0.9 if e == epoch else 0.5}\n" for e in (1, 2, 3)]
+        path.write_text("step,epoch,loss,accuracy,learning_rate,val_accuracy\n" + "".join(lines), encoding="utf-8")
+    folder = run(job(world, "all") | {"fold": None, "histories": folds})
+    told = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    assert (told["rows"], told["validation_rows"], told["last_epoch"], told["steps_done"]) == (40, 0, 2.0, 10)
+    log = pd.read_csv(folder / "log.csv")
+    assert log["epoch"].max() == 2.0 and log["learning_rate"].iloc[-1] > 0, "the schedule is that of all epochs"
+    last = run(job(world, "last", keep="last") | {"fold": None, "histories": folds})
+    assert json.loads((last / "run.json").read_text(encoding="utf-8"))["last_epoch"] == 3.0
+
+
+def test_another_last_epoch_is_another_adapter(world: Path, monkeypatch) -> None:
+    """Else the store would give the adapter of other folds."""
+    arguments = job(world, "keyed") | {"fold": None}
+    log = world / "one.csv"
+    keys = set()
+    for best in (1, 2):
+        log.write_text(f"epoch,val_accuracy\n1,{0.5 + (best == 1) / 4}\n2,{0.5 + (best == 2) / 4}\n", encoding="utf-8")
+        keys.add(store_key(arguments | {"histories": [log]}, monkeypatch))
+    assert len(keys) == 2
+
+
+@pytest.mark.parametrize("text", ["epoch,val_accuracy\n1,\n", "step\n1\n", "epoch,val_accuracy\n"])
+def test_a_damaged_log_of_a_fold_is_named(world: Path, text: str) -> None:
+    log = world / "cut.csv"
+    log.write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match="cut.csv: is damaged"):
+        training_world.training_arguments(**job(world, "cut") | {"fold": None, "histories": [log]})

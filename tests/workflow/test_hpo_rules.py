@@ -69,7 +69,7 @@ def test_one_more_worker_is_one_more_job(world: WorkflowWorld) -> None:
 def test_a_rewritten_best_yaml_with_the_same_bytes_retrains_nothing(world: WorkflowWorld, tmp_path: Path) -> None:
     """Its time alone says nothing."""
     with closing(world.copied(tmp_path / "workflow")) as edited:
-        best = edited.folder / "results" / "hpo" / "best.yaml"
+        best = edited.folder / "results" / "hpo" / "main" / "best.yaml"
         best.write_bytes(best.read_bytes())
         os.utime(best)
         assert edited.plan().jobs == {}
@@ -85,13 +85,13 @@ def test_the_search_for_real(tmp_path_factory: pytest.TempPathFactory) -> None:
     hpo = {"trials": 3, "workers": 2, "space": {"epochs": {"choice": [1, 2]}, "choice_orders": {"choice": [1, 2]}}}
     (folder / "mine.yaml").write_text(yaml.safe_dump({"hpo": hpo}), encoding="utf-8")
     files = ["--configfile", "docs/examples/demo_search.yaml", "mine.yaml"]
-    command = ["--cores", "2", *files, "--", "results/adapters/fold1"]
-    best_file, log = folder / "results/hpo/best.yaml", folder / "results/logs/train_adapter/fold1.log"
+    command = ["--cores", "2", *files, "--", "results/adapters/main/fold1"]
+    best_file, log = folder / "results/hpo/main/best.yaml", folder / "results/logs/train_adapter/main.fold1.log"
 
     done = snakemake(folder, *command)
     assert done.returncode == 0, done.stdout
     best = yaml.safe_load(best_file.read_text(encoding="utf-8"))
-    trained = json.loads((folder / "results/adapters/fold1/run.json").read_text(encoding="utf-8"))["train"]
+    trained = json.loads((folder / "results/adapters/main/fold1/run.json").read_text(encoding="utf-8"))["train"]
     assert trained["learning_rate"] == best["parameters"]["learning_rate"]
     assert trained["lora"]["alpha"] == best["parameters"]["lora.alpha"]
     assert "taken from the store" not in log.read_text(encoding="utf-8")

@@ -12,6 +12,7 @@ from browser import browser
 from places import ROOT
 from results_world import make_whole_run
 from search_world import FIGURES, choose, search
+from vqaflow.evaluation.figures import FIGURES as FIGURES_OF_EVALUATION
 
 # Looking up an address leads nowhere.
 OFFLINE = {f"{scheme}_proxy": "http://127.0.0.1:9" for scheme in ("http", "https", "all")}
@@ -27,7 +28,7 @@ def report(tmp_path_factory):
         (results / "demo" / name).touch()
     for split in ("train", "test"):
         (results / "demo" / split).mkdir()
-    make_search(folder / "search", results / "hpo")
+    make_search(folder / "search", results / "hpo" / "main")
     shutil.copy(ROOT / "config.yaml", folder)
     command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", folder]
     done = subprocess.run(
@@ -68,7 +69,8 @@ def test_report_has_a_category_a_stage(page, report):
     page.open(report)
     page.wait("document.body.innerText.includes('4 Mistakes')")
     shown = page.run("document.body.innerText").splitlines()
-    assert [line for line in shown if line[:1].isdigit()] == ["1 Data", "2 Training", "3 Evaluation", "4 Mistakes"]
+    stages = ["1 Data", "2 Training", "3 Evaluation", "4 Mistakes", "5 Final picks"]
+    assert [line for line in shown if line[:1].isdigit()] == stages
     assert "vqaflow trains one adapter" in page.run("document.body.innerText")
     assert {url.split(":")[0] for url in page.requests} == {"file", "data"} and page.errors == []
 
@@ -77,16 +79,18 @@ def test_every_figure_has_its_label_and_caption(page, report):
     page.open(report)
     found = page.run("Object.entries(results).map(([path, r]) => [path, r.labels, r.caption])")
     captions = {path: (labels, caption) for path, labels, caption in found}
-    for figure in ("accuracy", "agreement", "confusion", "coverage", "learning", "position_bias", "reliability"):
+    for figure in FIGURES_OF_EVALUATION:
         labels, caption = captions.pop(f"results/evaluation/{figure}.png")
         assert labels == {"figure": figure} and len(caption) > 200 and "Measured out of fold" in caption
+    labels, caption = captions.pop("results/evaluation/picks.html")
+    assert labels == {"page": "files to select"} and "vqaflow picks" in caption
     labels, caption = captions.pop("results/evaluation/mistakes_excerpt.html")
     assert labels == {"page": "wrong answers"} and "results/evaluation/mistakes.html" in caption
     assert [path for path in captions if "adapters" in path] == [
-        f"results/adapters/fold{n}/curve.png" for n in range(3)
+        f"results/adapters/main/fold{n}/curve.png" for n in range(3)
     ]
     for name in ("best.html", *[f"{figure}.png" for figure in FIGURES]):
-        labels, caption = captions.pop(f"results/hpo/figures/{name}")
+        labels, caption = captions.pop(f"results/hpo/main/figures/{name}")
         figure = name.partition(".")[0]
         assert labels == {"figure": figure} and f"Hyper-parameter search over hpo.space. {figure}" in caption
     labels, caption = captions.pop("results/eda/types.png")
@@ -96,7 +100,7 @@ def test_every_figure_has_its_label_and_caption(page, report):
 def test_a_figure_opens(page, report):
     page.open(report)
     click(page, "3 Evaluation")
-    page.wait("document.querySelectorAll('table tbody tr').length === 7")
+    page.wait("document.querySelectorAll('table tbody tr').length === 8")
     page.run("document.querySelector('table tbody a').click()")
     page.wait("[...document.images].some(i => i.naturalWidth > 500)")
 

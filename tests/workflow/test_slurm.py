@@ -89,7 +89,7 @@ def run(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = copy_small_workflow(tmp_path_factory.mktemp("run") / "workflow")
 
     def trained() -> list[str]:
-        folds = [path.parent.name for path in folder.glob("results/work/train/fold*/checkpoint.pt")]
+        folds = [path.parent.name for path in folder.glob("results/work/train/main/fold*/checkpoint.pt")]
         return [f"train_adapter_wildcards_{fold.removeprefix('fold')}" for fold in folds]
 
     return run_and_cancel(cluster, folder, ["config.yaml"], ["all"], trained)
@@ -105,11 +105,11 @@ def search(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Run:
     (folder / "mine.yaml").write_text(yaml.safe_dump({"hpo": hpo}), encoding="utf-8")
 
     def searching() -> list[str]:
-        begun = list(folder.glob("results/work/hpo/search-*/trial*/fold0/checkpoint.pt"))
+        begun = list(folder.glob("results/work/hpo/main/search-*/trial*/fold0/checkpoint.pt"))
         return ["run_trials_wildcards_0"] if begun else []
 
     files = ["config.yaml", "docs/examples/demo_search.yaml", "mine.yaml"]
-    return run_and_cancel(cluster, folder, files, ["results/hpo/best.yaml"], searching)
+    return run_and_cancel(cluster, folder, files, ["results/hpo/main/best.yaml"], searching)
 
 
 def test_the_results_are_those_of_a_local_run(run, tmp_path_factory):
@@ -155,7 +155,7 @@ def test_workers_of_a_search_are_jobs_of_their_own(search):
 
 def test_a_cancelled_workers_trial_is_resumed_and_counted_once(search):
     """All trials have an end, each by one worker, and best.yaml rests on them."""
-    hpo = search.folder / "results/hpo"
+    hpo = search.folder / "results/hpo/main"
     told = [json.loads(path.read_text(encoding="utf-8")) for path in hpo.glob("workers/*.json")]
     assert sorted(number for worker in told for number in worker["trials"]) == list(range(TRIALS))
     study = optuna.load_study(study_name=told[0]["study"], storage=storage(hpo / "study.db"))

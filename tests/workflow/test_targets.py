@@ -35,15 +35,15 @@ def asked(world: WorkflowWorld, *arguments: str) -> str:
 
 def test_one_fold_is_trained_alone(empty):
     """For a first look, or on the second notebook."""
-    plan = empty.plan(None, "results/adapters/fold1")
+    plan = empty.plan(None, "results/adapters/main/fold1")
     before = ["prepare_demo", "validate_tables", "make_folds", "store_base"]
     assert plan.jobs == dict.fromkeys([*before, "train_adapter"], 1)
 
 
 def test_one_view_is_scored_alone(finished, tmp_path):
     with closing(finished.copied(tmp_path / "workflow")) as lacking:
-        (lacking.folder / "results/scores/test/fold0/hflip.parquet").unlink()
-        plan = lacking.plan(None, "results/scores/test/fold0/hflip.parquet")
+        (lacking.folder / "results/scores/main/test/fold0/hflip.parquet").unlink()
+        plan = lacking.plan(None, "results/scores/main/test/fold0/hflip.parquet")
     assert plan.jobs == {"score_choices": 1}
 
 
@@ -76,7 +76,7 @@ def test_until_stops_early(empty):
 
 def test_a_plan_says_what_would_run(empty):
     printed = asked(empty, "-n", "-p")
-    assert "Training the adapter of fold 2" in printed
+    assert "Training the adapter of main, fold 2" in printed
     assert plan_of(printed).jobs["score_choices"] == 12
 
 
@@ -99,7 +99,7 @@ def test_the_graph_can_be_drawn(finished, options, first):
 
 def test_the_summary_tells_each_file(finished):
     printed = asked(finished, "--summary")
-    assert "results/adapters/fold0/adapter_model.safetensors" in printed
+    assert "results/adapters/main/fold0/adapter_model.safetensors" in printed
     assert "no update" in printed
 
 
@@ -109,7 +109,7 @@ def test_help_tells_every_target_in_a_sentence(empty):
     lines = printed[printed.index("Targets, ") : printed.index("After a run:")].splitlines()[2:]
     targets = dict(line.split(maxsplit=1) for line in lines)
     assert len(targets) >= 8 and all(len(told) > 10 for told in targets.values())
-    for target in targets.keys() - {"results/hpo/best.yaml"}:
+    for target in targets.keys() - {"results/hpo/main/best.yaml"}:
         assert empty.plan(None, target).jobs, target
 
 

@@ -84,12 +84,12 @@ def test_equal_bytes_from_upstream_train_and_score_nothing(finished, again):
 def test_going_back_computes_nothing_twice(finished, again):
     """Another learning rate for one fold, and back to the first."""
     (again / "bolder.yaml").write_text("train: {learning_rate: 0.004}\n")
-    fold = "results/adapters/fold0/adapter_model.safetensors"
+    fold = "results/adapters/main/fold0/adapter_model.safetensors"
     ran(again, fold, "--configfile", "bolder.yaml")
     assert FROM_STORE not in logs_of(again, "train_adapter")[0]
     assert (
-        artifacts(again)["adapters/fold0/adapter_model.safetensors"]
-        != artifacts(finished)["adapters/fold0/adapter_model.safetensors"]
+        artifacts(again)["adapters/main/fold0/adapter_model.safetensors"]
+        != artifacts(finished)["adapters/main/fold0/adapter_model.safetensors"]
     )
     forget_logs(again)
     ran(again)
@@ -106,7 +106,7 @@ def test_a_lying_store_costs_time_only(finished, again):
             if path.is_file():
                 path.write_bytes(path.read_bytes()[:-1])
     forget_logs(again)
-    scores = "results/scores/test/fold1/original.parquet"
+    scores = "results/scores/main/test/fold1/original.parquet"
     (again / scores).unlink()
     ran(again, scores)
     assert FROM_STORE not in logs_of(again, "score_choices")[0]
@@ -222,8 +222,8 @@ def test_an_interrupted_demo_ends_with_the_same_bytes(finished, tmp_path):
     folder = copy_small_workflow(tmp_path / "workflow")
     prepare_make(folder)
     interrupt(folder, "results/logs/validate_tables.log", signal.SIGKILL)
-    interrupt(folder, "results/work/train/fold*/checkpoint*", signal.SIGTERM)
-    interrupt(folder, "results/work/scores/*/*/*/*", signal.SIGKILL)
+    interrupt(folder, "results/work/train/main/fold*/checkpoint*", signal.SIGTERM)
+    interrupt(folder, "results/work/scores/*/*/*/*/*", signal.SIGKILL)
     interrupt(folder, "results/logs/ensemble_probabilities.log", signal.SIGINT)
     last = begin_demo(folder)
     assert last.wait(timeout=600) == 0, (folder / "printed").read_text()

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from results_world import make_whole_run
+from results_world import make_whole_run, several_members
+from vqaflow.artifacts.score_files import read_about, write_scores
 from vqaflow.commands.command_line import main
 from vqaflow.evaluation.verify.verify import CHECKS, verify
 from vqaflow.runtime.digests import file_digest
@@ -23,10 +24,24 @@ def finished(tmp_path_factory):
     return make_whole_run(tmp_path_factory.mktemp("run") / "results")
 
 
+@pytest.fixture(scope="module")
+def finished_several(tmp_path_factory):
+    """A run with a member of each kind."""
+    folder = tmp_path_factory.mktemp("run") / "results"
+    folder.mkdir()
+    return make_whole_run(folder, members=several_members(folder))
+
+
 @pytest.fixture
 def results(finished, tmp_path):
     """A copy to damage."""
     return shutil.copytree(finished, tmp_path / "results")
+
+
+@pytest.fixture
+def several(finished_several, tmp_path):
+    """A copy of the run with several members."""
+    return shutil.copytree(finished_several, tmp_path / "results")
 
 
 def failures(results, **options):
@@ -36,6 +51,13 @@ def failures(results, **options):
 def test_a_finished_run_passes(finished):
     assert [(name, state) for name, state, _ in verify(finished)] == [(name, "ok") for name in CHECKS]
     assert failures(finished, sample=finished / "sample_submission.csv") == {}
+
+
+def test_a_finished_run_of_several_members_passes(finished_several):
+    found = {name: (state, text) for name, state, text in verify(finished_several)}
+    assert {state for state, _ in found.values()} == {"ok"}, found
+    assert found["adapters"][1].startswith("11 adapters of 2 members")
+    assert found["members"][1].startswith("friend (file, its origin is not checked), main (tuned)")
 
 
 def test_verifying_changes_nothing(finished):
@@ -52,13 +74,18 @@ FILES = {
     "eda/types.png": "exploration",
     "folds.parquet": "folds",
     "folds.report.json": "folds",
-    "adapters/fold1/adapter_model.safetensors": "adapters",
-    "adapters/fold1/adapter_config.json": "adapters",
-    "adapters/fold1/run.json": "adapters",
-    "adapters/fold1/log.csv": "adapters",
-    "adapters/fold1/curve.png": "adapters",
-    "scores/oof/fold0/original.parquet": "scores",
-    "scores/test/fold2/hflip.parquet": "scores",
+    "adapters/main/fold1/adapter_model.safetensors": "adapters",
+    "adapters/main/fold1/adapter_config.json": "adapters",
+    "adapters/main/fold1/run.json": "adapters",
+    "adapters/main/fold1/log.csv": "adapters",
+    "adapters/main/fold1/curve.png": "adapters",
+    "scores/main/oof/fold0/original.parquet": "scores",
+    "scores/main/test/fold2/hflip.parquet": "scores",
+    "members/main/oof.parquet": "members",
+    "members/main/test.parquet": "members",
+    "members/main/oof_views.parquet": "members",
+    "members/main/test_views.parquet": "members",
+    "members/main/member.json": "members",
     "ensemble/oof.parquet": "ensemble",
     "ensemble/test.parquet": "ensemble",
     "ensemble/recipe.json": "ensemble",
@@ -66,6 +93,8 @@ FILES = {
     "evaluation/coverage.png": "evaluation",
     "evaluation/mistakes.html": "evaluation",
     "evaluation/mistakes_excerpt.html": "evaluation",
+    "evaluation/picks.html": "evaluation",
+    "evaluation/members.png": "evaluation",
     "submission.csv": "submission",
     "submission.validated.json": "submission",
 }
@@ -90,7 +119,14 @@ def test_a_cut_off_file_is_named(results, name):
 
 
 @pytest.mark.parametrize(
-    "name", ["folds.report.json", "ensemble/recipe.json", "evaluation/metrics.json", "submission.validated.json"]
+    "name",
+    [
+        "folds.report.json",
+        "members/main/member.json",
+        "ensemble/recipe.json",
+        "evaluation/metrics.json",
+        "submission.validated.json",
+    ],
 )
 def test_json_of_another_kind_is_named(results, name):
     (results / name).write_text("{}")
@@ -101,7 +137,17 @@ def test_json_of_another_kind_is_named(results, name):
 def frame(change):
     def edit(path):
         table = pd.read_parquet(path)
-        change(table).to_parquet(path, index=False)
+        if "scores" in path.parts:  # what it says of itself stays
+            write_scores(change(table), read_about(path), path)
+        else:
+            change(table).to_parquet(path, index=False)
+
+    return edit
+
+
+def about(**changes):
+    def edit(path):
+        write_scores(pd.read_parquet(path), read_about(path) | changes, path)
 
     return edit
 
@@ -173,32 +219,68 @@ DISAGREEMENTS = {
         "share the same image but not a fold",
     ),
     "other number of folds": ("folds.report.json", values(n=4), "folds", "not 0 to 3"),
-    "adapter of other rows": ("adapters/fold2/run.json", values(held_out="x"), "adapters", "may have seen its fold"),
+    "adapter of other rows": (
+        "adapters/main/fold2/run.json",
+        values(held_out="x"),
+        "adapters",
+        "may have seen its fold",
+    ),
     "adapter of another prompt": (
-        "adapters/fold2/run.json",
+        "adapters/main/fold2/run.json",
         values(parity__prompt="y"),
         "adapters",
         r"parity\.prompt differs from that of",
     ),
     "score of another fold's row": (
-        "scores/oof/fold0/original.parquet",
+        "scores/main/oof/fold0/original.parquet",
         frame(lambda t: t.assign(id=t["id"].replace("train_0000", "train_0004"))),
         "scores",
         "'train_0004'.*in another fold, on which this fold's adapter was trained",
     ),
-    "unscored row": ("scores/test/fold1/original.parquet", frame(lambda t: t[4:]), "scores", "no scores for rows"),
+    "unscored row": ("scores/main/test/fold1/original.parquet", frame(lambda t: t[4:]), "scores", "no scores for rows"),
     "score that is not a number": (
-        "scores/test/fold1/hflip.parquet",
+        "scores/main/test/fold1/hflip.parquet",
         frame(lambda t: t.assign(logit_b=np.inf)),
         "scores",
         "not a finite number",
     ),
-    "other scores": (
-        "scores/test/fold1/original.parquet",
-        frame(lambda t: t.assign(logit_a=-t["logit_a"])),
-        "ensemble",
-        r"test\.parquet: rows .* do not follow from the scores",
+    "scores of another adapter": (
+        "scores/main/test/fold1/original.parquet",
+        about(adapter="x"),
+        "scores",
+        "made by another adapter than .*adapters/main/fold1",
     ),
+    "scores of other rows": (
+        "scores/main/oof/fold1/original.parquet",
+        about(rows="x"),
+        "scores",
+        "rows that have changed",
+    ),
+    "other scores": (
+        "scores/main/test/fold1/original.parquet",
+        frame(lambda t: t.assign(logit_a=-t["logit_a"])),
+        "members",
+        r"test_views\.parquet: rows .* do not follow from the scores",
+    ),
+    "other OOF scores": (
+        "scores/main/oof/fold1/hflip.parquet",
+        frame(lambda t: t.assign(logit_a=-t["logit_a"])),
+        "members",
+        r"oof_views\.parquet: rows .* do not follow from the scores",
+    ),
+    "other answers of a member": (
+        "members/main/test.parquet",
+        frame(lambda t: sharper(t)),
+        "members",
+        r"main/test\.parquet: rows .* are not the mean of its views",
+    ),
+    "member of other folds": (
+        "members/main/member.json",
+        values(parts=["0", "1"]),
+        "members",
+        "its parts are 0, 1, but must be 0, 1, 2",
+    ),
+    "member under another name": ("members/main/member.json", values(name="b"), "members", "of another member, b"),
     "probabilities above 1": (
         "ensemble/oof.parquet",
         frame(lambda t: t.assign(p_a=t["p_a"] + 0.1)),
@@ -206,7 +288,7 @@ DISAGREEMENTS = {
         "do not have probabilities that sum to 1",
     ),
     "rows in another order": ("ensemble/test.parquet", frame(lambda t: t[::-1]), "ensemble", "not those of the table"),
-    "other probabilities": ("ensemble/test.parquet", frame(sharper), "ensemble", "do not follow from the scores"),
+    "other probabilities": ("ensemble/test.parquet", frame(sharper), "ensemble", "do not follow from the members"),
     "other OOF answers": (
         "ensemble/oof.parquet",
         frame(lambda t: t.assign(p_a=0.25, p_b=0.25, p_c=0.25, p_d=0.25)),
@@ -223,7 +305,13 @@ DISAGREEMENTS = {
         "ensemble/recipe.json",
         values(calibration__learned={"temperature": 3.0}),
         "ensemble",
-        "do not follow from the scores",
+        "do not follow from the members",
+    ),
+    "old numbers of a member": (
+        "evaluation/metrics.json",
+        values(members__each__main__right=3),
+        "evaluation",
+        "says 3 rows of the member main are right",
     ),
     "old metrics": ("evaluation/metrics.json", values(overall__right=3), "evaluation", "says 3 of 120 rows are right"),
     "edited submission": ("submission.csv", other_answer, "submission", "its sha256 is not the one in"),
@@ -255,7 +343,7 @@ def test_a_disagreement_is_named(results, case):
 )
 def test_folds_of_different_precision_are_refused(results, key, usual, other, setting):
     """`auto` depends on the card: folds trained on two kinds of cards would be pooled as if they were one model's."""
-    runs = [results / "adapters" / f"fold{fold}" / "run.json" for fold in range(3)]
+    runs = [results / "adapters" / "main" / f"fold{fold}" / "run.json" for fold in range(3)]
     for run in runs:
         values(**{key: usual})(run)
     assert failures(results) == {}
@@ -264,6 +352,63 @@ def test_folds_of_different_precision_are_refused(results, key, usual, other, se
         f"{runs[2]}: trained with {key} {other}, but {runs[0].parent} with {usual}: auto depends on the card. "
         f"Set {setting} to one value and train all folds again."
     )
+
+
+def test_members_may_be_of_different_precision(several):
+    """A 4-bit model beside one in bfloat16 is a good pair; within a member, all folds must be alike."""
+    for path in several.glob("adapters/main/*/run.json"):
+        values(quantization="nf4", parity__base="another")(path)
+    assert failures(several) == {}
+    values(parity__base="a third")(several / "adapters" / "main" / "fold1-seed2" / "run.json")
+    assert "parity.base differs" in failures(several)["adapters"]
+
+
+SEVERAL = {
+    "adapter on all rows that lacks some": (
+        "adapters/main/foldall-seed1/run.json",
+        values(rows=100),
+        "adapters",
+        "foldall-seed1/run.json: the adapter was trained with other folds",
+    ),
+    "untuned scores by an adapter": (
+        "scores/untuned/oof/foldbase/original.parquet",
+        about(adapter="x"),
+        "scores",
+        "made by another adapter than none",
+    ),
+    "someone's probabilities changed": (
+        "members/friend/oof_views.parquet",
+        frame(lambda t: swapped(t, "file_a").pipe(swapped, "file_b").pipe(swapped, "file_c").pipe(swapped, "file_d")),
+        "members",
+        "friend/oof.parquet: rows .* are not the mean of its views",
+    ),
+    "lost seed": (
+        "scores/main/oof/fold0-seed2/original.parquet",
+        lambda path: path.unlink(),
+        "scores",
+        "fold0-seed2/original.parquet: is missing",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SEVERAL)
+def test_a_disagreement_among_members_is_named(several, case):
+    name, harm, check, message = SEVERAL[case]
+    harm(several / name)
+    found = failures(several)
+    assert next(iter(found)) == check
+    with pytest.raises(UserError, match=message):
+        raise UserError(found[check])
+
+
+def test_what_is_left_of_members_and_views_that_are_no_longer_used_does_not_count(results):
+    """Snakemake deletes no files: those of an earlier configuration stay, and would fail the checks for ever."""
+    shutil.copytree(results / "members" / "main", results / "members" / "old")
+    shutil.copytree(results / "adapters" / "main" / "fold0", results / "adapters" / "main" / "fold0-seed9")
+    (results / "adapters" / "old" / "fold0").mkdir(parents=True)
+    other = results / "scores" / "main" / "oof" / "fold0" / "native.parquet"
+    shutil.copy(results / "scores" / "main" / "oof" / "fold0" / "original.parquet", other)
+    assert failures(results) == {}
 
 
 @pytest.mark.parametrize(
@@ -278,22 +423,22 @@ def test_a_submission_that_was_edited_and_signed_again_is_found(results, harm, m
 @pytest.fixture
 def searched(results):
     """A run whose parameters were searched."""
-    (results / "hpo" / "figures").mkdir(parents=True)
-    (results / "hpo" / "best.yaml").write_text("parameters: {learning_rate: 0.001}\n")
-    with closing(sqlite3.connect(results / "hpo" / "study.db")) as database:
+    (results / "hpo" / "main" / "figures").mkdir(parents=True)
+    (results / "hpo" / "main" / "best.yaml").write_text("parameters: {learning_rate: 0.001}\n")
+    with closing(sqlite3.connect(results / "hpo" / "main" / "study.db")) as database:
         database.execute("CREATE TABLE trials (number INTEGER)")
         database.execute("INSERT INTO trials VALUES (0)")
         database.commit()
-    shutil.copy(results / "eda" / "types.png", results / "hpo" / "figures" / "history.png")
+    shutil.copy(results / "eda" / "types.png", results / "hpo" / "main" / "figures" / "history.png")
     return results
 
 
 def test_a_search_is_checked_if_there_was_one(searched):
     found = {name: (state, text) for name, state, text in verify(searched)}
-    assert found["search"] == ("ok", "1 trials; best: learning_rate 0.001")
+    assert found["search"] == ("ok", "main: 1 trials; best: learning_rate 0.001")
 
 
-@pytest.mark.parametrize("name", ["hpo/best.yaml", "hpo/study.db", "hpo/figures/history.png"])
+@pytest.mark.parametrize("name", ["hpo/main/best.yaml", "hpo/main/study.db", "hpo/main/figures/history.png"])
 @pytest.mark.parametrize("data", [b"", b"\x89no"])
 def test_a_damaged_search_is_named(searched, name, data):
     (searched / name).write_bytes(data)

@@ -1,9 +1,33 @@
-"""A results folder: the only place in the package that knows its paths."""
+"""A results folder: the only place in the package that knows its paths.
+
+A member's `part` says which rows an adapter was trained without, or that there is none: see `config/members.py`.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 TABLES = {"oof": "train", "test": "test"}  # the table whose rows a split scores
+MEMBER_NOTE = "member.json"
+
+
+@dataclass(frozen=True)
+class MemberFolder:
+    """What a member says of each row, in results/members/{member}."""
+
+    folder: Path
+
+    @property
+    def note(self) -> Path:
+        """What the member is, and what it cost."""
+        return self.folder / MEMBER_NOTE
+
+    def answers(self, split: str) -> Path:
+        """The member's own probabilities of a split, oof or test."""
+        return self.folder / f"{split}.parquet"
+
+    def views(self, split: str) -> Path:
+        """The log-probabilities of each view, and for test rows of each part."""
+        return self.folder / f"{split}_views.parquet"
 
 
 @dataclass(frozen=True)
@@ -45,30 +69,37 @@ class ResultsFolder:
         """The folder of quantised bases."""
         return self.folder / "base"
 
-    @property
-    def base_note(self) -> Path:
-        """Which folder of `bases` this run uses."""
-        return self.folder / "base.json"
+    def base_note(self, member: str) -> Path:
+        """Which folder of `bases` a member uses."""
+        return self.folder / f"base.{member}.json"
 
-    def adapter(self, fold: int) -> Path:
-        """The folder of a fold's adapter."""
-        return self.folder / "adapters" / f"fold{fold}"
+    def adapter(self, member: str, part: str | int) -> Path:
+        """The folder of one of a member's adapters."""
+        return self.folder / "adapters" / member / f"fold{part}"
 
-    def adapters(self) -> list[Path]:
-        """The folders of all existing adapters."""
-        return sorted(self.folder.glob("adapters/fold*"))
+    def adapters(self, member: str) -> list[Path]:
+        """The folders of all existing adapters of a member."""
+        return sorted(self.folder.glob(f"adapters/{member}/fold*"))
 
-    def tracking(self, fold: int) -> Path:
-        """What trackers write about a fold's training."""
-        return self.folder / "tracking" / f"fold{fold}"
+    def tracking(self, member: str, part: str | int) -> Path:
+        """What trackers write about a training."""
+        return self.folder / "tracking" / member / f"fold{part}"
 
-    def scores(self, split: str, fold: int, view: str) -> Path:
-        """A view's scores of a split by a fold's adapter."""
-        return self.folder / "scores" / split / f"fold{fold}" / f"{view}.parquet"
+    def scores(self, member: str, split: str, part: str | int, view: str) -> Path:
+        """A view's scores of a split by one of a member's adapters, or by its untuned base."""
+        return self.folder / "scores" / member / split / f"fold{part}" / f"{view}.parquet"
 
-    def all_scores(self) -> list[Path]:
-        """All existing score files."""
-        return sorted(self.folder.glob("scores/*/fold*/*.parquet"))
+    def all_scores(self, member: str = "*") -> list[Path]:
+        """All existing score files, or those of one member."""
+        return sorted(self.folder.glob(f"scores/{member}/*/fold*/*.parquet"))
+
+    def member(self, name: str) -> MemberFolder:
+        """What a member says."""
+        return MemberFolder(self.folder / "members" / name)
+
+    def members(self) -> list[str]:
+        """The names of all members that have been pooled."""
+        return sorted(note.parent.name for note in self.folder.glob(f"members/*/{MEMBER_NOTE}"))
 
     def probabilities(self, split: str) -> Path:
         """The ensemble's probabilities of a split, oof or test."""
@@ -99,18 +130,21 @@ class ResultsFolder:
         """The report that the submission is valid."""
         return self.folder / "submission.validated.json"
 
-    @property
-    def search(self) -> Path:
-        """The folder of what a hyper-parameter search found."""
-        return self.folder / "hpo"
+    def search(self, member: str) -> Path:
+        """The folder of what a hyper-parameter search found for a member."""
+        return self.folder / "hpo" / member
 
-    def worker(self, number: int) -> Path:
+    def searches(self) -> list[Path]:
+        """The folders of all searches."""
+        return sorted(path for path in self.folder.glob("hpo/*") if path.is_dir())
+
+    def worker(self, member: str, number: int) -> Path:
         """The report of a search worker."""
-        return self.search / "workers" / f"worker{number}.json"
+        return self.search(member) / "workers" / f"worker{number}.json"
 
-    def workers(self) -> list[Path]:
+    def workers(self, member: str) -> list[Path]:
         """The reports of all workers of a search."""
-        return sorted(self.search.glob("workers/worker*.json"))
+        return sorted(self.search(member).glob("workers/worker*.json"))
 
     @property
     def demo(self) -> Path:
@@ -122,18 +156,17 @@ class ResultsFolder:
         """The right answers of the demo's test rows."""
         return self.demo / "test_answers.csv"
 
-    def training_work(self, fold: int) -> Path:
-        """Plan and checkpoints of a fold's unfinished training."""
-        return self.folder / "work" / "train" / f"fold{fold}"
+    def training_work(self, member: str, part: str | int) -> Path:
+        """Plan and checkpoints of an unfinished training."""
+        return self.folder / "work" / "train" / member / f"fold{part}"
 
-    def scoring_work(self, split: str, fold: int, view: str) -> Path:
+    def scoring_work(self, member: str, split: str, part: str | int, view: str) -> Path:
         """The shards of an unfinished scoring."""
-        return self.folder / "work" / "scores" / split / f"fold{fold}" / view
+        return self.folder / "work" / "scores" / member / split / f"fold{part}" / view
 
-    @property
-    def search_work(self) -> Path:
-        """The study of a search and its trials' checkpoints."""
-        return self.folder / "work" / "hpo"
+    def search_work(self, member: str) -> Path:
+        """The study of a member's search and its trials' checkpoints."""
+        return self.folder / "work" / "hpo" / member
 
     @property
     def vision(self) -> Path:

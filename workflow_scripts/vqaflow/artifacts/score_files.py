@@ -4,30 +4,36 @@ Shapes: N rows of the table, R scored rows, L lines of a score file (one per row
 K choice orders, C = 4 choices in their original letters.
 """
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from vqaflow.artifacts.columns import LETTERS, LOGITS
+from vqaflow.artifacts.parts import PART, part_order
 from vqaflow.artifacts.reading import damaged
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import some
 
-PLACE = re.compile(r"(?P<split>oof|test)/fold(?P<fold>\d+)/(?P<view>[^/]+)\.parquet$")
+PLACE = re.compile(rf"(?P<member>[^/]+)/(?P<split>oof|test)/fold(?P<part>{PART})/(?P<view>[^/]+)\.parquet$")
 ORIGINAL = "original"  # the view that has every row
+ABOUT = b"vqaflow"  # the entry of a score file's metadata that says what was scored, and with what
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class ScoreFile:
-    """One file of scores and what its path says about it."""
+    """One file of scores and what its path says about it; artifacts/parts.py says what a part is."""
 
+    member: str
     split: str
-    fold: int
+    part: str
     view: str
     path: Path
 
@@ -42,28 +48,22 @@ class Logits:
 
 
 def score_file(path: Path | str) -> ScoreFile:
-    """Take split, fold and view from a path that ends in {oof|test}/fold{fold}/{view}.parquet."""
+    """Take member, split, part and view from a path that ends in {member}/{oof|test}/fold{part}/{view}.parquet."""
     match = PLACE.search(Path(path).as_posix())
     if match is None:
-        raise UserError(f"{path}: is not the path of a score file. Name it like scores/oof/fold0/original.parquet.")
-    return ScoreFile(match["split"], int(match["fold"]), match["view"], Path(path))
+        raise UserError(
+            f"{path}: is not the path of a score file. Name it like scores/main/oof/fold0/original.parquet."
+        )
+    return ScoreFile(match["member"], match["split"], match["part"], match["view"], Path(path))
 
 
 def score_files(paths: Sequence[Path | str]) -> list[ScoreFile]:
-    """All files by split, fold and view; both splits must have the same folds and views."""
-    files = sorted(score_file(path) for path in paths)
-    places = {split: {(f.fold, f.view) for f in files if f.split == split} for split in ("oof", "test")}
-    if sum(map(len, places.values())) != len(files):
-        raise UserError("scores: two files are of the same split, fold and view. Give one file for each.")
+    """All files by member, split, part and view. Raises UserError if two are of the same place, or if there is none."""
+    files = sorted(map(score_file, paths), key=lambda f: (f.member, f.split, part_order(f.part), f.view))
+    if len({(f.member, f.split, f.part, f.view) for f in files}) != len(files):
+        raise UserError("scores: two files are of the same member, split, fold and view. Give one file for each.")
     if not files:
         raise UserError("scores: no file is given. Run the rule score_choices.")
-    for split, other in (("oof", "test"), ("test", "oof")):
-        if alone := sorted(places[split] - places[other]):
-            fold, view = alone[0]
-            raise UserError(
-                f"scores/{other}/fold{fold}/{view}.parquet: is missing, but {split} has this fold and view. "
-                "Score it (rule score_choices)."
-            )
     return files
 
 
@@ -141,6 +141,21 @@ def _raise_missing(where: str, index: pl.DataFrame, present_N: np.ndarray) -> No
 def empty_scores() -> pd.DataFrame:
     """A table of scores without rows, its columns typed."""
     return scores_frame([], (), np.empty((0, 0, 4), np.float32))
+
+
+def write_scores(scores: pd.DataFrame, about: Mapping[str, str | None], out: Path) -> None:
+    """Write `scores`, with what was scored and with what in the file's metadata."""
+    table = pa.Table.from_pandas(scores, preserve_index=False)
+    entry = {ABOUT: json.dumps(about, sort_keys=True).encode()}
+    pq.write_table(table.replace_schema_metadata({**table.schema.metadata, **entry}), out)
+
+
+def read_about(path: Path) -> dict[str, str | None]:
+    """What a score file's metadata say of it. Raises UserError if it is damaged or has none."""
+    try:
+        return json.loads(pq.read_schema(path).metadata[ABOUT])
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        raise damaged(path, "score_choices", error) from None
 
 
 def scores_frame(ids: Sequence[str], orders: Sequence[str], logits_RK4: np.ndarray) -> pd.DataFrame:

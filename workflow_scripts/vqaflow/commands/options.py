@@ -19,6 +19,13 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_member(parser: argparse.ArgumentParser) -> None:
+    """`--member NAME`: one of `members` in the configuration."""
+    parser.add_argument(
+        "--member", metavar="NAME", help="a name under members in the configuration (default: the only one)"
+    )
+
+
 def add_results(parser: argparse.ArgumentParser) -> None:
     """`--results FOLDER`: where earlier stages have written and this one writes."""
     parser.add_argument(

@@ -12,7 +12,10 @@ import yaml
 from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
 
-from vqaflow.config.sections import WHEN
+from vqaflow.artifacts.parts import FILE
+from vqaflow.config.members import SECTIONS, member_problems, members_of
+from vqaflow.config.recipe_names import recipe_problems
+from vqaflow.config.sections import WHEN, merged
 from vqaflow.config.space_check import foldless, space_problems
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import did_you_mean, nearest
@@ -40,8 +43,18 @@ Validator = extend(
 
 
 def load_schema(path: Path | str) -> dict[str, Any]:
-    """Read the schema of config.yaml."""
-    return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    """Read the schema of config.yaml; a member's sections are those of the whole configuration, no key required."""
+    schema = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    member = schema["properties"]["members"]["additionalProperties"]["properties"]
+    member |= {key: _optional(member[key]) for key in ("model", "prompt", "train")}
+    return schema
+
+
+def _optional(schema: Any) -> Any:
+    """A schema, with those inside it, that requires no key."""
+    if isinstance(schema, Mapping):
+        return {key: _optional(value) for key, value in schema.items() if key != "required"}
+    return schema
 
 
 def check_config(config: Mapping[str, Any], schema: Path | str) -> None:
@@ -50,7 +63,7 @@ def check_config(config: Mapping[str, Any], schema: Path | str) -> None:
     known = load_schema(schema)
     problems = [line for error in Validator(known).iter_errors(config) for line in _wording(error, known)]
     if not problems:
-        problems = list(_cross_checks(config))
+        problems = [*_cross_checks(config), *member_problems(config)]
         problems += space_problems(config["hpo"]["space"], config["train"], known["properties"]["train"])
         problems += foldless(config["hpo"], config["folds"]["n"])
     if problems:
@@ -69,6 +82,13 @@ def check_files(config: Mapping[str, Any], made: Path, more: Iterable[str] = ())
         missing.append(("data.image_root", "folder", data["image_root"]))
     if settings is not None and not Path(settings).is_file():
         missing.append(("hardware.settings", "file", settings))
+    for name, member in config["members"].items():
+        given = (member or {}).get("probabilities") or {}
+        missing += [
+            (f"members.{name}.probabilities.{split}", "file", path)
+            for split, path in sorted(given.items())
+            if not Path(path).is_file()
+        ]
     problems = [
         f"{key}: there is no {kind} {path}. Correct the path, or put the {kind} there."
         for key, kind, path in missing
@@ -148,22 +168,36 @@ def _join(where: str, key: str) -> str:
 
 def _cross_checks(config: Mapping[str, Any]) -> Iterator[str]:
     """Checks of keys against each other, which the schema cannot express."""
-    model, columns = config["model"], config["data"]["columns"]
-    if model["min_pixels"] > model["max_pixels"]:
-        yield f"model.min_pixels: {model['min_pixels']} is above model.max_pixels, {model['max_pixels']}. Lower it."
+    columns = config["data"]["columns"]
     names = [columns["id"], columns["image"], columns["question"], *columns["choices"], columns["answer"]]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"data.columns: {name!r} is given twice. Name each column once."
-    yield from _choice_format_problems(config["prompt"]["choice_format"])
-    for kind, template in config["prompt"]["templates"].items():
-        yield from _template_problems(f"prompt.templates.{kind}", template)
-    ensemble = config["ensemble"]
-    asked_for_prior = ensemble["order_pooling"] == "prior" or ensemble["recipe"].startswith("prior+")
-    if asked_for_prior and config["orders"] in ("identity", 1):
-        cure = "Set orders to cyclic, or use geometric."
-        yield f"ensemble: a position prior cannot be estimated from one choice order. {cure}"
-    yield from _view_problems(config["views"], model)
+    yield from _section_problems(config, "", config["ensemble"])
+    for name, entry in config["members"].items():
+        if entry and set(entry) & {*SECTIONS, "orders"}:
+            overridden = {key: merged(config[key], entry.get(key) or {}) for key in SECTIONS}
+            own = overridden | {"orders": entry.get("orders", config["orders"])}
+            found = _section_problems(own, f"members.{name}.", config["ensemble"])
+            general = set(_section_problems(config, f"members.{name}.", config["ensemble"]))
+            yield from (problem for problem in found if problem not in general)  # told of the sections themselves
+    views = {name: member.shown_views or [FILE] for name, member in members_of(config).items()}
+    yield from (f"ensemble.recipe: {what}" for what in recipe_problems(config["ensemble"]["recipe"], views))
     yield from _tracker_problems(config["train"]["trackers"])
+
+
+def _section_problems(sections: Mapping[str, Any], where: str, ensemble: Mapping[str, Any]) -> Iterator[str]:
+    """Problems of the sections `model`, `prompt`, `views` and `orders`, which a member may override."""
+    model = sections["model"]
+    if model["min_pixels"] > model["max_pixels"]:
+        above = f"{model['min_pixels']} is above model.max_pixels, {model['max_pixels']}"
+        yield f"{where}model.min_pixels: {above}. Lower it."
+    yield from _choice_format_problems(f"{where}prompt.choice_format", sections["prompt"]["choice_format"])
+    for kind, template in sections["prompt"]["templates"].items():
+        yield from _template_problems(f"{where}prompt.templates.{kind}", template)
+    if ensemble["order_pooling"] == "prior" and sections["orders"] in ("identity", 1):
+        cure = "Set orders to cyclic, or use geometric."
+        yield f"{where}orders: a position prior cannot be estimated from one choice order. {cure}"
+    yield from _view_problems(f"{where}views", sections["views"], model)
 
 
 def _tracker_problems(trackers: Sequence[str]) -> Iterator[str]:
@@ -181,7 +215,7 @@ def _is_installed(package: str) -> bool:
     return spec is not None and spec.origin is not None
 
 
-def _choice_format_problems(choice_format: str) -> Iterator[str]:
+def _choice_format_problems(where: str, choice_format: str) -> Iterator[str]:
     try:
         fields = {name for _, name, _, _ in Formatter().parse(choice_format) if name is not None}
         choice_format.format(letter="a", text="x")
@@ -189,7 +223,7 @@ def _choice_format_problems(choice_format: str) -> Iterator[str]:
         fields = set()
     if fields != {"letter", "text"}:
         yield (
-            f"prompt.choice_format: {choice_format!r} must have the fields {{letter}} and {{text}} and no others. "
+            f"{where}: {choice_format!r} must have the fields {{letter}} and {{text}} and no others. "
             "Change it, and double braces that are text: {{ and }}."
         )
 
@@ -204,15 +238,15 @@ def _template_problems(where: str, template: str) -> Iterator[str]:
         yield f"{where}: {{question}} must come before {{choices}}. Swap them."
 
 
-def _view_problems(views: Mapping[str, Any], model: Mapping[str, Any]) -> Iterator[str]:
+def _view_problems(where: str, views: Mapping[str, Any], model: Mapping[str, Any]) -> Iterator[str]:
     if "original" not in views or views["original"].get("enabled") is False:
-        yield "views.original: only this view has every row. Keep it enabled."
+        yield f"{where}.original: only this view has every row. Keep it enabled."
     elif set(views["original"]) - {"enabled"}:
-        yield "views.original: this view is the unchanged image. Put other settings into a view with another name."
+        yield f"{where}.original: this view is the unchanged image. Put other settings into a view with another name."
     for name, view in views.items():
         if view.get("when") is not None and not WHEN.fullmatch(view["when"]):
-            yield f"views.{name}.when: {view['when']!r} is not a condition. Write, for example, margin < 0.3."
+            yield f"{where}.{name}.when: {view['when']!r} is not a condition. Write, for example, margin < 0.3."
         smallest = view.get("min_pixels") or model["min_pixels"]
         largest = view.get("max_pixels") or model["max_pixels"]
         if smallest > largest and {"min_pixels", "max_pixels"} & view.keys():
-            yield f"views.{name}: min_pixels {smallest} is above max_pixels {largest}. Change one of them."
+            yield f"{where}.{name}: min_pixels {smallest} is above max_pixels {largest}. Change one of them."

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from vqaflow.config.check import check_config
+from vqaflow.config.sections import merged
 from vqaflow.runtime.errors import UserError
 
 REPOSITORY = Path(__file__).parents[3]
@@ -23,10 +24,10 @@ def load_config(*paths: Path | str) -> dict[str, Any]:
 
     Raises UserError if a file is missing or does not contain keys in YAML.
     """
-    merged: dict[str, Any] = {}
+    config: dict[str, Any] = {}
     for path in paths:
-        _merge(merged, _read_keys(Path(path)))
-    return merged
+        config = merged(config, _read_keys(Path(path)))
+    return config
 
 
 def checked_config(*paths: Path | str) -> dict[str, Any]:
@@ -61,14 +62,6 @@ def _read_keys(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise UserError(f"{path}: does not contain `key: value` lines. Write it like {shipped('config.yaml')}.")
     return values
-
-
-def _merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
-    for key, value in values.items():
-        if isinstance(value, Mapping) and isinstance(into.get(key), dict):
-            _merge(into[key], value)
-        else:
-            into[key] = value
 
 
 def in_order(value: Any) -> Any:

@@ -128,10 +128,9 @@ class ColumnsConfig:
 
 @dataclass(frozen=True)
 class EnsembleConfig:
-    """`ensemble`: from scores to probabilities; `recipe` says whether the two poolings are chosen on OOF or kept."""
+    """`ensemble` without `order_pooling`, which pool_member reads; `recipe` says whether the pool is chosen on OOF."""
 
     recipe: str
-    order_pooling: str
     pooling: str
     calibration: str
     seed: int
@@ -192,6 +191,16 @@ def replace_keys(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[
             raise UserError(f"{key}: there is no such key to replace. Known keys are {', '.join(leaf_keys(values))}.")
         target[last] = value
     return merged
+
+
+def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The section `values`, overridden by `changes` key by key, inner sections too."""
+    result = dict(values)
+    for key, value in changes.items():
+        inner = result.get(key)
+        is_section = isinstance(value, Mapping) and isinstance(inner, Mapping)
+        result[key] = merged(inner, value) if is_section else value
+    return result
 
 
 def leaf_keys(values: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -15,7 +15,8 @@ import pandas as pd
 from vqaflow.artifacts.columns import LETTERS
 from vqaflow.artifacts.results_folder import ResultsFolder
 from vqaflow.artifacts.rows import rows_of
-from vqaflow.artifacts.score_files import Logits, read_logits, row_index, score_file
+from vqaflow.artifacts.score_files import ORIGINAL, Logits, read_logits, row_index, score_file
+from vqaflow.config.members import Member, member_named, members_of
 from vqaflow.config.sections import ModelConfig, PromptConfig, ViewConfig, section
 from vqaflow.model.base import load_base
 from vqaflow.model.encoding.orders import scoring_orders
@@ -31,17 +32,22 @@ LEAST_ACCURACY, LEAST_GAIN = 0.90, 0.15
 
 
 def demo_gain(config: dict[str, Any], results: Path) -> bool:
-    """Print accuracies of base, single folds (original view) and submission. Returns whether the promise is kept."""
-    at = ResultsFolder(results)
+    """Print accuracies of base, single folds (original view) and submission. Returns whether the promise is kept.
+
+    Base and folds are those of the member main.
+    """
+    at, member = ResultsFolder(results), member_named(members_of(config), "main")
     answers_file, submission = at.demo_answers, at.submission
     for file in (answers_file, submission):
         if not file.is_file():
             raise UserError(f"{file}: no such file. Run the demo first: make demo.")
     table = pd.read_parquet(at.table("test"))
     answers = table["id"].map(read_answers(answers_file)).to_numpy()
-    chosen = {"base": best_letters(base_logits(config, table))}
-    for file in sorted(results.glob("scores/test/fold*/original.parquet")):
-        chosen[file.parent.name] = best_letters(read_logits(score_file(file), row_index(table["id"].tolist())))
+    chosen = {"base": best_letters(base_logits(member, config["hardware"]["score_batch_tokens"], table))}
+    index = row_index(table["id"].tolist())
+    for part in member.parts("test", config["folds"]["n"]):
+        file = score_file(at.scores(member.name, "test", part, ORIGINAL))
+        chosen[f"fold{part}"] = best_letters(read_logits(file, index))
     chosen["submission"] = table["id"].map(read_answers(submission)).to_numpy()
     right = {name: letters == answers for name, letters in chosen.items()}
     for name, right_N in right.items():
@@ -55,13 +61,13 @@ def demo_gain(config: dict[str, Any], results: Path) -> bool:
     return reached >= LEAST_ACCURACY and gain["gain"] >= LEAST_GAIN and reached >= single
 
 
-def base_logits(config: dict[str, Any], table: pd.DataFrame) -> Logits:
-    """Logits of the rows from the base without an adapter, in the original view and the configured orders."""
-    model, prompt = section(ModelConfig, config["model"]), section(PromptConfig, config["prompt"])
+def base_logits(member: Member, batch_tokens: int, table: pd.DataFrame) -> Logits:
+    """Logits of the rows from the base without an adapter, in the original view and the member's orders."""
+    model, prompt = section(ModelConfig, member.model), section(PromptConfig, member.prompt)
     base = load_base(model)
     encoder = make_encoder(base, model, prompt)
-    orders = scoring_orders(config["orders"])
-    scorer = Scorer(make_decoder(base, False), encoder, ViewConfig(), orders, config["hardware"]["score_batch_tokens"])
+    orders = scoring_orders(member.orders)
+    scorer = Scorer(make_decoder(base, False), encoder, ViewConfig(), orders, batch_tokens)
     items = scorer.prepare(rows_of(table))
     with ProgressBar(len(items), "score the base") as bar:
         logits_RK4 = scorer.score(items, bar.advance)

@@ -1,1 +1,1 @@
-"""Turns logits into one calibrated probability for each choice, and these into the submission."""
+"""Pools the members into one calibrated probability for each choice, and writes the submission."""

@@ -10,23 +10,67 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize, minimize_scalar
+from scipy.optimize import minimize
 
 from vqaflow.scoring.order_pooling import log_softmax, safe_log
 
 TEMPERATURES = (0.05, 20.0)
+SHARPNESSES = (1 / TEMPERATURES[1], 1 / TEMPERATURES[0])  # 1 / T
+MOST_STEPS, RELATIVE_ERROR = 100, 1e-9  # of the search for a temperature
 VECTOR_PRIOR_ROWS = 20.0  # strength of the pull toward one temperature without bias, in rows
 
 
 def fit_temperature(probabilities_NC: np.ndarray, answers_N: np.ndarray) -> dict[str, Any]:
-    """The temperature within `TEMPERATURES` that maximises the likelihood of the answers."""
-    logp_NC, rows_N = safe_log(probabilities_NC), np.arange(len(answers_N))
+    """The temperature within `TEMPERATURES` that maximises the likelihood of the answers; 1 without rows."""
+    logp_NC = safe_log(probabilities_NC)
+    rows_N = np.arange(len(answers_N))
+    return {"temperature": best_temperature(logp_NC, logp_NC[rows_N, answers_N])}
 
-    def loss(log_temperature: float) -> float:
-        return -float(log_softmax(logp_NC / np.exp(log_temperature))[rows_N, answers_N].mean())
 
-    found = minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded", options={"xatol": 1e-6})
-    return {"temperature": float(np.exp(found.x))}
+def best_temperature(logp_NC: np.ndarray, right_N: np.ndarray) -> float:
+    """The temperature of the highest likelihood; `right_N` is the log-probability of each row's answer."""
+    if not len(logp_NC):
+        return 1.0
+
+    def slope(sharpness: float) -> tuple[float, float]:
+        """The loss' first and second derivative: it is convex in 1 / T."""
+        p_NC = np.exp(log_softmax(sharpness * logp_NC))
+        mean_N = np.einsum("nc,nc->n", p_NC, logp_NC)
+        return (mean_N - right_N).mean(), (np.einsum("nc,nc->n", p_NC, logp_NC**2) - mean_N**2).mean()
+
+    return 1 / zero_of(slope, *SHARPNESSES)
+
+
+def temperature_of_confidence(logp_NC: np.ndarray, confidence: float) -> float:
+    """The temperature at which the mean probability of each row's best choice is `confidence`."""
+    if not len(logp_NC):
+        return 1.0
+    best_N = logp_NC.max(1)
+
+    def above(sharpness: float) -> tuple[float, float]:
+        p_NC = np.exp(log_softmax(sharpness * logp_NC))
+        top_N = p_NC.max(1)
+        return top_N.mean() - confidence, (top_N * (best_N - np.einsum("nc,nc->n", p_NC, logp_NC))).mean()
+
+    return 1 / zero_of(above, *SHARPNESSES)
+
+
+def zero_of(function: Callable[[float], tuple[float, float]], low: float, high: float) -> float:
+    """Where an increasing `function`, which gives its value and slope, is 0; `low` or `high` if it is 0 beyond them.
+
+    By Newton's method, which starts at 1. Where a step would leave the interval that is known to hold the zero, the
+    interval is halved instead.
+    """
+    place = 1.0
+    for _ in range(MOST_STEPS):
+        value, slope = function(place)
+        low, high = (place, high) if value < 0 else (low, place)
+        step = place - value / slope if slope > 0 else np.inf
+        step = step if low < step < high else (low + high) / 2
+        if abs(step - place) <= RELATIVE_ERROR * place:
+            break
+        place = step
+    return float(place)
 
 
 def apply_temperature(probabilities_NC: np.ndarray, params: dict[str, Any]) -> np.ndarray:

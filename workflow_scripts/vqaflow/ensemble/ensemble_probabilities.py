@@ -1,8 +1,8 @@
-"""Rule ensemble_probabilities: from all scores to one calibrated probability per choice, for OOF and test rows.
+"""Rule ensemble_probabilities: from all members to one calibrated probability per choice, for OOF and test rows.
 
 `vqaflow ensemble_probabilities` runs it by hand.
 
-Shapes: N rows, C = 4 choices.
+Shapes: N rows, S sources, C choices.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,20 +12,42 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from vqaflow.artifacts.columns import PROBABILITIES
-from vqaflow.artifacts.reading import require_file
-from vqaflow.artifacts.score_files import score_files
+from vqaflow.artifacts.columns import LETTERS, PROBABILITIES
+from vqaflow.artifacts.reading import read_table
+from vqaflow.config.recipe_names import Recipe, check_recipe_name, every_recipe, named_recipe
 from vqaflow.config.sections import EnsembleConfig, section
-from vqaflow.ensemble.members import oof_rows, pool_test, read_oof
-from vqaflow.ensemble.recipe_file import calibration_report, nested_summary, recipe_summary, test_summary
-from vqaflow.ensemble.recipes import Procedure, all_candidates, candidate_table, check_names, fit, hits, nested, wanted
+from vqaflow.ensemble.calibration import CALIBRATIONS
+from vqaflow.ensemble.pooling import POOLS
+from vqaflow.ensemble.recipe_file import (
+    all_rows,
+    calibration_report,
+    candidate_table,
+    expected_summary,
+    nested_summary,
+    recipe_summary,
+    test_summary,
+)
+from vqaflow.ensemble.recipes import CrossFit, Fitted, Procedure, check_covered, choose, fit, nested, offered
+from vqaflow.ensemble.sharpening import Sharpening
+from vqaflow.ensemble.sources import (
+    Member,
+    Oof,
+    read_members,
+    read_oof,
+    sources_of,
+    views_by_member,
+    whole_sources,
+)
+from vqaflow.ensemble.test_rows import pool_test, sharpened
+from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.files import atomic_path, write_json
+from vqaflow.runtime.messages import did_you_mean, some
 from vqaflow.runtime.stage import log
 
 
 def ensemble_probabilities(
     *,
-    scores: Sequence[Path],
+    members: Sequence[Path],
     train: Path,
     test: Path,
     folds: Path,
@@ -34,38 +56,87 @@ def ensemble_probabilities(
     test_out: Path,
     recipe_out: Path,
 ) -> None:
-    """Pool and calibrate `scores`; `train` and `test` are the tables, `ensemble` is the config's section.
+    """Pool and calibrate `members`, the folders results/members/{name} in the config's order.
 
-    The OOF file has the held-out predictions of the nested cross-validation. Test rows are pooled by the recipe that is
-    fitted on all OOF rows; unusable ones get equal probabilities.
+    `train` and `test` are the tables, `ensemble` is the config's section. The OOF file has the held-out predictions of
+    the nested cross-validation. Test rows are pooled by the recipe that is fitted on all OOF rows; unusable ones get
+    equal probabilities.
     """
     settings = section(EnsembleConfig, ensemble)
     check_names(settings)
-    for path, rule in ((train, "validate_tables"), (test, "validate_tables"), (folds, "make_folds")):
-        require_file(path, rule)
-    files = score_files(scores)
-    rows = oof_rows(train, folds, files)
-    oof, priors = read_oof(rows, files)
-    every = all_candidates(settings, priors, oof)
-    chosen_from = every if settings.recipe == "auto" else (wanted(settings, every),)
-    procedure = Procedure(chosen_from, settings.calibration, settings.seed)
-    held_out = nested(procedure, oof)
-    fitted, choice = fit(procedure, oof, np.arange(len(rows)))
+    rows = oof_rows(train, folds)
+    found = read_members(members)
+    oof = Oof(sources_of(found), read_oof(found, rows), rows["answer"].to_numpy(), rows["group"].to_numpy())
+    every, candidates = recipes(settings, found)
+    check_covered(candidates[0], oof.sources, oof.logp_NSC, rows["id"])
+    cross = CrossFit(oof, settings.seed)
+    procedure = Procedure(candidates, settings.calibration)
+    held_out = nested(procedure, cross)
+    fitted, choice = fit(procedure, cross)
     log.info("recipe %s: %s", fitted.recipe.name, choice.reason)
-    table = pl.read_parquet(test, columns=["id", "usable"])
-    probabilities_NC = pool_test(table, files, priors, fitted)
-    right = hits(every, oof, settings.seed) if len(chosen_from) == 1 else choice.right
+    compared = choice if len(candidates) > 1 else choose(every, cross)
     report = {
         "recipe": settings.recipe,
         "reason": choice.reason,
-        "candidates": candidate_table(right, every[0], oof, settings.seed),
-        "nested": nested_summary(held_out, right[every[0]], oof, settings.seed),
-        "calibration": calibration_report(fitted, held_out, oof),
-        "test": test_summary(table),
+        "candidates": candidate_table(compared, cross),
+        "nested": nested_summary(held_out, compared, cross),
+        "calibration": calibration_report(fitted, held_out, oof.answers_N),
     }
+    del cross, compared, choice, oof  # test rows need the memory
+    table = pl.from_pandas(read_table(test, "validate_tables", ["id", "usable"]))
+    probabilities_NC, sharpness = probabilities_of_test(table, found, fitted)
+    report["test"] = test_summary(table, held_out, sharpness)
+    report["expected"] = expected_summary(report["nested"], sharpness, int(table["usable"].sum()))
     write_probabilities(rows["id"], held_out.calibrated_NC, oof_out, fold=rows["fold"])
     write_probabilities(table["id"], probabilities_NC, test_out)
-    write_json(recipe_out, report | recipe_summary(every[0], fitted, files, priors))
+    write_json(recipe_out, report | recipe_summary(every[0], fitted, found))
+
+
+def check_names(settings: EnsembleConfig) -> None:
+    """Raise UserError if a method is unknown; the message names the nearest known one."""
+    for key, known in {"pooling": POOLS, "calibration": CALIBRATIONS}.items():
+        name = getattr(settings, key)
+        if name not in known:
+            raise UserError(f"config ensemble.{key}: {name!r} is unknown; {did_you_mean(name, known)}")
+
+
+def recipes(settings: EnsembleConfig, members: Sequence[Member]) -> tuple[tuple[Recipe, ...], tuple[Recipe, ...]]:
+    """All recipes for these members, the default first, and those among which to choose: all, or the named one."""
+    views = views_by_member(members)
+    check_recipe_name("config ensemble.recipe", settings.recipe, views)
+    every = offered(every_recipe(settings.pooling, views), sources_of(members), whole_sources(members))
+    if settings.recipe == "auto":
+        return every, every
+    named = named_recipe(settings.recipe, settings.pooling)
+    assert named is not None, "check_recipe_name lets only known names pass"
+    return every, (named,)
+
+
+def oof_rows(train: Path, folds: Path) -> pl.DataFrame:
+    """The id, answer (0 to C - 1), fold and group of every training row, in the table's order."""
+    table = pl.from_pandas(read_table(train, "validate_tables", ["id", "answer"]))
+    assigned = pl.from_pandas(read_table(folds, "make_folds", ["id", "fold", "group"]))
+    if alone := sorted(set(table["id"]) ^ set(assigned["id"])):
+        raise UserError(
+            f"{folds}: rows {some(alone)} are only in this file or only in {train}. Run the rule make_folds again."
+        )
+    letters = {letter: number for number, letter in enumerate(LETTERS)}
+    return table.join(assigned, on="id", how="left", maintain_order="left").with_columns(
+        pl.col("answer").replace_strict(letters, return_dtype=pl.Int64), pl.col("fold").cast(pl.Int64)
+    )
+
+
+def probabilities_of_test(
+    table: pl.DataFrame, members: Sequence[Member], fitted: Fitted
+) -> tuple[np.ndarray, Sharpening | None]:
+    """Probabilities (N, C) of all test rows, and how they were sharpened."""
+    usable = table["id"].filter(table["usable"])
+    if unusable := len(table) - len(usable):
+        log.warning("%d test rows are unusable and get equal probabilities (see problems.csv)", unusable)
+    if not len(usable):
+        return all_rows(table, None), None
+    pooled_NC, sharpness = sharpened(pool_test(members, usable, fitted))
+    return all_rows(table, pooled_NC), sharpness
 
 
 def write_probabilities(ids: pl.Series, probabilities_NC: np.ndarray, out: Path, **more: pl.Series) -> None:

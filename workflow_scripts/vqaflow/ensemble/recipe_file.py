@@ -1,63 +1,185 @@
-"""Writing and reading recipe.json: what the ensemble chose and learned.
+"""Writing and reading recipe.json: what the ensemble chose and learned, and computing the test rows again from it.
 
-Shapes: N rows, C = 4 choices.
+Shapes: N rows, S sources, U units of stacking (pooling.py), C choices.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+from scipy.stats import norm
 
-from vqaflow.artifacts.score_files import ScoreFile, views_of
-from vqaflow.ensemble.pooling import Params
-from vqaflow.ensemble.recipes import (
-    Fitted,
-    Nested,
-    Oof,
-    Priors,
-    Recipe,
+from vqaflow.artifacts.columns import LETTERS
+from vqaflow.config.recipe_names import Recipe
+from vqaflow.ensemble.calibration import apply_temperature
+from vqaflow.ensemble.noise import paired_summaries
+from vqaflow.ensemble.pooling import Params, default_weights
+from vqaflow.ensemble.recipes import Choice, CrossFit, Fitted, Nested, kept_sources, renumbered
+from vqaflow.ensemble.sharpening import Sharpening
+from vqaflow.ensemble.sources import Member, Source, read_members
+from vqaflow.ensemble.test_rows import PooledTest, pool_test
+from vqaflow.reporting.statistics import (
+    CONFIDENCE,
+    accuracy_summary,
+    calibration_summary,
+    leaderboard_half_width,
+    paired_summary,
+    widest,
 )
-from vqaflow.reporting.statistics import accuracy_summary, calibration_summary, paired_summary
+
+ONE_ADAPTER = "the pool with one adapter of each tuned member per row, on training rows that it has not seen"
 
 
-def recipe_summary(default: Recipe, fitted: Fitted, files: Sequence[ScoreFile], priors: Priors) -> dict[str, Any]:
-    """What was chosen, from which scores, and what it learned on all OOF rows."""
+def recipe_summary(default: Recipe, fitted: Fitted, members: Sequence[Member]) -> dict[str, Any]:
+    """What was chosen, of which members, and what it learned on all OOF rows."""
+    sources = [Source(member.name, view) for member in members for view in member.views]
+    weight_S = source_weights(fitted, sources)
+    recipe = fitted.recipe
     return {
         "default": default.name,
-        "chosen": fitted.recipe.name,
-        "order_pooling": fitted.recipe.order_pooling,
-        "pooling": fitted.recipe.pooling,
-        "views": views_of(files),
-        "folds": sorted({f.fold for f in files}),
+        "chosen": recipe.name,
+        "pooling": recipe.pooling,
+        "without": recipe.without,
+        "without_view": recipe.view,
+        "only": recipe.only,
         "learned": plain(fitted.params),
-        "position_prior": {f"fold{fold}/{view}": plain(prior) for (fold, view), prior in priors.items()},
+        "members": [_member_entry(member, sources, weight_S) for member in members],
+        "views": list(dict.fromkeys(source.view for source in sources)),
+        "folds": sorted({int(fold) for member in members for fold in member.folds}),
     }
 
 
-def nested_summary(held_out: Nested, default_right: np.ndarray, oof: Oof, seed: int) -> dict[str, Any]:
-    """The honest accuracy: that of the whole procedure on the outer folds."""
-    right_N = held_out.calibrated_NC.argmax(1) == oof.answers_N
-    return accuracy_summary(right_N, oof.groups_N, seed) | {
+def _member_entry(member: Member, sources: Sequence[Source], weight_S: np.ndarray) -> dict[str, Any]:
+    """A member with its weight in the chosen pool, and that of each view."""
+    views = {
+        source.view: float(weight)
+        for source, weight in zip(sources, weight_S, strict=True)
+        if source.member == member.name
+    }
+    notes = ["refit: it has no OOF rows of its own; it has the weight of its folds"] if member.refit else []
+    entry = {"name": member.name, "kind": member.kind, "parts": list(member.parts), "refit": member.refit}
+    return entry | {"weight": sum(views.values()), "views": views, "notes": notes}
+
+
+def source_weights(fitted: Fitted, sources: Sequence[Source]) -> np.ndarray:
+    """The weight (S) of each source where all are present; they sum to 1, and what is left out has 0.
+
+    For stacking, it is the mean coefficient of a unit's log-probability of a choice for that choice, less the mean for
+    the other choices. A view has its member's share of it.
+    """
+    kept = kept_sources(fitted.recipe, sources)
+    names = [sources[number].member for number in kept]
+    member_S = renumbered(np.array([names.index(name) for name in names]))
+    weight_S = default_weights(member_S)
+    if fitted.recipe.pooling == "weighted":
+        weight_S = np.asarray(fitted.params)
+    elif fitted.recipe.pooling == "vote":
+        weight_S = weight_S * fitted.params
+    elif fitted.recipe.pooling == "stacking":
+        choices = len(fitted.params["bias"])
+        blocks_UCC = np.reshape(fitted.params["matrix"], (-1, choices, choices))
+        same_U = np.einsum("ucc->u", blocks_UCC) / choices
+        slope_U = same_U - (blocks_UCC.sum((1, 2)) / choices - same_U) / (choices - 1)
+        several = len(slope_U) == member_S[-1] + 1 and member_S[-1] > 0
+        weight_S = slope_U[member_S] / np.bincount(member_S)[member_S] if several else slope_U
+    every_S = np.zeros(len(sources))
+    total = weight_S.sum()
+    every_S[kept] = weight_S / total if total else weight_S
+    return every_S
+
+
+def candidate_table(choice: Choice, cross: CrossFit) -> list[dict[str, Any]]:
+    """Each candidate's cross-fitted accuracy and Brier score, with its paired test against the default."""
+    default, *others = choice.scored
+    gains = [choice.scored[recipe].gain_over(choice.scored[default]) for recipe in others]
+    against = dict(zip(others, paired_summaries(gains, cross.blocks_N, cross.seed), strict=True))
+    return [
+        {"name": recipe.name}
+        | accuracy_summary(scored.right_N)
+        | {"brier": float(scored.brier_N.mean())}
+        | {
+            "against_default": None
+            if recipe == default
+            else against[recipe] | dict(zip(("p_right", "p_brier"), choice.p_values[recipe].tolist(), strict=True))
+        }
+        for recipe, scored in choice.scored.items()
+    ]
+
+
+def nested_summary(held_out: Nested, choice: Choice, cross: CrossFit) -> dict[str, Any]:
+    """The honest accuracy: that of the whole procedure on the outer parts, against the default and the best member."""
+    right_N = held_out.calibrated_NC.argmax(1) == cross.oof.answers_N
+    default, *_ = choice.scored
+    single = [recipe for recipe in choice.scored if recipe.only is not None]
+    best = max(single, key=lambda recipe: int(choice.scored[recipe].right_N.sum()), default=None)
+    return accuracy_summary(right_N, cross.blocks_N, cross.seed) | {
+        "of": ONE_ADAPTER,
         "chosen_without_each_part": held_out.chosen,
-        "against_default": paired_summary(default_right, right_N, oof.groups_N, seed),
+        "against_default": paired_summary(choice.scored[default].right_N, right_N, cross.blocks_N, cross.seed),
+        "against_best_member": None
+        if best is None
+        else {"member": best.only} | paired_summary(choice.scored[best].right_N, right_N, cross.blocks_N, cross.seed),
     }
 
 
-def calibration_report(fitted: Fitted, held_out: Nested, oof: Oof) -> dict[str, Any]:
+def calibration_report(fitted: Fitted, held_out: Nested, answers_N: np.ndarray) -> dict[str, Any]:
     """What the calibration learned on all OOF rows, and the calibration of held-out rows before and after it."""
     return {
         "method": fitted.calibration,
         "learned": fitted.calibration_params,
-        "before": calibration_summary(held_out.pooled_NC, oof.answers_N),
-        "after": calibration_summary(held_out.calibrated_NC, oof.answers_N),
+        "before": calibration_summary(held_out.pooled_NC, answers_N),
+        "after": calibration_summary(held_out.calibrated_NC, answers_N),
     }
 
 
-def test_summary(table: pl.DataFrame) -> dict[str, Any]:
-    """The number of test rows, and which of them got equal probabilities."""
+def test_summary(table: pl.DataFrame, held_out: Nested, found: Sharpening | None) -> dict[str, Any]:
+    """The test rows, mean confidences of OOF and test, and the temperature that sharpens the average."""
     unusable = table["id"].filter(~table["usable"]).to_list()
-    return {"rows": len(table), "unusable": len(unusable), "unusable_ids": unusable}
+    confidence = {
+        "oof_before_calibration": float(held_out.pooled_NC.max(1).mean()),
+        "oof": float(held_out.calibrated_NC.max(1).mean()),
+    }
+    if found is not None:
+        confidence |= {"test_single_folds": found.singles, "test_average": found.before, "test": found.after}
+    return {
+        "rows": len(table),
+        "unusable": len(unusable),
+        "unusable_ids": unusable,
+        "confidence": confidence,
+        "temperature": None if found is None else found.temperature,
+        "gain_of_averaging": None if found is None else {"gain": found.gain, "standard_error": found.gain_error},
+    }
+
+
+def expected_summary(nested: Mapping[str, Any], found: Sharpening | None, usable: int) -> dict[str, Any]:
+    """The accuracy to expect on test rows like the training rows: OOF accuracy plus the gain of averaging.
+
+    The interval joins the OOF accuracy's and the gain's (root of the sum of squares). `score_interval` is wider: a
+    score on `usable` rows scatters around the accuracy.
+    """
+    low, high = widest(nested)
+    gain, error = (found.gain, found.gain_error) if found is not None else (0.0, 0.0)
+    center = min(1.0, nested["accuracy"] + gain)
+    of_gain = float(norm.ppf((1 + CONFIDENCE) / 2)) * error
+    scatter = leaderboard_half_width(center, usable) if usable else 0.0
+    below, above = nested["accuracy"] - low, high - nested["accuracy"]
+
+    def interval(*more: float) -> tuple[float, float]:
+        return (
+            max(0.0, center - float(np.sqrt(np.sum(np.square([below, of_gain, *more]))))),
+            min(1.0, center + float(np.sqrt(np.sum(np.square([above, of_gain, *more]))))),
+        )
+
+    what = "with the adapters of all folds averaged" if found is not None else "as on the training rows"
+    return {
+        "accuracy": center,
+        "interval": interval(),
+        "score_interval": interval(scatter),
+        "of": f"the pool {what}, on rows like the training rows; score_interval: on {usable} such rows",
+    }
 
 
 def plain(params: Any) -> Any:
@@ -67,18 +189,46 @@ def plain(params: Any) -> Any:
     return params.tolist() if isinstance(params, np.ndarray) else params
 
 
-def learned(report: Mapping[str, Any]) -> Params:
-    """What the chosen pool learned, read from recipe.json."""
-    params = report["learned"]
+def fitted_of(report: Mapping[str, Any]) -> Fitted:
+    """The chosen pool and calibration, read from recipe.json."""
+    recipe = Recipe(report["pooling"], report["without"], report["without_view"], report["only"])
+    params: Params = report["learned"]
     if isinstance(params, dict):
-        return {key: np.array(value) for key, value in params.items()}
-    return None if params is None else np.array(params)
+        params = {key: np.array(value) for key, value in params.items()}
+    elif params is not None:
+        params = np.array(params)
+    return Fitted(recipe, params, report["calibration"]["method"], report["calibration"]["learned"])
 
 
-def priors_of(report: Mapping[str, Any]) -> Priors:
-    """Each file's position prior, read from recipe.json."""
-    found: Priors = {}
-    for place, prior in report["position_prior"].items():
-        fold, view = place.removeprefix("fold").split("/", 1)
-        found[int(fold), view] = None if prior is None else np.array(prior)
-    return found
+@dataclass(frozen=True)
+class Recomputed:
+    """Test probabilities (N, C) of all rows in the table's order, and what each fold alone gives on the usable ones."""
+
+    ids: list[str]
+    probabilities_NC: np.ndarray
+    usable_ids: list[str]
+    pooled: PooledTest | None
+
+
+def recompute_test(report: Mapping[str, Any], members: Sequence[Path], table: pl.DataFrame) -> Recomputed:
+    """Compute test.parquet again from the members' folders (in recipe.json's order) as recipe.json says.
+
+    `table` has id and usable. What was learned and fitted is taken from the report: nothing is chosen again.
+    """
+    usable = table["id"].filter(table["usable"])
+    if not len(usable):
+        return Recomputed(table["id"].to_list(), all_rows(table, None), [], None)
+    pooled = pool_test(read_members(members), usable, fitted_of(report))
+    temperature = report["test"]["temperature"]
+    sharp_NC = pooled.average_NC
+    if temperature is not None:
+        sharp_NC = apply_temperature(sharp_NC, {"temperature": temperature})
+    return Recomputed(table["id"].to_list(), all_rows(table, sharp_NC), usable.to_list(), pooled)
+
+
+def all_rows(table: pl.DataFrame, usable_NC: np.ndarray | None) -> np.ndarray:
+    """Probabilities of all rows of `table`: those of the usable rows, and equal ones for the others."""
+    probabilities_NC = np.full((len(table), len(LETTERS)), 1 / len(LETTERS))
+    if usable_NC is not None:
+        probabilities_NC[table["usable"].to_numpy()] = usable_NC
+    return probabilities_NC

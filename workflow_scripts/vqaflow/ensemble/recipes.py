@@ -1,66 +1,36 @@
 """Choosing on OOF how to pool, without reporting the number that was optimised.
 
-A candidate is a pooling over orders combined with a pooling over views and folds. Candidates are compared by
-cross-fitting: a pool is judged on other groups than those it learns from. The simplest candidate is kept over which the
-most accurate one has no gain beyond noise (exact McNemar test, corrected for the number of candidates, and paired
-bootstrap).
+A candidate is a pool over all sources, over all but one member or one view, or over one member. Candidates are compared
+by cross-fitting: a pool is judged on other groups than those it learns from. A candidate takes the default's place if
+it has at least as many right answers, and is better beyond noise in right answers or in the Brier score (noise.py). Of
+several such candidates, the simplest is taken over which the best has no gain beyond noise.
 
 The whole procedure (choice, pool, calibration) runs inside an outer cross-validation. Its held-out probabilities are
-the OOF file, and its accuracy is the one that is reported.
+the OOF file, and its accuracy is the one that is reported. Outer and inner cross-validation use the same parts of the
+rows: with part i held out, part j is predicted by what was learned without i and j.
 
-Shapes: N rows, V views, C = 4 choices, G groups.
+Shapes: N rows, S sources, C choices, G groups.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import polars as pl
 
-from vqaflow.config.sections import EnsembleConfig
-from vqaflow.ensemble.calibration import CALIBRATIONS
-from vqaflow.ensemble.pooling import POOLS, Params
-from vqaflow.reporting.statistics import CONFIDENCE, accuracy_summary, paired_summary
+from vqaflow.config.recipe_names import Recipe
+from vqaflow.ensemble.calibration import CALIBRATIONS, best_temperature, temperature_of_confidence
+from vqaflow.ensemble.noise import Scored, SignFlips, blocks_of
+from vqaflow.ensemble.pooling import POOLS, Means, Params, learns
+from vqaflow.ensemble.sources import Oof, Source
+from vqaflow.reporting.statistics import CONFIDENCE
 from vqaflow.runtime.errors import UserError
-from vqaflow.runtime.messages import did_you_mean
-from vqaflow.scoring.order_pooling import ORDER_POOLINGS
+from vqaflow.runtime.messages import some
+from vqaflow.scoring.order_pooling import log_softmax, safe_log
 
-Priors = dict[tuple[int, str], np.ndarray | None]  # by (fold, view)
-OUTER_PARTS, INNER_PARTS = 5, 4
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """One way to pool; `ensemble.recipe` may be its name."""
-
-    order_pooling: str
-    pooling: str
-
-    @property
-    def name(self) -> str:
-        """`order_pooling+pooling`."""
-        return f"{self.order_pooling}+{self.pooling}"
-
-
-@dataclass(frozen=True)
-class Oof:
-    """Training rows with their log-probabilities (N, V, C) for each order pooling, answers (0 to 3) and groups."""
-
-    logp: dict[str, np.ndarray]
-    answers_N: np.ndarray
-    groups_N: np.ndarray
-
-
-@dataclass(frozen=True)
-class Procedure:
-    """What is done with some rows: choose among `candidates` (unless there is only one), pool, calibrate.
-
-    The first candidate is the default.
-    """
-
-    candidates: tuple[Recipe, ...]
-    calibration: str
-    seed: int
+PARTS = 5
+TEMPERATURE_ROWS = 10_000  # rows at most on which a candidate's temperature for the Brier score is fitted
 
 
 def parts_of(groups_N: np.ndarray, parts: int, seed: int) -> list[np.ndarray]:
@@ -76,52 +46,214 @@ def parts_of(groups_N: np.ndarray, parts: int, seed: int) -> list[np.ndarray]:
     return [np.flatnonzero(part_G[group_N] == part) for part in range(len(filled))]
 
 
-def cross_fit(recipe: Recipe, oof: Oof, rows: np.ndarray, seed: int) -> np.ndarray:
-    """Pooled probabilities (len(rows), C), each learned from rows of other groups."""
-    pool, logp = POOLS[recipe.pooling], oof.logp[recipe.order_pooling]
-    if not pool.learns:
-        return pool.apply(logp[rows], None)
-    probabilities = np.empty((len(rows), logp.shape[2]))
-    for held in parts_of(oof.groups_N[rows], INNER_PARTS, seed):
-        others = np.setdiff1d(np.arange(len(rows)), held)
-        params = pool.fit(logp[rows[others]], oof.answers_N[rows[others]])
-        probabilities[held] = pool.apply(logp[rows[held]], params)
-    return probabilities
+def kept_sources(recipe: Recipe, sources: Sequence[Source]) -> list[int]:
+    """The numbers of the sources that a recipe pools."""
+    return [number for number, source in enumerate(sources) if _keeps(recipe, source)]
+
+
+def _keeps(recipe: Recipe, source: Source) -> bool:
+    if recipe.only is not None:
+        return source.member == recipe.only
+    return source.member != recipe.without or recipe.view not in (None, source.view)
+
+
+def check_covered(recipe: Recipe, sources: Sequence[Source], logp_NSC: np.ndarray, ids: pl.Series) -> None:
+    """Raise UserError if a row has none of the sources that the recipe keeps; `ids` are the rows' names."""
+    kept = kept_sources(recipe, sources)
+    none_N = np.isnan(logp_NSC[:, kept, 0]).all(1)
+    if none_N.any():
+        bad = ids.gather(np.flatnonzero(none_N)).to_list()
+        raise UserError(
+            f"results/members: rows {some(bad)} have no probability in any view that {recipe.name!r} pools. "
+            "Complete the files of probabilities, or set ensemble.recipe: auto."
+        )
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a recipe predicts of all rows, as log-probabilities, and whether its answers are right."""
+
+    logp_NC: np.ndarray
+    right_N: np.ndarray
+
+
+class CrossFit:
+    """What each recipe predicts of rows that it has not learned from.
+
+    `held` is the part of the rows that an outer round sets aside, or None where all rows count.
+    """
+
+    def __init__(self, oof: Oof, seed: int) -> None:
+        self.oof, self.seed, self.member_S = oof, seed, oof.member_S
+        self.parts = parts_of(oof.groups_N, PARTS, seed)
+        self.blocks_N = blocks_of(oof.groups_N, seed)
+        self.means: dict[str, Means] = {}
+        self.fitted: dict[tuple[Recipe, frozenset[int | None]], Params] = {}
+        self.every_N = np.arange(len(oof.answers_N))
+        self.pooled: dict[tuple[Recipe, int | None], np.ndarray] = {}
+        self.known: dict[tuple[Recipe, int | None], Judged] = {}
+
+    def rows(self, without: frozenset[int | None]) -> np.ndarray:
+        """The numbers of the rows outside some parts, ascending."""
+        inside = [rows for part, rows in enumerate(self.parts) if part not in without]
+        return np.sort(np.concatenate(inside)) if inside else np.empty(0, int)
+
+    def params(self, recipe: Recipe, without: frozenset[int | None] = frozenset()) -> Params:
+        """What the recipe's pool learns outside some parts."""
+        key = recipe, without
+        if key not in self.fitted:
+            rows, kept = self.rows(without), kept_sources(recipe, self.oof.sources)
+            logp_NSC = take(self.oof.logp_NSC, rows, kept)
+            member_S = renumbered(self.member_S[kept])
+            self.fitted[key] = POOLS[recipe.pooling].fit(logp_NSC, member_S, self.oof.answers_N[rows])
+        return self.fitted[key]
+
+    def probabilities(self, recipe: Recipe, held: int | None) -> np.ndarray:
+        """Pooled probabilities of all rows (N, C): of each part, by what was learned outside it and outside `held`."""
+        key = recipe, held if learns(recipe.pooling) else None
+        if key not in self.pooled:
+            self.pooled[key] = self._learned(recipe, held) if learns(recipe.pooling) else self._plain(recipe)
+        return self.pooled[key]
+
+    def _judged(self, recipe: Recipe, held: int | None) -> "Judged":
+        key = recipe, held if learns(recipe.pooling) else None
+        if key not in self.known:
+            pooled_NC = self.probabilities(recipe, held)
+            self.known[key] = Judged(safe_log(pooled_NC), pooled_NC.argmax(1) == self.oof.answers_N)
+        return self.known[key]
+
+    def _learned(self, recipe: Recipe, held: int | None) -> np.ndarray:
+        pooled_NC = np.empty((len(self.oof.answers_N), self.oof.logp_NSC.shape[2]), order="F")
+        for part, rows in enumerate(self.parts):
+            params = self.params(recipe, frozenset({part, held} - {None}))
+            pooled_NC[rows] = apply(recipe, self.oof.sources, take(self.oof.logp_NSC, rows), params)
+        return pooled_NC
+
+    def _plain(self, recipe: Recipe) -> np.ndarray:
+        """The probabilities of a pool that learns nothing: its `apply`, but with the members' means kept."""
+        if recipe.pooling not in self.means:
+            logp_NSC = self.oof.logp_NSC
+            values_NSC = logp_NSC if POOLS[recipe.pooling].log_folds else np.exp(logp_NSC)
+            self.means[recipe.pooling] = Means(values_NSC, self.member_S)
+        return self.means[recipe.pooling].probabilities(kept_sources(recipe, self.oof.sources), recipe.pooling)
+
+    def scored(self, recipes: Sequence[Recipe], held: int | None, rows: np.ndarray) -> dict[Recipe, Scored]:
+        """How the recipes do on `rows`, each predicted without having been learned from.
+
+        Brier scores are those after a temperature: the first recipe has the best one, and the others one at which they
+        are as sure, on average, as the first. So being too sure in general, which a calibration mends, is not held
+        against a pool. (With the best temperature of each, one group of wrong answers would lower the confidence in
+        all other rows, and look like as many losses.)
+        """
+        drawn, answers_N, confidence = rows, self.oof.answers_N, None
+        if len(rows) > TEMPERATURE_ROWS:
+            drawn = np.random.default_rng(self.seed).choice(rows, TEMPERATURE_ROWS, replace=False)
+        found = {}
+        for recipe in recipes:
+            judged = self._judged(recipe, held)
+            some_NC = judged.logp_NC[drawn]
+            if confidence is None:
+                temperature = best_temperature(some_NC, some_NC[np.arange(len(drawn)), answers_N[drawn]])
+                confidence = float(np.exp(log_softmax(some_NC / temperature)).max(1).mean()) if len(rows) else 1.0
+            else:
+                temperature = temperature_of_confidence(some_NC, confidence)
+            p_NC = np.exp(log_softmax(judged.logp_NC / temperature))
+            brier_N = np.einsum("nc,nc->n", p_NC, p_NC) - 2 * p_NC[self.every_N, answers_N] + 1
+            found[recipe] = Scored(judged.right_N[rows], brier_N[rows])
+        return found
+
+
+def take(logp_NSC: np.ndarray, rows: np.ndarray, sources: Sequence[int] | None = None) -> np.ndarray:
+    """Some rows of some sources, in the same layout in memory."""
+    chosen_NSC = logp_NSC if sources is None else some_sources(logp_NSC, sources)
+    return chosen_NSC.transpose(1, 2, 0).take(rows, axis=2).transpose(2, 0, 1)
+
+
+def some_sources(logp_NSC: np.ndarray, sources: Sequence[int]) -> np.ndarray:
+    """Some sources, in the same layout in memory; all of them without a copy."""
+    if len(sources) == logp_NSC.shape[1]:
+        return logp_NSC
+    return logp_NSC.transpose(1, 2, 0)[sources].transpose(2, 0, 1)
+
+
+def renumbered(member_S: np.ndarray) -> np.ndarray:
+    """Member numbers without gaps."""
+    return np.unique(member_S, return_inverse=True)[1]
+
+
+def apply(recipe: Recipe, sources: Sequence[Source], logp_NSC: np.ndarray, params: Params) -> np.ndarray:
+    """A recipe's probabilities (N, C), not yet calibrated."""
+    kept = kept_sources(recipe, sources)
+    names = [sources[number].member for number in kept]
+    member_S = np.array([names.index(name) for name in names])
+    return POOLS[recipe.pooling].apply(some_sources(logp_NSC, kept), renumbered(member_S), params)
+
+
+@dataclass(frozen=True)
+class Procedure:
+    """What is done with some rows: choose among `candidates` (unless there is only one), pool, calibrate.
+
+    The first candidate is the default; the others stand from simple to complex.
+    """
+
+    candidates: tuple[Recipe, ...]
+    calibration: str
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The chosen recipe, the reason, and each candidate's cross-fitted hits on the rows that decided."""
+    """The chosen recipe, the reason, how each candidate does, and its p-values (in right answers, in Brier score)."""
 
     recipe: Recipe
     reason: str
-    right: dict[Recipe, np.ndarray]
-    probabilities: np.ndarray  # of the chosen recipe, cross-fitted
+    scored: Mapping[Recipe, Scored]
+    p_values: Mapping[Recipe, np.ndarray]
 
 
-def choose(procedure: Procedure, oof: Oof, rows: np.ndarray) -> Choice:
-    """The simplest candidate (the default first) over which the most accurate one has no gain beyond noise."""
-    fitted = {recipe: cross_fit(recipe, oof, rows, procedure.seed) for recipe in procedure.candidates}
-    right = {recipe: p.argmax(1) == oof.answers_N[rows] for recipe, p in fitted.items()}
-    default = procedure.candidates[0]
-    best = max(procedure.candidates, key=lambda recipe: int(right[recipe].sum()))  # the first of equal ones
-    chosen = default
-    for chosen in procedure.candidates:
-        gain = paired_summary(right[chosen], right[best], oof.groups_N[rows], procedure.seed)
-        p_value = min(1.0, gain["mcnemar_p"] * max(1, len(right) - 1))
-        if p_value >= 1 - CONFIDENCE or gain["bootstrap"] is None or gain["bootstrap"][0] <= 0:
-            break
-    if len(right) == 1:
-        reason = "set by ensemble.recipe"
-    elif best == default:
-        reason = "no candidate is more accurate than the default"
-    elif chosen == default:
-        points = f"{100 * gain['gain']:.2f} points (p = {p_value:.2g} after {len(right) - 1} comparisons)"
-        reason = f"the gain of {best.name}, {points}, is within noise, so the default stays"
-    else:
-        points = 100 * (right[chosen].mean() - right[default].mean())
-        reason = f"gains {points:.2f} points over the default, more than noise, and is the simplest of the best"
-    return Choice(chosen, reason, right, fitted[chosen])
+def choose(candidates: Sequence[Recipe], cross: CrossFit, held: int | None = None) -> Choice:
+    """The simplest candidate (the default first) over which no other has a gain beyond noise."""
+    rows = cross.rows(frozenset({held}))
+    return choose_scored(cross.scored(candidates, held, rows), cross.blocks_N[rows], cross.seed)
+
+
+def choose_scored(scored: Mapping[Recipe, Scored], blocks_N: np.ndarray, seed: int) -> Choice:
+    """`choose`, from how each candidate does on the rows; the first is the default."""
+    default, *others = scored
+    if not others:
+        return Choice(default, "set by ensemble.recipe", scored, {})
+    flips = SignFlips(blocks_N, seed)
+    gains = [scored[recipe].gain_over(scored[default]) for recipe in others]
+    p_values = dict(zip(others, flips.p_values(gains), strict=True))
+    better = [
+        recipe
+        for recipe, gain in zip(others, gains, strict=True)
+        if gain[0].sum() >= 0 and p_values[recipe].min() <= 1 - CONFIDENCE
+    ]
+    if not better:
+        return Choice(default, _why_default(default, scored, p_values), scored, p_values)
+    best = max(better, key=lambda recipe: (scored[recipe].right_N.sum(), -scored[recipe].brier_N.sum()))
+    chosen = next(r for r in better if r == best or not flips.beats(scored[best], scored[r]))
+    points = 100 * (scored[chosen].right_N.mean() - scored[default].right_N.mean())
+    way = "right answers" if p_values[chosen].argmin() == 0 else "the Brier score"
+    reason = (
+        f"gains {points:.2f} points over the default, more than noise in {way} "
+        f"(p = {p_values[chosen].min():.2g} after {len(others)} comparisons), and is the simplest of the best"
+    )
+    return Choice(chosen, reason, scored, p_values)
+
+
+def _why_default(default: Recipe, scored: Mapping[Recipe, Scored], p_values: Mapping[Recipe, np.ndarray]) -> str:
+    """Why no candidate takes the default's place."""
+    best = max(scored, key=lambda recipe: int(scored[recipe].right_N.sum()))  # the first of equal ones
+    if best == default:
+        return (
+            "no candidate is more accurate than the default, or as accurate and better in the Brier score beyond noise"
+        )
+    points = 100 * (scored[best].right_N.mean() - scored[default].right_N.mean())
+    return (
+        f"the gain of {best.name}, {points:.2f} points (p = {p_values[best].min():.2g} after {len(p_values)} "
+        "comparisons), is within noise, so the default stays"
+    )
 
 
 @dataclass(frozen=True)
@@ -133,21 +265,23 @@ class Fitted:
     calibration: str
     calibration_params: dict[str, Any]
 
-    def pool(self, logp_NVC: np.ndarray) -> np.ndarray:
-        """Probabilities of one fold's views, not yet calibrated."""
-        return POOLS[self.recipe.pooling].apply(logp_NVC, self.params)
+    def pool(self, sources: Sequence[Source], logp_NSC: np.ndarray) -> np.ndarray:
+        """Probabilities (N, C), not yet calibrated."""
+        return apply(self.recipe, sources, logp_NSC, self.params)
 
     def calibrate(self, probabilities_NC: np.ndarray) -> np.ndarray:
         """Apply the fitted calibration."""
         return CALIBRATIONS[self.calibration].apply(probabilities_NC, self.calibration_params)
 
 
-def fit(procedure: Procedure, oof: Oof, rows: np.ndarray) -> tuple[Fitted, Choice]:
-    """Choose on `rows`, fit the chosen pool on them, and fit its calibration on their cross-fitted probabilities."""
-    choice = choose(procedure, oof, rows)
-    params = POOLS[choice.recipe.pooling].fit(oof.logp[choice.recipe.order_pooling][rows], oof.answers_N[rows])
-    calibration = CALIBRATIONS[procedure.calibration].fit(choice.probabilities, oof.answers_N[rows])
-    return Fitted(choice.recipe, params, procedure.calibration, calibration), choice
+def fit(procedure: Procedure, cross: CrossFit, held: int | None = None) -> tuple[Fitted, Choice]:
+    """Choose on the rows outside `held`, fit the pool on them, and calibrate their cross-fitted probabilities."""
+    choice = choose(procedure.candidates, cross, held)
+    without = frozenset({held} - {None})
+    rows = cross.rows(without)
+    pooled_NC = cross.probabilities(choice.recipe, held)[rows]
+    calibration = CALIBRATIONS[procedure.calibration].fit(pooled_NC, cross.oof.answers_N[rows])
+    return Fitted(choice.recipe, cross.params(choice.recipe, without), procedure.calibration, calibration), choice
 
 
 @dataclass(frozen=True)
@@ -159,80 +293,22 @@ class Nested:
     chosen: list[str]
 
 
-def nested(procedure: Procedure, oof: Oof) -> Nested:
-    """For each outer part in turn, run the whole procedure without it and predict it."""
-    count = len(oof.answers_N)
-    pooled_NC, calibrated_NC = np.empty((count, 4)), np.empty((count, 4))
-    chosen = []
-    for held in parts_of(oof.groups_N, OUTER_PARTS, procedure.seed):
-        fitted, _ = fit(procedure, oof, np.setdiff1d(np.arange(count), held))
-        pooled_NC[held] = fitted.pool(oof.logp[fitted.recipe.order_pooling][held])
-        calibrated_NC[held] = fitted.calibrate(pooled_NC[held])
+def nested(procedure: Procedure, cross: CrossFit) -> Nested:
+    """For each part in turn, run the whole procedure without it and predict it."""
+    shape = len(cross.oof.answers_N), cross.oof.logp_NSC.shape[2]
+    pooled_NC, calibrated_NC, chosen = np.empty(shape), np.empty(shape), []
+    for held, rows in enumerate(cross.parts):
+        fitted, _ = fit(procedure, cross, held)
+        pooled_NC[rows] = cross.probabilities(fitted.recipe, held)[rows]
+        calibrated_NC[rows] = fitted.calibrate(pooled_NC[rows])
         chosen.append(fitted.recipe.name)
     return Nested(pooled_NC, calibrated_NC, chosen)
 
 
-def hits(candidates: Sequence[Recipe], oof: Oof, seed: int) -> dict[Recipe, np.ndarray]:
-    """Whether each candidate's cross-fitted prediction of each row is right, as `choose` judges it."""
-    rows = np.arange(len(oof.answers_N))
-    return {recipe: cross_fit(recipe, oof, rows, seed).argmax(1) == oof.answers_N for recipe in candidates}
-
-
-def candidate_table(right: dict[Recipe, np.ndarray], default: Recipe, oof: Oof, seed: int) -> list[dict[str, Any]]:
-    """Each candidate's cross-fitted OOF accuracy with its interval, and its paired test against the default."""
-    return [
-        {"name": recipe.name}
-        | accuracy_summary(right_N)
-        | {
-            "against_default": paired_summary(right[default], right_N, oof.groups_N, seed)
-            if recipe != default
-            else None
-        }
-        for recipe, right_N in right.items()
-    ]
-
-
-def candidates(default: Recipe, order_poolings: Sequence[str]) -> tuple[Recipe, ...]:
-    """All recipes that the scores allow: the default, then the others from simple to complex."""
-    every = [Recipe(orders, pooling) for pooling in POOLS for orders in order_poolings]
-    return (default, *(recipe for recipe in every if recipe != default))
-
-
-def check_names(settings: EnsembleConfig) -> None:
-    """Raise UserError if a method is unknown; the message names the nearest known one."""
-    known = {"order_pooling": ORDER_POOLINGS, "pooling": tuple(POOLS), "calibration": tuple(CALIBRATIONS)}
-    for key, names in known.items():
-        check_name(f"config ensemble.{key}", getattr(settings, key), names)
-    recipes = [f"{orders}+{pooling}" for orders in ORDER_POOLINGS for pooling in POOLS]
-    check_name("config ensemble.recipe", settings.recipe, ["auto", "default", *recipes])
-
-
-def check_name(where: str, name: str, known: Sequence[str]) -> None:
-    """Raise UserError unless `name` is one of `known`."""
-    if name not in known:
-        raise UserError(f"{where}: {name!r} is unknown; {did_you_mean(name, known)}")
-
-
-def all_candidates(settings: EnsembleConfig, priors: Priors, oof: Oof) -> tuple[Recipe, ...]:
-    """All recipes that the scores allow, the configured default first.
-
-    Where each choice is shown at each position equally often, removing a prior changes nothing. It is then left out
-    unless the config names it: with more candidates, each needs a clearer gain.
-    """
-    known = all(prior is not None for prior in priors.values())
-    asked_for_prior = settings.order_pooling == "prior" or settings.recipe.startswith("prior+")
-    if asked_for_prior and not known:
-        fold, view = next(place for place, prior in priors.items() if prior is None)
-        raise UserError(
-            f"config ensemble: a position prior cannot be estimated from the orders of oof/fold{fold}/{view}. "
-            "Score in more orders (config orders: cyclic) or use geometric."
-        )
-    cancels = np.allclose(oof.logp["prior"], oof.logp["geometric"], equal_nan=True)
-    offers_prior = asked_for_prior or (known and not cancels)
-    allowed = [how for how in ORDER_POOLINGS if how != "prior" or offers_prior]
-    return candidates(Recipe(settings.order_pooling, settings.pooling), allowed)
-
-
-def wanted(settings: EnsembleConfig, every: Sequence[Recipe]) -> Recipe:
-    """The one recipe that the config names."""
-    return every[0] if settings.recipe == "default" else next(r for r in every if r.name == settings.recipe)
+def offered(candidates: Sequence[Recipe], sources: Sequence[Source], whole: set[int]) -> tuple[Recipe, ...]:
+    """The candidates that can answer every row: those that keep a source that lacks none, and those that keep all."""
+    return tuple(
+        recipe
+        for recipe in candidates
+        if len(kept := kept_sources(recipe, sources)) == len(sources) or whole.intersection(kept)
+    )

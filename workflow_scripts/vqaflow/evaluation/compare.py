@@ -6,7 +6,7 @@ groups), in all and by question type, and the rows that flipped; `--out FILE` wr
 Shapes: N rows, C = 4 choices.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vqaflow.artifacts.adapter_files import RUN
 from vqaflow.artifacts.columns import LETTERS, PROBABILITIES
-from vqaflow.artifacts.reading import read_json, read_table
+from vqaflow.artifacts.reading import read_table
 from vqaflow.artifacts.results_folder import ResultsFolder
+from vqaflow.evaluation.run_settings import differing, settings_of
 from vqaflow.reporting.statistics import accuracy_summary, paired_summary
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import some
@@ -57,11 +57,11 @@ def compare(first: Path, second: Path) -> Comparison:
     if shared.empty:
         raise UserError(f"{first} and {second}: they have no training row in common. Compare runs on the same data.")
     rows_a, rows_b = a.loc[shared], b.loc[shared]
-    if differing := [
+    if unlike := [
         i for i, same in zip(shared, (rows_a[CONTENT] == rows_b[CONTENT]).all(axis=1), strict=True) if not same
     ]:
         raise UserError(
-            f"{first} and {second}: rows {some(differing)} have another question, image or answer in each. "
+            f"{first} and {second}: rows {some(unlike)} have another question, image or answer in each. "
             "Compare runs on the same data."
         )
     rows = rows_a[["qtype", "group", "question", "answer"]].copy()
@@ -98,26 +98,9 @@ def row_notes(a: pd.DataFrame, b: pd.DataFrame) -> Iterator[str]:
 
 
 def setting_notes(first: Path, second: Path) -> Iterator[str]:
-    """Notes on settings that differ, where both folders have them: those of fold 0's adapter, and the recipe."""
-    runs = [ResultsFolder(folder) for folder in (first, second)]
-    places = [([run.adapter(0) / RUN for run in runs], ("model", "train"))]
-    places += [([run.recipe for run in runs], ("chosen", "views"))]
-    for files, keys in places:
-        if not all(file.is_file() for file in files):
-            continue
-        values = [flat({key: read_json(file, "all").get(key) for key in keys}) for file in files]
-        for key in sorted(values[0].keys() | values[1].keys()):
-            old, new = (v.get(key) for v in values)
-            if old != new:
-                yield f"{key}: {old!r} in A, {new!r} in B."
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The values of nested mappings, by dotted keys."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return found
+    """Notes on settings that differ, where both folders record them."""
+    for key, (old, new) in differing([settings_of(folder) for folder in (first, second)]).items():
+        yield f"{key}: {old!r} in A, {new!r} in B."
 
 
 def paired(rows: pd.DataFrame) -> dict[str, Any]:

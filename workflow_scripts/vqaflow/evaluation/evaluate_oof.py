@@ -1,101 +1,110 @@
 """Rule evaluate_oof: how good the answers are, how sure that is, and where they fail.
 
-All numbers except those of single passes come from the OOF ensemble, whose rows were predicted by models that had not
-seen them. `vqaflow evaluate_oof` runs it by hand.
-
-Shapes: N rows, C = 4 choices.
+The headline comes from the OOF ensemble: each row was predicted by adapters that had not seen it, and pooled with
+parameters fitted on other rows. Numbers of members and of single passes stand beside it. `vqaflow evaluate_oof` runs it
+by hand.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import pandas as pd
-
-from vqaflow.artifacts.columns import LETTERS, PROBABILITIES
-from vqaflow.artifacts.reading import read_json, read_table
-from vqaflow.artifacts.score_files import score_files
+from vqaflow.evaluation.evidence import Evidence, read_evidence
 from vqaflow.evaluation.figures import draw_all
-from vqaflow.evaluation.metrics import checkpoint_choice, ensemble_metrics, leaderboard, learning_summary
+from vqaflow.evaluation.members import member_lines, member_metrics
+from vqaflow.evaluation.metrics import checkpoint_choice, ensemble_metrics, expectation, leaderboard, learning_summary
 from vqaflow.evaluation.mistakes import write_mistakes
-from vqaflow.evaluation.single_passes import error_correlation, fold_agreement, read_views, single_pass_metrics
+from vqaflow.evaluation.picks.page import PAGE as PICKS
+from vqaflow.evaluation.picks.page import pick_page
+from vqaflow.evaluation.single_passes import (
+    error_correlation,
+    fold_agreement,
+    predictions_by_view,
+    read_passes,
+    single_pass_metrics,
+)
 from vqaflow.reporting.statistics import widest
-from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.files import atomic_folder, write_json
-from vqaflow.runtime.messages import some
 from vqaflow.runtime.stage import log
-
-# The user's other columns are not read: one called p_a or right would clash with what is added here.
-EVALUATED_COLUMNS = ["id", "image_file", "question", *LETTERS, "answer", "sha256", "qtype"]
 
 
 def evaluate_oof(
     *,
     oof: Path,
     test: Path,
+    recipe: Path,
+    members: Sequence[Path],
     scores: Sequence[Path],
+    adapters: Sequence[Path],
     train_table: Path,
     test_table: Path,
     folds: Path,
-    recipe: Path,
-    adapters: Sequence[Path],
     out_dir: Path,
 ) -> None:
-    """Write metrics.json, one PNG per figure and the pages of mistakes into `out_dir`, which is replaced as a whole."""
-    rows = read_oof_rows(oof, train_table, folds)
-    report = read_json(recipe, "ensemble_probabilities")
-    files = score_files(scores)
-    views = read_views(rows, [f for f in files if f.split == "oof"], report)
-    logs = read_logs(adapters)
-    metrics = (
-        ensemble_metrics(rows)
-        | single_pass_metrics(rows, views)
-        | {
-            "recipe": {key: report[key] for key in ("chosen", "default", "reason", "nested")},
-            "calibration": report["calibration"],
-            "error_correlation": {
-                "views": error_correlation(rows, views),
-                "folds": fold_agreement(test_table, files, report),
-            },
-            "learning": {fold: learning_summary(history) for fold, history in logs.items()},
-            "checkpoint_choice": checkpoint_choice(logs),
-            "leaderboard": leaderboard(rows, test),
-        }
-    )
-    overall = metrics["overall"]
+    """Write metrics.json, one PNG per figure and the pages into `out_dir`, which is replaced as a whole.
+
+    `oof`, `test` and `recipe` are the ensemble's files, `members` are the folders results/members/{member}, `scores`
+    and `adapters` are those of all members that have some.
+    """
+    tables = {"train_table": train_table, "test_table": test_table, "folds": folds}
+    found = read_evidence(oof=oof, recipe=recipe, members=members, scores=scores, adapters=adapters, **tables)
+    metrics = all_metrics(found)
     with atomic_folder(out_dir) as folder:
         write_json(folder / "metrics.json", metrics)
-        draw_all(metrics, logs, folder)
-        write_mistakes(rows, folder)
+        draw_all(metrics, histories(found), folder)
+        write_mistakes(found.rows, folder)
+        by_name = dict(zip(found.answers, members, strict=True))
+        pick_page(oof=oof, test=test, members=by_name, out=folder / PICKS, **tables)
+    say(metrics)
+
+
+def all_metrics(found: Evidence) -> dict[str, Any]:
+    """The content of metrics.json."""
+    rows, recipe, logs = found.rows, found.recipe, histories(found)
+    by_view = predictions_by_view(found.oof, found.named)
+    pooling = {name: answers.note["order_pooling"] for name, answers in found.answers.items()}
+    passes = read_passes(rows, found.files, pooling, found.named)
+    kept = {found.named(*place): training.keep for place, training in found.trainings.items()}
+    return (
+        ensemble_metrics(rows, recipe)
+        | {"members": member_metrics(rows, found.answers, found.oof, recipe)}
+        | single_pass_metrics(rows, by_view, passes)
+        | {
+            "recipe": {key: recipe[key] for key in ("chosen", "default", "reason", "nested")},
+            "calibration": recipe["calibration"],
+            "error_correlation": {"views": error_correlation(rows, by_view), "folds": agreement_of_folds(found)},
+            "learning": {name: learning_summary(history) for name, history in logs.items()},
+            "checkpoint_choice": checkpoint_choice(logs, kept),
+            "expected": expectation(recipe),
+            "leaderboard": leaderboard(recipe),
+        }
+    )
+
+
+def histories(found: Evidence) -> dict[str, Any]:
+    """The training logs by adapter (`fold0`, or `main/fold0` if there are several members)."""
+    return {
+        found.named(*place): training.history
+        for place, training in found.trainings.items()
+        if training.history is not None
+    }
+
+
+def agreement_of_folds(found: Evidence) -> dict[str, Any] | None:
+    """How alike the folds' adapters answer; by member if there are several; None if no member trains."""
+    tuned = {member.name: fold_agreement(member, found.usable) for member in found.members if member.folds}
+    if len(found.members) > 1:
+        return tuned
+    return next(iter(tuned.values()), None)
+
+
+def say(metrics: dict[str, Any]) -> None:
+    """Log the headline and what it means."""
+    overall = metrics["overall"]
     low, high = (100 * bound for bound in widest(overall))
     log.info("OOF accuracy %.2f %% [%.2f, %.2f], n = %d", 100 * overall["accuracy"], low, high, overall["n"])
-    if metrics["checkpoint_choice"]["best_minus_last"]:
+    for line in member_lines(metrics["members"]):
+        log.info("%s", line)
+    if metrics["checkpoint_choice"]["adapters"]:
         log.info("%s", metrics["checkpoint_choice"]["text"])
     log.info("%s", metrics["leaderboard"]["text"])
-
-
-def read_oof_rows(oof: Path, train_table: Path, folds: Path) -> pd.DataFrame:
-    """The `EVALUATED_COLUMNS` with p_a to p_d, fold, group, answer_index, predicted, right, confidence and margin."""
-    table = read_table(train_table, "validate_tables", EVALUATED_COLUMNS)
-    probabilities = read_table(oof, "ensemble_probabilities", ["id", *PROBABILITIES])
-    assigned = read_table(folds, "make_folds", ["id", "fold", "group"])
-    if alone := sorted(set(table["id"]) ^ set(probabilities["id"])):
-        raise UserError(
-            f"{oof}: rows {some(alone)} are only in this file or only in {train_table}. Run the rules again."
-        )
-    rows = table.merge(probabilities, on="id", how="left").merge(assigned, on="id", how="left")
-    p_NC = rows[PROBABILITIES].to_numpy()
-    ordered_NC = np.sort(p_NC, axis=1)
-    rows["answer_index"] = rows["answer"].map(LETTERS.index)
-    rows["predicted"] = p_NC.argmax(1)
-    rows["right"] = rows["predicted"] == rows["answer_index"]
-    rows["confidence"] = ordered_NC[:, -1]
-    rows["margin"] = ordered_NC[:, -1] - ordered_NC[:, -2]
-    return rows
-
-
-def read_logs(adapters: Sequence[Path]) -> dict[str, pd.DataFrame]:
-    """The training logs (log.csv) of the adapters, by folder name."""
-    columns = ["step", "epoch", "loss", "accuracy", "learning_rate", "val_accuracy"]
-    paths = {folder.name: folder / "log.csv" for folder in sorted(adapters)}
-    return {name: pd.read_csv(path).reindex(columns=columns) for name, path in paths.items() if path.exists()}

@@ -1,24 +1,28 @@
 """The figures of evaluate_oof, drawn only from the numbers in metrics.json and the training logs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from vqaflow.artifacts.columns import LETTERS
-from vqaflow.reporting.figures import MUTED, PALETTE, heatmap, label_axes, new_figure, save
+from vqaflow.evaluation.member_figure import draw_members
+from vqaflow.reporting.figures import MUTED, PALETTE, drawable, heatmap, label_axes, new_figure, save
 from vqaflow.reporting.statistics import wilson
 
-FIGURES = ("accuracy", "confusion", "position_bias", "reliability", "coverage", "agreement", "learning")
+FIGURES = ("accuracy", "members", "confusion", "position_bias", "reliability", "coverage", "agreement", "learning")
+WITH_TEXT = 12  # matrices of more rows than these have no numbers in their cells
 Metrics = Mapping[str, Any]
 
 
 def draw_all(metrics: Metrics, logs: Mapping[str, pd.DataFrame], folder: Path) -> None:
-    """Write one PNG per name in `FIGURES` into `folder`; `logs` are the folds' training logs."""
+    """Write one PNG per name in `FIGURES` into `folder`; `logs` are the training logs by adapter."""
     draw_accuracy(metrics, folder / "accuracy.png")
+    draw_members(metrics, folder / "members.png")
     draw_confusion(metrics, folder / "confusion.png")
     draw_position_bias(metrics, folder / "position_bias.png")
     draw_reliability(metrics, folder / "reliability.png")
@@ -89,7 +93,8 @@ def draw_position_bias(metrics: Metrics, path: Path) -> None:
         known = [np.nan if recall is None else recall for recall in values["recall"]]
         right.plot(LETTERS, known, "o-", color=color, label=f"{view} (RStd {percent(values['rstd'])})")
     label_axes(right, "position of the right choice", "", "single orders, before pooling")
-    right.legend(fontsize=8)
+    if bias["views"]:
+        right.legend(fontsize=8)
     left.set_ylim(0, 1)
     save(figure, path)
 
@@ -143,30 +148,64 @@ def draw_coverage(metrics: Metrics, path: Path) -> None:
 
 
 def draw_agreement(metrics: Metrics, path: Path) -> None:
-    """Draw how often views fail on the same rows and folds answer alike: only members that differ gain by averaging."""
+    """Draw how often views fail on the same rows and folds answer alike: only what differs gains by averaging."""
     views, folds = metrics["error_correlation"]["views"], metrics["error_correlation"]["folds"]
-    widest = max(len(views["names"]), len(folds["names"]))
-    figure, (left, right) = new_figure(
-        "How much do the ensemble's members differ?", 1, 2, (4 + 1.2 * widest, 2 + 0.6 * widest)
-    )
-    for axes, part, key, title in (
-        (left, views, "correlation", "correlation of errors, OOF views"),
-        (right, folds, "agreement", "same answer, test folds"),
-    ):
-        values = np.array([[np.nan if x is None else x for x in row] for row in part[key]], dtype=float)
-        texts = [["–" if np.isnan(x) else f"{x:.2f}" for x in row] for row in values]
-        heatmap(axes, values, part["names"], part["names"], texts)
-        axes.set_title(title)
+    one_member = folds is not None and "names" in folds
+    count = max(len(views["names"]), len(folds["names"] if one_member else folds or []))
+    side = 1.2 * min(count, WITH_TEXT) + 0.4 * max(0, count - WITH_TEXT)
+    figure, (left, right) = new_figure("How much do the ensemble's parts differ?", 1, 2, (4 + side, 2 + side / 2))
+    draw_matrix(left, views["names"], views["correlation"], "correlation of errors, OOF views")
+    if one_member:
+        draw_matrix(right, folds["names"], folds["agreement"], "same answer, test folds")
+    elif folds:
+        draw_fold_agreement(right, folds)
+    else:
+        right.text(0.5, 0.5, "no adapter", ha="center", transform=right.transAxes, color=MUTED)
     save(figure, path)
+
+
+def draw_fold_agreement(axes: Axes, by_member: Mapping[str, Any]) -> None:
+    """For each member, how often two of its folds' adapters, and all of them, answer test rows alike."""
+    pairs = [mean_of_pairs(part["agreement"]) for part in by_member.values()]
+    places = np.arange(len(by_member))
+    axes.plot(pairs, places, "o", color=PALETTE[0], label="two folds (mean)")
+    axes.plot([part["unanimous"] for part in by_member.values()], places, "s", color=PALETTE[1], label="all folds")
+    axes.set_yticks(places, [drawable(name) for name in by_member])
+    axes.set(xlim=(0, 1.02), ylim=(len(places) - 0.5, -0.5))
+    axes.legend(fontsize=8)
+    label_axes(axes, "share of test rows", "", "same answer, test folds")
+
+
+def mean_of_pairs(matrix: Sequence[Sequence[float | None]]) -> float:
+    """The mean beside the diagonal; NaN if nothing is known."""
+    values = np.array([[np.nan if x is None else x for x in line] for line in matrix], dtype=float)
+    beside = values[~np.eye(len(values), dtype=bool)]
+    return float(np.nanmean(beside)) if np.isfinite(beside).any() else float("nan")
+
+
+def draw_matrix(axes: Axes, names: Sequence[str], lines: Sequence[Sequence[float | None]], title: str) -> None:
+    """A matrix with its numbers, if there are not too many."""
+    values = np.array([[np.nan if x is None else x for x in line] for line in lines], dtype=float)
+    empty = len(names) > WITH_TEXT
+    texts = [["" if empty else "–" if np.isnan(x) else f"{x:.2f}" for x in line] for line in values]
+    shown = [drawable(name) for name in names]
+    heatmap(axes, values, shown, shown, texts)
+    if len("".join(names)) > 8 * 6:
+        axes.tick_params(axis="x", rotation=90)
+    axes.set_title(title)
 
 
 def draw_learning(logs: Mapping[str, pd.DataFrame], path: Path) -> None:
     """Draw training loss and validation accuracy at each measurement, from the adapters' logs."""
     figure, (left, right) = new_figure("Learning curves", 1, 2, (9, 3.8))
-    for color, (fold, history) in zip(PALETTE * 9, logs.items(), strict=False):
-        left.plot(history["step"], history["loss"], "o-", color=color, markersize=3, label=fold)
+    colors: dict[str, str] = {}
+    for name, history in logs.items():
+        label = name.rpartition("/")[0] or name  # several members: one colour each
+        first, color = label not in colors, colors.setdefault(label, PALETTE[len(colors) % len(PALETTE)])
+        style = {"color": color, "markersize": 3, "label": drawable(label) if first else None}
+        left.plot(history["step"], history["loss"], "o-", **style)
         measured = history.dropna(subset="val_accuracy")
-        right.plot(measured["step"], measured["val_accuracy"], "o-", color=color, markersize=3, label=fold)
+        right.plot(measured["step"], measured["val_accuracy"], "o-", **style)
     for axes in (left, right):
         axes.set_xlim(left=0)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -1,28 +1,26 @@
 """The numbers of metrics.json that come from the OOF ensemble."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import polars as pl
 
-from vqaflow.evaluation.single_passes import SEED
-from vqaflow.reporting.statistics import accuracy_summary, leaderboard_half_width, widest
+from vqaflow.reporting.statistics import accuracy_summary, leaderboard_half_width
 
+SEED = 0  # of the bootstrap
 MARGIN_BINS = 10
 COVERAGE_POINTS = 100
 
 
-def ensemble_metrics(rows: pd.DataFrame) -> dict[str, Any]:
-    """Accuracy of the OOF ensemble, overall and in parts."""
+def ensemble_metrics(rows: pd.DataFrame, recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Accuracy of the OOF ensemble, overall (and what of that is) and in parts."""
     right, groups = rows["right"].to_numpy(), rows["group"].to_numpy()
     answers, predicted = rows["answer_index"].to_numpy(), rows["predicted"].to_numpy()
     confusion = np.zeros((4, 4), int)
     np.add.at(confusion, (answers, predicted), 1)
     return {
-        "overall": accuracy_summary(right, groups, SEED),
+        "overall": accuracy_summary(right, groups, SEED) | {"of": recipe["nested"]["of"]},
         "by_type": summary_by(rows, "qtype"),
         "by_fold": summary_by(rows, "fold"),
         "confusion": confusion.tolist(),
@@ -70,32 +68,57 @@ def learning_summary(history: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def checkpoint_choice(logs: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
-    """How much OOF accuracy may gain by choosing each adapter's epoch on OOF rows, as `train.keep: best` does."""
-    curves = [history["val_accuracy"].dropna() for history in logs.values()]
-    gaps = [float(curve.max() - curve.iloc[-1]) for curve in curves if len(curve)]
-    gain = float(np.mean(gaps)) if gaps else 0.0
-    text = f"train.keep: best chooses each adapter's epoch by OOF rows: at most {100 * gain:.2f} points come from that"
-    return {"best_minus_last": gain, "text": text}
+def checkpoint_choice(logs: Mapping[str, pd.DataFrame], kept: Mapping[str, str]) -> dict[str, Any]:
+    """What choosing the epoch on OOF rows may add to OOF accuracy; `kept` is the `train.keep` of each training.
 
-
-def leaderboard(rows: pd.DataFrame, test: Path) -> dict[str, Any]:
-    """Where chance alone would put a system with the OOF accuracy on a leaderboard of the test table's size.
-
-    `half_width` takes the OOF accuracy p as the true one; `half_width_with_oof` adds the interval of p itself.
+    Only `keep: best` chooses. The mean gap between the best and the last epoch is about what it adds: the rows that
+    choose are the rows that are counted.
     """
-    n, p = len(pl.read_parquet(test, columns=["id"])), float(rows["right"].mean())
+    chosen = [logs[name]["val_accuracy"].dropna() for name, keep in kept.items() if keep == "best" and name in logs]
+    gaps = [float(curve.max() - curve.iloc[-1]) for curve in chosen if len(curve)]
+    gain = float(np.mean(gaps)) if gaps else 0.0
+    if gaps:
+        text = f"train.keep: best chose epochs by OOF rows, which adds about {100 * gain:.2f} points to their accuracy"
+    else:
+        text = "no epoch was chosen by OOF rows"
+    return {"best_minus_last": gain, "adapters": len(gaps), "text": text}
+
+
+def expectation(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The accuracy to expect of the submission, which averages adapters where OOF rows have one: from recipe.json."""
+    return {**recipe["expected"], "gain_of_averaging": recipe["test"]["gain_of_averaging"]}
+
+
+def leaderboard(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Where chance would put the submission on a leaderboard of the test table's size.
+
+    `half_width` takes the expected accuracy p as the true one; `half_width_with_oof` adds how sure p itself is.
+    """
+    n, expected = recipe["test"]["rows"], recipe["expected"]
+    p, (low, high) = expected["accuracy"], expected["score_interval"]
     half = leaderboard_half_width(p, n)
-    low, high = widest(accuracy_summary(rows["right"].to_numpy(), rows["group"].to_numpy(), SEED))
-    both = float(np.hypot(half, (high - low) / 2))
     return {
         "accuracy": p,
+        "of": expected["of"],
         "test_rows": n,
         "half_width": half,
         "interval": [max(0.0, p - half), min(1.0, p + half)],
-        "half_width_with_oof": both,
-        "interval_with_oof": [max(0.0, p - both), min(1.0, p + both)],
-        "formula": "p ± h, h = 1.96 · sqrt(p (1 - p) / n); with OOF: sqrt(h² + h_oof²), h_oof half the OOF interval",
-        "text": f"a leaderboard of {n:,} rows scatters by ±{100 * half:.2f} points around a true {100 * p:.2f} %: "
-        "smaller differences are noise",
+        "half_width_with_oof": (high - low) / 2,
+        "interval_with_oof": [low, high],
+        "formula": "p ± h, h = 1.96 · sqrt(p (1 - p) / n); with OOF: sqrt(h² + h_oof² + h_gain²), h_oof and h_gain "
+        "half the intervals of OOF accuracy and of the gain of averaging",
+        "text": leaderboard_text(recipe, half),
     }
+
+
+def leaderboard_text(recipe: Mapping[str, Any], half: float) -> str:
+    """What to expect of a leaderboard, in words."""
+    expected, n = recipe["expected"], recipe["test"]["rows"]
+    low, high = (100 * bound for bound in expected["score_interval"])
+    text = f"expect {100 * expected['accuracy']:.2f} % on new rows"
+    if gain := recipe["test"]["gain_of_averaging"]:
+        text += f", {100 * gain['gain']:+.2f} points from averaging adapters that OOF rows do not have"
+    return (
+        f"{text}; a leaderboard of {n:,} rows will show {low:.2f} to {high:.2f} % (95 %). "
+        f"Chance alone is ±{100 * half:.2f} points: smaller differences are noise"
+    )

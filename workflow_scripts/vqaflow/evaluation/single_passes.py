@@ -1,158 +1,168 @@
-"""The ensemble's members one by one (one view, one fold, one choice order), and how much they differ.
+"""Answers from less than the whole ensemble (one view, one adapter, one choice order), and how much these differ.
 
-Shapes: N rows of the training table, V views, K choice orders, C = 4 choices.
+Names in metrics.json are those of views (`original`), adapters (`fold0/original`) and orders (`abcd`). Where a run has
+several members, each name begins with its member (`main/original`).
+
+Shapes: N rows of the training table, S sources (views of all members), K choice orders, C = 4 choices.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import polars as pl
 
+from vqaflow.artifacts.parts import fold_of, part_order, seed_of
 from vqaflow.artifacts.score_files import ScoreFile, read_logits, row_index, views_of
-from vqaflow.ensemble.members import fold_log_probabilities
-from vqaflow.ensemble.pooling import POOLS
-from vqaflow.ensemble.recipe_file import learned, priors_of
-from vqaflow.ensemble.recipes import Recipe
+from vqaflow.ensemble.pool_member import mean_of_views
+from vqaflow.ensemble.sources import Member, Oof, ViewsOfTest
+from vqaflow.evaluation.evidence import Namer
+from vqaflow.evaluation.systems import Systems
 from vqaflow.model.encoding.orders import inverse
-from vqaflow.reporting.statistics import accuracy_summary, paired_summary, recall_by_letter, recall_spread
+from vqaflow.reporting.statistics import accuracy_summary, recall_by_letter, recall_spread
 from vqaflow.runtime.progress import ProgressBar
-from vqaflow.scoring.order_pooling import pool_orders
+from vqaflow.scoring.order_pooling import pool_orders, position_prior
 
 ABSENT = -1  # instead of a predicted letter (0 to 3), where a view does not have the row
-SEED = 0  # of the bootstrap
+ByName = Mapping[str, np.ndarray]  # predicted letters (N) by name
 
 
 @dataclass(frozen=True)
-class View:
-    """What one view predicts for each row: after pooling over its orders, and in each single order."""
+class Passes:
+    """What single passes predict for the OOF rows.
 
-    predicted_N: np.ndarray
-    by_order: dict[str, np.ndarray]
+    `by_adapter` are an adapter's answers in one view, pooled over its orders. `by_order` has, for each view, the
+    answers in each order, of the adapters of all folds; several seeds have each their own.
+    """
 
-    @property
-    def present_N(self) -> np.ndarray:
-        """The rows that the view has."""
-        return self.predicted_N != ABSENT
-
-    def consistent(self) -> np.ndarray:
-        """For each row that the view has, whether all its orders lead to the same letter."""
-        every = np.stack([predicted_N[self.present_N] for predicted_N in self.by_order.values()])
-        known = np.where(every == ABSENT, every.max(0), every)  # folds may be scored in different orders
-        return (known == known[0]).all(0)
-
-    def right_by_order(self, answers_N: np.ndarray) -> dict[str, np.ndarray]:
-        """For each order, which of the rows scored in it are right."""
-        return {
-            order: (predicted_N == answers_N)[predicted_N != ABSENT] for order, predicted_N in self.by_order.items()
-        }
-
-    def recall_by_position(self, answers_N: np.ndarray) -> list[float | None]:
-        """Share of right answers by the position (0 to 3) at which the right choice is shown, over all orders."""
-        predicted, right = [], []
-        for order, predicted_N in self.by_order.items():
-            there = predicted_N != ABSENT
-            place = np.array(inverse(order))
-            predicted.append(place[predicted_N[there]])
-            right.append(place[answers_N[there]])
-        return recall_by_letter(np.concatenate(predicted), np.concatenate(right))
+    by_adapter: dict[str, np.ndarray] = field(default_factory=dict)
+    by_order: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
 
 
-def read_views(rows: pd.DataFrame, files: Sequence[ScoreFile], report: Mapping[str, Any]) -> dict[str, View]:
-    """Read the OOF `files` for `rows` (id, fold) and pool over orders as recipe.json says."""
-    priors = priors_of(report)
-    views: dict[str, View] = {}
-    for name in views_of(files):
-        predicted_N = np.full(len(rows), ABSENT)
-        by_order: dict[str, np.ndarray] = {}
-        for file in (f for f in files if f.view == name):
-            mine = np.flatnonzero(rows["fold"] == file.fold)
+def predictions_by_view(oof: Oof, named: Namer) -> dict[str, np.ndarray]:
+    """What each source that has a row predicts, pooled over orders and seeds."""
+    found = {}
+    for place, source in enumerate(oof.sources):
+        there_N = ~np.isnan(oof.logp_NSC[:, place, 0])
+        if there_N.any():
+            best_N = np.nan_to_num(oof.logp_NSC[:, place]).argmax(1)
+            found[named(source.member, source.view)] = np.where(there_N, best_N, ABSENT)
+    return found
+
+
+def read_passes(rows: pd.DataFrame, files: Sequence[ScoreFile], pooling: Mapping[str, str], named: Namer) -> Passes:
+    """Read the OOF `files` for `rows` (id, fold); `pooling` says how each member pools over orders."""
+    passes, views = Passes(), views_of(files)
+    with ProgressBar(len(files), "read scores", unit="file") as bar:
+        for file in sorted(files, key=lambda file: (file.member, views.index(file.view), part_order(file.part))):
+            fold, seed = fold_of(file.part), seed_of(file.part)
+            mine = np.arange(len(rows)) if fold is None else np.flatnonzero(rows["fold"] == fold)
             logits = read_logits(file, row_index(rows["id"].iloc[mine].tolist()))
+            bar.advance()
             if not logits.present_N.any():
                 continue
-            there = mine[logits.present_N]
-            pooled_NC = pool_orders(logits, report["order_pooling"], priors.get((file.fold, name)))
+            there, how = mine[logits.present_N], pooling[file.member]
+            pooled_NC = pool_orders(logits, how, position_prior(logits) if how == "prior" else None)
+            adapter = file.part if fold is None else f"fold{file.part}"
+            predicted_N = np.full(len(rows), ABSENT, np.int8)
             predicted_N[there] = pooled_NC[logits.present_N].argmax(1)
+            passes.by_adapter[named(file.member, f"{adapter}/{file.view}")] = predicted_N
+            view = named(file.member, file.view if seed is None else f"seed{seed}/{file.view}")
+            by_order = passes.by_order.setdefault(view, {})
             for place, order in enumerate(logits.orders):
-                alone_N = by_order.setdefault(order, np.full(len(rows), ABSENT))
+                alone_N = by_order.setdefault(order, np.full(len(rows), ABSENT, np.int8))
                 alone_N[there] = logits.logits_NKC[logits.present_N, place].argmax(1)
-        if by_order:
-            views[name] = View(predicted_N, by_order)
-    return views
+    return passes
 
 
-def single_pass_metrics(rows: pd.DataFrame, views: Mapping[str, View]) -> dict[str, Any]:
-    """The accuracy of each view, fold's view, order and position, and of the ensemble on the same rows."""
-    answers = rows["answer_index"].to_numpy()
-    recall = recall_by_letter(rows["predicted"].to_numpy(), answers)
-    metrics: dict[str, Any] = {
-        "by_view": {},
-        "single": {},
-        "by_order": {},
-        "order_consistency": {},
-        "position_bias": {"ensemble": {"recall": recall, "rstd": recall_spread(recall)}, "views": {}},
-    }
-    for name, view in views.items():
-        metrics["by_view"][name] = member_summary(rows, view, view.present_N)
-        for fold in np.unique(rows["fold"]):
-            of_fold = view.present_N & (rows["fold"] == fold).to_numpy()
-            metrics["single"][f"fold{fold}/{name}"] = member_summary(rows, view, of_fold)
-        right = view.right_by_order(answers)
-        metrics["by_order"][name] = {order: accuracy_summary(hits) for order, hits in right.items()}
-        metrics["order_consistency"][name] = share_summary(view.consistent())
-        recall = view.recall_by_position(answers)
-        metrics["position_bias"]["views"][name] = {"recall": recall, "rstd": recall_spread(recall)}
-    return metrics
-
-
-def member_summary(rows: pd.DataFrame, view: View, there_N: np.ndarray) -> dict[str, Any]:
-    """A view's accuracy on some rows, and the ensemble's gain over it on the same rows."""
-    right = (view.predicted_N == rows["answer_index"].to_numpy())[there_N]
-    groups, ensemble = rows["group"].to_numpy()[there_N], rows["right"].to_numpy()[there_N]
-    return accuracy_summary(right, groups, SEED) | {
-        "ensemble_against_it": paired_summary(right, ensemble, groups, SEED)
+def single_pass_metrics(rows: pd.DataFrame, by_view: ByName, passes: Passes) -> dict[str, Any]:
+    """The accuracy of each view, adapter's view, order and position, and of the ensemble on the same rows."""
+    answers_N = rows["answer_index"].to_numpy()
+    orders = passes.by_order
+    return {
+        "by_view": {name: against_ensemble(rows, predicted_N) for name, predicted_N in by_view.items()},
+        "single": {name: against_ensemble(rows, predicted_N) for name, predicted_N in passes.by_adapter.items()},
+        "by_order": {
+            name: {order: accuracy_summary(hits(answers_N, predicted_N)) for order, predicted_N in by_order.items()}
+            for name, by_order in orders.items()
+        },
+        "order_consistency": {name: share_summary(consistent(by_order)) for name, by_order in orders.items()},
+        "position_bias": {
+            "ensemble": bias(recall_by_letter(rows["predicted"].to_numpy(), answers_N)),
+            "views": {name: bias(recall_by_position(by_order, answers_N)) for name, by_order in orders.items()},
+        },
     }
 
 
-def share_summary(hits: np.ndarray) -> dict[str, Any]:
+def against_ensemble(rows: pd.DataFrame, predicted_N: np.ndarray) -> dict[str, Any]:
+    """The accuracy of what is predicted for some rows, and the ensemble's gain over it on the same rows."""
+    there_N = predicted_N != ABSENT
+    right = {"it": hits(rows["answer_index"].to_numpy(), predicted_N), "ensemble": rows["right"].to_numpy()[there_N]}
+    systems = Systems(right, rows["group"].to_numpy()[there_N])
+    return systems.accuracy("it") | {"ensemble_against_it": systems.gain("it", "ensemble")}
+
+
+def hits(answers_N: np.ndarray, predicted_N: np.ndarray) -> np.ndarray:
+    """For each row that has a prediction, whether it is right."""
+    return (predicted_N == answers_N)[predicted_N != ABSENT]
+
+
+def consistent(by_order: ByName) -> np.ndarray:
+    """For each row that has a prediction, whether all orders lead to the same letter."""
+    every = np.stack(list(by_order.values()))
+    every = every[:, (every != ABSENT).any(0)]
+    known = np.where(every == ABSENT, every.max(0), every)  # folds may be scored in different orders
+    return (known == known[0]).all(0)
+
+
+def recall_by_position(by_order: ByName, answers_N: np.ndarray) -> list[float | None]:
+    """Share of right answers by the position (0 to 3) at which the right choice is shown, over all orders."""
+    predicted, right = [], []
+    for order, predicted_N in by_order.items():
+        there_N = predicted_N != ABSENT
+        place = np.array(inverse(order))
+        predicted.append(place[predicted_N[there_N]])
+        right.append(place[answers_N[there_N]])
+    return recall_by_letter(np.concatenate(predicted), np.concatenate(right))
+
+
+def bias(recall: list[float | None]) -> dict[str, Any]:
+    """Recalls and their spread."""
+    return {"recall": recall, "rstd": recall_spread(recall)}
+
+
+def share_summary(hits_N: np.ndarray) -> dict[str, Any]:
     """A share other than an accuracy, with n and its Wilson interval."""
-    summary = accuracy_summary(hits)
+    summary = accuracy_summary(hits_N)
     return {"share": summary["accuracy"], "n": summary["n"], "wilson": summary["wilson"]}
 
 
-def error_correlation(rows: pd.DataFrame, views: Mapping[str, View]) -> dict[str, Any]:
+def error_correlation(rows: pd.DataFrame, by_view: ByName) -> dict[str, Any]:
     """Pearson correlation of two views' errors on their common OOF rows; None if one makes no or only errors."""
-    answers = rows["answer_index"].to_numpy()
-    matrix = []
-    for first in views.values():
-        line = []
-        for second in views.values():
-            both = first.present_N & second.present_N
-            wrong = [(view.predicted_N != answers)[both].astype(float) for view in (first, second)]
-            varied = all(len(w) and 0 < w.mean() < 1 for w in wrong)
-            line.append(float(np.corrcoef(*wrong)[0, 1]) if varied else None)
-        matrix.append(line)
-    return {"names": list(views), "correlation": matrix}
+    answers_N = rows["answer_index"].to_numpy()
+    there = {name: predicted_N != ABSENT for name, predicted_N in by_view.items()}
+    wrong = {name: (predicted_N != answers_N).astype(float) for name, predicted_N in by_view.items()}
+    matrix = [[correlation(wrong[a], wrong[b], there[a] & there[b]) for b in by_view] for a in by_view]
+    return {"names": list(by_view), "correlation": matrix}
 
 
-def fold_agreement(test_table: Path, files: Sequence[ScoreFile], report: Mapping[str, Any]) -> dict[str, Any]:
-    """Share of test rows that two folds' adapters answer alike (each OOF row is answered by one fold only)."""
-    table = pl.read_parquet(test_table, columns=["id", "usable"])
-    index = row_index(table["id"].filter(table["usable"]))
-    by_place = {(f.fold, f.view): f for f in files if f.split == "test"}
-    folds = sorted({fold for fold, _ in by_place})
-    recipe = Recipe(report["order_pooling"], report["pooling"])
-    pool = POOLS[recipe.pooling]
-    priors, params = priors_of(report), learned(report)
-    answers = []
-    with ProgressBar(len(by_place), "read test scores", unit="file") as bar:
-        for fold in folds:
-            of_fold = [by_place.get((fold, view)) for view in views_of(files)]
-            logp_NVC = fold_log_probabilities(of_fold, index, priors, recipe, bar)
-            answers.append(pool.apply(logp_NVC, params).argmax(1))
-    agreement = [[float((a == b).mean()) if len(index) else None for b in answers] for a in answers]
-    unanimous = float(np.all([a == answers[0] for a in answers], axis=0).mean()) if len(index) else None
-    return {"names": [f"fold{f}" for f in folds], "agreement": agreement, "unanimous": unanimous, "n": len(index)}
+def correlation(first_N: np.ndarray, second_N: np.ndarray, rows_N: np.ndarray) -> float | None:
+    """Pearson correlation on some rows; None if one of the two is the same everywhere."""
+    pair = [first_N[rows_N], second_N[rows_N]]
+    varied = all(len(values) and 0 < values.mean() < 1 for values in pair)
+    return float(np.corrcoef(*pair)[0, 1]) if varied else None
+
+
+def fold_agreement(member: Member, ids: pl.Series) -> dict[str, Any]:
+    """Share of usable test rows (`ids`) that a member answers alike with two folds' adapters; views are averaged.
+
+    Each OOF row is answered by one fold only. Seeds are pooled before.
+    """
+    views = ViewsOfTest([member], ids)
+    answers = [mean_of_views(views.read({member.name: fold})).argmax(1) for fold in member.folds]
+    agreement = [[float((a == b).mean()) if len(ids) else None for b in answers] for a in answers]
+    unanimous = float(np.all([a == answers[0] for a in answers], axis=0).mean()) if len(ids) else None
+    names = [f"fold{fold}" for fold in member.folds]
+    return {"names": names, "agreement": agreement, "unanimous": unanimous, "n": len(ids)}

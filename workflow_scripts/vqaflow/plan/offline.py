@@ -25,7 +25,7 @@ from vqaflow.plan.footprint import GIB
 from vqaflow.plan.image_tokens import image_tokens, largest_image
 from vqaflow.plan.plan_text import plan_lines
 from vqaflow.plan.published import PUBLISHED, published_in
-from vqaflow.plan.rows import PlanRows, plan_rows
+from vqaflow.plan.rows import PlanRows
 from vqaflow.plan.shape import Shape, published
 from vqaflow.plan.training_plan import Plan, Tokens, plan_of, usual_tokens
 from vqaflow.runtime.errors import UserError
@@ -93,19 +93,17 @@ def require_image_text(kind: str, file: Path) -> None:
         raise UserError(f"{file}: {what}. Set model.base to a vision-language model such as {EXAMPLE}.")
 
 
-def print_plan(config: Mapping[str, Any], settings: argparse.Namespace) -> None:
-    """Print the plan of one fold for the command's options. Raises UserError if it does not fit."""
-    basis = plan_rows(config, settings.table, settings.rows is not None)
+def print_plan(config: Mapping[str, Any], settings: argparse.Namespace, basis: PlanRows) -> str | None:
+    """Print the plan of one fold for the command's options. Returns what to change if it does not fit."""
     shape, source = shape_of(section(ModelConfig, config["model"]), settings.shape)
     require_dtype(config["model"]["compute_dtype"], shape)
     base = f"base: {config['model']['base']}, sizes from {source}"
     print(*basis_lines(config, basis, settings.rows, shape), base, sep="\n")
     plan = offline_plan(config, settings, basis, shape)
     print(*plan_lines(plan), sep="\n")
-    if not plan.fits:
-        raise UserError(
-            f"train.batch_size: a pass does not fit into the GPU's memory. {cure(config, settings, basis, shape)}"
-        )
+    if plan.fits:
+        return None
+    return f"train.batch_size: a pass does not fit into the GPU's memory. {cure(config, settings, basis, shape)}"
 
 
 def require_dtype(compute_dtype: str, shape: Shape) -> None:
@@ -137,7 +135,7 @@ def fold_rows(config: Mapping[str, Any], basis: PlanRows) -> int:
 def offline_plan(
     config: Mapping[str, Any], settings: argparse.Namespace, basis: PlanRows, shape: Shape, batch: int | None = None
 ) -> Plan:
-    """The plan of a configuration on a GPU that need not be present; `batch` replaces its batch size."""
+    """The plan of a configuration on the GPU of `settings`, which need not be present; `batch` replaces its own."""
     model, train = section(ModelConfig, config["model"]), section(TrainConfig, config["train"])
     if batch:
         train = section(TrainConfig, config["train"] | {"batch_size": batch})

@@ -25,8 +25,12 @@ def closing_line(results: Path, since: float) -> str:
         path.is_file() and path.stat().st_mtime >= since for path in (metrics, at.validated)
     ):
         return "vqaflow: done"
-    overall = json.loads(metrics.read_text(encoding="utf-8"))["overall"]
+    measured = json.loads(metrics.read_text(encoding="utf-8"))
+    overall, expected = measured["overall"], measured.get("expected", {})
     line = f"vqaflow: OOF accuracy {share(overall['right'], overall['n'], widest(overall))}"
+    if expected.get("gain_of_averaging"):  # the submission averages adapters, of which an OOF row has one
+        low, high = expected["interval"]
+        line += f"; expected on new rows {expected['accuracy']:.3f} ({low:.3f} to {high:.3f})"
     if not submission.is_file():
         return line
     answers = at.demo_answers

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from vqaflow.runtime.digests import file_digest, value_digest
 from vqaflow.runtime.files import RANDOM, atomic_folder, atomic_path, sweep
@@ -45,24 +45,33 @@ class Store:
         return sorted(found, key=lambda folder: (found[folder], folder.name))
 
 
-def cached(store: Store, parts: Mapping[str, Any], out: Path, compute: Callable[[Path], None]) -> bool:
+class Made(NamedTuple):
+    """Whether an artifact came from the store, and the seconds that it took when it was computed."""
+
+    from_store: bool
+    seconds: float
+
+
+def cached(store: Store, parts: Mapping[str, Any], out: Path, compute: Callable[[Path], None]) -> Made:
     """Put the artifact that `parts` determine at `out`: from the store, or by `compute` (and then into the store).
 
     `parts` are plain values that hold the digests of all inputs, the parameters and the code; `compute` writes a file
-    (if `out` has a suffix) or fills a folder at the path that it is given, which becomes `out` as a whole. Returns
-    whether the store had it. A store that cannot be read or written (full disk, lost rights) costs only time.
+    (if `out` has a suffix) or fills a folder at the path that it is given, which becomes `out` as a whole. A store that
+    cannot be read or written (full disk, lost rights) costs only time.
     """
     key = value_digest(parts)
     if fetch(store, key, out):
         log.info("%s: taken from the store (%s)", out, key[:12])
-        return True
+        return Made(True, read_manifest(store.entry(key)).get("seconds", 0.0))
+    began = time.monotonic()
     with (atomic_path if out.suffix else atomic_folder)(out) as partial:
         compute(partial)
+    seconds = round(time.monotonic() - began, 1)
     try:
-        put(store, key, out, parts)
+        put(store, key, out, parts, seconds)
     except OSError as error:
         log.warning("%s: not kept in the store (%s)", out, error)
-    return False
+    return Made(False, seconds)
 
 
 def fetch(store: Store, key: str, out: Path) -> bool:
@@ -122,8 +131,8 @@ def digests(artifact: Path) -> dict[str, str]:
     return {str(p.relative_to(artifact)): file_digest(p) for p in sorted(artifact.rglob("*")) if p.is_file()}
 
 
-def put(store: Store, key: str, artifact: Path, parts: Mapping[str, Any]) -> None:
-    """Copy a finished artifact into the store, after removing old entries to make room."""
+def put(store: Store, key: str, artifact: Path, parts: Mapping[str, Any], seconds: float) -> None:
+    """Copy a finished artifact, which took `seconds`, into the store, after removing old entries to make room."""
     room = store.gb - size_of(artifact) / 1e9
     if room < 0:
         log.info("%s: not kept in the store, because it is larger than hardware.store_gb", artifact)
@@ -134,7 +143,7 @@ def put(store: Store, key: str, artifact: Path, parts: Mapping[str, Any]) -> Non
             shutil.copytree(artifact, partial / ARTIFACT)
         else:
             shutil.copyfile(artifact, partial / ARTIFACT)
-        write_manifest(partial, {"key": key, "files": digests(partial / ARTIFACT), "parts": parts})
+        write_manifest(partial, {"key": key, "files": digests(partial / ARTIFACT), "seconds": seconds, "parts": parts})
 
 
 def size_of(path: Path) -> int:

@@ -1,5 +1,7 @@
 """Rule score_choices: one view of one fold's rows (OOF) or of the test rows, scored by that fold's adapter.
 
+The untuned base of a member without training scores all rows of a table.
+
 Shapes: R rows of a shard, K choice orders, 4 letters.
 """
 
@@ -15,13 +17,13 @@ import pandas as pd
 
 from vqaflow.artifacts.adapter_files import adapter_digest
 from vqaflow.artifacts.rows import Row, contents
-from vqaflow.artifacts.score_files import empty_scores, scores_frame
+from vqaflow.artifacts.score_files import empty_scores, scores_frame, write_scores
 from vqaflow.model.base_digest import base_digest
 from vqaflow.runtime.artifact_store import Store, cached
 from vqaflow.runtime.code_digest import code_digest
 from vqaflow.runtime.digests import value_digest
 from vqaflow.runtime.errors import UserError
-from vqaflow.runtime.files import atomic_path
+from vqaflow.runtime.files import atomic_path, write_json
 from vqaflow.runtime.progress import ProgressBar
 from vqaflow.runtime.stage import log
 from vqaflow.runtime.versions import decisive_versions
@@ -46,14 +48,24 @@ class ScoringPlaces:
 
 
 def score_choices(
-    *, task: Task, rows: RowsToScore, adapter: Path, out: Path, places: ScoringPlaces, store: Store, batch_tokens: int
+    *,
+    task: Task,
+    rows: RowsToScore,
+    adapter: Path | None,
+    out: Path,
+    cost: Path,
+    places: ScoringPlaces,
+    store: Store,
+    batch_tokens: int,
 ) -> None:
-    """Score the rows that `rows` and the view of `task` select, with the adapter in folder `adapter`; write `out`.
+    """Score the rows that `rows` and the view of `task` select, with the adapter in folder `adapter`, if any.
 
-    A killed job resumes from its finished shards. One pass has at most `batch_tokens` tokens.
+    Writes the scores to `out`, and the seconds that they took to `cost` (JSON). A killed job resumes from its finished
+    shards. One pass has at most `batch_tokens` tokens.
     """
     selected = select_rows(rows, task)
-    log.info("%s, fold %s: %d rows in %d choice orders", task.name, rows.fold, len(selected), len(task.orders))
+    log.info("%s, fold %s: %d rows in %d choice orders", task.name, rows.part, len(selected), len(task.orders))
+    about = {"adapter": adapter_digest(adapter) if adapter else None, "rows": value_digest(contents(selected))}
     parts = {
         "stage": "score_choices",
         "code": code_digest(__file__),
@@ -63,8 +75,7 @@ def score_choices(
         "prompt": asdict(task.prompt),
         "view": {"flip": task.view.flip, "pixels": [task.view.min_pixels, task.view.max_pixels]},
         "orders": task.orders,
-        "adapter": adapter_digest(adapter),
-        "rows": value_digest(contents(selected)),
+        **about,
     }
 
     def compute(partial: Path) -> None:
@@ -72,16 +83,17 @@ def score_choices(
             scores = _score(selected, task, adapter, places, batch_tokens, value_digest(parts))
         else:
             scores = empty_scores()
-        scores.to_parquet(partial, index=False)
+        write_scores(scores, about, partial)
 
-    cached(store, parts, out, compute)
+    made = cached(store, parts, out, compute)
+    write_json(cost, {"seconds": made.seconds, "rows": len(selected), "orders": len(task.orders)})
     shutil.rmtree(places.work, ignore_errors=True)
 
 
 def _score(
-    rows: Sequence[Row], task: Task, folder: Path, places: ScoringPlaces, batch_tokens: int, key: str
+    rows: Sequence[Row], task: Task, folder: Path | None, places: ScoringPlaces, batch_tokens: int, key: str
 ) -> pd.DataFrame:
-    """Score `rows` with the adapter in `folder`, shard by shard; the result is in the order of `rows`.
+    """Score `rows` with the adapter in `folder`, if any, shard by shard; the result is in the order of `rows`.
 
     `key` is the digest of everything that the scores depend on except the machine's precision.
     """
@@ -93,18 +105,20 @@ def _score(
     from vqaflow.model.stored_base import open_base
     from vqaflow.scoring.scorer import Scorer
 
-    adapter = read_adapter(folder)
+    adapter = read_adapter(folder) if folder else None
     base = open_base(task.model, places.bases)
     encoder = make_encoder(base, task.model, task.prompt)
-    check_parity(folder, base, encoder, task.model, task.prompt)
+    if folder:
+        check_parity(folder, base, encoder, task.model, task.prompt)
     decoder = make_decoder(base, can_compile(base.device))
     kept = kept_features(base, encoder, task.view, places.vision, places.vision_gb)
     scorer = Scorer(decoder, encoder, task.view, task.orders, batch_tokens, kept)
     items = scorer.prepare(rows)
-    before = scorer.score(items[:PROBE_ROWS])
-    use(decoder, adapter)
-    if np.array_equal(before, scorer.score(items[:PROBE_ROWS])):
-        raise UserError(f"{folder}: the adapter changes no logit. It was not trained or not saved. Train it again.")
+    if adapter:
+        before = scorer.score(items[:PROBE_ROWS])
+        use(decoder, adapter)
+        if np.array_equal(before, scorer.score(items[:PROBE_ROWS])):
+            raise UserError(f"{folder}: the adapter changes no logit. It was not trained or not saved. Train it again.")
     scores = _in_shards(scorer, items, places.work, [key, str(base.dtype), base.quantization])
     place = {row_id: i for i, row_id in enumerate(row.id for row in rows)}
     return scores.iloc[scores["id"].map(place).argsort(kind="stable")].reset_index(drop=True)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from vqaflow.artifacts.parts import fold_of
 from vqaflow.artifacts.reading import read_table, require_file
 from vqaflow.artifacts.rows import Row, rows_of
 from vqaflow.artifacts.score_files import ORIGINAL, Logits, ScoreFile, read_logits, row_index
@@ -53,14 +54,14 @@ class Task:
 
 @dataclass(frozen=True)
 class RowsToScore:
-    """The rows of `table` that belong to `fold` according to the file `folds`, or all usable ones if `folds` is None.
+    """The rows of `table` that the adapter of `part` has not seen, by the file `folds`; all usable ones if it is None.
 
     `margins_from` is the file of the original view's scores, which a view with `when` needs.
     """
 
     table: Path
     folds: Path | None
-    fold: int
+    part: str
     margins_from: Path | None = None
 
 
@@ -70,7 +71,7 @@ def select_rows(given: RowsToScore, task: Task) -> list[Row]:
     mine = table[table["usable"]]
     if given.folds is not None:
         assigned = read_table(given.folds, "make_folds", ["id", "fold"])
-        ids = set(assigned.loc[assigned["fold"] == given.fold, "id"])
+        ids = set(assigned.loc[assigned["fold"] == fold_of(given.part), "id"])
         if missing := ids - set(table["id"]):
             raise UserError(f"{given.folds}: id {min(missing)!r} is not in the table. Run rule make_folds again.")
         mine = mine[mine["id"].isin(ids)]
@@ -92,7 +93,7 @@ def _margins(given: RowsToScore, task: Task, ids: list[str]) -> pd.Series:
         what = f"config views.{task.name}.when: it needs the original view's scores"
         raise UserError(f"{what}. Keep the view `original`.")
     require_file(given.margins_from, "score_choices")
-    logits = read_logits(ScoreFile("", given.fold, ORIGINAL, given.margins_from), row_index(ids))
+    logits = read_logits(ScoreFile("", "", given.part, ORIGINAL, given.margins_from), row_index(ids))
     return pd.Series(margins_of(logits), ids)
 
 

@@ -22,7 +22,7 @@ def run_trials(inputs: TrialInputs, work: Path, out: Path) -> None:
     The study and the checkpoints of its trials stay in `work`.
     """
     train = inputs.train
-    trainer = TrialTrainer(inputs, work.parent)
+    trainer = TrialTrainer(inputs)
     # The code of this module, not only the trainer's: how parameters are drawn counts too.
     identity = trainer.identity() | {"code": code_digest(__file__)}
     study = SharedStudy(work, identity, trainer.dimensions, trainer.start, inputs.hpo, trainer.steps, worker=out.stem)

@@ -44,7 +44,7 @@ WITHOUT_EFFECT = set(NOT_SEARCHED) - {"seed", "validate_every"}  # on a trial's 
 class TrialInputs:
     """What all trials of a search share; a trial's parameters replace values of the section `train`.
 
-    `bases` is the folder that keeps quantised bases for later jobs.
+    `bases` and `vision` are folders that keep quantised bases and image features for later jobs.
     """
 
     table: Path
@@ -54,13 +54,14 @@ class TrialInputs:
     train: Mapping[str, Any]
     hpo: HpoConfig
     bases: Path
+    vision: Path
 
 
 class TrialTrainer:
-    """Trains and measures one set of parameters after another on the same base; features are cached in `work`."""
+    """Trains and measures one set of parameters after another on the same base."""
 
-    def __init__(self, inputs: TrialInputs, work: Path) -> None:
-        self.inputs, self.work = inputs, work
+    def __init__(self, inputs: TrialInputs) -> None:
+        self.inputs = inputs
         self.model, self.train, self.hpo = inputs.model, inputs.train, inputs.hpo
         self.dimensions: list[Dimension] = read_space(self.hpo.space)
         self.start = starting_point(self.dimensions, self.train)
@@ -127,7 +128,7 @@ class TrialTrainer:
     @cached_property
     def _features(self) -> FeatureCache | PassInputs:
         mode = section(TrainConfig, self.train).cache_vision
-        return make_features(self._base, self._encoder, VIEW, mode, self.work / "vision")
+        return make_features(self._base, self._encoder, VIEW, mode, self.inputs.vision)
 
     def value(self, parameters: Mapping[str, Any], folder: Path, report: Report, stop: StopRequest) -> list[float]:
         """Validation accuracy of each fold, with the weights that train.keep would keep; checkpoints go to `folder`.

@@ -1,1 +1,1 @@
-"""Trains the adapter of one fold and writes its folder."""
+"""Trains one adapter and writes its folder."""

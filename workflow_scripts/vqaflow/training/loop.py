@@ -51,6 +51,17 @@ class Progress:
     without_gain: int = 0
 
 
+@dataclass(frozen=True)
+class Pass:
+    """What a training pass gave, on the device."""
+
+    ids: list[str]
+    states_BKH: torch.Tensor
+    logits_BK4: torch.Tensor
+    loss: torch.Tensor
+    target_BK: torch.Tensor
+
+
 class Trainer:
     """Trains the adapter on `base` with `rows`, and measures it on `validation`."""
 
@@ -73,9 +84,10 @@ class Trainer:
         self.head_VH = None if config.objective == "choice" else base.head.weight
         self.step_rows = config.batch_size * config.accumulation
         self.steps_an_epoch = math.ceil(len(self.rows) / self.step_rows)
-        self.steps = math.ceil(config.epochs * self.steps_an_epoch)
+        self.steps = self.last_step = math.ceil(config.epochs * self.steps_an_epoch)
+        self.weights = trainable(base)
         self.optimizer = torch.optim.AdamW(
-            trainable(base), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+            self.weights, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
         self.scaler = torch.amp.GradScaler(base.device.type, enabled=base.dtype is torch.float16)
@@ -89,6 +101,11 @@ class Trainer:
             return (step + 1) / (warmup + 1)
         return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1.0, self.steps - warmup)))
 
+    def end_at(self, epoch: float) -> None:
+        """End after this epoch; the learning rate still follows the schedule of all epochs."""
+        self.last_step = min(self.steps, max(1, round(epoch * self.steps_an_epoch)))
+        log.info("the folds' trainings were best at epoch %.3g (median): this one ends there", epoch)
+
     def run(self, work: Path, key: str, stop: StopRequest, *, began: float | None = None) -> None:
         """Train to the end, resuming from the last checkpoint of `key` under `work`, if there is one.
 
@@ -98,7 +115,7 @@ class Trainer:
         self.restore(work, key)
         saved = time.monotonic()
         began = saved if began is None else began
-        with ProgressBar(self.steps, f"train {work.name}", "step", self.progress.step) as bar:
+        with ProgressBar(self.last_step, f"train {work.name}", "step", self.progress.step) as bar:
             while not self._is_finished():
                 if self._validation_is_due():
                     self._validate(bar, stop)
@@ -118,19 +135,19 @@ class Trainer:
                 if late and not self._is_finished():
                     raise UserError(
                         f"train.max_minutes: {self.config.max_minutes} minutes are over at step {self.progress.step} "
-                        f"of {self.steps}. A checkpoint is saved; run the same command again to resume."
+                        f"of {self.last_step}. A checkpoint is saved; run the same command again to resume."
                     )
         if self.config.keep == "best" and self.progress.best_weights is not None:
             self._load_weights(self.progress.best_weights)
 
     def _is_finished(self) -> bool:
         early = 0 < self.config.early_stopping <= self.progress.without_gain
-        return not self._validation_is_due() and (early or self.progress.step >= self.steps)
+        return not self._validation_is_due() and (early or self.progress.step >= self.last_step)
 
     def _validation_is_due(self) -> bool:
         step, history = self.progress.step, self.progress.history
         each = max(1, round(self.config.validate_every * self.steps_an_epoch))
-        is_its_time = step > 0 and (step % each == 0 or step == self.steps)
+        is_its_time = step > 0 and (step % each == 0 or step == self.last_step)
         return is_its_time and not (history and history[-1]["step"] == step)
 
     def _leave_if_asked(self, stop: StopRequest) -> None:
@@ -171,17 +188,18 @@ class Trainer:
         """One optimiser step over `drawn` (rows and their choice orders), in passes that fit into memory."""
         while True:
             try:
-                loss, right = self._accumulate(drawn)
+                passes = self._accumulate(drawn)
                 break
             except torch.OutOfMemoryError:
                 self._take_less_memory()
         self.scaler.unscale_(self.optimizer)
-        torch.nn.utils.clip_grad_norm_(trainable(self.base), self.config.max_grad_norm)
+        torch.nn.utils.clip_grad_norm_(self.weights, self.config.max_grad_norm)
         scale = self.scaler.get_scale()
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.watch.after_step(scale, [row.id for row, _ in drawn], self.progress.step)
         self.schedule.step()
+        loss, right = self._outcome(passes)  # waits for the GPU, which has all of the step by now
         state = self.progress
         if state.step % self.steps_an_epoch == 0:
             state.loss_sum, state.right, state.answers = 0.0, 0, 0
@@ -202,12 +220,12 @@ class Trainer:
         passes = math.ceil(self.step_rows / rows)
         log.warning("out of memory: from now on %d passes of %d rows per step; each step keeps its rows", passes, rows)
 
-    def _accumulate(self, drawn: list[tuple[Row, list[str]]]) -> tuple[float, int]:
-        """Gradients of the mean loss over all rows and orders of a step; returns the summed loss and right answers."""
+    def _accumulate(self, drawn: list[tuple[Row, list[str]]]) -> list[Pass]:
+        """Gradients of the mean loss over all rows and orders of a step, without waiting for the GPU."""
         self.optimizer.zero_grad(set_to_none=True)
-        self.base.model.train()
-        count = sum(len(orders) for _, orders in drawn)
-        loss_sum, right = 0.0, 0
+        if not self.base.model.training:  # it would visit thousands of modules
+            self.base.model.train()
+        count, passes = sum(len(orders) for _, orders in drawn), []
         for start in range(0, len(drawn), self.progress.micro_rows):
             part = drawn[start : start + self.progress.micro_rows]
             target_BK = torch.tensor([[position_of(row.answer, o) for o in orders] for row, orders in part])
@@ -225,9 +243,16 @@ class Trainer:
             )
             self.scaler.scale(loss / count).backward()
             ids = [row.id for row, _ in part]
-            require_finite(ids, states_BKH.detach(), logits_BK4.detach(), loss.detach(), self.progress.step)
-            loss_sum += loss.item()
-            right += int((logits_BK4.argmax(-1) == target_BK).sum())
+            passes.append(Pass(ids, states_BKH.detach(), logits_BK4.detach(), loss.detach(), target_BK))
+        return passes
+
+    def _outcome(self, passes: Sequence[Pass]) -> tuple[float, int]:
+        """Summed loss and right answers of a step. Raises NotFinite, which names the row, if a loss is not finite."""
+        loss_sum, right = 0.0, 0
+        for one in passes:
+            require_finite(one.ids, one.states_BKH, one.logits_BK4, one.loss, self.progress.step)
+            loss_sum += one.loss.item()
+            right += int((one.logits_BK4.argmax(-1) == one.target_BK).sum())
         return loss_sum, right
 
     @torch.no_grad()
@@ -317,5 +342,5 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self.scaler.load_state_dict(state["scaler"])
-        log.info("resuming from step %d of %d", self.progress.step, self.steps)
+        log.info("resuming from step %d of %d", self.progress.step, self.last_step)
         return self.progress.step

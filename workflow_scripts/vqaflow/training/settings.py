@@ -1,10 +1,12 @@
 """The settings of a training, with what a search has found, and the folders that it uses."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
+import pandas as pd
 import yaml
 
 from vqaflow.artifacts.reading import damaged, require_file
@@ -15,23 +17,31 @@ VIEW = ViewConfig()  # images are trained on as they are; mirroring is an augmen
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """The sections `model`, `prompt` and `train`."""
+    """The sections `model`, `prompt` and `train`; a training ends at `last_epoch`, if that is given."""
 
     model: ModelConfig
     prompt: PromptConfig
     train: TrainConfig
+    last_epoch: float | None = None
 
     @classmethod
     def of(
-        cls, model: Mapping[str, Any], prompt: Mapping[str, Any], train: Mapping[str, Any], best: Path | None = None
+        cls,
+        model: Mapping[str, Any],
+        prompt: Mapping[str, Any],
+        train: Mapping[str, Any],
+        best: Path | None = None,
+        histories: Sequence[Path] = (),
     ) -> "TrainingSettings":
         """The sections as they stand in the configuration.
 
         `best`, if given, is a YAML file whose `parameters` replace keys of `train` (dotted keys reach into
-        `train.lora`). Raises UserError if it is missing or damaged, or if a section has an unknown key.
+        `train.lora`). `histories` are the logs of the folds' trainings, which choose the last epoch of one on all rows.
+        Raises UserError if a file is missing or damaged, or if a section has an unknown key.
         """
-        found = replace_keys(train, read_parameters(best) if best else {})
-        return cls(section(ModelConfig, model), section(PromptConfig, prompt), section(TrainConfig, found))
+        found = section(TrainConfig, replace_keys(train, read_parameters(best) if best else {}))
+        last = chosen_epoch(histories, found.keep) if histories else None
+        return cls(section(ModelConfig, model), section(PromptConfig, prompt), found, last)
 
 
 @dataclass(frozen=True)
@@ -57,3 +67,20 @@ def read_parameters(best: Path) -> dict[str, Any]:
     if not isinstance(found, dict) or not isinstance(found.get("parameters"), dict):
         raise damaged(best, "search_hyperparameters", ValueError("it has no parameters"))
     return found["parameters"]
+
+
+def chosen_epoch(histories: Sequence[Path], keep: str) -> float:
+    """The median over the folds of the epoch whose weights were kept: the last, or the (first) most accurate one.
+
+    Raises UserError if a log is missing or damaged, or has no validation.
+    """
+    epochs = []
+    for path in histories:
+        require_file(path, "train_adapter")
+        try:
+            measured = pd.read_csv(path)[["epoch", "val_accuracy"]].dropna()
+            kept = measured["val_accuracy"].idxmax() if keep == "best" else measured.index[-1]
+            epochs.append(float(measured["epoch"][kept]))
+        except (ValueError, LookupError) as error:
+            raise damaged(path, "train_adapter", error) from None
+    return median(epochs)

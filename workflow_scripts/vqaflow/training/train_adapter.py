@@ -1,4 +1,7 @@
-"""Rule train_adapter: one fold's LoRA adapter, trained on what it will be scored on: the logits of the four letters."""
+"""Rule train_adapter: one LoRA adapter, trained on what it will be scored on: the logits of the four letters.
+
+It is trained on the rows of all folds but one, or, for a member with `refit`, on all rows.
+"""
 
 import shutil
 import time
@@ -43,7 +46,7 @@ WITHOUT_EFFECT = ("checkpoint_minutes", "max_minutes", "trackers")
 def train_adapter(
     *, rows: FoldRows, settings: TrainingSettings, out: Path, places: TrainingPlaces, store: Store
 ) -> None:
-    """Train on all rows outside the fold of `rows` and write the adapter folder `out`."""
+    """Train on all rows outside the fold of `rows`, or on all rows, and write the adapter folder `out`."""
     require_installed(settings.train.trackers)
     inside, outside = rows.split()
     parts = {
@@ -53,6 +56,7 @@ def train_adapter(
         "model": asdict(settings.model) | {"base": None},
         "prompt": asdict(settings.prompt),
         "train": {key: value for key, value in asdict(settings.train).items() if key not in WITHOUT_EFFECT},
+        "last_epoch": settings.last_epoch,
         "rows": value_digest([contents(outside), contents(inside)]),
         "versions": decisive_versions(),
     }
@@ -84,10 +88,12 @@ class Job:
         record = settings | {"plan": plan.as_dict()} | self.inputs(base, encoder)
         write_json(self.places.work / RUN, record)
         trainer = Trainer(base, encoder, self.features(base, encoder), self.rows, self.validation, train)
+        if self.settings.last_epoch is not None:
+            trainer.end_at(self.settings.last_epoch)
         if train.gradient_checkpointing == "auto":
             trainer.model.keep(plan.footprint.kept_layers)
         self.follow(trainer, settings, began)
-        require_effect(base, trainer, self.validation[:4])
+        require_effect(base, trainer, (self.validation or self.rows)[:4])
         save_adapter(base, model, out)
         history = pd.DataFrame(trainer.progress.history)
         history.to_csv(out / "log.csv", index=False, lineterminator="\n")
@@ -100,6 +106,7 @@ class Job:
             "parity": parity(base, encoder, self.settings.model, self.settings.prompt),
             "versions": package_versions(),
             "train": asdict(self.settings.train),
+            "last_epoch": self.settings.last_epoch,
             "model": asdict(self.settings.model),
             "prompt": asdict(self.settings.prompt),
             "key": self.key,

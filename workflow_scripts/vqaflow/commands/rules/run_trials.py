@@ -5,8 +5,9 @@ Any number of workers may run at once, on one machine or on several that share t
 
 import argparse
 
-from vqaflow.commands.options import add_config, add_results
+from vqaflow.commands.options import add_config, add_member, add_results
 from vqaflow.config.loading import checked_config
+from vqaflow.config.members import member_named, members_of
 from vqaflow.config.sections import HpoConfig, ModelConfig, PromptConfig, entries, section
 from vqaflow.runtime.gpu_lease import lease_gpu
 
@@ -14,6 +15,7 @@ from vqaflow.runtime.gpu_lease import lease_gpu
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     add_config(parser)
+    add_member(parser)
     parser.add_argument(
         "--worker",
         type=int,
@@ -26,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
     config, results = checked_config(*arguments.config), arguments.results
+    member = member_named(members_of(config), arguments.member)
     lease_gpu()
     from vqaflow.search.run_trials import run_trials  # imports torch, which must see the leased GPU only
     from vqaflow.search.trial import TrialInputs
@@ -33,10 +36,11 @@ def run(arguments: argparse.Namespace) -> None:
     inputs = TrialInputs(
         table=results.table("train"),
         folds=results.folds,
-        model=section(ModelConfig, config["model"]),
-        prompt=section(PromptConfig, config["prompt"]),
-        train=config["train"],
+        model=section(ModelConfig, member.model),
+        prompt=section(PromptConfig, member.prompt),
+        train=member.train,
         hpo=section(HpoConfig, entries(HpoConfig, config["hpo"])),
         bases=results.bases,
+        vision=results.vision,
     )
-    run_trials(inputs, work=results.search_work, out=results.worker(arguments.worker))
+    run_trials(inputs, work=results.search_work(member.name), out=results.worker(member.name, arguments.worker))

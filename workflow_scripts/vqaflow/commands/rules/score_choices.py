@@ -1,21 +1,32 @@
 """Score the choices of one fold's rows, or of the test rows, in one view."""
 
 import argparse
+import re
 from pathlib import Path
 
-from vqaflow.commands.options import add_config, add_results
+from vqaflow.artifacts.parts import BASE, PART, fold_of
+from vqaflow.commands.options import add_config, add_member, add_results
 from vqaflow.config.loading import checked_config
+from vqaflow.config.members import TUNED, member_named, members_of
 from vqaflow.runtime.artifact_store import Store
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.gpu_lease import lease_gpu
 from vqaflow.runtime.messages import did_you_mean
 
 
+def part(text: str) -> str:
+    """An option's type: what a folder of scores is called behind `fold`."""
+    if not re.fullmatch(PART, text):
+        raise argparse.ArgumentTypeError(f"{text} is not a fold: write 0, 1, …, 0-seed7, all or base")
+    return text
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     add_config(parser)
+    add_member(parser)
     parser.add_argument("--split", choices=["oof", "test"], required=True, help="rows to score")
-    parser.add_argument("--fold", type=int, required=True, help="fold of the adapter")
+    parser.add_argument("--fold", type=part, help="fold of the adapter; an untuned member has none")
     parser.add_argument("--view", default="original", help="a key of views in the configuration (default: %(default)s)")
     add_results(parser)
 
@@ -23,27 +34,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
     config, results = checked_config(*arguments.config), arguments.results
-    split, fold, name = arguments.split, arguments.fold, arguments.view
-    if name not in config["views"]:
-        raise UserError(f"--view {name}: the configuration has no such view; {did_you_mean(name, config['views'])}")
-    view = config["views"][name]
+    member = member_named(members_of(config), arguments.member)
+    split, name = arguments.split, arguments.view
+    fold = arguments.fold or (None if member.kind == TUNED else BASE)
+    if fold not in (possible := member.parts(split, config["folds"]["n"])):
+        raise UserError(f"--fold {fold}: {member.name} has no such {split} scores. Name one of {', '.join(possible)}.")
+    if name not in member.views:
+        raise UserError(f"--view {name}: the configuration has no such view; {did_you_mean(name, member.views)}")
+    view = member.views[name]
     lease_gpu()
     from vqaflow.scoring.score_choices import ScoringPlaces, score_choices
     from vqaflow.scoring.selection import RowsToScore, Task
 
+    adapter = results.adapter(member.name, fold)
+    out = results.scores(member.name, split, fold, name)
+    work = results.scoring_work(member.name, split, fold, name)
     score_choices(
-        task=Task.of(name, config["model"], config["prompt"], view, config["orders"]),
+        task=Task.of(name, member.model, member.prompt, view, member.orders),
         rows=RowsToScore(
             results.table_of(split),
-            results.folds if split == "oof" else None,
+            results.folds if split == "oof" and fold_of(fold) is not None else None,
             fold,
-            results.scores(split, fold, "original") if view.get("when") else None,
+            results.scores(member.name, split, fold, "original") if view.get("when") else None,
         ),
-        adapter=results.adapter(fold),
-        out=results.scores(split, fold, name),
-        places=ScoringPlaces(
-            results.scoring_work(split, fold, name), results.bases, results.vision, config["hardware"]["vision_gb"]
-        ),
+        adapter=adapter if member.kind == TUNED else None,
+        out=out,
+        cost=out.with_suffix(".json"),
+        places=ScoringPlaces(work, results.bases, results.vision, config["hardware"]["vision_gb"]),
         store=Store(Path(config["hardware"]["store"]), config["hardware"]["store_gb"]),
         batch_tokens=config["hardware"]["score_batch_tokens"],
     )

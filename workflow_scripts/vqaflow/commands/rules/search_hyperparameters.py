@@ -2,14 +2,16 @@
 
 import argparse
 
-from vqaflow.commands.options import add_config, add_results
+from vqaflow.commands.options import add_config, add_member, add_results
 from vqaflow.config.loading import checked_config
+from vqaflow.config.members import member_named, members_of
 from vqaflow.runtime.errors import UserError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     add_config(parser)
+    add_member(parser)
     add_results(parser)
 
 
@@ -18,13 +20,15 @@ def run(arguments: argparse.Namespace) -> None:
     from vqaflow.search.search_hyperparameters import search_hyperparameters
 
     config, results = checked_config(*arguments.config), arguments.results
-    if not results.workers():
-        raise UserError(f"{results.search / 'workers'}: has no report of a worker. Run vqaflow run_trials first.")
+    member = member_named(members_of(config), arguments.member).name
+    found, out = results.workers(member), results.search(member)
+    if not found:
+        raise UserError(f"{out / 'workers'}: has no report of a worker. Run vqaflow run_trials first.")
     search_hyperparameters(
-        workers=results.workers(),
-        work=results.search_work,
+        workers=found,
+        work=results.search_work(member),
         trials=config["hpo"]["trials"],
-        best_out=results.search / "best.yaml",
-        study_out=results.search / "study.db",
-        figures_out=results.search / "figures",
+        best_out=out / "best.yaml",
+        study_out=out / "study.db",
+        figures_out=out / "figures",
     )

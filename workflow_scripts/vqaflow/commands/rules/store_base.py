@@ -2,8 +2,9 @@
 
 import argparse
 
-from vqaflow.commands.options import add_config, add_results
+from vqaflow.commands.options import add_config, add_member, add_results
 from vqaflow.config.loading import checked_config
+from vqaflow.config.members import member_named, members_of
 from vqaflow.config.sections import BaseConfig, entries
 from vqaflow.runtime.gpu_lease import lease_gpu
 
@@ -11,13 +12,15 @@ from vqaflow.runtime.gpu_lease import lease_gpu
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     add_config(parser)
+    add_member(parser)
     add_results(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
-    model = entries(BaseConfig, checked_config(*arguments.config)["model"])
+    member = member_named(members_of(checked_config(*arguments.config)), arguments.member)
+    model, out = entries(BaseConfig, member.model), arguments.results.base_note(member.name)
     lease_gpu()
     from vqaflow.model.store_base import store_base  # imports torch, which must see the leased GPU only
 
-    store_base(model=model, bases=arguments.results.bases, out=arguments.results.base_note)
+    store_base(model=model, bases=arguments.results.bases, out=out)

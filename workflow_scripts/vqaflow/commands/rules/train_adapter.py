@@ -1,18 +1,23 @@
-"""Train the LoRA adapter of one fold on the rows of all other folds."""
+"""Train one LoRA adapter of a member, on the rows of all folds but one, or on all rows."""
 
 import argparse
 from pathlib import Path
 
-from vqaflow.commands.options import add_config, add_results
+from vqaflow.artifacts.parts import fold_of, seed_of
+from vqaflow.commands.options import add_config, add_member, add_results
+from vqaflow.commands.rules.score_choices import part
 from vqaflow.config.loading import checked_config
+from vqaflow.config.members import member_named, members_of
 from vqaflow.runtime.artifact_store import Store
+from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.gpu_lease import lease_gpu
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     add_config(parser)
-    parser.add_argument("--fold", type=int, required=True, help="fold whose rows are left out")
+    add_member(parser)
+    parser.add_argument("--fold", type=part, required=True, help="fold whose rows are left out (0, 0-seed7), or all")
     parser.add_argument("--best", type=Path, help="best.yaml of a hyper-parameter search")
     add_results(parser)
 
@@ -20,15 +25,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
     config, results, fold = checked_config(*arguments.config), arguments.results, arguments.fold
+    member = member_named(members_of(config), arguments.member)
+    if fold not in (possible := member.trained_parts(config["folds"]["n"])):
+        names = f"Name one of {', '.join(possible)}" if possible else "It trains none"
+        raise UserError(f"--fold {fold}: {member.name} has no such adapter. {names}.")
     lease_gpu()
     from vqaflow.training.rows import FoldRows
     from vqaflow.training.settings import TrainingPlaces, TrainingSettings
     from vqaflow.training.train_adapter import train_adapter  # imports torch, which must see the leased GPU only
 
+    alike = [other for other in possible if fold_of(other) is not None and seed_of(other) == seed_of(fold)]
+    histories = [results.adapter(member.name, other) / "log.csv" for other in alike] if fold_of(fold) is None else []
+    train = member.train_for(seed_of(fold))
+    work, tracking = results.training_work(member.name, fold), results.tracking(member.name, fold)
     train_adapter(
-        rows=FoldRows(results.table("train"), results.folds, fold),
-        settings=TrainingSettings.of(config["model"], config["prompt"], config["train"], arguments.best),
-        out=results.adapter(fold),
-        places=TrainingPlaces(results.training_work(fold), results.bases, results.vision, results.tracking(fold)),
+        rows=FoldRows(results.table("train"), results.folds, fold_of(fold)),
+        settings=TrainingSettings.of(member.model, member.prompt, train, arguments.best, histories),
+        out=results.adapter(member.name, fold),
+        places=TrainingPlaces(work, results.bases, results.vision, tracking),
         store=Store(Path(config["hardware"]["store"]), config["hardware"]["store_gb"]),
     )

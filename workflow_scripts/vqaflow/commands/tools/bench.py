@@ -1,9 +1,9 @@
 """Measure speed and memory on this machine, as a table and as JSON.
 
-bench train: a training step, by the usual recipe, TRL's trainer, Transformers + PEFT and this package. bench score:
-scoring a row, by generation, single passes and choice orders that share their prefix. Both build a random model of a
-published shape and need no download; --shape tiny runs on a CPU. bench pool: pooling a million rows from twelve score
-files.
+bench train: a training step, by the usual recipe, TRL's trainer, Transformers + PEFT, Unsloth and this package. bench
+score: scoring a row, by generation, single passes and choice orders that share their prefix. Both build a random model
+of a published shape and need no download; --shape tiny runs on a CPU. bench pool: choosing and
+pooling many members.
 """
 
 import argparse
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True)
     train = actions.add_parser("train", help="a training step: the usual recipe, TRL's trainer and this package")
     score = actions.add_parser("score", help="scoring a row: generation, single passes, orders that share a prefix")
-    pool = actions.add_parser("pool", help="pooling a million test rows from twelve score files")
+    pool = actions.add_parser("pool", help="choosing how to pool many members, and pooling them")
     for action in (train, score):
         shapes = "a published shape, or tiny (the demo's) for a CPU"
         precision = (
@@ -30,18 +30,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action.add_argument("--visual", type=int, metavar="N", help=visual)
         action.add_argument("--shape", choices=IN_BENCHMARKS, default="7b", help=shapes)
     train.add_argument("--batch", type=int, default=4, help="rows per pass (default: %(default)s)")
-    recipes = ["usual", "trl", "peft", "ours", "checks"]
+    recipes = ["usual", "trl", "peft", "unsloth", "ours", "checks"]
     only = "measure only these (default: all; usual and trl only for 7b, 3b and tiny)"
     train.add_argument("--only", nargs="+", choices=recipes, help=only)
+    site = "packages for the row of Unsloth, as pip install --target FOLDER makes them (default: those installed)"
+    train.add_argument("--unsloth-site", type=Path, metavar="FOLDER", help=site)
     score.add_argument("--rows", type=int, default=64, help="rows scored by each adapter (default: %(default)s)")
     tokens = "tokens per pass, as hardware.score_batch_tokens (default: 18432 on a GPU, 4096 on a CPU)"
     score.add_argument("--batch-tokens", type=int, help=tokens)
     loading = "also write a checkpoint of this shape to a folder and time loading it"
     score.add_argument("--load", type=Path, metavar="FOLDER", help=loading)
-    pool.add_argument("--rows", type=int, default=1_000_000, help="test rows (default: %(default)s)")
-    pool.add_argument(
-        "--orders", default="cyclic", help="choice orders per file: cyclic, all or identity (default: %(default)s)"
-    )
+    pool.add_argument("--members", type=int, default=20, help="members (default: %(default)s)")
+    rows = "training rows, and as many test rows (default: %(default)s)"
+    pool.add_argument("--rows", type=int, default=100_000, help=rows)
     for action in (train, score, pool):
         action.add_argument("--json", type=Path, metavar="FILE", help="write all figures to this file")
 
@@ -54,7 +55,7 @@ def run(arguments: argparse.Namespace) -> None:
         from vqaflow.bench.train import bench_train
 
         given = (arguments.json, arguments.quantization, arguments.visual)
-        bench_train(arguments.shape, arguments.batch, arguments.only, *given)
+        bench_train(arguments.shape, arguments.batch, arguments.only, *given, arguments.unsloth_site)
     elif arguments.action == "score":
         from vqaflow.bench.score import bench_score
 
@@ -63,4 +64,4 @@ def run(arguments: argparse.Namespace) -> None:
     else:
         from vqaflow.bench.pool import bench_pool
 
-        bench_pool(test_rows=arguments.rows, orders=arguments.orders, out=arguments.json)
+        bench_pool(members=arguments.members, rows=arguments.rows, out=arguments.json)

@@ -1,4 +1,4 @@
-"""Estimate the memory and hours of a training, without weights, GPU or network.
+"""Estimate the memory and hours of each member's training, without weights, GPU or network.
 
 vqaflow plan --config my.yaml --vram 14.7 needs only the base's config.json or a published shape.
 """
@@ -37,14 +37,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
     from vqaflow.config.sections import TrainConfig, section
-    from vqaflow.plan.offline import print_plan
+    from vqaflow.plan.member_plans import print_plans
     from vqaflow.plan.plan_text import matrix_lines
 
     config = checked_config(*arguments.config)
     if arguments.matrix:
         print(*matrix_lines(section(TrainConfig, config["train"])), sep="\n")
     else:
-        print_plan(config, arguments)
+        print_plans(config, arguments)
 
 
 def positive(kind: Callable[[str], float]) -> Callable[[str], float]:

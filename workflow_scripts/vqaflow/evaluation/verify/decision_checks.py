@@ -12,9 +12,7 @@ import polars as pl
 
 from vqaflow.artifacts.columns import LETTERS, PROBABILITIES
 from vqaflow.artifacts.reading import check_picture, read_json, require_file
-from vqaflow.ensemble.members import pool_test
-from vqaflow.ensemble.recipe_file import learned, priors_of
-from vqaflow.ensemble.recipes import Fitted, Recipe
+from vqaflow.ensemble.recipe_file import recompute_test
 from vqaflow.ensemble.submission.checks import find_problems, parse
 from vqaflow.ensemble.submission.sample import Sample, read_sample
 from vqaflow.evaluation.verify.results import Results
@@ -27,7 +25,7 @@ TOLERANCE = 1e-6  # of probabilities that are computed again: other versions of 
 
 
 def check_ensemble(results: Results) -> str:
-    """The probabilities follow from the scores by the recipe; OOF rows have the accuracy that it reports."""
+    """The probabilities follow from the members by the recipe; OOF rows have the accuracy that it reports."""
     again = "Run the rule ensemble_probabilities again."
     tables = {"oof": results.train, "test": results.test}
     for split, table in tables.items():
@@ -50,23 +48,17 @@ def check_ensemble(results: Results) -> str:
             f"by recipe.json. {again}"
         )
     check_pooled(results, recipe, again)
-    return f"recipe {recipe['chosen']}; probabilities sum to 1 and follow from the scores"
+    return f"recipe {recipe['chosen']}; probabilities sum to 1 and follow from the members"
 
 
 def check_pooled(results: Results, recipe: dict[str, Any], again: str) -> None:
-    """Pool the test scores again as recipe.json says, and compare."""
-    method = recipe["calibration"]
-    fitted = Fitted(
-        Recipe(recipe["order_pooling"], recipe["pooling"]), learned(recipe), method["method"], method["learned"]
-    )
+    """Pool the members' test rows again as recipe.json says, and compare."""
     table = pl.from_pandas(results.test[["id", "usable"]])
-    p_NC = pool_test(table, results.scores, priors_of(recipe), fitted)
-    off_N = np.abs(p_NC - results.ensemble("test")[PROBABILITIES].to_numpy()).max(1) > TOLERANCE
+    made = recompute_test(recipe, [results.at.member(name).folder for name in results.members], table)
+    off_N = ~(np.abs(made.probabilities_NC - results.ensemble("test")[PROBABILITIES].to_numpy()) <= TOLERANCE).all(1)
     if off_N.any():
-        path = results.at.probabilities("test")
-        raise UserError(
-            f"{path}: rows {some(table['id'].filter(off_N).to_list())} do not follow from the scores. {again}"
-        )
+        path, rows = results.at.probabilities("test"), some(table["id"].filter(pl.Series(off_N)).to_list())
+        raise UserError(f"{path}: rows {rows} do not follow from the members. {again}")
 
 
 def best_letters(probabilities: pd.DataFrame) -> np.ndarray:
@@ -78,23 +70,39 @@ def check_evaluation(results: Results) -> str:
     """metrics.json agrees with the OOF probabilities; figures and pages open."""
     from vqaflow.evaluation.figures import FIGURES
     from vqaflow.evaluation.mistakes import LIMITS
+    from vqaflow.evaluation.picks.page import PAGE
 
     folder, again = results.at.evaluation, "Run the rule evaluate_oof again."
-    overall = results.overall
+    metrics = results.metrics
+    overall = metrics["overall"]
     right = int((best_letters(results.ensemble("oof")) == results.train["answer"].to_numpy()).sum())
     if (overall["right"], overall["n"]) != (right, len(results.train)):
         raise UserError(
             f"{folder / 'metrics.json'}: says {overall['right']} of {overall['n']} rows are right, the ensemble has "
             f"{right} of {len(results.train)}. {again}"
         )
+    check_member_numbers(results, metrics["members"]["each"], again)
     for figure in FIGURES:
         check_picture(folder / f"{figure}.png", "evaluate_oof")
-    for page in LIMITS:
+    for page in [*LIMITS, PAGE]:
         require_file(folder / page, "evaluate_oof")
         if not (folder / page).read_text(encoding="utf-8", errors="replace").endswith("</html>\n"):
             raise UserError(f"{folder / page}: is cut off. {again}")
     low, high = widest(overall)
     return f"OOF accuracy {100 * right / overall['n']:.2f} % [{100 * low:.2f}, {100 * high:.2f}], n = {overall['n']}"
+
+
+def check_member_numbers(results: Results, each: dict[str, Any], again: str) -> None:
+    """Raise UserError unless metrics.json has the accuracy of each member that was pooled."""
+    for member in results.members:
+        answers = results.member_answers(member, "oof")
+        right = int((best_letters(answers) == results.train["answer"].to_numpy()).sum())
+        said = each.get(member, {}).get("right")
+        if said != right:
+            raise UserError(
+                f"{results.at.metrics}: says {said} rows of the member {member} are right, its oof.parquet has "
+                f"{right}. {again}"
+            )
 
 
 def check_submission(results: Results, sample: Path | None = None) -> str:
@@ -114,6 +122,6 @@ def check_submission(results: Results, sample: Path | None = None) -> str:
     best = dict(zip(ids, best_letters(results.ensemble("test")), strict=True))
     if other := [row_id for _, (row_id, answer) in rows[1:] if best[row_id] != answer]:
         raise UserError(f"{path}: rows {some(other)} have a different answer in ensemble/test.parquet. {again}")
-    if validated["oof"] != {key: results.overall.get(key) for key in validated["oof"]}:
+    if validated["oof"] != {key: results.metrics["overall"].get(key) for key in validated["oof"]}:
         raise UserError(f"{about}: its accuracy is not the one in metrics.json. {again}")
     return f"{len(given)} answers, sha256 {validated['sha256'][:12]}…"

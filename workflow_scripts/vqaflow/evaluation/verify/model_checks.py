@@ -1,7 +1,4 @@
-"""Checks of the adapters, the scores and the search.
-
-Shapes: N rows of the table.
-"""
+"""Checks of the adapters and of the searches."""
 
 import csv
 import sqlite3
@@ -12,8 +9,9 @@ from typing import Any
 
 import yaml
 
+from vqaflow.artifacts.adapter_files import RUN
+from vqaflow.artifacts.parts import fold_of
 from vqaflow.artifacts.reading import check_picture, damaged, read_json, require_file
-from vqaflow.artifacts.score_files import check_complete, read_logits, row_index, views_of
 from vqaflow.evaluation.verify.results import Results
 from vqaflow.runtime.digests import value_digest
 from vqaflow.runtime.errors import UserError
@@ -24,41 +22,48 @@ PRECISION = {"quantization": "model.quantization", "dtype": "model.compute_dtype
 
 
 def check_adapters(results: Results) -> str:
-    """Each fold has a whole adapter, trained on the other folds' rows, all with one base, prompt and precision."""
+    """Each tuned member has whole adapters, each trained on other rows than it answers, under equal conditions."""
+    count, members = 0, [note for note in results.notes if note.adapters]
+    for note in members:
+        runs = {results.at.adapter(note.name, part): check_adapter(results, note.name, part) for part in note.adapters}
+        require_equal_conditions(runs)
+        count += len(runs)
+    of = f" of {len(members)} members" if len(members) > 1 else ""
+    return f"{count} adapters{of}, none trained on the rows that it answers" if count else "no member trains"
+
+
+def check_adapter(results: Results, member: str, part: str) -> dict[str, Any]:
+    """The run.json of an adapter that is whole, and was trained without the rows of its fold."""
     from vqaflow.model.decoder.merged_adapters import read_adapter  # torch takes seconds
 
-    runs = {}
-    for fold in sorted(results.folds["fold"].unique()):
-        folder = results.at.adapter(fold)
-        again = f"Delete {folder} and train again (rule train_adapter)."
-        read_adapter(folder)
-        check_picture(folder / "curve.png", "train_adapter")
-        check_log(folder / "log.csv")
-        run = read_json(folder / "run.json", "train_adapter", ["parity", "held_out", "rows"])
-        held_out = sorted(results.folds["id"][results.folds["fold"] == fold])
-        if run["held_out"] != value_digest(held_out) or run["rows"] != len(results.folds) - len(held_out):
-            raise UserError(
-                f"{folder / 'run.json'}: the adapter was trained with other folds and may have seen its fold. {again}"
-            )
-        runs[folder] = run
-    require_equal_conditions(runs)
-    return f"{len(runs)} adapters, each trained without its own fold"
+    folder = results.at.adapter(member, part)
+    read_adapter(folder)
+    check_picture(folder / "curve.png", "train_adapter")
+    check_log(folder / "log.csv")
+    run = read_json(folder / RUN, "train_adapter", ["parity", "held_out", "rows"])
+    held_out = sorted(results.folds["id"][results.folds["fold"] == fold_of(part)])
+    if run["held_out"] != value_digest(held_out) or run["rows"] != len(results.folds) - len(held_out):
+        raise UserError(
+            f"{folder / RUN}: the adapter was trained with other folds and may have seen its fold. "
+            f"Delete {folder} and train again (rule train_adapter)."
+        )
+    return run
 
 
 def require_equal_conditions(runs: Mapping[Path, Mapping[str, Any]]) -> None:
-    """Raise UserError unless the run.json of all folds (by their folders) have the same parity and precision."""
+    """Raise UserError unless all run.json of a member (by their folders) have the same parity and precision."""
     first, wanted = next(iter(runs.items()))
     for folder, run in runs.items():
         mine, others = run["parity"], wanted["parity"]
         if differing := sorted(k for k in mine.keys() | others.keys() if mine.get(k) != others.get(k)):
             raise UserError(
-                f"{folder / 'run.json'}: parity.{differing[0]} differs from that of {first}. "
+                f"{folder / RUN}: parity.{differing[0]} differs from that of {first}. "
                 "Train all folds with one configuration."
             )
         for key, setting in PRECISION.items():
             if run.get(key) != wanted.get(key):
                 raise UserError(
-                    f"{folder / 'run.json'}: trained with {key} {run.get(key)}, but {first} with {wanted.get(key)}: "
+                    f"{folder / RUN}: trained with {key} {run.get(key)}, but {first} with {wanted.get(key)}: "
                     f"auto depends on the card. Set {setting} to one value and train all folds again."
                 )
 
@@ -72,11 +77,14 @@ def check_log(path: Path) -> None:
 
 
 def check_search(results: Results) -> str:
-    """If there was a search: the best parameters and the study can be read, and the figures open."""
-    folder, rule = results.at.search, "search_hyperparameters"
-    if not folder.is_dir():
-        return "no search was run"
-    best, study = folder / "best.yaml", folder / "study.db"
+    """For each search: the best parameters and the study can be read, and the figures open."""
+    found = [check_study(folder) for folder in results.at.searches()]
+    return "; ".join(found) or "no search was run"
+
+
+def check_study(folder: Path) -> str:
+    """What a search found."""
+    rule, best, study = "search_hyperparameters", folder / "best.yaml", folder / "study.db"
     require_file(best, rule)
     require_file(study, rule)
     try:
@@ -90,25 +98,5 @@ def check_search(results: Results) -> str:
         raise damaged(study, rule, error) from None
     for figure in sorted(folder.glob("**/*.png")):
         check_picture(figure, rule)
-    return f"{trials} trials; best: {', '.join(f'{key} {value}' for key, value in parameters.items())}"
-
-
-def check_scores(results: Results) -> str:
-    """Each fold's OOF rows and all usable test rows, and no others, have scores, which are finite."""
-    files, folds = results.scores, results.folds
-    if missing := sorted(set(folds["fold"]) ^ {file.fold for file in files}):
-        raise UserError(
-            f"{results.at.folder / 'scores'}: fold {missing[0]} is only in folds.parquet or only in the scores. "
-            "Run score_choices again."
-        )
-    usable = results.test["id"][results.test["usable"]].tolist()
-    count = 0
-    for split in ("oof", "test"):
-        for fold in sorted({file.fold for file in files}):
-            here = [file for file in files if (file.split, file.fold) == (split, fold)]
-            index = row_index(folds["id"][folds["fold"] == fold].tolist() if split == "oof" else usable)
-            loaded = [read_logits(file, index) for file in here]
-            check_complete(here, [logits.present_N for logits in loaded], index)
-            count += sum(int(logits.present_N.sum()) * len(logits.orders) for logits in loaded)
-    views = ", ".join(views_of(files))
-    return f"{len(files)} files ({views}), {count:,} scored orders, each OOF row by the adapter that did not see it"
+    settings = ", ".join(f"{key} {value}" for key, value in parameters.items())
+    return f"{folder.name}: {trials} trials; best: {settings}"

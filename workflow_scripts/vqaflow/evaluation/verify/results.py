@@ -1,5 +1,6 @@
 """The artifacts of a results folder, read for the checks."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -7,12 +8,47 @@ from typing import Any
 import pandas as pd
 
 from vqaflow.artifacts.columns import PROBABILITIES
+from vqaflow.artifacts.parts import ALL, BASE, FILE, trained_part
 from vqaflow.artifacts.reading import read_json, read_table
 from vqaflow.artifacts.results_folder import ResultsFolder
-from vqaflow.artifacts.score_files import ScoreFile, score_files
+from vqaflow.artifacts.score_files import ScoreFile, score_file
+from vqaflow.config.members import FOREIGN, TUNED
+from vqaflow.ensemble.pool_member import Rows, Tables, read_rows
+from vqaflow.runtime.errors import UserError
 
-RECIPE_KEYS = ["chosen", "order_pooling", "pooling", "learned", "position_prior", "nested.right"]
-RECIPE_KEYS += ["calibration.method", "calibration.learned"]
+RECIPE_KEYS = ["chosen", "pooling", "without", "without_view", "only", "learned", "members", "nested.right"]
+RECIPE_KEYS += ["calibration.method", "calibration.learned", "test.temperature"]
+
+NOTE_KEYS = ["name", "kind", "views", "parts", "seeds", "refit", "order_pooling", "minutes"]
+
+
+@dataclass(frozen=True)
+class Note:
+    """What the member.json of the member `name` says; `folds` are those of folds.parquet."""
+
+    name: str
+    said: dict[str, Any]
+    folds: list[int]
+
+    @property
+    def parts(self) -> list[str]:
+        """The parts, without seeds, that the member must have answers of test rows from."""
+        if self.said["kind"] != TUNED:
+            return [FILE if self.said["kind"] == FOREIGN else BASE]
+        return [*map(str, self.folds), *([ALL] if self.said["refit"] else [])]
+
+    def scored_parts(self, split: str) -> list[str]:
+        """The parts, with seeds, that must have scores of a split, oof or test."""
+        if self.said["kind"] == FOREIGN:
+            return []
+        parts = [part for part in self.parts if (split, part) != ("oof", ALL)]
+        seeds = self.said["seeds"] or [None]
+        return [trained_part(part, seed) for part in parts for seed in seeds]
+
+    @property
+    def adapters(self) -> list[str]:
+        """The parts, with seeds, that must have an adapter."""
+        return self.scored_parts("test") if self.said["kind"] == TUNED else []
 
 
 @dataclass(frozen=True)
@@ -37,14 +73,47 @@ class Results:
         return read_table(self.at.folds, "make_folds", ["id", "fold", "group"])
 
     @cached_property
-    def scores(self) -> list[ScoreFile]:
-        """The score files, described by their paths."""
-        return score_files(self.at.all_scores())
+    def rows(self) -> Rows:
+        """The rows that members answer."""
+        return read_rows(Tables(self.at.table("train"), self.at.table("test"), self.at.folds, self.at.problems))
+
+    @cached_property
+    def members(self) -> list[str]:
+        """The members that the ensemble has pooled; all that there are, if recipe.json cannot be read.
+
+        A folder may still hold members that the configuration no longer names: these are not checked.
+        """
+        try:
+            return [entry["name"] for entry in self.recipe["members"]]
+        except UserError:  # the check of the ensemble says so
+            return self.at.members()
+
+    def note(self, member: str) -> Note:
+        """What a member says of itself."""
+        said = read_json(self.at.member(member).note, "pool_member", NOTE_KEYS)
+        return Note(member, said, sorted(int(fold) for fold in self.folds["fold"].unique()))
+
+    @cached_property
+    def notes(self) -> list[Note]:
+        """The notes of all members; those that cannot be read are left out, and the check of members names them."""
+        found = []
+        for member in self.members:
+            with suppress(UserError):
+                found.append(self.note(member))
+        return found
+
+    def scores(self, note: Note, split: str, part: str) -> list[ScoreFile]:
+        """The score files that a member must have of a part."""
+        return [score_file(self.at.scores(note.name, split, part, view)) for view in note.said["views"]]
 
     def ensemble(self, split: str) -> pd.DataFrame:
         """The probabilities of a split, oof or test."""
         columns = ["id", *PROBABILITIES, *(["fold"] if split == "oof" else [])]
         return read_table(self.at.probabilities(split), "ensemble_probabilities", columns)
+
+    def member_answers(self, member: str, split: str) -> pd.DataFrame:
+        """A member's own probabilities of a split."""
+        return read_table(self.at.member(member).answers(split), "pool_member", ["id", *PROBABILITIES])
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -52,7 +121,7 @@ class Results:
         return read_json(self.at.recipe, "ensemble_probabilities", RECIPE_KEYS)
 
     @property
-    def overall(self) -> dict[str, Any]:
-        """The OOF accuracy in metrics.json."""
+    def metrics(self) -> dict[str, Any]:
+        """metrics.json."""
         keys = [f"overall.{key}" for key in ("right", "n", "wilson")]
-        return read_json(self.at.metrics, "evaluate_oof", keys)["overall"]
+        return read_json(self.at.metrics, "evaluate_oof", [*keys, "members.each"])

@@ -10,7 +10,8 @@ from pathlib import Path
 from vqaflow.artifacts.results_folder import ResultsFolder
 from vqaflow.evaluation.verify.data_checks import check_exploration, check_folds, check_tables
 from vqaflow.evaluation.verify.decision_checks import check_ensemble, check_evaluation, check_submission
-from vqaflow.evaluation.verify.model_checks import check_adapters, check_scores, check_search
+from vqaflow.evaluation.verify.member_checks import check_members, check_scores
+from vqaflow.evaluation.verify.model_checks import check_adapters, check_search
 from vqaflow.evaluation.verify.results import Results
 from vqaflow.runtime.errors import UserError
 
@@ -21,8 +22,9 @@ CHECKS: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
     "folds": (check_folds, ("tables",)),
     "search": (check_search, ()),
     "adapters": (check_adapters, ("folds",)),
-    "scores": (check_scores, ("tables", "folds")),
-    "ensemble": (check_ensemble, ("tables", "folds", "scores")),
+    "scores": (check_scores, ("tables", "folds", "adapters")),
+    "members": (check_members, ("tables", "folds", "scores")),
+    "ensemble": (check_ensemble, ("tables", "folds", "members")),
     "evaluation": (check_evaluation, ("tables", "ensemble")),
     "submission": (check_submission, ("tables", "ensemble", "evaluation")),
 }

@@ -1,0 +1,165 @@
+"""What a member takes from the configuration, and which of its files there are to be."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from places import ROOT
+from vqaflow.artifacts.parts import fold_of, part_order, seed_of, without_seed
+from vqaflow.config.check import check_config, check_files
+from vqaflow.config.members import FOREIGN, TUNED, UNTUNED, member_named, members_of, with_model
+from vqaflow.runtime.errors import UserError
+
+SCHEMA = ROOT / "schemas" / "config.schema.yaml"
+CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+FILES = {"oof": "friend_oof.csv", "test": "friend_test.csv"}
+
+
+def configured(**members: object) -> dict:
+    """config.yaml with these members."""
+    return copy.deepcopy(CONFIG) | {"members": members}
+
+
+def problems(config: dict) -> list[str]:
+    """The lines of the error, without its head."""
+    with pytest.raises(UserError) as raised:
+        check_config(config, SCHEMA)
+    return [line.strip() for line in str(raised.value).removeprefix("config: ").splitlines()]
+
+
+def test_the_one_member_of_config_yaml_has_the_sections_as_they_stand():
+    (main,) = members_of(CONFIG).values()
+    assert (main.name, main.kind, main.seeds, main.refit) == ("main", TUNED, (), False)
+    assert (main.model, main.prompt, main.train, main.views) == tuple(
+        CONFIG[key] for key in ("model", "prompt", "train", "views")
+    )
+    assert main.orders == CONFIG["orders"]
+
+
+def test_a_member_overrides_single_keys():
+    """If a section were replaced as a whole, the keys that are left out would be missing."""
+    entry = {"model": {"max_pixels": 60000}, "train": {"lora": {"r": 4}}, "views": {"fine": {"enabled": True}}}
+    config = configured(main=entry, second={"orders": "all"})
+    check_config(config, SCHEMA)
+    main, second = members_of(config).values()
+    assert main.model == CONFIG["model"] | {"max_pixels": 60000}
+    assert main.train["lora"] == CONFIG["train"]["lora"] | {"r": 4}
+    assert main.shown_views == ["original", "hflip", "fine"]
+    assert (second.model, second.train, second.orders) == (CONFIG["model"], CONFIG["train"], "all")
+    assert CONFIG["train"]["lora"]["r"] == 16, "the section itself was changed"
+
+
+@pytest.mark.parametrize(
+    ("entry", "kind", "oof", "test"),
+    [
+        ({}, TUNED, ["0", "1"], ["0", "1"]),
+        ({"refit": True}, TUNED, ["0", "1"], ["0", "1", "all"]),
+        ({"seeds": [7, 8]}, TUNED, ["0-seed7", "0-seed8", "1-seed7", "1-seed8"], None),
+        ({"seeds": [7], "refit": True}, TUNED, ["0-seed7", "1-seed7"], ["0-seed7", "1-seed7", "all-seed7"]),
+        ({"train": "none"}, UNTUNED, ["base"], ["base"]),
+        ({"probabilities": FILES}, FOREIGN, ["file"], ["file"]),
+    ],
+)
+def test_each_kind_has_its_parts(entry, kind, oof, test):
+    """OOF rows must never be scored by an adapter that was trained on them, so `all` has test rows only."""
+    config = configured(one=entry)
+    check_config(config, SCHEMA)
+    (one,) = members_of(config).values()
+    assert (one.kind, one.parts("oof", 2), one.parts("test", 2)) == (kind, oof, test or oof)
+    assert one.trained_parts(2) == (one.parts("test", 2) if kind == TUNED else [])
+
+
+def test_the_parts_of_seeds_differ_in_the_seed_alone():
+    (one,) = members_of(configured(one={"seeds": [7, 8], "train": {"epochs": 2}})).values()
+    assert one.train_for(8) == CONFIG["train"] | {"epochs": 2, "seed": 8}
+    assert one.train_for(None) == CONFIG["train"] | {"epochs": 2}
+
+
+@pytest.mark.parametrize(
+    ("part", "fold", "seed", "alone"),
+    [("12", 12, None, "12"), ("0-seed7", 0, 7, "0"), ("all", None, None, "all"), ("all-seed3", None, 3, "all")]
+    + [("base", None, None, "base")],
+)
+def test_a_part_says_its_fold_and_seed(part, fold, seed, alone):
+    assert (fold_of(part), seed_of(part), without_seed(part)) == (fold, seed, alone)
+
+
+def test_parts_are_sorted_by_number():
+    """As text, fold 10 would come before fold 2."""
+    parts = ["all", "10-seed2", "10-seed1", "2", "base"]
+    assert sorted(parts, key=part_order)[:3] == ["2", "10-seed1", "10-seed2"]
+
+
+def test_null_leaves_a_member_out():
+    """A user's file can only add to config.yaml's mappings, so it needs a way to remove main."""
+    config = configured(main=None, untuned={"train": "none"})
+    check_config(config, SCHEMA)
+    assert list(members_of(config)) == ["untuned"]
+    assert problems(configured(main=None)) == ["members: none is left. Keep at least one that is not null."]
+
+
+@pytest.mark.parametrize(
+    ("entry", "line"),
+    [
+        ({"train": "non"}, "members.one.train (none, for the untuned base, or what differs from train): 'non' does"),
+        ({"train": {"epochs": 0}}, "members.one.train.epochs (passes over the training rows): 0 is less than"),
+        ({"train": {"epoch": 1}}, "members.one.train.epoch: unknown key; did you mean 'epochs'?"),
+        ({"model": {"bas": "x"}}, "members.one.model.bas: unknown key; did you mean 'base'?"),
+        ({"seed": 1}, "members.one.seed: unknown key; did you mean"),
+        ({"seeds": []}, "members.one.seeds (an adapter per fold from each of these seeds): "),
+        ({"train": "none", "seeds": [1]}, "members.one.seeds: an untuned member trains no adapter."),
+        ({"train": "none", "refit": True}, "members.one.refit: an untuned member trains no adapter."),
+        ({"train": {"seed": 4}, "seeds": [1]}, "members.one.train.seed: `seeds` replaces it."),
+        ({"probabilities": FILES, "orders": "all"}, "members.one.orders: a member that comes from files has no"),
+        ({"probabilities": {"oof": "x.csv"}}, "members.one.probabilities.test: the key is missing."),
+        ({"prompt": {"normal_form": "NFC"}}, "members.one.prompt.normal_form: all members read the same tables."),
+        ({"model": {"min_pixels": 60000}}, "members.one.model.min_pixels: 60000 is above model.max_pixels, 50176."),
+        ({"prompt": {"choice_format": "{letter}{text}}"}}, "members.one.prompt.choice_format: "),
+        ({"views": {"original": {"flip": True}}}, "members.one.views.original: "),
+        ({"views": {"wide": {"when": "close"}}}, "members.one.views.wide.when: 'close' is not a condition."),
+    ],
+)
+def test_a_mistake_in_a_member_is_named_once_with_its_cure(entry, line):
+    """It would otherwise end the run after hours of another member's training."""
+    (problem,) = problems(configured(main={}, one=entry))
+    assert problem.startswith(line)
+
+
+def test_a_mistake_in_a_section_is_not_repeated_for_every_member():
+    config = configured(main={}, one={"orders": "all"}, two={"orders": "identity"})
+    config["prompt"]["choice_format"] = "{letter}{text}}"
+    (problem,) = problems(config)
+    assert problem.startswith("prompt.choice_format: ")
+
+
+def test_a_prior_needs_orders_in_each_member():
+    config = configured(main={}, one={"orders": "identity"})
+    config["ensemble"]["order_pooling"] = "prior"
+    assert problems(config) == [
+        "members.one.orders: a position prior cannot be estimated from one choice order. "
+        "Set orders to cyclic, or use geometric."
+    ]
+
+
+def test_missing_probability_files_are_named_before_anything_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path(FILES["oof"]).touch()
+    with pytest.raises(UserError, match=r"^config: members.friend.probabilities.test: there is no file friend_test"):
+        check_files(configured(friend={"probabilities": FILES}), Path("results"))
+
+
+def test_a_stage_by_hand_needs_a_name_only_where_there_are_several():
+    one, several = members_of(CONFIG), members_of(configured(main={}, untuned={"train": "none"}))
+    assert member_named(one, None).name == "main"
+    assert member_named(several, "untuned").kind == UNTUNED
+    with pytest.raises(UserError, match="Name one of main, untuned"):
+        member_named(several, None)
+    with pytest.raises(UserError, match="did you mean 'untuned'"):
+        member_named(several, "untunde")
+
+
+def test_files_of_others_load_no_model():
+    members = members_of(configured(main={}, friend={"probabilities": FILES}))
+    assert [member.name for member in with_model(members)] == ["main"]

@@ -1,0 +1,125 @@
+"""The members of a run: several ways to answer, each with its own sections of the configuration.
+
+Importing this module must stay cheap, since it is used on every call of Snakemake.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vqaflow.artifacts.parts import ALL, BASE, FILE, trained_part
+from vqaflow.config.sections import merged
+from vqaflow.runtime.errors import UserError
+from vqaflow.runtime.messages import did_you_mean
+
+TUNED, UNTUNED, FOREIGN = "tuned", "untuned", "file"  # the kinds
+SECTIONS = ("model", "prompt", "views")  # of the configuration, of which a member may override keys
+
+
+@dataclass(frozen=True)
+class Member:
+    """One way to answer: its kind, and its sections as they are after what the member overrides.
+
+    A `file` (someone's probabilities) uses no section. `seeds` are empty if `train.seed` is the only one.
+    """
+
+    name: str
+    kind: str
+    model: Mapping[str, Any]
+    prompt: Mapping[str, Any]
+    train: Mapping[str, Any]
+    views: Mapping[str, Mapping[str, Any]]
+    orders: str | int
+    seeds: tuple[int, ...] = ()
+    refit: bool = False
+    probabilities: Mapping[str, str] | None = None
+
+    @property
+    def shown_views(self) -> list[str]:
+        """The views that are scored; none of a file."""
+        return [name for name, view in self.views.items() if view.get("enabled", True)] if self.kind != FOREIGN else []
+
+    def trained_parts(self, folds: int) -> list[str]:
+        """The parts that an adapter is trained for: each fold and seed, and all rows if `refit`."""
+        if self.kind != TUNED:
+            return []
+        return [
+            trained_part(part, seed)
+            for part in [*range(folds), *([ALL] if self.refit else [])]
+            for seed in self.seeds or [None]
+        ]
+
+    def parts(self, split: str, folds: int) -> list[str]:
+        """The parts that have scores, or probabilities, of a split, oof or test."""
+        if self.kind != TUNED:
+            return [BASE if self.kind == UNTUNED else FILE]
+        return [part for part in self.trained_parts(folds) if split == "test" or not part.startswith(ALL)]
+
+    def train_for(self, seed: int | None) -> dict[str, Any]:
+        """The section `train` of an adapter, with its own seed if the member has several."""
+        return dict(self.train) if seed is None else {**self.train, "seed": seed}
+
+    def describe(self) -> dict[str, Any]:
+        """What member.json says of it, as far as the configuration knows it."""
+        return {"name": self.name, "kind": self.kind, "seeds": list(self.seeds), "refit": self.refit}
+
+
+def members_of(config: Mapping[str, Any]) -> dict[str, Member]:
+    """The members of a checked configuration, in the order of their names; an entry that is null is left out."""
+    entries = sorted(config["members"].items())
+    return {name: _member(name, entry, config) for name, entry in entries if entry is not None}
+
+
+def _member(name: str, entry: Mapping[str, Any], config: Mapping[str, Any]) -> Member:
+    untuned = entry.get("train") == "none"
+    kind = FOREIGN if entry.get("probabilities") else UNTUNED if untuned else TUNED
+    return Member(
+        name,
+        kind,
+        **{key: merged(config[key], entry.get(key) or {}) for key in SECTIONS},
+        train=merged(config["train"], {} if untuned else entry.get("train") or {}),
+        orders=entry.get("orders", config["orders"]),
+        seeds=tuple(entry.get("seeds") or ()),
+        refit=bool(entry.get("refit")),
+        probabilities=entry.get("probabilities"),
+    )
+
+
+def member_named(members: Mapping[str, Member], name: str | None) -> Member:
+    """The member called `name`, or the only one. Raises UserError if there is no such member, or no only one."""
+    if name is None and len(members) == 1:
+        return next(iter(members.values()))
+    if name is None:
+        raise UserError(f"--member: the configuration has several. Name one of {', '.join(members)}.")
+    if name not in members:
+        raise UserError(f"--member {name}: the configuration has no such member; {did_you_mean(name, members)}")
+    return members[name]
+
+
+def with_model(members: Mapping[str, Member]) -> list[Member]:
+    """The members that load a model."""
+    return [member for member in members.values() if member.kind != FOREIGN]
+
+
+def member_problems(config: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with the entries of `members` themselves, worded as `KEY: WHAT. CURE.`"""
+    if not any(entry is not None for entry in config["members"].values()):
+        yield "members: none is left. Keep at least one that is not null."
+    for name, entry in config["members"].items():
+        if entry is not None:
+            yield from _entry_problems(f"members.{name}", entry, config)
+
+
+def _entry_problems(where: str, entry: Mapping[str, Any], config: Mapping[str, Any]) -> Iterator[str]:
+    if entry.get("probabilities"):
+        for key in sorted(entry.keys() - {"probabilities"}):
+            yield f"{where}.{key}: a member that comes from files has no settings. Remove this key or `probabilities`."
+        return
+    if entry.get("train") == "none":
+        for key in ("seeds", "refit"):
+            if entry.get(key):
+                yield f"{where}.{key}: an untuned member trains no adapter. Remove this key or `train: none`."
+    elif entry.get("seeds") and "seed" in (entry.get("train") or {}):
+        yield f"{where}.train.seed: `seeds` replaces it. Remove one of them."
+    if "normal_form" in (entry.get("prompt") or {}):
+        yield f"{where}.prompt.normal_form: all members read the same tables. Set prompt.normal_form instead."

@@ -1,0 +1,104 @@
+"""Which gains over a default are more than noise, when several candidates are tried on the same rows.
+
+A candidate is compared with the default in two ways: by right answers, and by the Brier score (the log-likelihood is
+unbounded: with few rows, a candidate that is seldom but far off looks better than it is). Rows of one group are not
+independent, so whole groups are compared. If a candidate equals the default, each group's difference is as likely with
+the other sign. So signs are drawn at random for all groups, the same for all candidates, and the largest gain of any
+candidate in either way is noted (the maximum test of Westfall and Young 1993). A gain's p-value is the share of draws
+whose largest gain is not below it. It is thus corrected for all comparisons, and candidates that are nearly alike count
+as nearly one.
+
+Shapes: N rows, K candidates, B blocks of groups, D draws, W = 2·K comparisons.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vqaflow.reporting.statistics import BOOTSTRAP_DRAWS, CONFIDENCE, Interval, mcnemar
+
+DRAWS = 4000
+MOST_BLOCKS = 2000  # with more groups, several at random form a block: the same test, much faster
+ROUNDING = 1e-9
+
+
+def blocks_of(groups_N: np.ndarray, seed: int) -> np.ndarray:
+    """The number of each row's group, or, if there are more than `MOST_BLOCKS`, of the block that its group is in."""
+    unique, group_N = np.unique(groups_N, return_inverse=True)
+    if len(unique) <= MOST_BLOCKS:
+        return group_N
+    return (np.random.default_rng(seed).permutation(len(unique)) % MOST_BLOCKS)[group_N]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """How a system does on some rows: whether each answer is right, and its Brier score (0 to 2, less is better)."""
+
+    right_N: np.ndarray
+    brier_N: np.ndarray
+
+    def gain_over(self, other: "Scored") -> np.ndarray:
+        """Row by row, the gain over `other` in right answers and in the Brier score (2, N)."""
+        return np.stack([self.right_N.astype(np.float64) - other.right_N, other.brier_N - self.brier_N])
+
+
+class SignFlips:
+    """The maximum test on some rows: `blocks_N` says which rows stay together."""
+
+    def __init__(self, blocks_N: np.ndarray, seed: int) -> None:
+        _, self.block_N = np.unique(blocks_N, return_inverse=True)
+        self.blocks = int(self.block_N.max(initial=-1)) + 1
+        bits = np.random.default_rng(seed).integers(0, 2, (DRAWS, self.blocks), dtype=np.int8)
+        self.signs_DB = (2 * bits - 1).astype(np.float64)
+
+    def p_values(self, gains: list[np.ndarray]) -> np.ndarray:
+        """For each of K gains (2, N), the p-value (K, 2) of either way; one-sided, corrected for all of them."""
+        if not gains or not self.blocks:
+            return np.ones((len(gains), 2))
+        sums_WB = np.array(
+            [np.bincount(self.block_N, weights=way_N, minlength=self.blocks) for gain in gains for way_N in gain]
+        )
+        scale_W = np.sqrt((sums_WB**2).sum(1))
+        observed_W = np.divide(sums_WB.sum(1), scale_W, out=np.zeros_like(scale_W), where=scale_W > 0)
+        drawn_DW = self.signs_DB @ sums_WB.T
+        np.divide(drawn_DW, scale_W, out=drawn_DW, where=scale_W > 0)
+        largest_D = np.sort(drawn_DW.max(1))
+        above_W = DRAWS - np.searchsorted(largest_D, observed_W - ROUNDING)
+        return ((above_W + 1) / (DRAWS + 1)).reshape(len(gains), 2)
+
+    def beats(self, second: Scored, first: Scored) -> bool:
+        """Whether `second` is not less accurate than `first`, and better beyond noise in one way or the other."""
+        gain = second.gain_over(first)
+        return bool(gain[0].sum() >= 0 and self.p_values([gain]).min() <= 1 - CONFIDENCE)
+
+
+def paired_summaries(gains: list[np.ndarray], blocks_N: np.ndarray, seed: int) -> list[dict[str, object]]:
+    """For each gain (2, N) over a default, what `reporting.statistics.paired_summary` says of it.
+
+    The bootstraps of all candidates share their draws of blocks: this is much faster than one after the other, and
+    gives what `paired_summary` gives where the blocks are the groups.
+    """
+    _, block_N = np.unique(blocks_N, return_inverse=True)
+    size_B = np.bincount(block_N)
+    rng = np.random.default_rng(seed)
+    means_DK = np.empty((BOOTSTRAP_DRAWS, len(gains)))
+    sums_BK = np.array([np.bincount(block_N, weights=gain[0]) for gain in gains]).reshape(len(gains), -1).T
+    for draw in range(BOOTSTRAP_DRAWS if gains else 0):
+        count_B = np.bincount(rng.integers(0, len(size_B), len(size_B)), minlength=len(size_B)).astype(np.float64)
+        means_DK[draw] = count_B @ sums_BK / (count_B @ size_B)
+    summaries = []
+    for number, (hits_N, _) in enumerate(gains):
+        low, high = np.quantile(means_DK[:, number], [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+        interval: Interval | None = (float(low), float(high)) if len(size_B) > 1 else None
+        only_first, only_second = int((hits_N < 0).sum()), int((hits_N > 0).sum())
+        summaries.append(
+            {
+                "n": len(hits_N),
+                "gain": float(hits_N.mean()),
+                "bootstrap": interval,
+                "only_first_right": only_first,
+                "only_second_right": only_second,
+                "mcnemar_p": mcnemar(only_first, only_second),
+            }
+        )
+    return summaries

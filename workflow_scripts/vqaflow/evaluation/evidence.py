@@ -1,0 +1,152 @@
+"""What evaluate_oof reads: the ensemble's and the members' answers to the same rows, scores, and training logs.
+
+Shapes: N rows of the training table, T usable test rows, S sources (views of all members), C = 4 choices.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+
+from vqaflow.artifacts.adapter_files import RUN
+from vqaflow.artifacts.columns import LETTERS, PROBABILITIES
+from vqaflow.artifacts.reading import read_json, read_table
+from vqaflow.artifacts.results_folder import MemberFolder
+from vqaflow.artifacts.score_files import ScoreFile, score_files
+from vqaflow.ensemble.sources import Member, Oof, read_members, read_oof, sources_of
+from vqaflow.runtime.errors import UserError
+from vqaflow.runtime.messages import some
+
+# The user's other columns are not read: one called p_a or right would clash with what is added here.
+EVALUATED_COLUMNS = ["id", "image_file", "question", *LETTERS, "answer", "sha256", "qtype"]
+LOG_COLUMNS = ["step", "epoch", "loss", "accuracy", "learning_rate", "val_accuracy"]
+NOTE_KEYS = ["name", "kind", "views", "parts", "seeds", "refit", "order_pooling", "note", "minutes"]
+Namer = Callable[[str, str], str]
+
+
+def namer(members: Sequence[str]) -> Namer:
+    """How things of a member are called in metrics.json and figures: with only one member, its name is left out."""
+    return (lambda member, name: f"{member}/{name}") if len(members) > 1 else (lambda _, name: name)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a member says: its note (member.json), and the probabilities of OOF rows and of usable test rows."""
+
+    note: Mapping[str, Any]
+    oof_NC: np.ndarray
+    test_TC: np.ndarray
+
+
+@dataclass(frozen=True)
+class Training:
+    """The log of an adapter's training (None if there is none), and its `train.keep`."""
+
+    history: pd.DataFrame | None
+    keep: str | None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that is measured: `rows` are those of `read_oof_rows`, `recipe` is recipe.json, `oof` has all sources.
+
+    `trainings` are by member and folder (`fold0`); `files` are the score files of OOF rows.
+    """
+
+    rows: pd.DataFrame
+    recipe: Mapping[str, Any]
+    members: list[Member]
+    answers: dict[str, Answers]
+    oof: Oof
+    usable: pl.Series
+    files: list[ScoreFile]
+    trainings: dict[tuple[str, str], Training]
+
+    @property
+    def named(self) -> Namer:
+        """How things of a member are called."""
+        return namer(list(self.answers))
+
+
+def read_evidence(
+    *,
+    oof: Path,
+    recipe: Path,
+    members: Sequence[Path],
+    scores: Sequence[Path],
+    adapters: Sequence[Path],
+    train_table: Path,
+    test_table: Path,
+    folds: Path,
+) -> Evidence:
+    """Read everything. Raises UserError if a file is missing, damaged or of other rows."""
+    rows = read_oof_rows(oof, train_table, folds)
+    test = read_table(test_table, "validate_tables", ["id", "usable"])
+    found = read_members(members)
+    logp_NSC = read_oof(found, pl.from_pandas(rows[["id", "fold"]]))
+    return Evidence(
+        rows,
+        read_json(recipe, "ensemble_probabilities"),
+        found,
+        {
+            member.name: read_answers(MemberFolder(folder), rows["id"], test)
+            for member, folder in zip(found, members, strict=True)
+        },
+        Oof(sources_of(found), logp_NSC, rows["answer_index"].to_numpy(), rows["group"].to_numpy()),
+        pl.Series("id", test["id"][test["usable"]].tolist(), dtype=pl.String),
+        [file for file in score_files(scores) if file.split == "oof"] if scores else [],
+        read_trainings(adapters),
+    )
+
+
+def read_oof_rows(oof: Path, train_table: Path, folds: Path) -> pd.DataFrame:
+    """The `EVALUATED_COLUMNS` with p_a to p_d, fold, group, answer_index, predicted, right, confidence and margin."""
+    table = read_table(train_table, "validate_tables", EVALUATED_COLUMNS)
+    probabilities = read_table(oof, "ensemble_probabilities", ["id", *PROBABILITIES])
+    assigned = read_table(folds, "make_folds", ["id", "fold", "group"])
+    if alone := sorted(set(table["id"]) ^ set(probabilities["id"])):
+        raise UserError(
+            f"{oof}: rows {some(alone)} are only in this file or only in {train_table}. Run the rules again."
+        )
+    rows = table.merge(probabilities, on="id", how="left").merge(assigned, on="id", how="left")
+    p_NC = rows[PROBABILITIES].to_numpy()
+    ordered_NC = np.sort(p_NC, axis=1)
+    rows["answer_index"] = rows["answer"].map(LETTERS.index)
+    rows["predicted"] = p_NC.argmax(1)
+    rows["right"] = rows["predicted"] == rows["answer_index"]
+    rows["confidence"] = ordered_NC[:, -1]
+    rows["margin"] = ordered_NC[:, -1] - ordered_NC[:, -2]
+    return rows
+
+
+def read_answers(place: MemberFolder, train_ids: pd.Series, test: pd.DataFrame) -> Answers:
+    """The folder of a member. Raises UserError if it is damaged or of other rows."""
+    note = read_json(place.note, "pool_member", NOTE_KEYS)
+    oof_NC = _probabilities(place.answers("oof"), list(train_ids))
+    test_NC = _probabilities(place.answers("test"), list(test["id"]))
+    return Answers(note, oof_NC, test_NC[test["usable"].to_numpy()])
+
+
+def _probabilities(path: Path, ids: Sequence[str]) -> np.ndarray:
+    """The probabilities (N, C) in a file, whose rows must be `ids`."""
+    table = read_table(path, "pool_member", ["id", *PROBABILITIES])
+    if list(table["id"]) != list(ids):
+        raise UserError(
+            f"{path}: its rows are not those of the table, in the table's order. Run the rule pool_member again."
+        )
+    return table[PROBABILITIES].to_numpy()
+
+
+def read_trainings(adapters: Sequence[Path]) -> dict[tuple[str, str], Training]:
+    """What is known of each adapter's training (log.csv, run.json), by its member and its folder's name."""
+    found = {}
+    for folder in sorted(adapters):
+        log, run = folder / "log.csv", folder / RUN
+        history = pd.read_csv(log).reindex(columns=LOG_COLUMNS) if log.exists() else None
+        keep = read_json(run, "train_adapter")["train"].get("keep") if run.exists() else None
+        found[folder.parent.name, folder.name] = Training(history, keep)
+    return found

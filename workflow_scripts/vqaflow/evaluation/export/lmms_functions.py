@@ -1,0 +1,59 @@
+"""What a task of lmms-eval calls; the export copies this file to the task's folder as utils.py, so it stands alone.
+
+A `doc` is a line of rows.jsonl: id, prompt, image (an absolute path), choices (texts), answer (a letter) and qtype.
+"""
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from PIL import Image, ImageOps
+
+LETTERS = "abcdefghij"
+
+
+def doc_to_visual(doc: Mapping[str, Any]) -> list[Image.Image]:
+    """The picture, upright and in RGB, transparent parts on white."""
+    with Image.open(doc["image"]) as file:
+        image = ImageOps.exif_transpose(file)
+    if not image.has_transparency_data:
+        return [image.convert("RGB")]
+    image = image.convert("RGBA")
+    on_white = Image.new("RGB", image.size, (255, 255, 255))
+    on_white.paste(image, mask=image.getchannel("A"))
+    return [on_white]
+
+
+def doc_to_text(doc: Mapping[str, Any], lmms_eval_specific_kwargs: Mapping[str, str] | None = None) -> str:
+    """The prompt that the run's own models read; texts that the command line puts around it stay possible."""
+    around = lmms_eval_specific_kwargs or {}
+    return around.get("pre_prompt", "") + doc["prompt"] + around.get("post_prompt", "")
+
+
+def doc_to_target(doc: Mapping[str, Any]) -> str:
+    """The letter of the right choice."""
+    return doc["answer"]
+
+
+def letter_in(response: str, choices: Sequence[str]) -> str | None:
+    """The letter that a response names: at its start, after a word such as "answer", or by a choice's whole text.
+
+    None if it names none, or two of them.
+    """
+    text = unicodedata.normalize("NFKC", response).strip().casefold()
+    letters = LETTERS[: len(choices)]
+    # Not the article ("a cat"), and not one of several ("b or c").
+    alone = rf"([{letters}])(?![a-z0-9])(?!(?<=\ba)\s+[a-z])(?!\s*(?:or|and|,|/)\s*[{letters}]\b)"
+    for before in (r"^[\W_]*", r"\b(?:answer|choice|option)(?:\s+is)?[\W_]*\b", r"(?:정답|답|기호)\w*[\W_]*"):
+        if match := re.search(before + alone, text):
+            return match[1]
+    plain = [unicodedata.normalize("NFKC", choice).strip().casefold() for choice in choices]
+    named = [letter for letter, choice in zip(letters, plain, strict=True) if choice == text.strip(" .\"'")]
+    return named[0] if len(named) == 1 else None
+
+
+def process_results(doc: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:
+    """Whether the response is right (a response without a letter is not), and whether it names no letter."""
+    found = letter_in(results[0], doc["choices"])
+    return {"accuracy": float(found == doc["answer"]), "unanswered": float(found is None)}

@@ -1,0 +1,1 @@
+"""Self-contained HTML pages of tables and intervals, with one look."""

@@ -1,0 +1,1 @@
+"""Advice on which submissions to select at the end of a competition."""

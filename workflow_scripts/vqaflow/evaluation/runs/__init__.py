@@ -1,0 +1,1 @@
+"""Runs that are kept under a name, listed and compared."""
