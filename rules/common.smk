@@ -19,10 +19,11 @@ from vqaflow.model.base_digest import base_digest
 from vqaflow.model.checkpoint import base_problems
 from vqaflow.runtime.code_digest import code_digest
 from vqaflow.config.sections import BaseConfig, EnsembleConfig, HpoConfig, ModelConfig, entries, section
-from vqaflow.config.members import TUNED, members_of, with_model
+from vqaflow.config.members import TUNED, explored_model, members_of, with_model
 from vqaflow.config.loading import in_order
 from vqaflow.config.check import check_config, check_files
 from vqaflow.runtime.errors import UserError
+from snakemake.exceptions import WorkflowError
 
 try:
     check_config(config, Path(workflow.basedir) / "schemas" / "config.schema.yaml")
@@ -53,7 +54,7 @@ WORKERS = range(config["hpo"]["workers"])
 TRAINED = [member for member in MODELS if member.kind == TUNED]
 BASES = {member.name: base_digest(section(ModelConfig, member.model)) for member in MODELS}
 VIEWS = sorted({view for member in MODELS for view in member.shown_views})
-EXPLORED = MODELS[0].model if MODELS else config["model"]  # the model whose visual tokens explore_data counts
+EXPLORED = explored_model(config)
 
 
 wildcard_constraints:
@@ -76,7 +77,19 @@ def image_root_of(wildcards):
 
 def base_of(wildcards):
     """The identity of the base of a member."""
+    if wildcards.member not in BASES:
+        raise WorkflowError(f"{wildcards.member} comes from files: it has no base. Name another member.")
     return BASES[wildcards.member]
+
+
+def require_part(wildcards, parts):
+    """Raise WorkflowError if a target names a fold that its member does not have.
+
+    Its adapter could have been trained on the rows that it scores.
+    """
+    if wildcards.fold not in parts:
+        known = f"It has {', '.join(parts)}" if parts else "It has none"
+        raise WorkflowError(f"{wildcards.member} has no fold{wildcards.fold} here. {known}.")
 
 
 def model_of(wildcards):
@@ -117,6 +130,7 @@ def best_of(wildcards):
 
 def histories_of(wildcards):
     """The logs of the folds' trainings, which choose the last epoch of an adapter on all rows."""
+    require_part(wildcards, MEMBERS[wildcards.member].trained_parts(len(FOLDS)))
     if fold_of(wildcards.fold) is not None:
         return []
     parts = MEMBERS[wildcards.member].parts("oof", len(FOLDS))
@@ -136,6 +150,7 @@ def adapter_file(name):
 
 def table_of(wildcards):
     """The table whose rows are scored for a split."""
+    require_part(wildcards, MEMBERS[wildcards.member].parts(wildcards.split, len(FOLDS)))
     return f"results/tables/{'train' if wildcards.split == 'oof' else 'test'}.parquet"
 
 

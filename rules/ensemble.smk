@@ -1,7 +1,9 @@
 """From scores to probabilities, and how good these are.
 
 In:  results/scores/, files of members that someone else has made, the tables, the folds
-Out: results/members/{member}/: {oof,test}.parquet, the same by view, member.json; results/ensemble/{oof,test}.parquet, recipe.json; results/evaluation/: metrics.json, *.png, mistakes.html, picks.html
+Out: results/members/{member}/: {oof,test}.parquet, the same by view, member.json
+     results/ensemble/: {oof,test}.parquet, recipe.json
+     results/evaluation/: metrics.json, *.png, mistakes.html, picks.html
 """
 
 

@@ -3,8 +3,8 @@
 In:  results/tables/train.parquet, results/folds.parquet, the base model
 Out: results/hpo/{member}/: best.yaml (which train_adapter then uses), study.db for optuna-dashboard, figures
 
-The workers share a study in results/work/hpo/{member}, which Snakemake never deletes: a search resumes where it was stopped, and
-more trials or more time are added to the existing ones.
+The workers share a study in results/work/hpo/{member}, which Snakemake never deletes: a search resumes where it was
+stopped, and more trials or more time are added to the existing ones.
 """
 
 

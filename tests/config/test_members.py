@@ -5,11 +5,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from snakemake.utils import update_config
 
 from places import ROOT
 from vqaflow.artifacts.parts import fold_of, part_order, seed_of, without_seed
+from vqaflow.config import check as config_check
 from vqaflow.config.check import check_config, check_files
-from vqaflow.config.members import FOREIGN, TUNED, UNTUNED, member_named, members_of, with_model
+from vqaflow.config.members import FOREIGN, TUNED, UNTUNED, explored_model, member_named, members_of, with_model
+from vqaflow.config.sections import merged
 from vqaflow.runtime.errors import UserError
 
 SCHEMA = ROOT / "schemas" / "config.schema.yaml"
@@ -103,7 +106,7 @@ def test_null_leaves_a_member_out():
 @pytest.mark.parametrize(
     ("entry", "line"),
     [
-        ({"train": "non"}, "members.one.train (none, for the untuned base, or what differs from train): 'non' does"),
+        ({"train": "non"}, "members.one.train (none, for the untuned base, or what differs from train): 'non' is"),
         ({"train": {"epochs": 0}}, "members.one.train.epochs (passes over the training rows): 0 is less than"),
         ({"train": {"epoch": 1}}, "members.one.train.epoch: unknown key; did you mean 'epochs'?"),
         ({"model": {"bas": "x"}}, "members.one.model.bas: unknown key; did you mean 'base'?"),
@@ -163,3 +166,71 @@ def test_a_stage_by_hand_needs_a_name_only_where_there_are_several():
 def test_files_of_others_load_no_model():
     members = members_of(configured(main={}, friend={"probabilities": FILES}))
     assert [member.name for member in with_model(members)] == ["main"]
+
+
+def test_another_base_does_not_take_over_the_revision():
+    """A commit of one repository does not exist in another: loading would fail after the tables were checked."""
+    config = configured(main={}, other={"model": {"base": "A/B"}}, own={"model": {"base": "A/B", "revision": "c1"}})
+    config["model"]["revision"] = "a1"
+    assert {name: m.model["revision"] for name, m in members_of(config).items()} == {
+        "main": "a1",
+        "other": None,
+        "own": "c1",
+    }
+
+
+@pytest.mark.parametrize(
+    ("members", "base"),
+    [
+        ({"main": {}, "aaa": {"train": "none", "model": {"base": "A/B"}}}, CONFIG["model"]["base"]),
+        ({"main": None, "bbb": {"model": {"base": "C/D"}}, "aaa": {"probabilities": FILES}}, "C/D"),
+        ({"main": {"probabilities": FILES}}, CONFIG["model"]["base"]),
+    ],
+)
+def test_the_data_are_explored_by_the_model_of_main(members, base):
+    """If it were the first by name, a new member would draw all figures of the data again."""
+    assert explored_model(configured(**members))["base"] == base
+
+
+def test_a_search_without_a_member_that_trains_is_refused():
+    config = configured(main={"train": "none"})
+    config["hpo"]["enabled"] = True
+    assert problems(config)[0].startswith("hpo.enabled: no member trains")
+
+
+def test_a_tracker_of_a_member_is_looked_for_too(monkeypatch):
+    real = config_check.find_spec
+    monkeypatch.setattr(config_check, "find_spec", lambda name: None if name == "wandb" else real(name))
+    config = configured(main={}, one={"train": {"trackers": ["wandb"]}})
+    assert problems(config)[0].startswith("members.one.train.trackers: wandb is not installed here")
+
+
+@pytest.mark.parametrize(
+    ("members", "words"),
+    [
+        ({"Main": {}}, "members: 'Main' is not a name. Write lower-case letters, digits and _, a letter first."),
+        ({"one": {"train": "None"}}, "'None' is neither. Write none, or keys of train."),
+    ],
+)
+def test_no_pattern_is_shown_to_a_user(members, words):
+    (problem,) = problems(configured(**members))
+    assert words in problem
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        [{"a": None}, {"a": {}}],
+        [{"a": "none"}, {"a": {}}],
+        [{"a": "none"}, {"a": {"b": 1}}],
+        [{"a": {"b": {"c": 1}}}, {"a": {"b": None}}, {"a": {"b": {"d": 2}}}],
+        [{"a": {"b": 1}}, {"a": {"c": {}}}],
+    ],
+)
+def test_files_are_merged_as_by_snakemake(files):
+    """A stage that is run by hand would else use other settings than the workflow."""
+    ours, theirs = {}, {}
+    for values in files:
+        ours = merged(ours, values)
+        update_config(theirs, copy.deepcopy(values))
+    assert ours == theirs

@@ -70,7 +70,9 @@ def test_each_member_says_what_it_is(evaluated):
         "untuned": "untuned",
     }
     assert each["main"]["seeds"] == [1, 2] and each["main"]["refit"] and "all rows" in each["main"]["note"]
-    assert each["friend"]["minutes"] is None
+    costs = json.loads((evaluated[0] / "evaluation" / "costs.json").read_text(encoding="utf-8"))
+    assert list(costs) == NAMES and costs["friend"]["minutes"] is None, "files of others cost nothing here"
+    assert "minutes" not in json.dumps(evaluated[1]["members"]), "metrics.json has the same bytes in each run"
     assert sum(facts["weight"] for facts in each.values()) == pytest.approx(1)
 
 

@@ -193,7 +193,7 @@ def pool_members(folder: Path, order_pooling: str = "geometric") -> list[Path]:
             order_pooling=order_pooling,
             out=at.member(name),
         )
-    return [at.member(name).folder for name in at.members()]
+    return [at.member(name).folder for name in sorted(json.loads((folder / "members_in_test.json").read_text("utf-8")))]
 
 
 def write_adapter(folder: Path, fold: int | None, assigned: pd.DataFrame) -> None:

@@ -171,3 +171,20 @@ def test_one_member_names_its_files_as_the_contract_does(world):
         "results/base.untuned.json",
     ):
         assert path in paths
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("results/scores/main/oof/foldall/original.parquet", "main has no foldall here. It has 0, 1."),
+        ("results/adapters/main/foldall", "main has no foldall here. It has 0, 1."),
+        ("results/adapters/other/fold0", "other has no fold0 here. It has 0-seed1"),
+        ("results/adapters/untuned/fold0", "untuned has no fold0 here. It has none."),
+        ("results/scores/untuned/test/fold0/original.parquet", "untuned has no fold0 here. It has base."),
+        ("results/base.friend.json", "friend comes from files: it has no base."),
+    ],
+)
+def test_a_target_that_its_member_does_not_have_is_refused(world, target, words):
+    """An adapter on all rows must never score the rows that it was trained on as if they were out of fold."""
+    status, printed = world.ask("-n", *world.configured(), "--", target)
+    assert status != 0 and words in printed

@@ -90,7 +90,7 @@ def run(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
     def trained() -> list[str]:
         folds = [path.parent.name for path in folder.glob("results/work/train/main/fold*/checkpoint.pt")]
-        return [f"train_adapter_wildcards_{fold.removeprefix('fold')}" for fold in folds]
+        return [f"train_adapter_wildcards_main_{fold.removeprefix('fold')}" for fold in folds]
 
     return run_and_cancel(cluster, folder, ["config.yaml"], ["all"], trained)
 
@@ -106,7 +106,7 @@ def search(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
     def searching() -> list[str]:
         begun = list(folder.glob("results/work/hpo/main/search-*/trial*/fold0/checkpoint.pt"))
-        return ["run_trials_wildcards_0"] if begun else []
+        return ["run_trials_wildcards_main_0"] if begun else []
 
     files = ["config.yaml", "docs/examples/demo_search.yaml", "mine.yaml"]
     return run_and_cancel(cluster, folder, files, ["results/hpo/main/best.yaml"], searching)
@@ -118,8 +118,8 @@ def test_the_results_are_those_of_a_local_run(run, tmp_path_factory):
 
 
 def test_every_job_went_through_the_queue(run):
-    """Those that do the work, and each in a job of its own: 15 and the one that was cancelled."""
-    assert run.states() == ["CANCELLED", *["COMPLETED"] * 15]
+    """Those that do the work, and each in a job of its own: 16 and the one that was cancelled."""
+    assert run.states() == ["CANCELLED", *["COMPLETED"] * 16]
     queue = "\n".join(run.queue)
     assert "RUNNING rule_train_adapter" in queue and "PENDING rule_" in queue
 
@@ -134,7 +134,7 @@ def test_a_cancelled_training_is_retried_and_resumes(run):
 def test_the_logs_are_collected(run):
     """SLURM's own files, one per job, beside the stages' logs."""
     kept = list((run.folder / "results/logs/slurm").rglob("*.log"))
-    assert len(kept) == 16
+    assert len(kept) == 17
     assert any("resuming from step" in path.read_text(encoding="utf-8") for path in kept)
 
 
@@ -150,7 +150,7 @@ def test_workers_of_a_search_are_jobs_of_their_own(search):
     """Two of them at a time and then the choice of the best; the cancelled one was submitted again."""
     assert search.states() == ["CANCELLED", *["COMPLETED"] * 3]
     assert [job["JobId"] for job in search.jobs if job["JobState"] == "CANCELLED"] == [search.cancelled]
-    assert {f"run_trials_wildcards_{n}" for n in range(2)} <= {row.rpartition(" rule_")[2] for row in search.queue}
+    assert {f"run_trials_wildcards_main_{n}" for n in range(2)} <= {row.rpartition(" rule_")[2] for row in search.queue}
 
 
 def test_a_cancelled_workers_trial_is_resumed_and_counted_once(search):

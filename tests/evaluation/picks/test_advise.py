@@ -1,5 +1,7 @@
 """Advice on final selections: noise is no gain, a twin is no hedge, and the public board makes no pick."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from vqaflow.evaluation.picks.advise import advise, beliefs_of
 from vqaflow.evaluation.picks.beliefs import Beliefs, expected_maximum, from_oof, updated
 from vqaflow.evaluation.picks.candidates import Candidate, Candidates
 from vqaflow.evaluation.picks.intervals import bootstrap_means, interval_of
-from vqaflow.evaluation.picks.noise import Board
+from vqaflow.evaluation.picks.noise import Board, board_of
 from vqaflow.evaluation.picks.wording import described
 from vqaflow.reporting.statistics import paired_summary
 from vqaflow.runtime.errors import UserError
@@ -192,6 +194,18 @@ def test_a_public_score_moves_beliefs_as_bayes_says():
     assert spread == pytest.approx(1 / (1 / prior + 1 / noise), rel=0.02)
 
 
+def test_a_rounded_score_counts_less_than_an_exact_one():
+    """0.941 and 0.942 on 6,000 rows may be one right answer apart or eleven: rounding is noise as well."""
+    beliefs = Beliefs(np.array([0.90, 0.89]), np.diag([4e-4, 4e-4]), np.diag([2e-4, 2e-4]))
+    step, prior, noise = 0.01, 8e-4, 4e-4 / 6000
+    after = updated(beliefs, {0: 0.94, 1: 0.95}, 6000, step)
+    noise += 2 * step**2 / 12  # each score lies anywhere within its step
+    expected = (-0.01 / prior + 0.01 / noise) / (1 / prior + 1 / noise)
+    assert after.mean_K[1] - after.mean_K[0] == pytest.approx(expected, abs=2e-5)
+    spread = after.truth_KK[0, 0] + after.truth_KK[1, 1] - 2 * after.truth_KK[0, 1]
+    assert spread == pytest.approx(1 / (1 / prior + 1 / noise), rel=1e-3)
+
+
 def test_beliefs_after_public_scores_cover_the_truth():
     """A stated probability of 90 % that one file is the better one is right about nine times in ten."""
     rng, stated, better = np.random.default_rng(14), [], []
@@ -274,6 +288,37 @@ def test_impossible_public_scores_are_pointed_out():
     assert any(line.startswith("Check the public scores") for line in described(advise(found, public={0: 0.9, 1: 0.8})))
 
 
+def test_impossible_public_scores_change_no_pick():
+    """Twins 60 answers apart: a score of another file would carry the worse file into the final selection."""
+    found, _ = field(Population([0, 0, 1], alone=0.005), np.random.default_rng(18))
+    alone = advise(found)
+    first = alone.picks[0].place
+    twin = 1 - first if first < 2 else 0
+    scores = {place: 0.80 for place in range(3)} | {twin: 0.99}
+    advice = advise(found, public=scores)
+    assert advice.picks == alone.picks == advice.oof_picks and not advice.public.changes
+    assert [entry.expected for entry in advice.entries] == [entry.expected for entry in alone.entries]
+    assert [entry.public for entry in advice.entries] == list(scores.values())
+    lines = list(described(advice))
+    assert "Until then no public score counts: the picks are those of the OOF answers alone." in lines
+    assert not any(line.startswith(("Of 3 submissions", "The public scores change")) for line in lines)
+    assert not any("right public answers ahead" in line for line in lines)
+
+
+def test_an_impossible_score_of_a_file_without_oof_answers_tells_nothing_of_it():
+    found, _ = field(Population([0, 1, 2]), np.random.default_rng(19), files=1)
+    advice = advise(found, public={0: 0.2, 2: 0.93})
+    assert 2 not in [pick.place for pick in advice.picks] and advice.entries[2].expected is None
+
+
+@pytest.mark.parametrize(("step", "wrong"), [(0.0, True), (0.001, True), (0.1, False)])
+def test_rounded_scores_may_be_a_step_apart(step, wrong):
+    """On 300 public rows a step of 0.1 is 30 answers: two files of one board may show 0.8 and 0.9 and be right."""
+    found, _ = field(Population([0, 0], alone=0.005), np.random.default_rng(18))
+    assert advise(found).pairs[0].differing < 30
+    assert bool(advise(found, public={0: 0.9, 1: 0.8}, step=step).public.impossible) == wrong
+
+
 # --- files without OOF answers ---
 
 
@@ -311,8 +356,24 @@ def test_as_many_picks_as_selections(count, places):
 @pytest.mark.parametrize("share", [0.0, 1.0, 0.0001, -1, 2])
 def test_a_share_that_leaves_nothing_is_refused(share):
     found, _ = field(Population([0, 1]), np.random.default_rng(20), 100, 100)
-    with pytest.raises(UserError, match="Give a share between 0 and 1"):
+    with pytest.raises(UserError, match="it leaves no public or no private row of 100. Give a share from 0.0100 to"):
         advise(found, share)
+
+
+@pytest.mark.parametrize("rows", [2, 3, 40, 99, 6000])
+def test_the_shares_that_the_message_names_are_accepted(rows):
+    """A cure that fails in turn leaves the user to guess."""
+    with pytest.raises(UserError) as raised:
+        board_of(0.4 / rows, rows)
+    low, high = re.search(r"from (\S+) to (\S+)\.$", str(raised.value)).groups()
+    for share in (low, high):
+        assert 0 < board_of(float(share), rows).public < rows
+
+
+def test_one_test_row_has_no_advice():
+    found, _ = field(Population([0, 1]), np.random.default_rng(20), 100, 1)
+    with pytest.raises(UserError, match="There is no advice for it: give results of 2 test rows or more"):
+        advise(found)
 
 
 def test_equal_input_gives_equal_advice():

@@ -13,11 +13,17 @@ import pytest
 from browser import browser
 from results_world import several_members
 from runs_world import make_run
+from vqaflow.artifacts.columns import PROBABILITIES
 from vqaflow.artifacts.results_folder import ResultsFolder
+from vqaflow.commands.tools.picks import public_score
+from vqaflow.evaluation.picks.advise import advise
 from vqaflow.evaluation.picks.candidates import CURRENT, MEAN, read_candidates
+from vqaflow.evaluation.picks.files import labels_of
 from vqaflow.evaluation.picks.page import PAGE, pick_page
+from vqaflow.evaluation.picks.wording import described
 from vqaflow.evaluation.runs.kept import keep
 from vqaflow.runtime.errors import UserError
+from vqaflow.runtime.files import write_json
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +130,45 @@ def test_a_kept_run_of_other_training_rows_has_no_oof_accuracy_here(results, tmp
         frame.to_parquet(other / "ensemble" / f"{split}.parquet")
     found = read(results, {"another": other})
     assert found.all[found.place("another")].oof_N is None
-    assert found.notes == ["run another: its training rows are others, so its OOF accuracy is not comparable."]
+    assert found.notes[-1:] == ["run another: its training rows are others, so its OOF accuracy is not comparable."]
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (lambda oof: oof.unlink(), "is missing"),
+        (lambda oof: oof.write_bytes(b"PAR1"), "is damaged"),
+        (lambda oof: pd.read_parquet(oof).drop(columns="p_a").to_parquet(oof), "is damaged"),
+        (lambda oof: doubled(oof), "an id occurs more than once"),
+    ],
+)
+def test_damage_of_a_kept_run_is_not_taken_for_other_training_rows(results, tmp_path, harm, message):
+    """The run would lose its OOF accuracy, and with it its place among the picks, for a false reason."""
+    other = shutil.copytree(results / "ensemble", tmp_path / "another" / "ensemble").parent
+    harm(other / "ensemble" / "oof.parquet")
+    with pytest.raises(UserError, match=f"another/ensemble/oof.parquet: {message}"):
+        read(results, {"another": other})
+
+
+def doubled(oof):
+    """Give the first row twice and lose the last one."""
+    frame = pd.read_parquet(oof)
+    pd.concat([frame.iloc[:1], frame.iloc[:-1]]).to_parquet(oof)
+
+
+def test_notes_of_members_are_shown(results, tmp_path):
+    """An in-fold file looks better than it is: without its note it would be picked in good faith."""
+    noted = shutil.copytree(results, tmp_path / "noted")
+    at = ResultsFolder(noted)
+    write_json(at.member("friend").note, {"note": "this may be in-fold"})
+    write_json(at.member("main").note, {"name": "main"})
+    write_json(at.member("other").note, {"note": ""})
+    at.member("untuned").note.unlink()
+    found = read_candidates(**paths(noted), runs={}, files=[])
+    assert found.notes == ["member friend: this may be in-fold"]
+    pick_page(**paths(noted), out=tmp_path / PAGE)
+    assert "member friend: this may be in-fold" in (tmp_path / PAGE).read_text(encoding="utf-8")
+    assert "note: member friend: this may be in-fold" in list(described(advise(found)))
 
 
 @pytest.mark.parametrize("harm", ["lost rows", "damaged"])
@@ -268,12 +312,67 @@ def test_command_prints_advice_and_writes_page_json_and_files(results, submitted
 
 
 @pytest.mark.parametrize(
+    ("text", "score", "step"),
+    [
+        ("0.941", 0.941, 0.001),
+        ("0.9410", 0.941, 0.0001),
+        ("94.1", 0.941, 0.001),
+        ("94.1%", 0.941, 0.001),
+        ("95", 0.95, 0.01),
+        ("0.9", 0.9, 0.1),
+        ("1", 1.0, 0.01),
+        ("0", 0.0, 0.01),
+        ("0.5%", 0.005, 0.001),
+        ("9.41e-1", 0.941, 0.001),
+    ],
+)
+def test_the_step_of_a_public_score_is_that_of_its_decimals(text, score, step):
+    name, *numbers = public_score(f"old.csv={text}")
+    assert name == "old.csv" and numbers == pytest.approx([score, step])
+
+
+def test_command_counts_rounding_by_the_coarsest_score(results):
+    """On 40 public rows a step of 0.1 is four answers: three too many are then rounding, and a mistake otherwise."""
+    found = read(results)
+    differing = (found.all[0].test_N != found.all[found.place("main")].test_N).sum()
+    lower = f"main={(36 - differing - 3) / 40:.4f}"
+    coarse = run_command("picks", "--results", results, "--public", "current=0.9", lower)
+    fine = run_command("picks", "--results", results, "--public", "current=0.900", lower)
+    assert coarse.returncode == fine.returncode == 0, coarse.stderr + fine.stderr
+    assert "Check the public scores" in fine.stdout and "no public score counts" in fine.stdout
+    assert "Check the public scores" not in coarse.stdout
+
+
+def test_labels_that_the_submission_never_shows_are_asked_for(tmp_path):
+    """With labels 1 to 4 nothing tells what a choice is called that no row has."""
+    labels = {0: "1", 1: "2", 3: "4"}
+    assert labels_of(["2", "1", "4"], [1, 0, 3], {0, 1, 3}, tmp_path) == labels
+    assert labels_of(["b", "a"], [1, 0], {2}, tmp_path) == dict(enumerate("abcd"))
+    with pytest.raises(UserError, match="no row has choice c, so that its label is not known. Write the picks"):
+        labels_of(["2", "1", "4"], [1, 0, 3], {0, 2}, tmp_path)
+
+
+def test_command_names_the_choice_without_a_label(results, tmp_path):
+    """Not a traceback, and no half of the picks."""
+    other = shutil.copytree(results, tmp_path / "numbers")
+    at = ResultsFolder(other)
+    for split in ("oof", "test"):
+        frame = pd.read_parquet(at.probabilities(split)).assign(p_d=0.0)
+        frame.to_parquet(at.probabilities(split), index=False)
+    write_answers(at.submission, frame["id"], frame[PROBABILITIES].to_numpy().argmax(1) + 1)  # frame: of test rows
+    done = run_command("picks", "--results", other, "--count", 9, "--write", tmp_path / "chosen")
+    assert done.returncode == 1 and "submission.csv: no row has choice d" in done.stderr
+    assert "Traceback" not in done.stderr and not (tmp_path / "chosen").exists()
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--public", "current"], "--public current: is not FILE=SCORE"),
         (["--public", "current=940"], "--public current=940: is not FILE=SCORE"),
         (["--count", "0"], "--count 0: is not a number of selections"),
-        (["--share", "1"], "Give a share between 0 and 1"),
+        (["--share", "1"], "--share 1: it leaves no public or no private row of 80. Give a share from 0.013 to 0.987."),
+        (["--share", "nan"], "Give a share from 0.013 to 0.987."),
         (["frist"], "frist: there is no such kept run and no such folder; did you mean 'first'?"),
         (["lost.csv"], "lost.csv: cannot be read"),
     ],

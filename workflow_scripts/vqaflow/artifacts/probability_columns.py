@@ -85,7 +85,7 @@ def _families(table: RawTable, id_column: int) -> dict[tuple[bool, bool], dict[s
         if numbered:
             first = 0 if "0" in family else 1
             for key in list(family):
-                family[chr(ord("a") + int(key) - first)] = family.pop(key)
+                family[chr(ord("a") + int(key) - first)] += family.pop(key)
     return by_key
 
 

@@ -1,8 +1,9 @@
 """A results folder: the only place in the package that knows its paths.
 
-A member's `part` says which rows an adapter was trained without, or that there is none: see `config/members.py`.
+A member's `part` says which rows an adapter was trained without, or that there is none: see `artifacts/parts.py`.
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,8 +99,14 @@ class ResultsFolder:
         return MemberFolder(self.folder / "members" / name)
 
     def members(self) -> list[str]:
-        """The names of all members that have been pooled."""
-        return sorted(note.parent.name for note in self.folder.glob(f"members/*/{MEMBER_NOTE}"))
+        """The names of the members of the pool; before there is one, of all that have a folder.
+
+        Folders of members that are no longer in the configuration stay, so that these come back at no cost.
+        """
+        try:
+            return sorted(member["name"] for member in json.loads(self.recipe.read_text(encoding="utf-8"))["members"])
+        except (OSError, ValueError, LookupError, TypeError):  # none yet, damaged, or of version 0.1
+            return sorted(note.parent.name for note in self.folder.glob(f"members/*/{MEMBER_NOTE}"))
 
     def probabilities(self, split: str) -> Path:
         """The ensemble's probabilities of a split, oof or test."""

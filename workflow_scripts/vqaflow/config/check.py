@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
 
 from vqaflow.artifacts.parts import FILE
-from vqaflow.config.members import SECTIONS, member_problems, members_of
+from vqaflow.config.members import SECTIONS, TUNED, member_problems, members_of
 from vqaflow.config.recipe_names import recipe_problems
 from vqaflow.config.sections import WHEN, merged
 from vqaflow.config.space_check import foldless, space_problems
@@ -30,6 +30,7 @@ ARTICLED = {
     "null": "null",
 }
 EMPTY = {"object": "{}", "array": "[]"}
+NAME = "^[a-z][a-z0-9_]*$"  # of members and views, as the schema has it
 # JSON Schema accepts 3.0 as an integer and NaN as a number; the workflow can use neither.
 Validator = extend(
     Draft202012Validator,
@@ -138,6 +139,10 @@ def _wording(error: ValidationError, schema: Mapping[str, Any]) -> Iterator[str]
         types = [wanted] if isinstance(wanted, str) else wanted
         kinds = " or ".join(ARTICLED[kind] for kind in types)
         yield f"{where}{meant}: {_shown(value)} is not {kinds}. {_cure(value, types[0])}"
+    elif error.validator == "pattern" and wanted == NAME:
+        yield f"{where}: {value!r} is not a name. Write lower-case letters, digits and _, a letter first."
+    elif error.validator == "pattern" and wanted == "^none$":
+        yield f"{where}{meant}: {value!r} is neither. Write none, or keys of train."
     else:
         yield f"{where or 'top level'}{meant}: {error.message}. Change it."
 
@@ -182,7 +187,10 @@ def _cross_checks(config: Mapping[str, Any]) -> Iterator[str]:
             yield from (problem for problem in found if problem not in general)  # told of the sections themselves
     views = {name: member.shown_views or [FILE] for name, member in members_of(config).items()}
     yield from (f"ensemble.recipe: {what}" for what in recipe_problems(config["ensemble"]["recipe"], views))
-    yield from _tracker_problems(config["train"]["trackers"])
+    for member in members_of(config).values():
+        if member.kind == TUNED:
+            own = "trackers" in ((config["members"][member.name] or {}).get("train") or {})
+            yield from _tracker_problems(f"members.{member.name}.train" if own else "train", member.train["trackers"])
 
 
 def _section_problems(sections: Mapping[str, Any], where: str, ensemble: Mapping[str, Any]) -> Iterator[str]:
@@ -200,13 +208,13 @@ def _section_problems(sections: Mapping[str, Any], where: str, ensemble: Mapping
     yield from _view_problems(f"{where}views", sections["views"], model)
 
 
-def _tracker_problems(trackers: Sequence[str]) -> Iterator[str]:
+def _tracker_problems(where: str, trackers: Sequence[str]) -> Iterator[str]:
     """Trackers whose package is missing; none where jobs run in another environment (no torch in this one)."""
     if not _is_installed("torch"):
         return
     for name in trackers:
         if not _is_installed(name):
-            yield f"train.trackers: {name} is not installed here. Install it (pip install {name}), or leave it out."
+            yield f"{where}.trackers: {name} is not installed here. Install it (pip install {name}), or leave it out."
 
 
 def _is_installed(package: str) -> bool:

@@ -3,7 +3,7 @@
 Importing this module must stay cheap, since it is used on every call of Snakemake.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,7 +61,11 @@ class Member:
 
     def describe(self) -> dict[str, Any]:
         """What member.json says of it, as far as the configuration knows it."""
-        return {"name": self.name, "kind": self.kind, "seeds": list(self.seeds), "refit": self.refit}
+        told = {"name": self.name, "kind": self.kind, "seeds": list(self.seeds), "refit": self.refit}
+        if self.kind == FOREIGN:
+            return told | {"probabilities": dict(self.probabilities or {})}
+        shown = {name: {k: v for k, v in self.views[name].items() if k != "enabled"} for name in self.shown_views}
+        return told | {"model": self.model, "prompt": self.prompt, "orders": self.orders, "shown": shown}
 
 
 def members_of(config: Mapping[str, Any]) -> dict[str, Member]:
@@ -73,10 +77,13 @@ def members_of(config: Mapping[str, Any]) -> dict[str, Member]:
 def _member(name: str, entry: Mapping[str, Any], config: Mapping[str, Any]) -> Member:
     untuned = entry.get("train") == "none"
     kind = FOREIGN if entry.get("probabilities") else UNTUNED if untuned else TUNED
+    sections = {key: merged(config[key], entry.get(key) or {}) for key in SECTIONS}
+    if "base" in (entry.get("model") or {}):  # a commit of another repository means nothing
+        sections["model"]["revision"] = entry["model"].get("revision")
     return Member(
         name,
         kind,
-        **{key: merged(config[key], entry.get(key) or {}) for key in SECTIONS},
+        **sections,
         train=merged(config["train"], {} if untuned else entry.get("train") or {}),
         orders=entry.get("orders", config["orders"]),
         seeds=tuple(entry.get("seeds") or ()),
@@ -101,10 +108,26 @@ def with_model(members: Mapping[str, Member]) -> list[Member]:
     return [member for member in members.values() if member.kind != FOREIGN]
 
 
+def explored_model(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The section `model` by which explore_data counts visual tokens: of main, else of the first that loads a model."""
+    models = with_model(members_of(config))
+    main = [member for member in models if member.name == "main"]
+    return (main or models)[0].model if models else config["model"]
+
+
+def require_kind(member: Member, kinds: Collection[str], what: str) -> None:
+    """Raise UserError unless the member is of one of `kinds`; `what` is what the others cannot do."""
+    if member.kind not in kinds:
+        why = "comes from files" if member.kind == FOREIGN else "is not trained (train: none)"
+        raise UserError(f"--member {member.name}: it {why}, so there is nothing to {what}. Name another member.")
+
+
 def member_problems(config: Mapping[str, Any]) -> Iterator[str]:
     """What is wrong with the entries of `members` themselves, worded as `KEY: WHAT. CURE.`"""
     if not any(entry is not None for entry in config["members"].values()):
         yield "members: none is left. Keep at least one that is not null."
+    elif config["hpo"]["enabled"] and not any(m.kind == TUNED for m in members_of(config).values()):
+        yield "hpo.enabled: no member trains, so there is nothing to search. Set it to false, or add a tuned member."
     for name, entry in config["members"].items():
         if entry is not None:
             yield from _entry_problems(f"members.{name}", entry, config)

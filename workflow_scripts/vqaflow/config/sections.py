@@ -194,12 +194,17 @@ def replace_keys(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[
 
 
 def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The section `values`, overridden by `changes` key by key, inner sections too."""
+    """The section `values`, overridden by `changes` key by key, inner sections too, as Snakemake merges files.
+
+    An empty section changes nothing, not even a value that is not a section.
+    """
     result = dict(values)
     for key, value in changes.items():
-        inner = result.get(key)
-        is_section = isinstance(value, Mapping) and isinstance(inner, Mapping)
-        result[key] = merged(inner, value) if is_section else value
+        inner = result.get(key, {})
+        if isinstance(value, Mapping) and value:
+            result[key] = merged(inner if isinstance(inner, Mapping) else {}, value)
+        else:
+            result[key] = inner if isinstance(value, Mapping) else value
     return result
 
 

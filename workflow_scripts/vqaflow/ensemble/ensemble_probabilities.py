@@ -56,7 +56,7 @@ def ensemble_probabilities(
     test_out: Path,
     recipe_out: Path,
 ) -> None:
-    """Pool and calibrate `members`, the folders results/members/{name} in the config's order.
+    """Pool and calibrate `members`, the folders results/members/{name} in the order of their names.
 
     `train` and `test` are the tables, `ensemble` is the config's section. The OOF file has the held-out predictions of
     the nested cross-validation. Test rows are pooled by the recipe that is fitted on all OOF rows; unusable ones get

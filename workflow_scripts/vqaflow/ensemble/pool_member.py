@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from vqaflow.artifacts.adapter_files import RUN
 from vqaflow.artifacts.columns import LETTERS, PROBABILITIES
 from vqaflow.artifacts.parts import ALL, BASE, FILE, fold_of, without_seed
 from vqaflow.artifacts.probability_files import read_pair
@@ -97,7 +98,7 @@ def pool_member(
     for note in notes:
         log.info("%s: %s", about["name"], note)
     write_member(answers, rows, out)
-    seconds = [read_json(path, "score_choices").get("seconds", 0) for path in records]
+    seconds = [read_seconds(path) for path in records]
     write_json(
         out.note,
         {
@@ -109,6 +110,12 @@ def pool_member(
             "minutes": round(sum(seconds) / 60, 2) if records else None,
         },
     )
+
+
+def read_seconds(path: Path) -> float:
+    """The seconds that a training or a scoring took. Raises UserError if the file that says so is damaged."""
+    rule = "train_adapter" if path.name == RUN else "score_choices"
+    return float(read_json(path, rule, ["seconds"])["seconds"])
 
 
 def read_rows(tables: Tables) -> Rows:
@@ -223,11 +230,13 @@ def from_files(files: Sequence[Path], rows: Rows, tables: Tables) -> Answers:
     answers_N = rows.oof["answer"].replace_strict({letter: i for i, letter in enumerate(LETTERS)}).to_numpy()
     read = read_pair(*files, rows.oof["id"].to_list(), answers_N, rows.test["id"].to_list(), left_out)
     usable_N = rows.test["usable"].to_numpy()
+    unusable = int((~usable_N).sum())
+    notes = [f"its answers to the {unusable} test rows without a usable image are not used"] if unusable else []
     return Answers(
         [FILE],
         log_softmax(safe_log(read.oof_NC))[:, None],
         {FILE: log_softmax(safe_log(read.test_NC[usable_N]))[:, None]},
-        list(read.notes),
+        [*read.notes, *notes],
     )
 
 

@@ -30,6 +30,7 @@ from vqaflow.reporting.statistics import (
     widest,
 )
 
+LEAST_SHARE = 0.1  # of the sizes of stacking's slopes that their sum must have to be divided into weights
 ONE_ADAPTER = "the pool with one adapter of each tuned member per row, on training rows that it has not seen"
 
 
@@ -87,7 +88,8 @@ def source_weights(fitted: Fitted, sources: Sequence[Source]) -> np.ndarray:
         weight_S = slope_U[member_S] / np.bincount(member_S)[member_S] if several else slope_U
     every_S = np.zeros(len(sources))
     total = weight_S.sum()
-    every_S[kept] = weight_S / total if total else weight_S
+    clear = total > LEAST_SHARE * np.abs(weight_S).sum()  # else the signs of stacking's slopes cancel
+    every_S[kept] = weight_S / total if clear else weight_S
     return every_S
 
 

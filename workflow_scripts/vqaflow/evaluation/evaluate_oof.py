@@ -43,6 +43,8 @@ def evaluate_oof(
 ) -> None:
     """Write metrics.json, one PNG per figure and the pages into `out_dir`, which is replaced as a whole.
 
+    What the members cost is in a file of its own, costs.json: minutes differ from run to run, the numbers do not.
+
     `oof`, `test` and `recipe` are the ensemble's files, `members` are the folders results/members/{member}, `scores`
     and `adapters` are those of all members that have some.
     """
@@ -51,6 +53,9 @@ def evaluate_oof(
     metrics = all_metrics(found)
     with atomic_folder(out_dir) as folder:
         write_json(folder / "metrics.json", metrics)
+        write_json(
+            folder / "costs.json", {name: {"minutes": one.note["minutes"]} for name, one in found.answers.items()}
+        )
         draw_all(metrics, histories(found), folder)
         write_mistakes(found.rows, folder)
         by_name = dict(zip(found.answers, members, strict=True))

@@ -24,7 +24,7 @@ from vqaflow.evaluation.evidence import Answers
 from vqaflow.evaluation.systems import Systems
 from vqaflow.reporting.statistics import negative_log_likelihood, widest
 
-NOTED = ("kind", "views", "seeds", "refit", "note", "minutes")  # what metrics.json repeats from member.json
+NOTED = ("kind", "views", "seeds", "refit", "note")  # what metrics.json repeats from member.json
 SEED = 0  # of the parts of rows, for pools that learn
 ENSEMBLE, POOL = ("ensemble",), ("pool",)  # systems beside ("member", NAME) and ("without", NAME)
 

@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from vqaflow.artifacts.adapter_files import RUN
-from vqaflow.artifacts.parts import part_order
+from vqaflow.artifacts.parts import BASE, trained_part
 from vqaflow.artifacts.results_folder import ResultsFolder
+from vqaflow.config.members import TUNED
 
 ONLY = "main"  # the member of a run that has no others
 TRAINED = ("model", "prompt", "train")  # keys of run.json
-MEMBER = ("kind", "views", "parts", "seeds", "refit")  # keys of member.json
-RECIPE = ("recipe", "chosen", "views", "calibration.method")
+MEMBER = ("kind", "views", "parts", "seeds", "refit", "order_pooling")  # keys of member.json
+ASKED = ("model", "prompt", "orders", "shown", "probabilities")  # sections of member.json
+RECIPE = ("recipe", "default", "chosen", "views", "calibration.method")
 FOLDS = ("n", "group_by", "seed")
-FOLDER = "fold"  # what the name of an adapter's folder starts with
 
 
 def settings_of(folder: Path) -> dict[str, Any]:
@@ -42,17 +43,18 @@ def members_of(folder: Path) -> list[str]:
 
 def of_member(at: ResultsFolder, name: str) -> dict[str, Any]:
     """A member's settings by dotted keys."""
-    run: dict[str, Any] = {}
-    if adapters := adapters_of(at, name):
-        run = json_of(adapters[0] / RUN)
     note = json_of(at.member(name).note)
-    return flat({key: run[key] for key in TRAINED if key in run}) | picked(note, MEMBER)
+    run = json_of(first_adapter(at, name, note) / RUN)
+    asked = {key: note[key] for key in ASKED if key in note}
+    return flat(asked | {key: run[key] for key in TRAINED if key in run}) | picked(note, MEMBER)
 
 
-def adapters_of(at: ResultsFolder, name: str) -> list[Path]:
-    """The folders of a member's adapters, the first fold first."""
-    found = at.adapters(name) or (list(at.folder.glob(f"adapters/{FOLDER}*")) if name == ONLY else [])
-    return sorted(found, key=lambda folder: part_order(folder.name.removeprefix(FOLDER)))
+def first_adapter(at: ResultsFolder, name: str, note: Mapping[str, Any]) -> Path:
+    """The folder of a member's adapter of fold 0 and the first seed; adapters of earlier settings may lie beside it."""
+    if not note and name == ONLY:  # version 0.1
+        return at.folder / "adapters" / "fold0"
+    seeds = note.get("seeds") or [None]
+    return at.adapter(name, trained_part(0, seeds[0]) if note.get("kind") == TUNED else BASE)
 
 
 def differing(settings: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:

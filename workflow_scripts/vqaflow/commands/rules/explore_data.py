@@ -4,6 +4,7 @@ import argparse
 
 from vqaflow.commands.options import add_config, add_results
 from vqaflow.config.loading import checked_config
+from vqaflow.config.members import explored_model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +18,7 @@ def run(arguments: argparse.Namespace) -> None:
     from vqaflow.data.exploration.explore_data import explore_data
     from vqaflow.data.images.visual_tokens import token_pixels
 
-    model, results = checked_config(*arguments.config)["model"], arguments.results
+    model, results = explored_model(checked_config(*arguments.config)), arguments.results
     explore_data(
         train=results.table("train"),
         test=results.table("test"),

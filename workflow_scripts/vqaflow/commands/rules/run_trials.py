@@ -7,7 +7,7 @@ import argparse
 
 from vqaflow.commands.options import add_config, add_member, add_results
 from vqaflow.config.loading import checked_config
-from vqaflow.config.members import member_named, members_of
+from vqaflow.config.members import TUNED, member_named, members_of, require_kind
 from vqaflow.config.sections import HpoConfig, ModelConfig, PromptConfig, entries, section
 from vqaflow.runtime.gpu_lease import lease_gpu
 
@@ -29,6 +29,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
     config, results = checked_config(*arguments.config), arguments.results
     member = member_named(members_of(config), arguments.member)
+    require_kind(member, (TUNED,), "search")
     lease_gpu()
     from vqaflow.search.run_trials import run_trials  # imports torch, which must see the leased GPU only
     from vqaflow.search.trial import TrialInputs

@@ -7,7 +7,7 @@ from pathlib import Path
 from vqaflow.artifacts.parts import BASE, PART, fold_of
 from vqaflow.commands.options import add_config, add_member, add_results
 from vqaflow.config.loading import checked_config
-from vqaflow.config.members import TUNED, member_named, members_of
+from vqaflow.config.members import TUNED, UNTUNED, member_named, members_of, require_kind
 from vqaflow.runtime.artifact_store import Store
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.gpu_lease import lease_gpu
@@ -36,7 +36,10 @@ def run(arguments: argparse.Namespace) -> None:
     config, results = checked_config(*arguments.config), arguments.results
     member = member_named(members_of(config), arguments.member)
     split, name = arguments.split, arguments.view
+    require_kind(member, (TUNED, UNTUNED), "score")
     fold = arguments.fold or (None if member.kind == TUNED else BASE)
+    if fold is None:
+        raise UserError(f"--fold: name one of {', '.join(member.parts(split, config['folds']['n']))}.")
     if fold not in (possible := member.parts(split, config["folds"]["n"])):
         raise UserError(f"--fold {fold}: {member.name} has no such {split} scores. Name one of {', '.join(possible)}.")
     if name not in member.views:

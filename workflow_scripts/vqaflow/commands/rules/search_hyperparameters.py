@@ -4,7 +4,7 @@ import argparse
 
 from vqaflow.commands.options import add_config, add_member, add_results
 from vqaflow.config.loading import checked_config
-from vqaflow.config.members import member_named, members_of
+from vqaflow.config.members import TUNED, member_named, members_of, require_kind
 from vqaflow.runtime.errors import UserError
 
 
@@ -20,7 +20,9 @@ def run(arguments: argparse.Namespace) -> None:
     from vqaflow.search.search_hyperparameters import search_hyperparameters
 
     config, results = checked_config(*arguments.config), arguments.results
-    member = member_named(members_of(config), arguments.member).name
+    chosen = member_named(members_of(config), arguments.member)
+    require_kind(chosen, (TUNED,), "search")
+    member = chosen.name
     found, out = results.workers(member), results.search(member)
     if not found:
         raise UserError(f"{out / 'workers'}: has no report of a worker. Run vqaflow run_trials first.")

@@ -4,7 +4,7 @@ import argparse
 
 from vqaflow.commands.options import add_config, add_member, add_results
 from vqaflow.config.loading import checked_config
-from vqaflow.config.members import member_named, members_of
+from vqaflow.config.members import TUNED, UNTUNED, member_named, members_of, require_kind
 from vqaflow.config.sections import BaseConfig, entries
 from vqaflow.runtime.gpu_lease import lease_gpu
 
@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
     member = member_named(members_of(checked_config(*arguments.config)), arguments.member)
+    require_kind(member, (TUNED, UNTUNED), "quantise")
     model, out = entries(BaseConfig, member.model), arguments.results.base_note(member.name)
     lease_gpu()
     from vqaflow.model.store_base import store_base  # imports torch, which must see the leased GPU only

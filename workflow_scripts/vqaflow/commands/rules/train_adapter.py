@@ -7,7 +7,7 @@ from vqaflow.artifacts.parts import fold_of, seed_of
 from vqaflow.commands.options import add_config, add_member, add_results
 from vqaflow.commands.rules.score_choices import part
 from vqaflow.config.loading import checked_config
-from vqaflow.config.members import member_named, members_of
+from vqaflow.config.members import TUNED, member_named, members_of, require_kind
 from vqaflow.runtime.artifact_store import Store
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.gpu_lease import lease_gpu
@@ -26,9 +26,9 @@ def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
     config, results, fold = checked_config(*arguments.config), arguments.results, arguments.fold
     member = member_named(members_of(config), arguments.member)
+    require_kind(member, (TUNED,), "train")
     if fold not in (possible := member.trained_parts(config["folds"]["n"])):
-        names = f"Name one of {', '.join(possible)}" if possible else "It trains none"
-        raise UserError(f"--fold {fold}: {member.name} has no such adapter. {names}.")
+        raise UserError(f"--fold {fold}: {member.name} has no such adapter. Name one of {', '.join(possible)}.")
     lease_gpu()
     from vqaflow.training.rows import FoldRows
     from vqaflow.training.settings import TrainingPlaces, TrainingSettings

@@ -7,6 +7,7 @@ elsewhere.
 """
 
 import argparse
+from decimal import Decimal
 from pathlib import Path
 
 from vqaflow.artifacts.results_folder import ResultsFolder
@@ -51,7 +52,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError(f"--count {arguments.count}: is not a number of selections. Give 1 or more.")
     results = arguments.results
     scores = [public_score(text) for text in arguments.public]
-    named = [*arguments.files, *(name for name, _ in scores if name.endswith(".csv"))]
+    named = [*arguments.files, *(name for name, *_ in scores if name.endswith(".csv"))]
     runs, files = sort_out(list(dict.fromkeys(named)), results)
     found = read_candidates(
         train_table=results.table("train"),
@@ -63,8 +64,9 @@ def run(arguments: argparse.Namespace) -> None:
         runs=runs,
         files=files,
     )
-    public = {found.place(name): score for name, score in scores}
-    advice = advise(found, arguments.share, public, arguments.count, arguments.tried)
+    public = {found.place(name): score for name, score, _ in scores}
+    step = max((step for _, _, step in scores), default=0.0)
+    advice = advise(found, arguments.share, public, arguments.count, arguments.tried, step)
     print("\n".join(described(advice)))
     if arguments.out is not None:
         write_page(advice, arguments.out)
@@ -84,14 +86,19 @@ def sort_out(names: list[str], results: ResultsFolder) -> tuple[dict[str, Path],
     return {name: find_run(results, name) for name in names if Path(name) not in files}, files
 
 
-def public_score(text: str) -> tuple[str, float]:
-    """FILE and the score, a share, of FILE=SCORE; 94.1 means 94.1 %."""
+def public_score(text: str) -> tuple[str, float, float]:
+    """FILE, the score as a share, and its step of FILE=SCORE; 94.1 means 94.1 %.
+
+    The step is that of the last decimal typed, as a share: 0.001 of 0.941 and of 94.1, and 0.01 of whole numbers.
+    """
     name, _, number = text.rpartition("=")
     try:
         score = float(number.removesuffix("%"))
     except ValueError:
         score = -1.0
-    score = score / 100 if score > 1 or number.endswith("%") else score
+    percent = score > 1 or number.endswith("%")
+    score = score / 100 if percent else score
     if not name or not 0 <= score <= 1:
         raise UserError(f"--public {text}: is not FILE=SCORE. Give an accuracy such as old.csv=0.941.")
-    return name, score
+    decimals = max(0, -Decimal(number.removesuffix("%")).as_tuple().exponent)
+    return name, score, 10.0 ** -(decimals + 2 * (percent or not decimals))

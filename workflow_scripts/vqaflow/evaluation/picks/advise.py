@@ -4,13 +4,14 @@ The first pick is the candidate with the highest OOF accuracy. Each further pick
 worse than the first by more than noise, the one with which the best of the picked private scores is highest on average:
 it errs on other rows. Public scores change a pick only if they make the other candidate better with a probability of
 `SURE`, or more where more submissions were tried: the one with the highest public score is also the luckiest one. If
-they do not, the change would follow noise of the public board, and the advice says so.
+they do not, the change would follow noise of the public board, and the advice says so. If two public scores cannot
+both be right, none counts.
 
 Shapes: K candidates, N rows, F files, R bootstrap draws, C choices.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any
 
@@ -27,9 +28,17 @@ from vqaflow.evaluation.picks.beliefs import (
 )
 from vqaflow.evaluation.picks.candidates import Candidate, Candidates
 from vqaflow.evaluation.picks.intervals import bootstrap_means, interval_of
-from vqaflow.evaluation.picks.noise import TWO_SIDED, Board, corrected, differences, luck, public_noise, shift_noise
+from vqaflow.evaluation.picks.noise import (
+    TWO_SIDED,
+    Board,
+    board_of,
+    corrected,
+    differences,
+    luck,
+    public_noise,
+    shift_noise,
+)
 from vqaflow.reporting.statistics import CONFIDENCE, accuracy_summary, mcnemar, widest
-from vqaflow.runtime.errors import UserError
 
 SURE = 0.95
 
@@ -101,12 +110,16 @@ class Change:
 
 @dataclass(frozen=True)
 class Public:
-    """What public scores say: how far the best of `tries` equally good files would be ahead by chance (a share)."""
+    """What public scores say: how far the best of `tries` equally good files would be ahead by chance (a share).
+
+    `impossible` are the pairs whose scores cannot both be right. If there are any, no public score counts.
+    """
 
     tries: int
     luck: float
     changes: list[Change]
     top: int
+    impossible: list[Pair] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -127,36 +140,42 @@ class Advice:
 
 
 def advise(
-    found: Candidates, share: float = 0.5, public: Mapping[int, float] | None = None, count: int = 2, tries: int = 0
+    found: Candidates,
+    share: float = 0.5,
+    public: Mapping[int, float] | None = None,
+    count: int = 2,
+    tries: int = 0,
+    step: float = 0.0,
 ) -> Advice:
     """Advice for `count` final selections among the candidates `found`, if `share` of the test rows is public.
 
-    `public` are public scores (shares) by the candidate's place; `tries` is how many submissions were made in all, if
-    more than these. Raises UserError if the share leaves no public or no private row.
+    `public` are public scores (shares, rounded to multiples of `step`) by the candidate's place; `tries` is how many
+    submissions were made in all, if more than these. Raises UserError if the share leaves no public or no private row.
     """
     public = dict(public or {})
-    board = Board(found.test_rows, round(share * found.test_rows))
-    if not 0 < board.public < board.rows:
-        raise UserError(
-            f"--share {share:g}: {board.public} of {board.rows} rows are public. Give a share between 0 and 1."
-        )
+    board = board_of(share, found.test_rows)
     means_KR = bootstrap_means(found.right_KN, found.groups_N)
     pairs = all_pairs(found, board, means_KR)
     prior = beliefs_of(found)
-    posterior = updated(prior, public, board.public)
+    impossible = [pair for pair in pairs if is_impossible(pair, public, board, step)]
+    counted = {} if impossible else public
+    posterior = updated(prior, counted, board.public, step)
     known = list(range(len(found.known)))
     oof_picks = choose(prior, known, pairs, count, board)
     picks, changes = oof_picks, []
-    if public:
+    if counted:
         sure = 1 - (1 - SURE) / max(max(tries, len(public)) - 1, 1)  # corrected for the number of submissions
         picks, changes = choose_with_public(prior, posterior, known, public, pairs, count, board, sure)
     return Advice(
         board,
-        [entry(found, place, board, means_KR, posterior, public) for place in range(len(found.all))],
+        [
+            replace(entry(found, place, board, means_KR, posterior, counted), public=public.get(place))
+            for place in range(len(found.all))
+        ],
         pairs,
         picks,
         oof_picks,
-        public_summary(public, pairs, board, max(tries, len(public)), changes) if public else None,
+        public_summary(public, pairs, max(tries, len(public)), changes, impossible) if public else None,
         list(found.notes),
     )
 
@@ -241,6 +260,14 @@ def with_noise(board: Board, first: int, second: int, differing: int, decisive: 
     noise = public_noise(board, differing, decisive)
     shift = shift_noise(board, decisive * differing / board.rows)
     return Pair(first, second, differing, decisive, noise, noise / board.public, shift, **more)
+
+
+def is_impossible(pair: Pair, public: Mapping[int, float], board: Board, step: float) -> bool:
+    """Whether two public scores are farther apart than the answers of their files, and rounding, can make them."""
+    if not {*ends(pair)} <= public.keys():
+        return False
+    apart = abs(public[pair.first] - public[pair.second]) * board.public
+    return apart > pair.differing + max(1.0, step * board.public) + 1e-6  # the last: of floating-point numbers
 
 
 # --- choosing ---
@@ -351,7 +378,7 @@ def own_view(candidate: Candidate, found: Candidates) -> float:
 
 
 def public_summary(
-    public: Mapping[int, float], pairs: Sequence[Pair], board: Board, tries: int, changes: list[Change]
+    public: Mapping[int, float], pairs: Sequence[Pair], tries: int, changes: list[Change], impossible: list[Pair]
 ) -> Public:
     """How lucky the best of the public scores is, and what it would change.
 
@@ -359,7 +386,8 @@ def public_summary(
     """
     noise = [pair.noise_score**2 / 2 for pair in pairs if {*ends(pair)} <= public.keys()]
     typical = float(np.sqrt(np.mean(noise))) if noise else 0.0
-    return Public(tries, luck(tries) * typical, changes, max(public, key=lambda place: (public[place], -place)))
+    top = max(public, key=lambda place: (public[place], -place))
+    return Public(tries, luck(tries) * typical, changes, top, impossible)
 
 
 def half_width(deviation: float) -> float:

@@ -112,15 +112,19 @@ def of_one_row(differing_KK: np.ndarray, rows: int, decisive: float, best: int, 
     return variance + decisive * (from_best_K[:, None] + from_best_K - differing_KK) / 2 / rows
 
 
-def updated(beliefs: Beliefs, public: Mapping[int, float], rows: int) -> Beliefs:
-    """The beliefs after the `public` scores (by candidate) on this many `rows`."""
+def updated(beliefs: Beliefs, public: Mapping[int, float], rows: int, step: float = 0.0) -> Beliefs:
+    """The beliefs after the `public` scores (by candidate) on this many `rows`, rounded to multiples of `step`.
+
+    A rounded score lies anywhere within a step of the true one: the variance of a uniform value, step²/12, adds to it.
+    """
     if not public:
         return beliefs
     seen = list(public)
     prior_KK = beliefs.truth_KK + LEVEL**2
     score_KS = prior_KK[:, seen]
-    # A tiny independent part: two files that never differ must not make the matrix singular.
-    scores_SS = (prior_KK + beliefs.rows_KK / rows)[np.ix_(seen, seen)] + 1e-12 * np.eye(len(seen))
+    # At least a tiny independent part: two files that never differ must not make the matrix singular.
+    rounding = max(step**2 / 12, 1e-12)
+    scores_SS = (prior_KK + beliefs.rows_KK / rows)[np.ix_(seen, seen)] + rounding * np.eye(len(seen))
     gain_KS = np.linalg.solve(scores_SS, score_KS.T).T
     off_S = np.array([public[place] for place in seen]) - beliefs.mean_K[seen]
     truth_KK = prior_KK - gain_KS @ score_KS.T

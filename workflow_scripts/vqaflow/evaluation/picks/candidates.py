@@ -16,12 +16,17 @@ import pandas as pd
 
 from vqaflow.artifacts.columns import LETTERS, PROBABILITIES
 from vqaflow.artifacts.csv_files import read_csv
-from vqaflow.artifacts.reading import read_table
+from vqaflow.artifacts.reading import read_json, read_table
+from vqaflow.artifacts.results_folder import MEMBER_NOTE
 from vqaflow.reporting.statistics import negative_log_likelihood
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import some
 
 CURRENT, MEAN = "current submission", "plain mean"
+
+
+class OtherRows(UserError):
+    """A whole file, but of other rows than the tables."""
 
 
 @dataclass
@@ -134,8 +139,10 @@ class Reader:
     def read(self, name: str, file: Path, ids: pd.Series) -> np.ndarray:
         """The probabilities (N, C) in `file` for `ids`."""
         frame = read_table(file, "ensemble_probabilities", ["id", *PROBABILITIES]).set_index("id")
-        if len(frame) != len(ids) or not frame.index.is_unique or not ids.isin(frame.index).all():
-            raise UserError(f"{file}: it is of other rows than the tables ({name}). Run the rules again.")
+        if not frame.index.is_unique:
+            raise UserError(f"{file}: an id occurs more than once ({name}). Run the rules again.")
+        if len(frame) != len(ids) or not ids.isin(frame.index).all():
+            raise OtherRows(f"{file}: it is of other rows than the tables ({name}). Run the rules again.")
         return frame.loc[ids, PROBABILITIES].to_numpy()
 
     def candidate(self, name: str, both: tuple[np.ndarray, np.ndarray]) -> Candidate:
@@ -144,7 +151,14 @@ class Reader:
         return Candidate(name, test_NC.argmax(1), oof_NC.argmax(1), negative_log_likelihood(oof_NC, self.answers_N))
 
     def pools(self, members: Mapping[str, Path]) -> list[Candidate]:
-        """Each member, their plain mean, and the plain mean without each member."""
+        """Each member, their plain mean, and the plain mean without each member; the members' notes are kept.
+
+        A file that looks in-fold has such a note: its OOF accuracy is then too high.
+        """
+        for name, folder in members.items():
+            if (path := folder / MEMBER_NOTE).is_file():  # older runs have none
+                note = read_json(path, "pool_member").get("note")
+                self.notes += [f"member {name}: {note}"] if note else []
         alone = {
             name: self.probabilities(f"member {name}", folder / "oof.parquet", folder / "test.parquet")
             for name, folder in members.items()
@@ -168,7 +182,7 @@ class Reader:
             oof = folder / "ensemble" / "oof.parquet"
             try:
                 found.append(self.candidate(f"run {name}", (self.read(f"run {name}", oof, self.rows["id"]), test_NC)))
-            except UserError:
+            except OtherRows:
                 self.notes.append(f"run {name}: its training rows are others, so its OOF accuracy is not comparable.")
                 found.append(Candidate(f"run {name}", test_NC.argmax(1)))
         return found

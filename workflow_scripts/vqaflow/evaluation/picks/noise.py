@@ -25,7 +25,10 @@ import numpy as np
 from scipy.integrate import quad
 from scipy.stats import norm
 
+from vqaflow.runtime.errors import UserError
+
 TWO_SIDED = float(norm.ppf(0.975))  # a 95 % interval is so many standard deviations to each side
+LEAST_ROWS = 2  # of the test table: a public and a private one
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,27 @@ class Board:
     def share(self) -> float:
         """The share of the test rows that is public."""
         return self.public / self.rows
+
+
+def board_of(share: float, rows: int) -> Board:
+    """The board of a test table of this many `rows`, of which the `share` is public.
+
+    Raises UserError if it leaves no public or no private row.
+    """
+    if rows < LEAST_ROWS:
+        raise UserError(
+            f"test table: it has {rows} row, and advice needs a public and a private one. There is no advice for it: "
+            f"give results of {LEAST_ROWS} test rows or more."
+        )
+    board = Board(rows, round(share * rows) if 0 < share < 1 else 0)
+    if not 0 < board.public < rows:
+        digits = len(str(rows)) + 1
+        least = math.ceil(10**digits / rows) / 10**digits
+        raise UserError(
+            f"--share {share:g}: it leaves no public or no private row of {rows}. Give a share from "
+            f"{least:.{digits}f} to {1 - least:.{digits}f}."
+        )
+    return board
 
 
 def public_noise(board: Board, differing: int, decisive: float = 1.0) -> float:

@@ -17,6 +17,7 @@ from vqaflow.evaluation.pages.html_page import (
 )
 from vqaflow.evaluation.picks.advise import Advice, Pair, advise
 from vqaflow.evaluation.picks.candidates import read_candidates
+from vqaflow.evaluation.picks.noise import LEAST_ROWS
 from vqaflow.evaluation.picks.wording import (
     ENTRY_HEADER,
     HOW_TO_READ,
@@ -37,7 +38,6 @@ from vqaflow.evaluation.picks.wording import (
 from vqaflow.runtime.files import write_text
 
 PAGE, TITLE = "picks.html", "Files for the final selection"
-LEAST_ROWS = 2  # of the test table: a public and a private one
 LOOKS = {"higher": "good", "lower": "bad"}  # of the verdict on OOF rows
 MOST_PAIRS = 500  # of the folded table; with more, those without a pick are left out
 
@@ -91,8 +91,9 @@ def parts(advice: Advice) -> list[str]:
         *(box("One candidate", [line], "warning") for line in missing_line(advice)),
     ]
     if advice.public is not None:
-        tuning = any(change.tuning for change in advice.public.changes)
-        made += [heading("Public scores"), box("What they say", public_lines(advice), "warning" if tuning else "card")]
+        doubtful = advice.public.impossible or any(change.tuning for change in advice.public.changes)
+        look = "warning" if doubtful else "card"
+        made += [heading("Public scores"), box("What they say", public_lines(advice), look)]
     made += [heading("Candidates"), paragraphs([verdict(advice), *advice.notes]), chart(advice, picked)]
     rows = [[Cell(text) for text in entry_cells(advice, place)] for place in range(len(advice.entries))]
     made.append(table(ENTRY_HEADER, rows, "candidates"))

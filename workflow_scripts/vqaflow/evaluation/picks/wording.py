@@ -49,7 +49,7 @@ SOURCES = [
     "summed by group (Clark, Operations Research 9, 1961).",
     "Public scores: Bayes' rule for normals, μ + ΣHᵀS⁻¹(y - Hμ) with S = H(Σ + V/m)Hᵀ (Gelman et al., Bayesian Data "
     "Analysis, 3rd ed. 2013, section 3.5). Test rows may be harder or easier than training rows for all files alike "
-    "(± 5 points), so a single public score changes no pick.",
+    "(± 5 points), so a single public score changes no pick. Rounding of scores to a step s adds the variance s² / 12.",
     "The best of k equally good files: expected maximum of k normal values (David and Nagaraja, Order Statistics, 3rd "
     "ed. 2003).",
 ]
@@ -173,12 +173,14 @@ def public_lines(advice: Advice) -> Iterator[str]:
     """What the public scores say and do not say."""
     if (public := advice.public) is None:
         return
+    if public.impossible:
+        yield from impossible_lines(advice)
+        return
     if public.tries > 1:
         yield (
             f"Of {public.tries} submissions that are equally good, the best public score is {points(public.luck)} "
             "points too high on average, by chance alone."
         )
-    yield from impossible_lines(advice)
     yield from top_lines(advice)
     for change in public.changes:
         yield change_line(advice, change)
@@ -188,15 +190,14 @@ def public_lines(advice: Advice) -> Iterator[str]:
 
 def impossible_lines(advice: Advice) -> Iterator[str]:
     """Public scores that cannot be those of the files: their difference is larger than that of the answers."""
-    for pair in advice.pairs:
+    for pair in advice.public.impossible:
         first, second = advice.entries[pair.first], advice.entries[pair.second]
-        if first.public is not None and second.public is not None:
-            apart = abs(first.public - second.public) * advice.board.public
-            if apart > pair.differing + 1:  # scores are rounded
-                yield (
-                    f"Check the public scores of {first.name} and {second.name}: they are {apart:.0f} right answers "
-                    f"apart, but only {pair.differing} answers differ. Is --share right, and each score of its file?"
-                )
+        apart = abs(first.public - second.public) * advice.board.public
+        yield (
+            f"Check the public scores of {first.name} and {second.name}: they are {apart:.0f} right answers "
+            f"apart, but only {pair.differing} answers differ. Is --share right, and each score of its file?"
+        )
+    yield "Until then no public score counts: the picks are those of the OOF answers alone."
 
 
 def top_lines(advice: Advice) -> Iterator[str]:

@@ -9,10 +9,12 @@ from typing import Any
 
 import pandas as pd
 
+from vqaflow.artifacts.adapter_files import RUN
 from vqaflow.artifacts.columns import LETTERS, PROBABILITIES
 from vqaflow.artifacts.results_folder import ResultsFolder
+from vqaflow.config.members import FOREIGN
 from vqaflow.evaluation.compare import read_run
-from vqaflow.evaluation.run_settings import adapters_of, json_of, members_of
+from vqaflow.evaluation.run_settings import json_of, members_of
 from vqaflow.reporting.statistics import accuracy_summary, negative_log_likelihood, widest
 from vqaflow.runtime.digests import file_digest
 
@@ -42,18 +44,17 @@ def summary_of(folder: Path) -> dict[str, Any]:
 
 
 def minutes_of(folder: Path) -> float | None:
-    """The GPU minutes of training and scoring: as the members say, else from Snakemake's benchmarks, else unknown."""
+    """The minutes of training and scoring: as the members say, else from Snakemake's benchmarks, else unknown."""
     at = ResultsFolder(folder)
-    said = [json_of(at.member(name).note).get("minutes") for name in at.members()]
+    notes = [json_of(at.member(name).note) for name in at.members()]
+    said = [note.get("minutes") for note in notes if note.get("kind") != FOREIGN]  # files took no time here
     if said and all(isinstance(minutes, int | float) for minutes in said):
         return round(float(sum(said)), 1)
     files = [file for rule in TIMED for file in sorted(folder.glob(f"benchmarks/{rule}/**/*.tsv"))]
     if files:
         seconds = [pd.read_csv(file, sep="\t", usecols=["s"])["s"].mean() for file in files]
         return round(float(sum(seconds)) / 60, 1)
-    trained = [
-        json_of(adapter / "run.json").get("seconds") for name in members_of(folder) for adapter in adapters_of(at, name)
-    ]
+    trained = [json_of(run).get("seconds") for run in sorted(folder.glob(f"adapters/**/{RUN}"))]
     return round(sum(trained) / 60, 1) if trained and None not in trained else None
 
 
