@@ -94,7 +94,7 @@ def test_python_is_the_oldest_that_is_promised():
 
 # Loaded where a user has installed them: what the benchmark compares with, which may need other versions than the lock,
 # and kernels that are checked before they are used.
-UNLOCKED = {"datasets", "fla", "trl"}
+UNLOCKED = {"datasets", "fla", "trl", "unsloth"}
 
 
 def imported(folder: Path) -> set[str]:

@@ -92,7 +92,8 @@ def test_every_figure_has_its_label_and_caption(page, report):
     for name in ("best.html", *[f"{figure}.png" for figure in FIGURES]):
         labels, caption = captions.pop(f"results/hpo/main/figures/{name}")
         figure = name.partition(".")[0]
-        assert labels == {"figure": figure} and f"Hyper-parameter search over hpo.space. {figure}" in caption
+        assert labels == {"member": "main", "figure": figure}
+        assert f"Hyper-parameter search over hpo.space. {figure}" in caption
     labels, caption = captions.pop("results/eda/types.png")
     assert labels == {"figure": "types"} and "Share of each question type" in caption
 

@@ -78,6 +78,7 @@ NEW_VALUES: dict[str, Any] = {
     "data.sample_submission": "mine/table.csv",
     "data.image_root": "mine",
     "data.columns.choices": ["d", "c", "b", "a"],
+    "ensemble.recipe": "log_mean",
     "folds.n": 3,
     "model.base": "Qwen/Qwen3-VL-8B-Instruct",  # its visual tokens have another size, which explore_data counts by
     "hardware.settings": "mine/settings.yaml",
@@ -260,7 +261,7 @@ def test_another_view_is_scored_and_no_other_again(worlds, editable):
     shutil.rmtree(world.folder / "results" / "base", ignore_errors=True)
     plan = world.plan({"views": {"large": {"max_pixels": 100352}}})
     assert plan.jobs["score_choices"] == 4  # two folds and two splits
-    pooling = {"ensemble_probabilities"} | worlds["plain"].followers["ensemble_probabilities"]
+    pooling = {"pool_member"} | worlds["plain"].followers["pool_member"]
     assert plan.rules == {"score_choices"} | pooling
 
 
