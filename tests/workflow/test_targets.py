@@ -126,7 +126,7 @@ def test_jobs_run_the_package_beside_the_snakefile(tmp_path):
 
 
 def test_planning_takes_seconds(finished):
-    """Six of a processor's, of which digests of the code take two to three; many more, and nobody looks before running."""
+    """Six of a processor's, half of them for digests of the code; with many more, nobody looks before running."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert snakemake(finished.folder, "-n").returncode == 0
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
