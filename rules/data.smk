@@ -4,7 +4,8 @@ In:  data.train_csv, data.test_csv, data.sample_submission and the images under 
 Out: results/tables/{train,test}.parquet, results/tables/problems.csv, results/eda/, results/folds.parquet
 """
 
-from vqaflow.data.images.visual_tokens import limits_text, resize_limits
+from vqaflow.data.images.visual_tokens import limits_text
+from vqaflow.model.resize_limits import resize_limits
 
 
 rule validate_tables:

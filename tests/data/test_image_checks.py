@@ -1,7 +1,5 @@
 """The images of whole tables: what the configuration decides, and what training could not show."""
 
-import sys
-import types
 from types import SimpleNamespace
 
 import pytest
@@ -12,19 +10,11 @@ from vqaflow.data.images.visual_tokens import (
     least_max_pixels,
     limits_from,
     limits_text,
-    resize_limits,
     visual_grids,
 )
+from vqaflow.model.resize_limits import resize_limits
 
 QWEN2, QWEN3 = 28, 32
-
-
-@pytest.fixture(autouse=True)
-def question_types(monkeypatch):
-    """The classifier has its own tests."""
-    stub = types.ModuleType("vqaflow.question_types.classify")
-    stub.classify_many = lambda rows: [SimpleNamespace(qtype="general", flip_unsafe=False) for _ in rows]
-    monkeypatch.setitem(sys.modules, "vqaflow.question_types.classify", stub)
 
 
 @pytest.fixture

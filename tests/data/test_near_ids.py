@@ -1,9 +1,6 @@
 """Ids that Excel, a Mac or a hand has changed: the eye reads over what a program stumbles on."""
 
-import sys
-import types
 import unicodedata
-from types import SimpleNamespace
 
 import pytest
 
@@ -29,14 +26,6 @@ PAIRS = [
     ("a-1", "a\u20131", "full-width letters or dashes"),
     ("ａ１", "a1", "full-width letters or dashes"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def question_types(monkeypatch):
-    """The classifier has its own tests."""
-    stub = types.ModuleType("vqaflow.question_types.classify")
-    stub.classify_many = lambda rows: [SimpleNamespace(qtype="general", flip_unsafe=False) for _ in rows]
-    monkeypatch.setitem(sys.modules, "vqaflow.question_types.classify", stub)
 
 
 @pytest.fixture

@@ -3,10 +3,7 @@
 import gzip
 import io
 import random
-import sys
-import types
 import zipfile
-from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -33,14 +30,6 @@ KOREAN = (
     "id,path,question,a,b,c,d,answer\nq1,1.png,사진에 보이는 컵은 무슨 색인가요?,빨간색,파란색,초록색,노란색,a\n"
     "q2,2.png,간판에 적힌 한자는 무엇인가요?,漢字,美人,大韓,日本,b\n"
 )
-
-
-@pytest.fixture(autouse=True)
-def question_types(monkeypatch):
-    """The classifier has its own tests."""
-    stub = types.ModuleType("vqaflow.question_types.classify")
-    stub.classify_many = lambda rows: [SimpleNamespace(qtype="general", flip_unsafe=False) for _ in rows]
-    monkeypatch.setitem(sys.modules, "vqaflow.question_types.classify", stub)
 
 
 @pytest.fixture

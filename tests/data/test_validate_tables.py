@@ -3,8 +3,6 @@
 import csv
 import subprocess
 import sys
-import types
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -15,14 +13,6 @@ from competition import COLUMNS, Competition
 from vqaflow.artifacts.csv_files import UnreadableTable, detect_encoding, read_records
 from vqaflow.ensemble.submission.sample import read_sample
 from vqaflow.runtime.digests import file_digest
-
-
-@pytest.fixture(autouse=True)
-def question_types(monkeypatch):
-    """The classifier has its own tests; here every question is of one type."""
-    stub = types.ModuleType("vqaflow.question_types.classify")
-    stub.classify_many = lambda rows: [SimpleNamespace(qtype="general", flip_unsafe=False) for _ in rows]
-    monkeypatch.setitem(sys.modules, "vqaflow.question_types.classify", stub)
 
 
 @pytest.fixture

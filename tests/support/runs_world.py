@@ -10,7 +10,9 @@ from results_world import make_results, member, pool_members, submit
 from vqaflow.artifacts.columns import LETTERS, PROBABILITIES
 from vqaflow.artifacts.results_folder import ResultsFolder
 from vqaflow.config.members import Member
+from vqaflow.evaluation.runs.kept import KeptRun
 from vqaflow.reporting.statistics import accuracy_summary
+from vqaflow.runtime.digests import file_digest
 
 
 def make_run(
@@ -66,3 +68,10 @@ def write(path: Path, text: str) -> None:
     """Write a file, and the folders that it is in."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
+
+
+def damaged(run: KeptRun) -> list[str]:
+    """The files of a kept run that are missing or are not as they were kept."""
+    files = run.manifest.get("files", {})
+    places = {name: run.folder / name for name in files}
+    return [name for name, digest in files.items() if not places[name].is_file() or file_digest(places[name]) != digest]

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from PIL import Image
 
+import rows
 from results_world import make_results
 from vqaflow.artifacts.results_folder import ResultsFolder
 from vqaflow.config.loading import checked_config
@@ -131,12 +132,14 @@ def test_llama_factory_trains_with_the_run_s_settings(written, member):
         ("Qwen/Qwen3-VL-8B-Instruct", "qwen3_vl_nothink"),
         ("Qwen/Qwen3.5-9B", "qwen3_5_nothink"),
         ("assets/tiny-qwen2_5-vl", "qwen2_vl"),
+        ("assets/tiny-qwen3-vl", "qwen3_vl_nothink"),
+        ("google/gemma-4-31B-it", "gemma4"),
         ("OpenGVLab/InternVL3-8B-hf", "intern_vl"),
         ("someone/else", "TEMPLATE"),
     ],
 )
 def test_the_chat_template_is_named_as_far_as_it_is_known(base, template):
-    assert template_of(base) == template
+    assert template_of(rows.model_config(base=base)) == template
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from results_world import make_whole_run
-from runs_world import finish, make_run, write
+from runs_world import damaged, finish, make_run, write
 from vqaflow.artifacts.results_folder import ResultsFolder
 from vqaflow.evaluation.runs import kept
-from vqaflow.evaluation.runs.kept import damaged, drop, find_run, keep, kept_runs, own_bytes
+from vqaflow.evaluation.runs.kept import drop, find_run, keep, kept_runs, own_bytes
 from vqaflow.evaluation.verify.verify import verify
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.files import atomic_path, write_text
@@ -225,14 +225,6 @@ def test_drop_of_an_unknown_run_names_the_nearest(results):
     with pytest.raises(UserError, match="it has no run 'notes'"):
         drop(results, "notes")
     assert (results.folder / "runs" / "notes" / "mine.txt").is_file()
-
-
-def test_a_changed_kept_run_is_found(results):
-    keep(results, "first")
-    folder = results.folder / "runs" / "first"
-    write(folder / "submission.csv", "id,answer\n")
-    (folder / "folds.parquet").unlink()
-    assert damaged(kept_runs(results)[0]) == ["folds.parquet", "submission.csv"]
 
 
 def test_manifest_without_a_summary_is_listed_as_damaged(results):

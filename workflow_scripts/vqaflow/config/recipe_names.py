@@ -79,11 +79,6 @@ def named_recipe(name: str, pooling: str) -> Recipe | None:
     return Recipe(pool, member, view if slash else None)
 
 
-def is_recipe_name(name: str) -> bool:
-    """Whether `ensemble.recipe` may be `name`, whatever the members are called."""
-    return name in SPECIAL or named_recipe(name, "mean") is not None
-
-
 def recipe_problems(name: str, views: Mapping[str, Sequence[str]]) -> Iterator[str]:
     """What is wrong with `ensemble.recipe: name` for the members with these views, with the nearest known name."""
     recipe = named_recipe(name, "mean")

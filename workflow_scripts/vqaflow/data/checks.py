@@ -195,7 +195,7 @@ class ImageChecks:
 
 
 def too_thin(facts: ImageFacts, limits: Sequence[Sequence[int]]) -> ImageProblem | None:
-    """The problem of an image that would be resized to nothing under one of the `limits` (see resize_limits)."""
+    """The problem of an image that would be resized to nothing under one of the `limits` (model/resize_limits.py)."""
     needed = [(least_max_pixels(facts.width, facts.height, *limit), *limit) for limit in limits]
     worst = max((limit for limit in needed if limit[0] is not None), default=None)
     if worst is None:

@@ -57,7 +57,7 @@ class TableSettings:
     """How the raw tables are read, and whether a bad row stops the run (`on_bad_row`: stop | quarantine).
 
     `truncated_images` (stop | accept) and `follow_links` are the configuration's; `resize_limits` are those of
-    visual_tokens.resize_limits.
+    model/resize_limits.py.
     """
 
     columns: ColumnsConfig

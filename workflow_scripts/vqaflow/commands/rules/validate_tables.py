@@ -24,8 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
-    from vqaflow.data.images.visual_tokens import resize_limits
     from vqaflow.data.validate_tables import RawFiles, TableFiles, TableSettings, validate_tables
+    from vqaflow.model.resize_limits import resize_limits
 
     config = checked_config(*arguments.config)
     data = config["data"]

@@ -12,8 +12,6 @@ from typing import Any
 QWEN2_PIXELS, USUAL_PIXELS = 28, 32
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
-TILED = ("internvl", "gotocr", "gemma")  # image processors and models, in part
-MOST_RATIO = 200  # of an image's sides; more are refused whatever the limits
 MERGES = ("merge_size", "spatial_merge_size", "pooling_kernel_size")  # what processors and towers call it
 
 
@@ -62,36 +60,8 @@ def _patch_times_merge(vision: Mapping[str, Any], ratio: float | None) -> int | 
     return patch * merge if isinstance(patch, int) and merge else None
 
 
-def cuts_tiles(base: str, revision: str | None = None) -> bool:
-    """Whether a base cuts images into tiles, or resizes them to a budget, of which even the thinnest has a part.
-
-    The Qwen families, and bases of which this machine has no file, resize to whole tokens, of which none may be left.
-    """
-    named = [json_object(base_file(base, revision, name)) for name in (*PROCESSOR_FILES, "config.json")]
-    kinds = [str(found.get(key, "")) for found in named for key in ("image_processor_type", "model_type")]
-    known = " ".join(filter(None, kinds)).lower() or base.lower()
-    return "qwen" not in known and any(name in known for name in TILED)
-
-
-def resize_limits(models: Iterable[Any]) -> list[list[int]]:
-    """The limits under which a thin image would be resized to nothing, of these members of a run (config/members.py).
-
-    For each model and view that is shown: pixels along the side of a visual token, and the largest area. Left out are
-    those that no image of a permitted shape is too thin for, so that the list is empty for most real runs.
-    """
-    limits = set()
-    for member in models:
-        base = member.model["base"], member.model["revision"]
-        if cuts_tiles(*base):
-            continue
-        for view in member.shown_views:
-            largest = member.views[view].get("max_pixels") or member.model["max_pixels"]
-            limits.add((token_pixels(*base), largest))
-    return sorted([pixels, largest] for pixels, largest in limits if largest < MOST_RATIO * pixels**2)
-
-
 def limits_text(limits: Iterable[Iterable[int]]) -> str:
-    """`resize_limits` as one word, for a resource of Snakemake: ``28x50176_32x100352``, or ``none``."""
+    """The limits of model/resize_limits.py as one word, for a resource: ``28x50176_32x100352``, or ``none``."""
     return "_".join("x".join(map(str, limit)) for limit in limits) or "none"
 
 

@@ -17,6 +17,7 @@ from vqaflow.config.sections import ModelConfig, PromptConfig, TrainConfig, sect
 from vqaflow.evaluation.export.guides import llama_factory_guide, ms_swift_guide
 from vqaflow.evaluation.export.places import export_folder, name_from, write_lines
 from vqaflow.evaluation.export.rows import ExportedRow, ExportedRows, read_rows
+from vqaflow.model.families.known import family_of_base
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.files import write_json, write_text
 from vqaflow.runtime.stage import log
@@ -24,9 +25,6 @@ from vqaflow.runtime.stage import log
 PICTURE = "<image>"
 TAGS = {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"}
 TAGS |= {"system_tag": "system"}
-# LLaMA-Factory's name of a chat template, by a part of the base's name; the first that fits.
-TEMPLATES = {"qwen3-vl": "qwen3_vl_nothink", "qwen3-5": "qwen3_5_nothink", "qwen2-5-vl": "qwen2_vl"}
-TEMPLATES |= {"qwen2-vl": "qwen2_vl", "gemma-4": "gemma4", "internvl": "intern_vl"}
 UNKNOWN_TEMPLATE = "TEMPLATE"  # the guide says to replace it
 
 
@@ -121,7 +119,7 @@ def training_file(name: str, fold: int, model: ModelConfig, train: TrainConfig) 
         "dataset_dir": ".",
         "dataset": f"{name}_fold{fold}_train",
         "eval_dataset": f"{name}_fold{fold}_val",
-        "template": template_of(model.base),
+        "template": template_of(model),
         "cutoff_len": 4096,
         "output_dir": f"saves/fold{fold}",
         "per_device_train_batch_size": 1,
@@ -143,10 +141,10 @@ def training_file(name: str, fold: int, model: ModelConfig, train: TrainConfig) 
     return yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
 
 
-def template_of(base: str) -> str:
-    """The name of a base's chat template in LLaMA-Factory, as far as the base's name tells."""
-    name = base.casefold().replace("_", "-").replace(".", "-")
-    return next((template for part, template in TEMPLATES.items() if part in name), UNKNOWN_TEMPLATE)
+def template_of(model: ModelConfig) -> str:
+    """The name of a base's chat template in LLaMA-Factory, as far as its family is known."""
+    family = family_of_base(model.base, model.revision)
+    return family.llama_factory or UNKNOWN_TEMPLATE if family else UNKNOWN_TEMPLATE
 
 
 def _report(out: Path, sets: Sequence[tuple[str, Sequence[ExportedRow]]]) -> None:

@@ -201,14 +201,3 @@ def own_bytes(folder: Path) -> int:
     """The bytes that dropping a kept run frees: those of files that no other folder links to."""
     states = [file.stat() for file in files_in(folder)]
     return sum(state.st_size for state in states if state.st_nlink == 1)
-
-
-def damaged(run: KeptRun) -> list[str]:
-    """The files of a kept run that are missing or are not as they were kept."""
-    files = run.manifest.get("files", {})
-    return [name for name, digest in files.items() if not is_whole(run.folder / name, digest)]
-
-
-def is_whole(file: Path, digest: str) -> bool:
-    """Whether a file is there and has this digest."""
-    return file.is_file() and file_digest(file) == digest

@@ -46,6 +46,9 @@ class Family:
     if it does not. nf4: why NF4 is advised against, if it is. template: arguments of the chat template besides those
     that every family gets (prompts.NO_THINKING). image_options: (image processor, min_pixels, max_pixels) to arguments
     for the processor that keep to config's resolution policy.
+
+    hub_names: what is in the hub names of its checkpoints, in lower case, for a base of which this machine has no file
+    yet. llama_factory: what LLaMA-Factory calls its chat template, for exports.
     """
 
     name: str
@@ -67,6 +70,8 @@ class Family:
     nf4: str | None = None
     template: Mapping[str, Any] = field(default_factory=dict)
     image_options: Callable[[Any, int, int], dict[str, Any]] | None = None
+    hub_names: tuple[str, ...] = ()
+    llama_factory: str | None = None
 
     def is_quantized(self, name: str) -> bool:
         """Whether NF4 quantises the linear with this full name."""
