@@ -171,10 +171,18 @@ def test_the_leaderboard_s_scatter_is_that_of_its_size(evaluated):
     assert board["half_width_with_oof"] > max(board["half_width"], np.ptp(expected["interval"]) / 2)
 
 
+def test_the_leaderboard_leaves_out_the_rows_that_no_model_answers(tmp_path):
+    """They get equal probabilities: the accuracy that is expected of the others says nothing of them."""
+    folder = make_results(tmp_path / "results", unusable=10)
+    ensemble(folder)
+    board = evaluate(folder)["leaderboard"]
+    assert board["test_rows"] == 30 and "of 30 rows without the 10 that have no usable image" in board["text"]
+
+
 def test_the_folder_is_whole_and_every_figure_opens(evaluated):
     folder, _ = evaluated
     names = {path.name for path in (folder / "evaluation").iterdir()}
-    assert names == {"metrics.json", *(f"{figure}.png" for figure in FIGURES), *LIMITS, "picks.html"}
+    assert names == {"metrics.json", "costs.json", *(f"{figure}.png" for figure in FIGURES), *LIMITS, "picks.html"}
     for figure in FIGURES:
         with Image.open(folder / "evaluation" / f"{figure}.png") as image:
             image.load()

@@ -90,11 +90,11 @@ def expectation(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def leaderboard(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """Where chance would put the submission on a leaderboard of the test table's size.
+    """Where chance would put the submission on a leaderboard of the test rows whose images are usable.
 
     `half_width` takes the expected accuracy p as the true one; `half_width_with_oof` adds how sure p itself is.
     """
-    n, expected = recipe["test"]["rows"], recipe["expected"]
+    n, expected = usable_rows(recipe), recipe["expected"]
     p, (low, high) = expected["accuracy"], expected["score_interval"]
     half = leaderboard_half_width(p, n)
     return {
@@ -111,14 +111,20 @@ def leaderboard(recipe: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def usable_rows(recipe: Mapping[str, Any]) -> int:
+    """The test rows that a model answers: the others get equal probabilities."""
+    return recipe["test"]["rows"] - recipe["test"]["unusable"]
+
+
 def leaderboard_text(recipe: Mapping[str, Any], half: float) -> str:
     """What to expect of a leaderboard, in words."""
-    expected, n = recipe["expected"], recipe["test"]["rows"]
+    expected, n, unusable = recipe["expected"], usable_rows(recipe), recipe["test"]["unusable"]
     low, high = (100 * bound for bound in expected["score_interval"])
     text = f"expect {100 * expected['accuracy']:.2f} % on new rows"
     if gain := recipe["test"]["gain_of_averaging"]:
         text += f", {100 * gain['gain']:+.2f} points from averaging adapters that OOF rows do not have"
+    blind = f" without the {unusable:,} that have no usable image" if unusable else ""
     return (
-        f"{text}; a leaderboard of {n:,} rows will show {low:.2f} to {high:.2f} % (95 %). "
+        f"{text}; a leaderboard of {n:,} rows{blind} will show {low:.2f} to {high:.2f} % (95 %). "
         f"Chance alone is ±{100 * half:.2f} points: smaller differences are noise"
     )
