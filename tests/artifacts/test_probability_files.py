@@ -303,6 +303,10 @@ def test_arrays_that_do_not_fit_are_named(tmp_path, arrays, expected):
         (lambda t: t.assign(p_x=0.0), "has a column 'p_x'"),
         (lambda t: t.rename(columns={"p_d": "p_x"}), "no column for the choice d"),
         (lambda t: t.assign(P_A=t["p_a"]), "'p_a' and 'P_A' are of one choice"),
+        (
+            lambda t: t.set_axis(["id", "p1", "p2", "p3", "p4"], axis=1).assign(p01=0.25),
+            "'p1' and 'p01' are of one choice",
+        ),
         (lambda t: t.assign(a=0.1, b=0.2, c=0.3, d=0.4), "each choice twice, as p_a, p_b, p_c, p_d and as a, b, c, d"),
         (lambda t: t.rename(columns=dict(zip(NAMES, "0123", strict=True))).assign(**{"4": 0}), "'4'"),
         (lambda t: t.rename(columns=dict(zip(NAMES, "wxyz", strict=True))), "no column is named after a choice"),

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from browser import browser
-from results_world import member
+from results_world import foreign_member, member
 from runs_world import make_run, write
 from vqaflow.artifacts.results_folder import ResultsFolder
 from vqaflow.evaluation.compare import compare
@@ -219,3 +219,23 @@ def test_command_keeps_lists_compares_and_drops(runs, tmp_path):
 def test_command_fails_in_one_line(runs, arguments, message):
     done = run_command(*arguments, "--results", runs / "weak")
     assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_files_of_others_cost_no_minutes(tmp_path):
+    """They have none: the minutes of the members that were trained here would otherwise be taken from elsewhere."""
+    folder = tmp_path / "run"
+    members = {"main": member("main"), "friend": foreign_member("friend", tmp_path)}
+    at = ResultsFolder(make_run(folder, members=members))
+    note = at.member("main").note
+    write(note, json.dumps(json.loads(note.read_text("utf-8")) | {"minutes": 7.5}))
+    assert minutes_of(folder) == 7.5
+
+
+def test_a_member_that_was_taken_out_is_not_of_the_run_any_more(tmp_path):
+    """Its folder stays, so that it comes back at no cost; advice and comparisons must not count it."""
+    at = ResultsFolder(make_run(tmp_path / "run", members={"main": member("main"), "old": member("old")}))
+    assert at.members() == ["main", "old"]
+    recipe = json.loads(at.recipe.read_text("utf-8"))
+    write(at.recipe, json.dumps(recipe | {"members": [{"name": "main"}]}))
+    assert at.members() == ["main"] and summary_of(at.folder)["members"] == ["main"]
+    assert not any("members.old" in key for key in settings_of(at.folder))
