@@ -43,6 +43,7 @@ report: "docs/captions/workflow.rst"
 localrules:
     all,
     help,
+    plan,
 
 
 rule all:
@@ -52,6 +53,19 @@ rule all:
         "results/evaluation/metrics.json",
         "results/eda/summary.json",
         RUNS_PAGE,
+
+
+rule plan:
+    log:
+        "results/logs/plan.log",
+    conda:
+        "envs/vqaflow.yaml"
+    params:
+        config=config,
+    message:
+        "The memory and the hours of the whole run"
+    script:
+        "workflow_scripts/plan.py"
 
 
 rule help:

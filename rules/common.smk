@@ -22,10 +22,13 @@ from vqaflow.config.sections import BaseConfig, EnsembleConfig, HpoConfig, Model
 from vqaflow.config.members import TUNED, explored_model, members_of, with_model
 from vqaflow.config.loading import in_order
 from vqaflow.config.check import check_config, check_files
+from vqaflow.config.invocation import require_kept
 from vqaflow.runtime.errors import UserError
 from snakemake.exceptions import WorkflowError
 
 try:
+    if workflow.is_main_process:
+        require_kept(sys.argv[1:], config, Path("results"))
     check_config(config, Path(workflow.basedir) / "schemas" / "config.schema.yaml")
     config = in_order(config)
     MEMBERS = members_of(config)
@@ -37,6 +40,7 @@ except UserError as error:
 
 STARTED = time.time()
 HELP = """Targets, with your own data: snakemake --configfile my.yaml -- TARGET
+  plan                                   what fits, and the hours of the whole run, before it starts
   (none)                                 everything out of date, up to results/submission.validated.json
   results/tables/train.parquet           check the tables and the images
   results/eda/summary.json               figures of what the data look like

@@ -12,6 +12,7 @@ from places import ROOT
 from vqaflow.config import check as config_check
 from vqaflow.config.check import check_config, check_files
 from vqaflow.config.loading import in_order
+from vqaflow.config.members import members_of
 from vqaflow.config.recipe_names import every_recipe
 from vqaflow.runtime.errors import UserError
 
@@ -115,6 +116,41 @@ def test_trackers_are_not_looked_for_where_no_job_runs(monkeypatch):
     """Snakemake may run in its own environment, and make the one that the jobs run in."""
     monkeypatch.setattr(config_check, "find_spec", lambda name: None)
     check_config(changed("train.trackers", ["tensorboard", "wandb"]), SCHEMA)
+
+
+QWEN = {"base": "Qwen/Qwen3-VL-8B-Instruct"}
+
+
+@pytest.mark.parametrize(
+    ("members", "told"),
+    [
+        ({"main": {}}, "model.base: assets/tiny-qwen2_5-vl knows only the demo's pictures"),
+        ({"main": {"model": QWEN}, "new": {"train": "none"}}, "model.base: assets/tiny-qwen2_5-vl knows only"),
+        (
+            {"main": {"model": QWEN}, "new": {"model": {"base": "/x/assets/tiny-qwen3-vl/"}}},
+            "members.new.model.base: /x/assets/tiny-qwen3-vl/ knows only",
+        ),
+    ],
+)
+def test_the_demos_base_does_not_answer_other_tables(members, told):
+    """A user who forgets model.base would hand in a toy's answers, and nothing would say so."""
+    config = changed("data.train_csv", "mine/train.csv") | {"members": members}
+    assert told in problems(config) and "model.allow_demo_base: true" in problems(config)
+    config["model"]["allow_demo_base"] = True
+    check_config(config, SCHEMA)
+    assert all("allow_demo_base" not in member.model for member in members_of(config).values())
+
+
+def test_other_bases_answer_other_tables():
+    """A folder of the user's own called assets, a hub name, or files of others."""
+    for members in ({"main": {"model": QWEN}}, {"main": {"model": {"base": "assets/mine"}}}):
+        check_config(changed("data.train_csv", "mine/train.csv") | {"members": members}, SCHEMA)
+
+
+@pytest.mark.parametrize("value", ["3", "0.5", "true", "[a, b]"])
+def test_a_value_that_snakemake_made_a_text_is_told(value):
+    """--config "train={epochs: 3}" gives the text 3, which looks right to the user."""
+    assert "Snakemake passes values inside {…} of --config on as text" in problems(changed("train.epochs", value))
 
 
 def test_a_missing_key_is_named():

@@ -53,7 +53,7 @@ def world(tmp_path, monkeypatch) -> Path:
 def write_settings(changes: dict) -> None:
     """The file my.yaml: the world's tables, and sections that `changes` add or replace."""
     data = {"train_csv": "train.csv", "image_root": str(Path("images").absolute())} | changes.pop("data", {})
-    model = {"base": str(TINY), "max_pixels": 78400} | changes.pop("model", {})
+    model = {"base": str(TINY), "allow_demo_base": True, "max_pixels": 78400} | changes.pop("model", {})
     Path("my.yaml").write_text(yaml.safe_dump({"data": data, "model": model, "folds": {"n": 2}} | changes))
 
 
@@ -97,7 +97,7 @@ def test_the_csv_of_the_configuration_is_planned_before_its_tables_are_made(worl
     assert lines[0] == f"rows: 2 train each fold, of 4 in train.csv ({reason})"
     assert lines[1] == f"images: 4 sizes from 4 files under {world / 'images'}"
     assert lines[2] == f"base: {TINY}, sizes from {TINY / 'config.json'}"
-    assert "62 are visual" in lines[3] and lines[-1].startswith("2 rows")
+    assert "62 are visual" in lines[3] and lines[6].startswith("2 rows")
 
 
 def test_a_table_of_other_rows_is_not_planned_for(world, capsys) -> None:
@@ -390,7 +390,7 @@ def test_the_example_of_the_help_works(world) -> None:
     run = [sys.executable, "-m", "vqaflow", "plan"]
     paths = {"PYTHONPATH": str(rows.ROOT / "workflow_scripts")}
     printed = subprocess.run([*run, "--help"], env=os.environ | paths, capture_output=True, text=True).stdout
-    example = re.search(r"vqaflow plan (--config my\S* --vram \S+)", " ".join(printed.split()))
+    example = re.search(r"vqaflow plan (--config my\S* --card \S+)", " ".join(printed.split()))
     assert example, printed
     done = subprocess.run([*run, *example[1].split()], env=os.environ | paths, capture_output=True, text=True)
     assert done.returncode == 0 and "rows: 2 train each fold, of 4 in train.csv" in done.stdout, done.stderr

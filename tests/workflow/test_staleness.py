@@ -51,7 +51,7 @@ MODULES = [
 SILENT = ["runtime/stage.py", "runtime/progress.py", "runtime/messages.py", "training/curve.py", "plan/plan_text.py"]
 SILENT += ["commands/command_line.py", "commands/rules/train_adapter.py"]
 RULES = sorted(path.stem for path in SCRIPTS.glob("*.py"))
-FEW_FOLDS = {"folds": {"n": 2}, "views": {"fine": {"enabled": True}}}
+FEW_FOLDS = {"folds": {"n": 2}, "views": {"fine": {"enabled": True}}, "model": {"allow_demo_base": True}}
 SEARCH = FEW_FOLDS | {"hpo": {"enabled": True, "workers": 1}}
 
 
@@ -65,6 +65,7 @@ def leaf_paths(section: dict, above: tuple[str, ...] = ()) -> Iterator[tuple[str
 
 
 PATHS = {".".join(path): path for path in leaf_paths(CONFIG)}
+PATHS["model.allow_demo_base"] = ("model", "allow_demo_base")
 # Keys of a view that config.yaml leaves out, on one that it has.
 PATHS |= {f"views.hflip.{key}": ("views", "hflip", key) for key in ("enabled", "max_pixels", "min_pixels", "when")}
 KEYS = list(PATHS)
@@ -77,6 +78,7 @@ NEW_VALUES: dict[str, Any] = {
     "data.test_csv": "mine/table.csv",
     "data.sample_submission": "mine/table.csv",
     "data.image_root": "mine",
+    "model.allow_demo_base": False,
     "data.columns.choices": ["d", "c", "b", "a"],
     "ensemble.recipe": "log_mean",
     "folds.n": 3,

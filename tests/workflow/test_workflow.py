@@ -157,7 +157,7 @@ def test_a_bad_row_stops_before_any_training(again, fault):
     """One message, the last that is printed, with the file, the row and what to do."""
     spoiling, names = SPOILT[fault]
     spoiling(again)
-    (again / "mine.yaml").write_text("data: {train_csv: spoilt.csv}\n")
+    (again / "mine.yaml").write_text("{data: {train_csv: spoilt.csv}, model: {allow_demo_base: true}}\n")
     forget_logs(again)
     before = artifacts(again)
     done = snakemake(again, "--cores", "1", "--configfile", "mine.yaml")
@@ -173,10 +173,11 @@ def test_a_bad_row_stops_before_any_training(again, fault):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"data": {"train_csv": "nowhere.csv"}}, ["data.train_csv", "nowhere.csv"]),
+        ({"data": {"train_csv": "nowhere.csv"}, "model": {"allow_demo_base": True}}, ["data.train_csv", "nowhere.csv"]),
         ({"train": {"learning_rat": 0.1}}, ["train.learning_rat", "learning_rate"]),
         ({"model": {"max_pixels": "many"}}, ["model.max_pixels", "many"]),
         ({"data": {"image_root": "nowhere"}}, ["data.image_root", "nowhere"]),
+        ({"data": {"train_csv": "config.yaml"}}, ["model.base", "knows only the demo's pictures", "allow_demo_base"]),
     ],
 )
 def test_a_bad_setting_stops_before_anything(again, settings, words):
@@ -186,6 +187,23 @@ def test_a_bad_setting_stops_before_anything(again, settings, words):
     assert "Traceback" not in done.stdout
     assert all(word in last_words(done.stdout) for word in words), done.stdout
     assert len(last_words(done.stdout).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--configfile", "mine.yaml", "--configfile", "mine.yaml"], "--configfile is given twice"),
+        (["--profile", "profiles/gpu", "--config", "orders=all"], "profile profiles/gpu, whose settings are lost"),
+        (["--configfile", "mine.yaml", "results/eda/summary.json"], "was read as a file of settings"),
+        (["--config", "train={epochs: 3}"], "'3' is not a number. Write it without quotation marks, and in a file"),
+    ],
+)
+def test_a_command_line_that_loses_settings_stops(again, options, words):
+    """Snakemake goes on without them, and says nothing."""
+    (again / "mine.yaml").write_text("orders: all\n")
+    done = snakemake(again, "-n", *options)
+    assert done.returncode != 0 and "Traceback" not in done.stdout
+    assert words in last_words(done.stdout) and len(last_words(done.stdout).splitlines()) == 1, done.stdout
 
 
 @pytest.mark.parametrize("options", [[], ["--configfile", "mine.yaml"]])

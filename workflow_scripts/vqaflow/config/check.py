@@ -13,7 +13,8 @@ from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
 
 from vqaflow.artifacts.parts import FILE
-from vqaflow.config.members import SECTIONS, TUNED, member_problems, members_of
+from vqaflow.artifacts.results_folder import RESULTS
+from vqaflow.config.members import SECTIONS, TUNED, member_problems, members_of, with_model
 from vqaflow.config.recipe_names import recipe_problems
 from vqaflow.config.sections import WHEN, merged
 from vqaflow.config.space_check import foldless, space_problems
@@ -154,6 +155,11 @@ def _shown(value: Any) -> str:
 def _cure(value: Any, kind: str) -> str:
     if isinstance(value, str) and re.fullmatch(r"[+-]?\d+[eE][+-]?\d+", value):
         return f"Write {re.sub('[eE]', '.0e', value)}: YAML reads a number with an exponent as text if it has no dot."
+    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?|true|false|null|\[.*\]", value):
+        return (
+            "Write it without quotation marks, and in a file for --configfile: "
+            "Snakemake passes values inside {…} of --config on as text."
+        )
     if value is None and kind in EMPTY:
         return f"Write {EMPTY[kind]} or fill it in."
     return "Change it."
@@ -177,6 +183,7 @@ def _cross_checks(config: Mapping[str, Any]) -> Iterator[str]:
     names = [columns["id"], columns["image"], columns["question"], *columns["choices"], columns["answer"]]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"data.columns: {name!r} is given twice. Name each column once."
+    yield from _demo_base_problems(config)
     yield from _section_problems(config, "", config["ensemble"])
     for name, entry in config["members"].items():
         if entry and set(entry) & {*SECTIONS, "orders"}:
@@ -206,6 +213,23 @@ def _section_problems(sections: Mapping[str, Any], where: str, ensemble: Mapping
         cure = "Set orders to cyclic, or use geometric."
         yield f"{where}orders: a position prior cannot be estimated from one choice order. {cure}"
     yield from _view_problems(f"{where}views", sections["views"], model)
+
+
+def _demo_base_problems(config: Mapping[str, Any]) -> Iterator[str]:
+    """A tiny base that would answer the user's own questions: it knows the demo's pictures only."""
+    if config["model"].get("allow_demo_base") or Path(config["data"]["train_csv"]).is_relative_to(RESULTS.demo):
+        return
+    for member in with_model(members_of(config)):
+        base, own = member.model["base"], config["members"][member.name].get("model") or {}
+        if (
+            not own.get("allow_demo_base")
+            and Path(base).parent.name == "assets"
+            and Path(base).name.startswith("tiny-")
+        ):
+            where = f"members.{member.name}.model.base" if "base" in own else "model.base"
+            what = f"{base} knows only the demo's pictures, but data.train_csv is your own table"
+            yield f"{where}: {what}. Name a real base (docs/models.md), or set model.allow_demo_base: true for a trial."
+            return
 
 
 def _tracker_problems(where: str, trackers: Sequence[str]) -> Iterator[str]:

@@ -80,6 +80,7 @@ def _member(name: str, entry: Mapping[str, Any], config: Mapping[str, Any]) -> M
     sections = {key: merged(config[key], entry.get(key) or {}) for key in SECTIONS}
     if "base" in (entry.get("model") or {}):  # a commit of another repository means nothing
         sections["model"]["revision"] = entry["model"].get("revision")
+    sections["model"].pop("allow_demo_base", None)  # a permission, which changes no result
     return Member(
         name,
         kind,

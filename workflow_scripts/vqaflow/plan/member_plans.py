@@ -1,17 +1,20 @@
-"""The plans of all members: what each takes on one card, and which fit on which card."""
+"""The plans of all members: what each takes on one card, which fit on which card, and the hours of the whole run."""
 
 import argparse
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
+from vqaflow.artifacts.results_folder import RESULTS
 from vqaflow.config.members import TUNED, Member, members_of, with_model
-from vqaflow.config.sections import ModelConfig, section
+from vqaflow.config.sections import ColumnsConfig, ModelConfig, section
 from vqaflow.model.families.known import family_of
+from vqaflow.plan.evening import Data, Speed, disk_gb, hours_lines, jobs_of, shorter_lines
 from vqaflow.plan.footprint import GIB, NF4_BYTES, usable_gib
 from vqaflow.plan.offline import is_quantized, offline_plan, print_plan, require_dtype, shape_of
 from vqaflow.plan.plan_text import CARDS, MATRIX_BATCHES, WITHOUT_BFLOAT16
-from vqaflow.plan.rows import PlanRows, plan_rows
+from vqaflow.plan.rows import PlanRows, csv_images, plan_rows
 from vqaflow.plan.shape import Shape
 from vqaflow.reporting.terminal_table import table_lines
 from vqaflow.runtime.errors import UserError
@@ -38,8 +41,36 @@ def print_plans(config: Mapping[str, Any], settings: argparse.Namespace) -> None
             print()
     if len(members) > 1:
         print(*fitting_lines(config, members, settings, basis), sep="\n")
+    print("", *run_lines(config, members, settings, basis), sep="\n")
     if problems:
         raise UserError("\n        ".join(problems))
+
+
+def run_lines(config: Mapping[str, Any], members: list[Member], settings: Namespace, basis: PlanRows) -> Iterator[str]:
+    """The hours of the whole run, what it writes, and what would shorten it."""
+    shapes = {m.name: shape_of(section(ModelConfig, m.model), settings.shape)[0] for m in members}
+    folds = config["folds"]["n"]
+    rows = round(settings.rows / (1 - 1 / folds)) if settings.rows else basis.rows
+    tests, source = test_rows(config, rows)
+    data, speed = Data(rows, tests, folds, basis.sizes), Speed(settings.vram, settings.tflops * 1e12)
+    jobs = [job for m in members for job in jobs_of(m, shapes[m.name], data, speed)]
+    yield settings.told
+    yield f"test rows: {tests}{source}"
+    yield from hours_lines(jobs, settings.session)
+    sizes = disk_gb(members, shapes, data, speed)
+    told = ", ".join(f"{name} {size:.1f} GB" for name, size in sizes.items() if size > 0.05)
+    yield f"disk: {told or 'less than 0.1 GB'}"
+    yield from shorter_lines(members, shapes, data, speed)
+
+
+def test_rows(config: Mapping[str, Any], rows: int) -> tuple[int, str]:
+    """The number of test rows and, if it is not counted, its source."""
+    file = Path(config["data"]["test_csv"])
+    if file.is_file():
+        return len(csv_images(file, section(ColumnsConfig, config["data"]["columns"]))), ""
+    if file.is_relative_to(RESULTS.demo):
+        return config["data"]["demo"]["test_rows"], " (data.demo.test_rows)"
+    return rows, f" (assumed to be as many as training rows: there is no file {file})"
 
 
 def own_config(config: Mapping[str, Any], member: Member) -> dict[str, Any]:

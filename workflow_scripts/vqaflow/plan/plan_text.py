@@ -8,15 +8,16 @@ import torch
 
 from vqaflow.config.sections import TrainConfig
 from vqaflow.model.families.known import family_of
+from vqaflow.plan.cards import BY_NAME
 from vqaflow.plan.published import HUB_NAMES
 from vqaflow.plan.shape import Shape, published
 from vqaflow.plan.training_plan import Plan, plan_of, usual_tokens
 from vqaflow.runtime.stage import log
 
 NOT_IN_DIGESTS = True  # text is not a result
-# GiB as torch sees them. The first card has no bfloat16.
-CARDS = {"T4 16 GB": 14.7, "L4 24 GB": 22.0, "A100 40 GB": 39.4, "A100, H100 80 GB": 79.1, "H200 141 GB": 139.8}
-WITHOUT_BFLOAT16 = ("T4 16 GB",)
+# The columns of tables: cards by their memory in GiB.
+CARDS = {BY_NAME[name].title: BY_NAME[name].gib for name in ("t4", "l4", "a100-40", "a100-80", "h200")}
+WITHOUT_BFLOAT16 = [card.title for card in BY_NAME.values() if not card.bfloat16]
 MATRIX_VISUAL = 1024
 MATRIX_BATCHES = (64, 32, 16, 8, 4, 2, 1)
 
@@ -29,8 +30,15 @@ def plan_lines(plan: Plan) -> list[str]:
         f"tokens per row: {tokens.mean:.0f} on average, {tokens.largest} at most; {tokens.visual:.0f} are visual",
         f"predicted peak {plan.footprint.peak_gib:.2f} GiB{gpu}",
         "  " + ", ".join(f"{name} {size:.2f}" for name, size in parts if size > 0),
-        f"{plan.rows} rows, {plan.steps} steps, about {plan.seconds / 3600:.1f} hours",
+        f"{plan.rows} rows, {plan.steps} steps, about {duration(plan.seconds)}",
     ]
+
+
+def duration(seconds: float) -> str:
+    """A time in the unit that one would say it in."""
+    if seconds >= 3600:
+        return f"{seconds / 3600:.1f} hours"
+    return f"{seconds / 60:.0f} minutes" if seconds >= 90 else "a minute or less"
 
 
 def log_plan(plan: Plan, settings: Mapping[str, Any]) -> None:

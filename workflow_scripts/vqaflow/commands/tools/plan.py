@@ -1,29 +1,33 @@
-"""Estimate the memory and hours of each member's training, without weights, GPU or network.
+"""Estimate the memory of each member's training and the hours of the whole run, without weights, GPU or network.
 
-vqaflow plan --config my.yaml --vram 14.7 needs only the base's config.json or a published shape.
+vqaflow plan --config my.yaml --card a100-80 needs only the base's config.json or a published shape.
 """
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from vqaflow.artifacts.results_folder import RESULTS
 from vqaflow.commands.options import add_config
 from vqaflow.config.loading import checked_config
+from vqaflow.plan.cards import BY_NAME, Card, card_here, card_named, card_of
 from vqaflow.plan.published import PUBLISHED
-
-# A T4's memory as torch sees it, and the float16 rate that it sustains.
-T4_GIB, T4_TFLOPS = 14.7, 24.0
+from vqaflow.runtime.errors import UserError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     add_config(parser)
     number, whole = positive(float), positive(int)
-    parser.add_argument("--vram", type=number, default=T4_GIB, help="the GPU's GiB (default: a T4's %(default)s)")
-    sustained = "TFLOP/s that its matrix products sustain (default: a T4's %(default)s)"
-    parser.add_argument("--tflops", type=number, default=T4_TFLOPS, help=sustained)
+    cards = f"one of {', '.join(BY_NAME)} (default: the GPU of this machine, else t4)"
+    parser.add_argument("--card", type=card, help=cards)
+    parser.add_argument("--vram", type=number, help="the GPU's GiB, in place of --card's; alone: of the card like it")
+    sustained = "TFLOP/s that its matrix products in 16 bits sustain, in place of the card's"
+    parser.add_argument("--tflops", type=number, help=sustained)
+    session = "hours of a session, such as Kaggle's 12: says whether the run fits (default: hardware.session_hours)"
+    parser.add_argument("--session", type=number, help=session)
     shape = "a published model's sizes, if the base is not on this machine"
     parser.add_argument("--shape", choices=PUBLISHED, help=shape)
     table = RESULTS.table("train")
@@ -37,14 +41,46 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
     from vqaflow.config.sections import TrainConfig, section
-    from vqaflow.plan.member_plans import print_plans
     from vqaflow.plan.plan_text import matrix_lines
 
     config = checked_config(*arguments.config)
     if arguments.matrix:
         print(*matrix_lines(section(TrainConfig, config["train"])), sep="\n")
     else:
-        print_plans(config, arguments)
+        print_for(config, arguments)
+
+
+def print_for(config: Mapping[str, Any], arguments: argparse.Namespace) -> None:
+    """Print the plan of a checked configuration for the command's options."""
+    from vqaflow.plan.member_plans import print_plans
+
+    arguments.session = arguments.session or config["hardware"]["session_hours"]
+    print_plans(config, on_card(arguments))
+
+
+def print_whole_plan(config: Mapping[str, Any]) -> None:
+    """Print the plan of a checked configuration for the GPU of this machine, or a T4."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    print_for(config, parser.parse_args([]))
+
+
+def card(text: str) -> Card:
+    """An option's type: a card's name."""
+    try:
+        return card_named(text)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def on_card(arguments: argparse.Namespace) -> argparse.Namespace:
+    """The options with the memory and the speed of the card, and a title of it, filled in."""
+    like = arguments.card or (card_of(arguments.vram) if arguments.vram else card_here() or card_named("t4"))
+    how = "given" if arguments.tflops else "measured" if like.measured else "assumed; --tflops gives another"
+    vram, tflops = arguments.vram or like.gib, arguments.tflops or like.tflops
+    title = like.title if abs(vram - like.gib) < 0.05 * like.gib else f"a card of {vram:g} GiB"
+    told = f"card: {title}, {vram:.1f} GiB, products of {tflops:g} TFLOP/s ({how})"
+    return argparse.Namespace(**{**vars(arguments), "vram": vram, "tflops": tflops, "told": told})
 
 
 def positive(kind: Callable[[str], float]) -> Callable[[str], float]:

@@ -1,0 +1,159 @@
+"""The plan of a whole run: a user decides by it whether a session's hours are enough, and what to change."""
+
+from itertools import permutations
+from pathlib import Path
+
+import pytest
+import yaml
+
+from places import ROOT
+from vqaflow.commands.command_line import main
+from vqaflow.config.loading import load_config
+from vqaflow.config.members import members_of
+from vqaflow.config.sections import replace_keys
+from vqaflow.plan.cards import BY_NAME, card_named, card_of
+from vqaflow.plan.evening import Data, Job, Speed, changes_of, jobs_of, makespan, shorter_lines
+from vqaflow.plan.shape import published
+from vqaflow.runtime.errors import UserError
+
+KAGGLE = load_config(ROOT / "config.yaml", ROOT / "profiles" / "kaggle-t4x2" / "settings.yaml")
+SHAPE = published("7b")
+DATA = Data(3000, 2000, 3, [(1280, 960)] * 10)
+T4 = Speed(14.7, 24e12)
+
+
+def member(**changes):
+    config = {**KAGGLE, "train": replace_keys(KAGGLE["train"], changes)}
+    return members_of(config)["main"]
+
+
+def jobs(speed: Speed = T4, data: Data = DATA, **changes) -> list[Job]:
+    return jobs_of(member(**changes), SHAPE, data, speed)
+
+
+def hours_of(found: list[Job], stage: str) -> float:
+    return sum(job.seconds for job in found if job.stage == stage) / 3600
+
+
+def naive_makespan(found: list[Job], cards: int) -> float:
+    """The shortest of all orders in which the jobs may be handed out."""
+    best = float("inf")
+    for order in permutations(found):
+        free, done = [0.0] * cards, {}
+        for job in order:
+            if job.after and job.after not in done:
+                break
+            start = max(min(free), done.get(job.after, 0.0))
+            free[free.index(min(free))] = done[job.name] = start + job.seconds
+        else:
+            best = min(best, max(done.values()))
+    return best
+
+
+def test_every_job_is_planned():
+    """A plan of one training told 8 hours of a run that took 17."""
+    found = jobs()
+    assert [job.stage for job in found].count("train") == 3
+    assert len({job.name for job in found if job.stage == "score"}) == 2 * 2 * 3  # views, splits, folds
+    trained = {job.name for job in found if job.stage == "train"}
+    assert all(job.after in trained for job in found if job.stage == "score")
+
+
+def test_a_refit_adapter_and_an_untuned_base_have_their_jobs():
+    config = KAGGLE | {"members": {"main": {"refit": True, "seeds": [1, 2]}, "base": {"train": "none"}}}
+    members = members_of(config)
+    tuned, untuned = (jobs_of(members[name], SHAPE, DATA, T4) for name in ("main", "base"))
+    assert [job.stage for job in tuned].count("train") == (3 + 1) * 2
+    longest = max(tuned, key=lambda job: job.seconds)
+    assert longest.name.startswith("main all"), "all rows take longer than a fold's"
+    assert {job.stage for job in untuned} == {"score"} and all(job.after is None for job in untuned)
+    assert len(untuned) == 2 * 2
+
+
+@pytest.mark.parametrize("cards", [1, 2, 3])
+def test_jobs_wait_for_their_adapter_and_for_a_card(cards):
+    """With two cards a run takes at least as long as a training and its scoring, and as half of all."""
+    found = [Job("m", "train", "t0", 5), Job("m", "train", "t1", 3), Job("m", "train", "t2", 3)]
+    found += [Job("m", "score", f"s{i}", 1.5, f"t{i}") for i in range(3)]
+    span, best = makespan(found, cards), naive_makespan(found, cards)
+    assert best <= span <= 1.25 * best
+    assert makespan(found, 1) == pytest.approx(sum(job.seconds for job in found))
+    assert makespan([], cards) == 0
+
+
+def test_hours_follow_the_card_the_rows_and_the_epochs():
+    """Planning an 80 GB card with a T4's rate told 8.4 hours in place of half an hour."""
+    slow, fast = hours_of(jobs(), "train"), hours_of(jobs(Speed(79.1, 750e12)), "train")
+    assert 5 < slow / fast < 750 / 24
+    assert hours_of(jobs(epochs=6), "train") == pytest.approx(2 * slow, rel=0.1)
+    more = Data(6000, 2000, 3, DATA.sizes)
+    assert hours_of(jobs(data=more), "train") == pytest.approx(2 * slow, rel=0.1)
+    assert hours_of(jobs(data=Data(3000, 8000, 3, DATA.sizes)), "score") > 2 * hours_of(jobs(), "score")
+
+
+def test_changes_are_named_with_what_they_save():
+    """Each saves what it says: the plan of the changed member is that much shorter."""
+    lines = list(shorter_lines([member(gradient_checkpointing=True)], {"main": SHAPE}, DATA, T4))
+    assert 2 <= len(lines) <= 4 and "gradient_checkpointing: auto" in lines[1] and "the same steps" in lines[1]
+    whole = sum(job.seconds for job in jobs(gradient_checkpointing=True)) / 3600
+    assert f"in place of {whole:.1f}" in lines[1]
+    once = next(change for change in changes_of(member()) if "epochs" in change.keys)
+    assert once.member.train["epochs"] == 1 and once.keys == "train: {epochs: 1}"
+
+
+def test_what_does_not_fit_is_not_advised():
+    """A larger batch that runs out of memory would shorten nothing."""
+    small = Speed(7.5, 24e12)
+    told = "\n".join(shorter_lines([member()], {"main": SHAPE}, DATA, small))
+    assert "batch_size" not in told
+
+
+def test_every_change_is_a_setting_that_the_schema_takes(tmp_path):
+    """A user pastes it into my.yaml."""
+    from vqaflow.config.loading import checked_config
+
+    profile, own, file = (
+        ROOT / "profiles" / "kaggle-t4x2" / "settings.yaml",
+        tmp_path / "own.yaml",
+        tmp_path / "my.yaml",
+    )
+    own.write_text("train: {gradient_checkpointing: true, cache_vision: 'off'}")
+    for change in changes_of(members_of(checked_config(profile, own))["main"]):
+        file.write_text(change.keys)
+        told = members_of(checked_config(profile, own, file))["main"]
+        assert (told.train, told.views, told.orders) == (change.member.train, change.member.views, change.member.orders)
+        assert told.model == change.member.model
+
+
+def test_cards_by_name_and_by_memory():
+    assert card_named("H200").gib > card_named("a100-80").gib
+    assert card_of(80).name == "a100-80" and card_of(15).name == "t4" and card_of(140).name == "h200"
+    assert BY_NAME["t4"].bfloat16 is False
+    with pytest.raises(UserError, match="did you mean 'h100'"):
+        card_named("h10")
+
+
+def printed(capsys, tmp_path: Path, *options: str) -> str:
+    file = tmp_path / "my.yaml"
+    file.write_text(yaml.safe_dump({"model": {"base": "Qwen/Qwen3-VL-8B-Instruct"}, "train": {"batch_size": 4}}))
+    main(["plan", "--config", str(file), *options])
+    return capsys.readouterr().out
+
+
+def test_the_command_tells_the_card_and_the_session(capsys, tmp_path):
+    told = printed(capsys, tmp_path, "--card", "h100", "--session", "0.05")
+    assert "card: H100 80 GB, 79.1 GiB, products of 750 TFLOP/s (measured)" in told
+    assert "the whole run: 1 card" in told and "sessions, which resume, of 0.05 hours" in told
+    told = printed(capsys, tmp_path, "--vram", "80", "--tflops", "100", "--session", "12")
+    assert "100 TFLOP/s (given)" in told and "with 1 card it fits into 12 hours" in told
+
+
+def test_memory_alone_takes_the_speed_of_the_card_that_has_it(capsys, tmp_path):
+    assert "products of 234 TFLOP/s (assumed" in printed(capsys, tmp_path, "--vram", "80")
+
+
+def test_kaggles_profile_knows_its_sessions(capsys, tmp_path):
+    profile = ROOT / "profiles" / "kaggle-t4x2" / "settings.yaml"
+    main(["plan", "--config", str(profile), "--card", "t4"])
+    told = capsys.readouterr().out
+    assert "into 12 hours" in told or "of 12 hours" in told

@@ -1,0 +1,7 @@
+"""Rule plan: the memory and the hours of the whole run, printed before it starts."""
+
+from vqaflow.commands.tools.plan import print_whole_plan
+from vqaflow.runtime.stage import stage
+
+with stage(snakemake.log[0]):
+    print_whole_plan(snakemake.params.config)
