@@ -24,6 +24,7 @@ from vqaflow.config.loading import in_order
 from vqaflow.config.check import check_config, check_files
 from vqaflow.config.invocation import require_kept
 from vqaflow.runtime.errors import UserError
+from vqaflow.runtime.stage import RUN_STARTED
 from snakemake.exceptions import WorkflowError
 
 try:
@@ -39,6 +40,8 @@ except UserError as error:
     raise SystemExit(f"error: {error}") from None
 
 STARTED = time.time()
+if workflow.is_main_process:
+    os.environ[RUN_STARTED] = str(STARTED)
 HELP = """Targets, with your own data: snakemake --configfile my.yaml -- TARGET
   plan                                   what fits, and the hours of the whole run, before it starts
   (none)                                 everything out of date, up to results/submission.validated.json

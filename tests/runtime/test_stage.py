@@ -2,19 +2,24 @@
 
 import errno
 import os
+import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import yaml
 from polars.exceptions import ComputeError
 
 from places import SCRIPTS
 from vqaflow.reporting.closing_line import error_lines
+from vqaflow.runtime.errors import OutOfMemory, UserError
 from vqaflow.runtime.files import atomic_folder, atomic_path, write_text
-from vqaflow.runtime.stage import log, stage
+from vqaflow.runtime.stage import RUN_STARTED, log, stage
+from workflow_world import copy_workflow, snakemake
 
 FULL = Path("/dev/full")  # writing to it fails as on a full disk
 
@@ -136,3 +141,45 @@ def test_an_interrupted_stage_reports_no_error(tmp_path, capsys):
     told = capsys.readouterr().err
     assert end.value.code == 130 and "interrupted" in told and "Traceback" not in told
     assert error_lines(tmp_path, 0) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "again"),
+    [
+        (UserError("a.csv: x. Do y."), False),
+        (UserError("a.csv: x.\n        b.csv: z. Do y."), False),
+        (OutOfMemory("row 3: does not fit. Do y."), True),
+        (OSError(errno.ENOSPC, "full", "a.bin"), True),
+        (ZeroDivisionError("bug"), True),
+    ],
+)
+def test_a_retry_does_not_repeat_what_the_user_must_mend(tmp_path, capsys, monkeypatch, error, again):
+    """--retries 2 printed a wrong cell three times, and computed up to it three times; a full disk may be free now."""
+    tried = []
+
+    def work():
+        tried.append(1)
+        raise error
+
+    monkeypatch.setenv(RUN_STARTED, str(time.time() - 5))
+    first = ended(tmp_path / "a.log", work, capsys)
+    told = (tmp_path / "a.log").read_text(encoding="utf-8")
+    second = ended(tmp_path / "a.log", work, capsys)
+    assert "error" in first and len(tried) == (2 if again else 1) and bool(second) == again
+    assert error_lines(tmp_path, 0) and (again or (tmp_path / "a.log").read_text(encoding="utf-8") == told)
+    monkeypatch.setenv(RUN_STARTED, str(time.time() + 5))  # the next run of Snakemake
+    assert ended(tmp_path / "a.log", work, capsys)
+    monkeypatch.delenv(RUN_STARTED)  # by hand
+    assert ended(tmp_path / "a.log", work, capsys)
+
+
+def test_snakemake_itself_tells_a_user_error_once(tmp_path):
+    """With --retries, as profiles for clusters have them."""
+    folder = copy_workflow(tmp_path / "workflow")
+    (folder / "bad.csv").write_text("id,path,question,a,b,c,d,answer\n1,x.png,q,1,2,3,4,z\n", encoding="utf-8")
+    settings = {"data": dict.fromkeys(("train_csv", "test_csv", "sample_submission"), "bad.csv") | {"image_root": "."}}
+    (folder / "my.yaml").write_text(yaml.safe_dump(settings | {"model": {"allow_demo_base": True}}), encoding="utf-8")
+    target = ["--configfile", "my.yaml", "--retries", "2", "--", "results/tables/train.parquet"]
+    done = snakemake(folder, "--cores", "1", *target)
+    assert done.returncode != 0 and done.stdout.count("Trying to restart job") == 2
+    assert len(re.findall(r"^\d\d:\d\d:\d\d E error: ", done.stdout, re.MULTILINE)) == 1, done.stdout

@@ -3,21 +3,23 @@
 import errno
 import logging
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
 from tqdm import tqdm
 
-from vqaflow.runtime.errors import UserError
+from vqaflow.runtime.errors import OutOfMemory, UserError
 
 NOT_IN_DIGESTS = True  # log lines, and how a job ends, are not a result
 log = logging.getLogger("vqaflow")
 LOG_FORMAT = "%(asctime)s %(levelname).1s %(message)s"
 UNEXPECTED = "stopped by an unexpected error"
+RUN_STARTED = "VQAFLOW_RUN_STARTED"  # when Snakemake was started, in seconds since 1970; its jobs inherit it
 # What keeps a file from being read or written, and what to do about it. Other system errors are unexpected.
 NO_RIGHT = "Give yourself permission (chmod, chown), or use another place."
 IN_THE_WAY = "Move or rename what is there, or use another place."
@@ -75,12 +77,23 @@ def stage(log_path: Path | str | None) -> Iterator[None]:
     """Run a rule's script with a log in `log_path`. Any error is reported once and ends it with exit status 1.
 
     A `UserError`, or a file that cannot be read or written, gives one message; any other error gives its traceback.
+    A retry after a `UserError`, which would come again, ends at once and prints nothing.
     """
+    told = None if log_path is None else Path(log_path).with_name(f".{Path(log_path).name}.told")
+    if told is not None and has_told(told):
+        shutil.copyfile(told, str(log_path))  # Snakemake has removed it
+        raise SystemExit(1)
     try:
         start_log(log_path)
         yield
-    except UserError as error:
+    except OutOfMemory as error:
         _end(str(error))
+    except UserError as error:
+        log.error("error: %s", error)
+        if told is not None:
+            with suppress(OSError):  # then a retry tells it again
+                shutil.copyfile(str(log_path), told)
+        raise SystemExit(1) from None
     except OSError as error:
         if error.errno not in FILE_ERRORS:
             _end_unexpected()
@@ -90,6 +103,16 @@ def stage(log_path: Path | str | None) -> Iterator[None]:
         raise SystemExit(128 + signal.SIGINT) from None
     except Exception:
         _end_unexpected()
+
+
+def has_told(told: Path) -> bool:
+    """Whether `told`, the log of a job that ended by a user's error, is of the run of Snakemake that this one is of."""
+    if not told.is_file():
+        return False
+    if told.stat().st_mtime >= float(os.environ.get(RUN_STARTED, "inf")):
+        return True
+    told.unlink(missing_ok=True)
+    return False
 
 
 def _end(message: str) -> NoReturn:
