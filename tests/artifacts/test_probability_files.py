@@ -48,7 +48,7 @@ def oof() -> pd.DataFrame:
 def refused(path: Path, ids: list[str] = TRAIN, answers: np.ndarray | None = ANSWERS) -> str:
     """The message with which a file is refused: it names the file, and ends with what to do."""
     with pytest.raises(UserError) as error:
-        read_probabilities(path, ids, answers)
+        read_probabilities(path, ids, LETTERS, answers)
     message = str(error.value)
     assert message.startswith(str(path)) and "\n" not in message and message.endswith((".", "?"))
     return message.removeprefix(str(path))
@@ -60,7 +60,7 @@ def refused(path: Path, ids: list[str] = TRAIN, answers: np.ndarray | None = ANS
 def test_rows_come_in_the_order_of_the_table(tmp_path):
     """Else each row would get another row's probabilities, and no error."""
     shuffled = oof().sample(frac=1, random_state=0)
-    p_NC, notes = read_probabilities(csv(tmp_path, shuffled), TRAIN, ANSWERS)
+    p_NC, notes = read_probabilities(csv(tmp_path, shuffled), TRAIN, LETTERS, ANSWERS)
     assert np.array_equal(p_NC, OOF) and p_NC.dtype == np.float64 and notes == []
 
 
@@ -83,43 +83,43 @@ def test_rows_come_in_the_order_of_the_table(tmp_path):
 def test_columns_are_found_by_every_usual_name_in_any_order(tmp_path, names):
     """Each team names them in its own way."""
     table = frame(TRAIN, OOF, names)[["id", *reversed(names)]]
-    assert np.array_equal(read_probabilities(csv(tmp_path, table), TRAIN, ANSWERS)[0], OOF)
+    assert np.array_equal(read_probabilities(csv(tmp_path, table), TRAIN, LETTERS, ANSWERS)[0], OOF)
 
 
 @pytest.mark.parametrize("name", ["id", "ID", "row_id", "question_id", "문항"])
 def test_the_id_is_a_column_named_so_or_the_first(tmp_path, name):
     table = oof().rename(columns={"id": name})
-    assert np.array_equal(read_probabilities(csv(tmp_path, table), TRAIN, ANSWERS)[0], OOF)
+    assert np.array_equal(read_probabilities(csv(tmp_path, table), TRAIN, LETTERS, ANSWERS)[0], OOF)
 
 
 def test_an_id_that_is_not_the_first_column_is_found(tmp_path):
     """pandas writes its row numbers in front."""
     oof().to_csv(tmp_path / "oof.csv")
-    assert np.array_equal(read_probabilities(tmp_path / "oof.csv", TRAIN, ANSWERS)[0], OOF)
+    assert np.array_equal(read_probabilities(tmp_path / "oof.csv", TRAIN, LETTERS, ANSWERS)[0], OOF)
 
 
 def test_other_columns_do_not_matter(tmp_path):
     """Many keep the table's columns, choices included, and add their own."""
     table = oof().assign(question="?", a="가", b="나", c="다", d="라", answer="a", fold=0, proba=0.5, choices="x", n=4)
-    assert np.array_equal(read_probabilities(csv(tmp_path, table), TRAIN, ANSWERS)[0], OOF)
+    assert np.array_equal(read_probabilities(csv(tmp_path, table), TRAIN, LETTERS, ANSWERS)[0], OOF)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp949"])
 def test_a_csv_may_be_in_any_encoding_of_the_tables(tmp_path, encoding):
     table = oof().assign(질문="그림에서 무엇이 보이나요")
-    assert np.array_equal(read_probabilities(csv(tmp_path, table, encoding=encoding), TRAIN, ANSWERS)[0], OOF)
+    assert np.array_equal(read_probabilities(csv(tmp_path, table, encoding=encoding), TRAIN, LETTERS, ANSWERS)[0], OOF)
 
 
 def test_the_content_decides_the_format(tmp_path):
     """Files are renamed on their way."""
     oof().to_parquet(tmp_path / "oof.csv", index=False)
-    assert np.array_equal(read_probabilities(tmp_path / "oof.csv", TRAIN, ANSWERS)[0], OOF)
+    assert np.array_equal(read_probabilities(tmp_path / "oof.csv", TRAIN, LETTERS, ANSWERS)[0], OOF)
 
 
 def test_parquet_with_the_id_as_index_is_read(tmp_path):
     for name in ("id", None):
         oof().set_index("id").rename_axis(name).to_parquet(tmp_path / "oof.parquet")
-        assert np.array_equal(read_probabilities(tmp_path / "oof.parquet", TRAIN, ANSWERS)[0], OOF)
+        assert np.array_equal(read_probabilities(tmp_path / "oof.parquet", TRAIN, LETTERS, ANSWERS)[0], OOF)
 
 
 @pytest.mark.parametrize("names", ["ids avg", "id probs", "ids p", "ID probabilities", "ids x"])
@@ -127,17 +127,17 @@ def test_parquet_with_the_id_as_index_is_read(tmp_path):
 def test_npz_is_read(tmp_path, names, kind):
     ids, p = names.split()
     np.savez(tmp_path / "oof_probs.npz", **{ids: np.array(TRAIN).astype(kind), p: OOF})
-    assert np.array_equal(read_probabilities(tmp_path / "oof_probs.npz", TRAIN, ANSWERS)[0], OOF)
+    assert np.array_equal(read_probabilities(tmp_path / "oof_probs.npz", TRAIN, LETTERS, ANSWERS)[0], OOF)
 
 
 def test_npz_with_each_model_beside_the_mean_is_read(tmp_path):
     np.savez(tmp_path / "oof.npz", ids=TRAIN, avg=OOF, models=np.stack([OOF, OOF]), score=np.float64(0.9))
-    assert np.array_equal(read_probabilities(tmp_path / "oof.npz", TRAIN, ANSWERS)[0], OOF)
+    assert np.array_equal(read_probabilities(tmp_path / "oof.npz", TRAIN, LETTERS, ANSWERS)[0], OOF)
 
 
 def test_npz_with_one_array_per_column_is_read(tmp_path):
     np.savez(tmp_path / "oof.npz", ids=TRAIN, **{name: OOF[:, i] for i, name in enumerate(NAMES)})
-    assert np.array_equal(read_probabilities(tmp_path / "oof.npz", TRAIN, ANSWERS)[0], OOF)
+    assert np.array_equal(read_probabilities(tmp_path / "oof.npz", TRAIN, LETTERS, ANSWERS)[0], OOF)
 
 
 def test_whole_numbers_are_ids(tmp_path):
@@ -146,7 +146,7 @@ def test_whole_numbers_are_ids(tmp_path):
     frame(ids, OOF).assign(id=range(300)).to_parquet(tmp_path / "oof.parquet", index=False)
     np.savez(tmp_path / "oof.npz", ids=np.arange(300), p=OOF)
     for name in ("oof.parquet", "oof.npz"):
-        assert np.array_equal(read_probabilities(tmp_path / name, ids, ANSWERS)[0], OOF)
+        assert np.array_equal(read_probabilities(tmp_path / name, ids, LETTERS, ANSWERS)[0], OOF)
 
 
 @pytest.mark.parametrize("letters", ["ab", "abcde", "abcdefghij"])
@@ -155,33 +155,33 @@ def test_any_number_of_choices_is_read(tmp_path, letters):
     p_NC = rng.dirichlet(np.ones(len(letters)), 50)
     for names in ([f"p_{x}" for x in letters], list(map(str, range(1, len(letters) + 1)))):
         path = csv(tmp_path, frame(TRAIN[:50], p_NC, names))
-        assert np.array_equal(read_probabilities(path, TRAIN[:50], letters=letters)[0], p_NC)
+        assert np.array_equal(read_probabilities(path, TRAIN[:50], letters)[0], p_NC)
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float16])
 def test_short_floats_are_read_and_sum_to_one(tmp_path, kind):
     np.savez(tmp_path / "oof.npz", ids=TRAIN, avg=OOF.astype(kind))
-    p_NC, notes = read_probabilities(tmp_path / "oof.npz", TRAIN, ANSWERS)
+    p_NC, notes = read_probabilities(tmp_path / "oof.npz", TRAIN, LETTERS, ANSWERS)
     assert p_NC.dtype == np.float64 and np.abs(p_NC.sum(1) - 1).max() < 1e-9 and np.abs(p_NC - OOF).max() < 1e-3
     assert bool(notes) == (kind == np.float16)
 
 
 def test_three_decimals_are_scaled_with_a_note(tmp_path):
-    p_NC, notes = read_probabilities(csv(tmp_path, frame(TRAIN, OOF.round(3))), TRAIN, ANSWERS)
+    p_NC, notes = read_probabilities(csv(tmp_path, frame(TRAIN, OOF.round(3))), TRAIN, LETTERS, ANSWERS)
     assert np.abs(p_NC.sum(1) - 1).max() < 1e-12 and np.abs(p_NC - OOF).max() < 0.003
     assert len(notes) == 1 and "rounded" in notes[0]
 
 
 def test_hard_labels_are_read_with_a_note(tmp_path):
     hard = np.eye(4)[OOF.argmax(1)]
-    p_NC, notes = read_probabilities(csv(tmp_path, frame(TRAIN, hard)), TRAIN, ANSWERS)
+    p_NC, notes = read_probabilities(csv(tmp_path, frame(TRAIN, hard)), TRAIN, LETTERS, ANSWERS)
     assert np.array_equal(p_NC, hard) and len(notes) == 1 and "without confidence" in notes[0]
 
 
 def test_some_rows_without_an_opinion_are_noted(tmp_path):
     p_NC = OOF.copy()
     p_NC[:7] = 0.25
-    _, notes = read_probabilities(csv(tmp_path, frame(TRAIN, p_NC)), TRAIN, ANSWERS)
+    _, notes = read_probabilities(csv(tmp_path, frame(TRAIN, p_NC)), TRAIN, LETTERS, ANSWERS)
     assert len(notes) == 1 and "7 rows give all choices the same probability" in notes[0]
 
 
@@ -194,7 +194,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 def test_a_folder_is_not_taken_for_a_file(tmp_path):
     with pytest.raises(OSError):  # runtime/stage.py words it
-        read_probabilities(tmp_path, TRAIN)
+        read_probabilities(tmp_path, TRAIN, LETTERS)
 
 
 def xlsx(path: Path) -> None:
@@ -429,7 +429,9 @@ def test_letters_in_another_order_are_found_and_named(tmp_path, order):
     assert "another order of letters" in message
     for place, letter in enumerate(order):
         assert (f"{LETTERS[place]} is {LETTERS[letter]}" in message) == (place != letter)
-    assert np.array_equal(read_probabilities(path, TRAIN)[0], OOF[:, order]), "without answers, nothing can be told"
+    assert np.array_equal(read_probabilities(path, TRAIN, LETTERS)[0], OOF[:, order]), (
+        "without answers, nothing can be told"
+    )
 
 
 def test_a_weak_model_is_not_taken_for_another_order(tmp_path):
@@ -440,12 +442,12 @@ def test_a_weak_model_is_not_taken_for_another_order(tmp_path):
         logits_NC = rng.normal(size=(300, 4)) + [1.5, 0, 0, -0.5]
         logits_NC[np.arange(300), answers_N] += 0.2 * (seed % 4)
         p_NC = np.exp(logits_NC) / np.exp(logits_NC).sum(1, keepdims=True)
-        read_probabilities(csv(tmp_path, frame(TRAIN, p_NC)), TRAIN, answers_N)
+        read_probabilities(csv(tmp_path, frame(TRAIN, p_NC)), TRAIN, LETTERS, answers_N)
 
 
 def test_rows_beside_their_ids_are_noted(tmp_path):
     """Ids were sorted, the numbers were not."""
-    _, notes = read_probabilities(csv(tmp_path, frame(TRAIN, OOF[::-1])), TRAIN, ANSWERS)
+    _, notes = read_probabilities(csv(tmp_path, frame(TRAIN, OOF[::-1])), TRAIN, LETTERS, ANSWERS)
     assert len(notes) == 1 and "no more than by chance" in notes[0]
 
 
@@ -459,21 +461,21 @@ def pair(tmp_path):
 
 
 def test_a_pair_is_read(pair):
-    member = read_pair(*pair, TRAIN, ANSWERS, TEST)
+    member = read_pair(*pair, TRAIN, ANSWERS, TEST, (), LETTERS)
     assert np.array_equal(member.oof_NC, OOF) and np.array_equal(member.test_NC, TEST_P) and member.notes == ()
 
 
 def test_swapped_files_are_noticed(pair):
     with pytest.raises(UserError, match=r"test.csv: has the rows of the test table, not of the .* Swap the two"):
-        read_pair(*reversed(pair), TRAIN, ANSWERS, TEST)
+        read_pair(*reversed(pair), TRAIN, ANSWERS, TEST, (), LETTERS)
     with pytest.raises(UserError, match=r"oof.csv: has the rows of the training table, not of the test table"):
-        read_pair(pair[0], pair[0], TRAIN, ANSWERS, TEST)
+        read_pair(pair[0], pair[0], TRAIN, ANSWERS, TEST, (), LETTERS)
 
 
 def test_one_file_of_both_tables_is_refused(tmp_path, pair):
     both = csv(tmp_path, pd.concat([oof(), frame(TEST, TEST_P)]), "both.csv")
     with pytest.raises(UserError, match=r"both.csv: has rows of the test table as well"):
-        read_pair(both, pair[1], TRAIN, ANSWERS, TEST)
+        read_pair(both, pair[1], TRAIN, ANSWERS, TEST, (), LETTERS)
 
 
 def test_rows_that_the_tables_left_out_are_dropped_with_a_note(tmp_path, pair):
@@ -482,8 +484,8 @@ def test_rows_that_the_tables_left_out_are_dropped_with_a_note(tmp_path, pair):
     more.loc[0, "p_a"] = np.nan
     path = csv(tmp_path, pd.concat([oof(), more]))
     with pytest.raises(UserError, match=r"not in the training table: 'bad_1', 'bad_2'"):
-        read_pair(path, pair[1], TRAIN, ANSWERS, TEST)
-    member = read_pair(path, pair[1], TRAIN, ANSWERS, TEST, left_out=["bad_1", "bad_2", "bad_3", TRAIN[0]])
+        read_pair(path, pair[1], TRAIN, ANSWERS, TEST, (), LETTERS)
+    member = read_pair(path, pair[1], TRAIN, ANSWERS, TEST, ["bad_1", "bad_2", "bad_3", TRAIN[0]], LETTERS)
     assert np.array_equal(member.oof_NC, OOF)
     assert (
         len(member.notes) == 1 and "2 rows that the tables left out are not read: 'bad_1', 'bad_2'" in member.notes[0]
@@ -494,12 +496,12 @@ def test_rows_without_an_id_are_never_dropped(tmp_path, pair):
     """A problem of a whole table is listed with an empty id."""
     path = csv(tmp_path, pd.concat([oof(), frame([""], OOF[:1])]))
     with pytest.raises(UserError, match=r"1 rows have no id"):
-        read_pair(path, pair[1], TRAIN, ANSWERS, TEST, left_out=["", None])
+        read_pair(path, pair[1], TRAIN, ANSWERS, TEST, ["", None], LETTERS)
 
 
 def test_a_row_that_is_left_out_once_and_kept_once_is_not_dropped(pair):
     """The second of two rows with one id is left out; the first one stays in the table."""
-    member = read_pair(*pair, TRAIN, ANSWERS, TEST, left_out=TRAIN[:1])
+    member = read_pair(*pair, TRAIN, ANSWERS, TEST, TRAIN[:1], LETTERS)
     assert np.array_equal(member.oof_NC, OOF)
 
 
@@ -518,7 +520,7 @@ def test_probabilities_of_rows_that_were_trained_on_are_doubted(tmp_path, pair):
     path = csv(tmp_path, frame(TRAIN, p_NC), "in_fold.csv")
     timid = csv(tmp_path, frame(TEST, (TEST_P + 0.15) / 1.6), "timid.csv")
     for test in (pair[1], timid):
-        notes = read_pair(path, test, TRAIN, ANSWERS, TEST).notes
+        notes = read_pair(path, test, TRAIN, ANSWERS, TEST, (), LETTERS).notes
         assert len(notes) == 1 and "in-fold" in notes[0] and notes[0].startswith(str(path))
 
 
@@ -527,7 +529,7 @@ def test_in_fold_rows_are_doubted_although_some_are_wrong(tmp_path, pair):
     p_NC[:6] = np.roll(p_NC[:6], 1, axis=1)
     path = csv(tmp_path, frame(TRAIN, p_NC), "in_fold.csv")
     timid = csv(tmp_path, frame(TEST, (TEST_P + 0.15) / 1.6), "timid.csv")
-    notes = read_pair(path, timid, TRAIN, ANSWERS, TEST).notes
+    notes = read_pair(path, timid, TRAIN, ANSWERS, TEST, (), LETTERS).notes
     assert len(notes) == 1 and "accuracy on training rows is 0.98" in notes[0] and "in-fold" in notes[0]
 
 
@@ -537,4 +539,4 @@ def test_honest_probabilities_are_not_doubted(tmp_path):
         oof_NC, answers_N = made(300, seed, strength=1.5)
         test_NC = np.mean([made(200, 99, strength=1.5)[0], made(200, 99, strength=1.3)[0]], axis=0)
         paths = csv(tmp_path, frame(TRAIN, oof_NC)), csv(tmp_path, frame(TEST, test_NC), "test.csv")
-        assert read_pair(*paths, TRAIN, answers_N, TEST).notes == ()
+        assert read_pair(*paths, TRAIN, answers_N, TEST, (), LETTERS).notes == ()

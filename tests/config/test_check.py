@@ -11,6 +11,7 @@ import yaml
 from places import ROOT
 from vqaflow.config import check as config_check
 from vqaflow.config.check import check_config, check_files
+from vqaflow.config.choices_check import choices_problems
 from vqaflow.config.loading import in_order
 from vqaflow.config.members import members_of
 from vqaflow.config.recipe_names import every_recipe
@@ -70,6 +71,10 @@ def test_the_shipped_configuration_has_no_mistake():
         ("prompt.templates.ocr", "\n{choices}\n{question}", ["prompt.templates.ocr", "Swap them"]),
         ("prompt.choice_format", "{text}", ["prompt.choice_format"]),
         ("hpo.space.learning_rat", {"choice": [1e-4]}, ["hpo.space.learning_rat"]),
+        ("prompt.letters", ["A", "B", "C"], ["prompt.letters: has 3 letters, but the tables have 4 choices. Add"]),
+        ("prompt.letters", ["A", "B", "C", "D E"], ["prompt.letters"]),
+        ("prompt.letters", ["A", "B", "C", "A"], ["prompt.letters"]),
+        ("members", {"main": {"prompt": {"letters": [1, 2]}}}, ["members.main.prompt.letters: has 2 letters, but"]),
         ("hpo.folds", [5], ["hpo.folds"]),
         *((f"{key}.seed", 2**32, [f"{key}.seed", "4294967295"]) for key in SEEDED),  # numpy takes no more
         ("ensemble.recipe", "nonsense", ["ensemble.recipe", "auto, default, mean", "mean without main/hflip"]),
@@ -91,6 +96,30 @@ def test_a_prior_of_one_order_is_refused_before_the_training(orders):
     config["ensemble"]["order_pooling"] = "prior"
     assert "orders: a position prior cannot be estimated from one choice order" in problems(config)
     check_config(config | {"orders": "cyclic"}, SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("choices", "change", "words"),
+    [
+        (3, {"orders": 7}, "orders: 7: the tables' 3 choices have only 6 orders. Use a number up to 6."),
+        (5, {"orders": "all"}, "orders: all: 5 choices have 120 orders, and at most 24 are scored."),
+        (2, {"members": {"main": {"orders": 3}}}, "members.main.orders: 3: the tables' 2 choices have only 2 orders"),
+    ],
+)
+def test_orders_that_there_are_not_are_refused_before_the_training(choices, change, words):
+    """Otherwise the run would end at the scores, after its GPU hours."""
+    config = changed("data.columns.choices", list("abcdefghij"[:choices])) | change
+    assert words in str(list(choices_problems(config)))
+
+
+def test_choice_orders_of_a_training_and_of_its_search_are_counted():
+    """A search would lose every trial that draws more orders than there are."""
+    config = changed("data.columns.choices", ["a", "b"])
+    config["train"]["choice_orders"] = 3
+    config["hpo"] |= {"enabled": True, "space": {"choice_orders": {"choice": [1, 2, 4]}}}
+    told = list(choices_problems(config))
+    assert [problem.split(":")[0] for problem in told] == ["hpo.space.choice_orders", "train.choice_orders"]
+    assert not list(choices_problems(changed("orders", "all")))
 
 
 def test_every_recipe_may_be_named():

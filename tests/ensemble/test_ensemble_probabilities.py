@@ -6,11 +6,11 @@ import shutil
 
 import numpy as np
 import pandas as pd
-import polars as pl
 import pytest
 
 from folders import folder_digest
 from results_world import ENSEMBLE, ensemble, foreign_member, make_results, member, pool_members, several_members
+from vqaflow.artifacts.choices import read_with_letters
 from vqaflow.artifacts.results_folder import ResultsFolder
 from vqaflow.ensemble.ensemble_probabilities import ensemble_probabilities
 from vqaflow.ensemble.recipe_file import recompute_test
@@ -382,7 +382,7 @@ def test_the_report_is_enough_to_compute_the_test_rows_again(mixed, name):
     recipe = json.loads((mixed / "ensemble" / "recipe.json").read_text(encoding="utf-8"))
     at = ResultsFolder(mixed)
     folders = [at.member(entry["name"]).folder for entry in recipe["members"]]
-    table = pl.read_parquet(at.table("test"), columns=["id", "usable"])
+    table = read_with_letters(at.table("test"), ["id", "usable"])
     again = recompute_test(recipe, folders, table)
     np.testing.assert_allclose(again.probabilities_NC, read(mixed, "test")[P].to_numpy(), atol=1e-12)
     assert again.ids == table["id"].to_list() and len(again.usable_ids) == 38

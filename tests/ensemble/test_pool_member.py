@@ -13,17 +13,18 @@ import pandas as pd
 import pytest
 
 from results_world import (
-    LOGITS,
     foreign_member,
     make_results,
     member,
     pool_members,
     several_members,
 )
-from vqaflow.artifacts.columns import LETTERS, PROBABILITIES
+from vqaflow.artifacts.columns import LETTERS, PROBABILITIES, logit_columns
 from vqaflow.artifacts.results_folder import ResultsFolder
 from vqaflow.config.members import UNTUNED
 from vqaflow.runtime.errors import UserError
+
+LOGITS = logit_columns("abcd")
 
 
 @pytest.fixture(scope="module")

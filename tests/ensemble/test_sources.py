@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from results_world import make_results, member, pool_members, several_members
+from vqaflow.artifacts.choices import read_with_letters
 from vqaflow.artifacts.results_folder import ResultsFolder
 from vqaflow.ensemble.ensemble_probabilities import oof_rows
 from vqaflow.ensemble.sources import (
@@ -47,8 +48,8 @@ def rows_of(results):
 
 
 def usable(results):
-    table = pl.read_parquet(ResultsFolder(results).table("test"))
-    return table["id"].filter(table["usable"])
+    table = read_with_letters(ResultsFolder(results).table("test"), ["id", "usable"])
+    return table.filter(table["usable"])
 
 
 def edit(results, name, split, change):
@@ -75,15 +76,15 @@ def test_oof_is_what_the_files_say(made):
 
 def test_test_rows_are_read_part_by_part(made):
     """Each member gives its own part; what is read for one fold must not stay for the next."""
-    members, ids = members_in(made), usable(made)
-    views = ViewsOfTest(members, ids)
+    members, rows = members_in(made), usable(made)
+    views = ViewsOfTest(members, rows)
     alone = {"friend": "file", "untuned": "base"}
     for parts in ({"main": "0", "other": "0"}, {"main": "1", "other": "1"}, {"main": "all", "other": "1"}):
         logp_NSC = views.read(parts | alone)
         for number, source in enumerate(sources_of(members)):
             frame = pd.read_parquet(ResultsFolder(made).member(source.member).views("test"))
             frame = frame[frame["part"] == (parts | alone)[source.member]]
-            assert list(frame["id"]) == ids.to_list()
+            assert list(frame["id"]) == rows["id"].to_list()
             expected = frame[[f"{source.view}_{letter}" for letter in "abcd"]].to_numpy()
             np.testing.assert_array_equal(logp_NSC[:, number], expected)
 

@@ -25,7 +25,7 @@ class Setting:
         task = world.arguments()["task"]
         self.model, self.prompt = task.model, task.prompt
         self.base: Base = load_base(self.model)
-        self.encoder = RowEncoder(self.base.processor, self.model, self.prompt)
+        self.encoder = RowEncoder(self.base.processor, self.model, self.prompt, choices=4)
         self.run = json.loads((world.adapter / "run.json").read_text(encoding="utf-8"))
 
     def check(self, **changes: object) -> None:

@@ -12,10 +12,12 @@ from typing import Any
 
 import torch
 import transformers
+from PIL import Image
 from tokenizers import AddedToken
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 import rows
+from vqaflow.artifacts.rows import Row
 from vqaflow.model.base import Base
 from vqaflow.model.families import gemma4, internvl
 from vqaflow.model.families.generic import generic_family
@@ -246,3 +248,26 @@ def save(name: str, folder: Path, **options: Any) -> None:
     """Write a checkpoint with its processor to `folder`, as AutoProcessor and the network's class read it."""
     network(name).save_pretrained(folder, **options)
     processor(name).save_pretrained(folder)
+
+
+def library_logits(base: Base, encoder: PassEncoder, row: Row, order: str) -> torch.Tensor:
+    """Logits (vocabulary) at the answer: the network's plain forward on its processor's own rendering of a chat."""
+    prefix_and_branch = encoder.encode(row, [order], rows.VIEW).texts[0]
+    head, tail = encoder.renderer.head, encoder.renderer.tail
+    assert prefix_and_branch.startswith(head) and prefix_and_branch.endswith(tail)
+    text = prefix_and_branch[len(head) : -len(tail)]
+    with Image.open(row.image_file) as file:
+        image = file.convert("RGB")
+    image = image.resize(encoder.fitted_size(*image.size, rows.VIEW), Image.Resampling.BICUBIC)
+    inputs = base.processor.apply_chat_template(
+        [
+            {"role": "system", "content": [{"type": "text", "text": rows.prompt_config().system}]},
+            {"role": "user", "content": [{"type": "image", "image": image}, {"type": "text", "text": text}]},
+        ],
+        tokenize=True,
+        add_generation_prompt=True,
+        return_dict=True,
+        return_tensors="pt",
+        processor_kwargs={"images_kwargs": encoder.image_options(rows.VIEW)},
+    )
+    return base.network(**inputs).logits[0, -1]

@@ -12,12 +12,13 @@ from safetensors.numpy import save_file
 
 from vqaflow.artifacts import score_files
 from vqaflow.artifacts.adapter_files import adapter_digest
-from vqaflow.artifacts.columns import LETTERS, PROBABILITIES
+from vqaflow.artifacts.choices import own_letters
+from vqaflow.artifacts.columns import ALL_LETTERS, letters_in, probability_columns
 from vqaflow.artifacts.parts import fold_of
 from vqaflow.artifacts.results_folder import ResultsFolder
 from vqaflow.artifacts.rows import contents, rows_of
 from vqaflow.config.members import FOREIGN, TUNED, UNTUNED, Member
-from vqaflow.model.encoding.orders import cyclic_shifts, inverse
+from vqaflow.model.encoding.orders import cyclic_shifts, inverse, own_order, places_of
 from vqaflow.runtime.digests import value_digest
 
 ENSEMBLE = {
@@ -28,12 +29,17 @@ ENSEMBLE = {
 }
 QTYPES = ("counting", "color", "ocr", "general")
 CYCLIC = cyclic_shifts("abcd")
-LOGITS = [f"logit_{letter}" for letter in LETTERS]
 STRENGTH = {"original": 2.0, "hflip": 1.5}  # by view, how well a member knows the answer
 
 
-def make_table(split: str, rows: int, folder: Path, seed: int = 0) -> pd.DataFrame:
-    """A table in the shape of results/tables, with one small picture a four rows."""
+def make_table(
+    split: str, rows: int, folder: Path, seed: int = 0, choices: int = 4, lacking: bool = False
+) -> pd.DataFrame:
+    """A table in the shape of results/tables, with one small picture a four rows.
+
+    If `lacking`, every third row lacks the choice after its answer (in the test table, after the row's number).
+    """
+    letters = ALL_LETTERS[:choices]
     rng = np.random.default_rng([seed, split == "train"])
     (folder / "images").mkdir(parents=True, exist_ok=True)
     images = []
@@ -45,10 +51,13 @@ def make_table(split: str, rows: int, folder: Path, seed: int = 0) -> pd.DataFra
     table["path"] = [f"images/{Path(images[i // 4]).name}" for i in range(rows)]
     table["image_file"] = [images[i // 4] for i in range(rows)]
     table["question"] = [f"그림 {i}에서 무엇이 보이나요?" for i in range(rows)]
-    for letter in LETTERS:
+    for letter in letters:
         table[letter] = [f"선택지 {letter}{i}" for i in range(rows)]
     if split == "train":
-        table["answer"] = [LETTERS[i] for i in rng.integers(0, 4, rows)]
+        table["answer"] = [letters[i] for i in rng.integers(0, choices, rows)]
+    for i in range(0, rows if lacking else 0, 3):
+        answer = letters.index(table["answer"][i]) if split == "train" else i
+        table.loc[i, letters[(answer + 1) % choices]] = None
     table["sha256"] = [f"{'a' if split == 'train' else 'b'}{i // 4:063x}" for i in range(rows)]
     table["phash"] = "0" * 16
     table["width"], table["height"] = 48, 32
@@ -59,14 +68,27 @@ def make_table(split: str, rows: int, folder: Path, seed: int = 0) -> pd.DataFra
 
 
 def make_logits(
-    answers: np.ndarray, strength: float, rng: np.random.Generator, prior: Sequence[float] = (0, 0, 0, 0), orders=CYCLIC
+    answers: np.ndarray,
+    strength: float,
+    rng: np.random.Generator,
+    prior: Sequence[float] = (0, 0, 0, 0),
+    orders=CYCLIC,
+    table: pd.DataFrame | None = None,
 ) -> np.ndarray:
-    """Logits (N, K, 4) in original letters: noise, `strength` for the right choice, and a prior of the position."""
-    content_NC = rng.normal(size=(len(answers), 4))
+    """Logits (N, K, C) in original letters: noise, `strength` for the right choice, and a prior of the position.
+
+    `table` says which choices the rows have; the logits of the others are -inf.
+    """
+    letters = ALL_LETTERS[: len(orders[0])]
+    content_NC = rng.normal(size=(len(answers), len(letters)))
     content_NC[np.arange(len(answers)), answers] += strength
-    places_KC = np.array([inverse(order) for order in orders])
-    noise_NKC = 0.1 * rng.normal(size=(len(answers), len(orders), 4))
-    return content_NC[:, None] + np.asarray(prior, float)[places_KC] + noise_NKC
+    noise_NKC = 0.1 * rng.normal(size=(len(answers), len(orders), len(letters)))
+    if table is None or table[list(letters)].notna().all(axis=None):
+        return content_NC[:, None] + np.asarray(prior, float)[np.array([inverse(o) for o in orders])] + noise_NKC
+    there = own_letters(table)
+    places_NKC = np.array([[places_of(own_order(order, own), letters) for order in orders] for own in there])
+    logits_NKC = content_NC[:, None] + np.asarray(prior, float)[places_NKC] + noise_NKC
+    return np.where(places_NKC < 0, -np.inf, logits_NKC)
 
 
 def write_scores(
@@ -94,22 +116,26 @@ def make_results(
     unusable: int = 0,
     prior: Sequence[float] = (0.5, 0.0, 0.0, -0.5),
     orders: Sequence[str] = tuple(CYCLIC),
+    lacking: bool = False,
 ) -> Path:
     """Tables, folds, scores and adapters' logs of `members` (see `member`; by default one that is tuned, main).
 
-    `strength` is that of the default member. The view hflip leaves out the rows that are flip_unsafe.
+    `strength` is that of the default member. The tables have the choices of `orders`.
+    The view hflip leaves out the rows that are flip_unsafe.
     """
     rng = np.random.default_rng(seed)
-    train, test = make_table("train", train_rows, folder, seed), make_table("test", test_rows, folder, seed)
+    choices = len(orders[0])
+    train = make_table("train", train_rows, folder, seed, choices, lacking)
+    test = make_table("test", test_rows, folder, seed, choices, lacking)
     test.loc[test.index[:unusable], "usable"] = False
-    truth = pd.Series(rng.integers(0, 4, test_rows), index=test["id"])
+    truth = pd.Series(rng.integers(0, choices, test_rows), index=test["id"])
     (folder / "tables").mkdir(exist_ok=True)
     train.to_parquet(folder / "tables" / "train.parquet", index=False)
     test.to_parquet(folder / "tables" / "test.parquet", index=False)
     groups = np.arange(train_rows) // 4
     assigned = pd.DataFrame({"id": train["id"], "fold": groups % folds, "group": groups})
     assigned.to_parquet(folder / "folds.parquet", index=False)
-    right = {"oof": train["answer"].map(LETTERS.index), "test": truth}
+    right = {"oof": train["answer"].map(ALL_LETTERS.index), "test": truth}
     tables = {"oof": train, "test": test}
     members = members or {"main": member("main", strength=strength)}
     for one in members.values():
@@ -124,7 +150,7 @@ def make_results(
                 for view in one.shown_views:
                     keep = mine & (table["usable"] & ~((view == "hflip") & table["flip_unsafe"])).to_numpy()
                     power = one.views[view]["strength"]
-                    logits = make_logits(right[split].to_numpy()[keep], power, rng, prior, orders)
+                    logits = make_logits(right[split].to_numpy()[keep], power, rng, prior, orders, table[keep])
                     path = ResultsFolder(folder).scores(one.name, split, part, view)
                     write_scores(path, list(table["id"][keep]), logits, orders, about_scores(folder, path, table[keep]))
     notes = {name: asdict(one) for name, one in members.items()}
@@ -168,9 +194,12 @@ def several_members(folder: Path) -> dict[str, Member]:
 def write_files(folder: Path, one: Member, tables: Mapping, right: Mapping, rng: np.random.Generator) -> None:
     """The probability files of a foreign member."""
     for split, table in tables.items():
-        logits_NC = make_logits(right[split].to_numpy(), one.views["file"]["strength"], rng)[:, 0]
+        letters = letters_in(table)
+        orders, prior = cyclic_shifts("".join(letters)), [0] * len(letters)
+        answers, strength = right[split].to_numpy(), one.views["file"]["strength"]
+        logits_NC = make_logits(answers, strength, rng, prior, orders, table)[:, 0]
         p_NC = np.exp(logits_NC) / np.exp(logits_NC).sum(1, keepdims=True)
-        frame = pd.DataFrame({"id": table["id"]} | dict(zip(PROBABILITIES, p_NC.T, strict=True)))
+        frame = pd.DataFrame({"id": table["id"]} | dict(zip(probability_columns(letters), p_NC.T, strict=True)))
         frame.to_csv(one.probabilities[split], index=False)
 
 

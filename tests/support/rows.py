@@ -9,7 +9,7 @@ import yaml
 
 import random_qwen
 from places import ROOT
-from vqaflow.artifacts.columns import LETTERS
+from vqaflow.artifacts.columns import ALL_LETTERS
 from vqaflow.artifacts.rows import Row, rows_of
 from vqaflow.config.sections import ModelConfig, PromptConfig, ViewConfig, section
 from vqaflow.model.encoding.row_encoder import RowEncoder
@@ -37,8 +37,15 @@ def model_config(**changes: Any) -> ModelConfig:
     return ModelConfig(**(values | changes))
 
 
-def make_table(folder: Path, count: int = 5) -> pd.DataFrame:
-    """`count` rows with random pictures in `folder`; questions and choices differ in length, language and script."""
+TEXTS = ("빨강", "blue and green", "", "노란 꽃이 핀 나무", "둘 다", "neither of them", "7", "세 번째", "x", "왼쪽 위")
+
+
+def make_table(folder: Path, count: int = 5, choices: int = 4, lacking: int = 0) -> pd.DataFrame:
+    """`count` rows with random pictures in `folder`; questions and choices differ in length, language and script.
+
+    Every second row lacks the `lacking` choices that follow its answer.
+    """
+    letters = ALL_LETTERS[:choices]
     questions = [
         "What colour is it?",
         "사진에 보이는 동물은 무엇인가요?",
@@ -51,9 +58,10 @@ def make_table(folder: Path, count: int = 5) -> pd.DataFrame:
         width, height = SIZES[i % len(SIZES)]
         file = folder / f"{i}.png"
         random_qwen.image(i, width, height).save(file)
-        choices = dict(zip(LETTERS, ["빨강", "blue and green", f"{i}", "노란 꽃이 핀 나무"], strict=True))
+        shown = {letter: text or f"{i}" for letter, text in zip(letters, TEXTS, strict=False)}
+        shown |= {letters[(i + place) % choices]: None for place in range(1, lacking + 1) if i % 2}
         record = {"id": f"row_{i}", "question": questions[i % len(questions)], "qtype": "general"}
-        record |= choices | {"width": width, "height": height, "answer": LETTERS[i % 4]}
+        record |= shown | {"width": width, "height": height, "answer": letters[i % choices]}
         records.append(record | {"image_file": str(file), "sha256": file_digest(file)})
     return pd.DataFrame(records)
 
@@ -71,6 +79,6 @@ def library_logits(network: Any, encoder: RowEncoder, row: Row, order: str = "ab
     ).logits[0]
 
 
-def make_rows(folder: Path, count: int = 5) -> list[Row]:
+def make_rows(folder: Path, count: int = 5, choices: int = 4, lacking: int = 0) -> list[Row]:
     """The same as the model code sees them."""
-    return rows_of(make_table(folder, count))
+    return rows_of(make_table(folder, count, choices, lacking))

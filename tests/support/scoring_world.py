@@ -46,11 +46,11 @@ def save_adapter(folder: Path, seed: int = 1, size: float = 0.3) -> Path:
     return folder
 
 
-def save_run(folder: Path, model: dict[str, Any]) -> None:
+def save_run(folder: Path, model: dict[str, Any], choices: int = 4) -> None:
     """Write the run.json that training on the base of the section `model` leaves beside an adapter."""
     settings, prompt = section(ModelConfig, model), rows.prompt_config()
     base = load_base(settings)
-    told = parity(base, RowEncoder(base.processor, settings, prompt), settings, prompt)
+    told = parity(base, RowEncoder(base.processor, settings, prompt, choices=choices), settings, prompt)
     write_json(folder / "run.json", {"parity": told, "versions": package_versions()})
 
 

@@ -24,11 +24,11 @@ SMALL = {
 }
 
 
-def make_world(folder: Path) -> Path:
+def make_world(folder: Path, choices: int = 4, lacking: int = 0) -> Path:
     """A folder with a base checkpoint, a table of 40 rows with images, and two folds."""
     random_qwen.model().save_pretrained(folder / "base")
     random_qwen.processor().save_pretrained(folder / "base")
-    table = rows.make_table(folder, 40)
+    table = rows.make_table(folder, 40, choices, lacking)
     table.to_parquet(folder / "train.parquet")
     folds = pd.DataFrame({"id": table["id"], "fold": [i % 2 for i in range(40)], "group": range(40)})
     folds.to_parquet(folder / "folds.parquet")

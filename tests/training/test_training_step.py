@@ -57,7 +57,7 @@ def naive_loss(one: Trainer, drawn: list) -> torch.Tensor:
     for row, orders in drawn:
         for order in orders:
             moved = replace(row, choices=tuple(row.choices["abcd".index(letter)] for letter in order))
-            logits = rows.library_logits(one.base.network, one.encoder, moved)[-1, one.encoder.letter_ids]
+            logits = rows.library_logits(one.base.network, one.encoder, moved)[-1, one.letter_ids]
             right = moved.choices.index(answer_text(row))
             losses.append(
                 cross_entropy(logits[None], torch.tensor([right]), label_smoothing=one.config.label_smoothing)

@@ -80,6 +80,7 @@ NEW_VALUES: dict[str, Any] = {
     "data.image_root": "mine",
     "model.allow_demo_base": False,
     "data.columns.choices": ["d", "c", "b", "a"],
+    "prompt.letters": ["A", "B", "C", "D"],
     "ensemble.recipe": "log_mean",
     "folds.n": 3,
     "model.base": "Qwen/Qwen3-VL-8B-Instruct",  # its visual tokens have another size, which explore_data counts by

@@ -20,7 +20,6 @@ from vqaflow.demo.tiny_base.pretrainer import Pretrainer, PretrainingSettings, n
 from vqaflow.demo.tiny_base.pretraining import train
 from vqaflow.demo.tiny_base.prompts import prompt_styles
 from vqaflow.demo.tiny_base.tokenizer import build_processor
-from vqaflow.model.encoding.orders import IDENTITY
 from vqaflow.model.encoding.prompts import PromptRenderer
 
 CPU = torch.device("cpu")
@@ -71,7 +70,7 @@ def drawn(processor, model):
     for i in range(ROWS):
         text, qtype = generator.world.questions[questions.question[i]]
         row = text_row(text, [generator.world.words[w] for w in questions.words_B4[i].tolist()], qtype)
-        rendered = PromptRenderer(processor, STYLES[style[i]]).render(row, [IDENTITY])
+        rendered = PromptRenderer(processor, STYLES[style[i]]).render(row, ["abcd"])
         texts.append(rendered.prefix + rendered.branches[0])
     images = [Image.fromarray(p.permute(1, 2, 0).byte().numpy()) for p in pictures.pixels]
     return images, texts, example, generator.prompts.image

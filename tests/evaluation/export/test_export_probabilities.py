@@ -39,7 +39,7 @@ def test_what_is_exported_is_read_back_exactly(run, tmp_path, out, member):
     source = run.probabilities if member is None else run.member(member).answers
     (train_ids, oof_NC), (test_ids, test_NC) = told(source("oof")), told(source("test"))
     answers = pd.read_parquet(run.table("train"))["answer"].map(LETTERS.index).to_numpy()
-    back = read_pair(oof_file, test_file, train_ids, answers, test_ids)
+    back = read_pair(oof_file, test_file, train_ids, answers, test_ids, (), LETTERS)
     assert np.array_equal(back.oof_NC, oof_NC) and np.array_equal(back.test_NC, test_NC)
     assert len(back.notes) == 1 and "2 rows give all choices the same" in back.notes[0]  # those without an image
 
@@ -47,7 +47,7 @@ def test_what_is_exported_is_read_back_exactly(run, tmp_path, out, member):
 def test_one_split_goes_to_one_file(run, tmp_path):
     assert export_probabilities(run, None, "oof", tmp_path / "mine.csv", False) == [tmp_path / "mine.csv"]
     ids, p_NC = told(run.probabilities("oof"))
-    assert np.array_equal(read_probabilities(tmp_path / "mine.csv", ids)[0], p_NC)
+    assert np.array_equal(read_probabilities(tmp_path / "mine.csv", ids, LETTERS)[0], p_NC)
     assert (tmp_path / "mine.csv").read_text().startswith("id,p_a,p_b,p_c,p_d\n")
 
 

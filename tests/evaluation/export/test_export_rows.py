@@ -234,7 +234,7 @@ def test_transparent_pictures_are_shown_on_white(tmp_path):
 )
 def test_the_letter_of_a_response_is_found_or_not_guessed(response, letter):
     """A letter that was guessed would be right by chance."""
-    assert letter_in(response, ["빨간색", "same", "same", "blue"]) == letter
+    assert letter_in(response, ["빨간색", "same", "same", "blue"], "abcd") == letter
 
 
 # --- what is refused ---

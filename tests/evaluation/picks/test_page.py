@@ -347,7 +347,7 @@ def test_labels_that_the_submission_never_shows_are_asked_for(tmp_path):
     """With labels 1 to 4 nothing tells what a choice is called that no row has."""
     labels = {0: "1", 1: "2", 3: "4"}
     assert labels_of(["2", "1", "4"], [1, 0, 3], {0, 1, 3}, tmp_path) == labels
-    assert labels_of(["b", "a"], [1, 0], {2}, tmp_path) == dict(enumerate("abcd"))
+    assert labels_of(["b", "a"], [1, 0], {2}, tmp_path) == dict(enumerate("abc"))
     with pytest.raises(UserError, match="no row has choice c, so that its label is not known. Write the picks"):
         labels_of(["2", "1", "4"], [1, 0, 3], {0, 2}, tmp_path)
 

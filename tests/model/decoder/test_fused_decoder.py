@@ -84,7 +84,7 @@ def assert_librarys(table, layout, keep, count, targets, beside: bool = False) -
     """The decoder's states and gradients are the library's; an adapter changed in between is read again."""
     base = adapted(targets)
     encoder = RowEncoder(base.processor, rows.model_config(), rows.prompt_config())
-    encoded = [encoder.encode(row, all_orders()[:count], rows.VIEW) for row in table]
+    encoded = [encoder.encode(row, all_orders("abcd")[:count], rows.VIEW) for row in table]
     pixels = [encoder.pixels(row.image_file, rows.VIEW) for row in table]
     features = image_features(base.visual, pixels, [e.grid for e in encoded])
     expected = outcome(base, answer_states(base.language_model, pack(encoded, encoder.image_token, 0), features))
@@ -106,7 +106,7 @@ def test_a_base_with_yarn_is_computed_as_the_library_does(table) -> None:
     base = adapted(ALL)
     base.language_model.rotary_emb.attention_scaling = 1.3
     encoder = RowEncoder(base.processor, rows.model_config(), rows.prompt_config())
-    encoded = [encoder.encode(row, all_orders()[:2], rows.VIEW) for row in table]
+    encoded = [encoder.encode(row, all_orders("abcd")[:2], rows.VIEW) for row in table]
     pixels = [encoder.pixels(row.image_file, rows.VIEW) for row in table]
     features = image_features(base.visual, pixels, [e.grid for e in encoded])
     expected = answer_states(base.language_model, pack(encoded, encoder.image_token, 0), features)

@@ -14,7 +14,6 @@ import random_qwen
 import rows
 from vqaflow.artifacts.rows import text_row
 from vqaflow.config.sections import ViewConfig
-from vqaflow.model.encoding.orders import IDENTITY
 from vqaflow.model.encoding.prompts import PromptRenderer, RenderedRow, letter_token_ids
 from vqaflow.model.encoding.row_encoder import RowEncoder
 from vqaflow.runtime.errors import UserError
@@ -54,8 +53,8 @@ def test_a_template_that_only_the_tokenizer_has_works(tmp_path):
     bare.tokenizer.chat_template = TEMPLATE
     bare.tokenizer.save_pretrained(tmp_path, save_jinja_files=False)
     loaded = AutoProcessor.from_pretrained(tmp_path)
-    wanted = PromptRenderer(random_qwen.processor(), rows.prompt_config()).render(ROW, [IDENTITY])
-    assert PromptRenderer(loaded, rows.prompt_config()).render(ROW, [IDENTITY]) == wanted
+    wanted = PromptRenderer(random_qwen.processor(), rows.prompt_config()).render(ROW, ["abcd"])
+    assert PromptRenderer(loaded, rows.prompt_config()).render(ROW, ["abcd"]) == wanted
 
 
 def test_of_several_templates_the_default_one_is_used():
@@ -241,7 +240,7 @@ class Merging:
 def test_letters_that_are_not_single_tokens_are_named_with_the_model(answers, what):
     """The scores are logits of four single tokens."""
     with pytest.raises(UserError) as error:
-        letter_token_ids(Merging(answers), RenderedRow("prompt:", (" ",)))
+        letter_token_ids(Merging(answers), RenderedRow("prompt:", (" ",)), "abcd")
     assert str(error.value) == (
         f"config model.base: its tokenizer (some/name) {what}. Use a base with its published tokenizer files."
     )
@@ -252,4 +251,57 @@ def test_an_image_that_would_be_resized_to_nothing_is_named():
     encoder = RowEncoder(random_qwen.processor(), rows.model_config(max_pixels=50_176), rows.prompt_config())
     thin = replace(ROW, id="r7", image_file="thin.png", width=3000, height=15)
     with pytest.raises(UserError, match=r"row 'r7' \(thin\.png\): an image of 3000 x 15 pixels is too thin for max_"):
-        encoder.encode(thin, [IDENTITY], ViewConfig())
+        encoder.encode(thin, ["abcd"], ViewConfig())
+
+
+def lines_of(renderer: PromptRenderer, row: Any, order: str) -> list[str]:
+    """The choice lines of a prompt."""
+    branch = renderer.render(row, [order]).branches[0]
+    return branch.split("\n정답")[0].splitlines()
+
+
+def test_a_choice_that_the_row_lacks_is_not_shown():
+    """An empty line would be a choice that the model can choose."""
+    row = text_row("What is it?", ["x", "", "z", "w"], "general")
+    renderer = PromptRenderer(random_qwen.processor(), rows.prompt_config())
+    assert lines_of(renderer, row, "abcd") == ["a. x", "b. z", "c. w"]
+    assert lines_of(renderer, row, "dbca") == ["a. w", "b. z", "c. x"]
+
+
+@pytest.mark.parametrize("letters", ["ABCD", "1234", "가나다라", "①②③④"])
+def test_prompts_show_the_letters_of_the_configuration(letters):
+    """The model answers with what the prompt shows: both must be the same, at the same positions."""
+    prompt = replace(rows.prompt_config(), letters=tuple(letters))
+    renderer = PromptRenderer(random_qwen.processor(), prompt)
+    assert lines_of(renderer, ROW, "cabd") == [f"{x}. {t}" for x, t in zip(letters, "zxyw", strict=True)]
+    tokenizer = WordTokens(letters)
+    assert renderer.answer_tokens(tokenizer, 3) == [1, 2, 3]
+    with pytest.raises(UserError, match="config prompt.letters: has 4 letters, but the tables have 5 choices. Add"):
+        renderer.answer_tokens(tokenizer, 5)
+
+
+def test_a_letter_that_is_not_one_token_is_named_with_its_key():
+    """A byte-level tokenizer has several tokens for 가, and only the first of them would be scored."""
+    prompt = replace(rows.prompt_config(), letters=("가", "나"))
+    with pytest.raises(UserError, match="token for the answer '가' after the prompt. Change it in prompt.letters"):
+        RowEncoder(random_qwen.processor(), rows.model_config(), prompt)
+
+
+class WordTokens:
+    """A tokenizer that has one token for each letter, and one for all other text."""
+
+    name_or_path = ""
+
+    def __init__(self, letters: str) -> None:
+        self.letters = letters
+
+    def __call__(self, text: str, add_special_tokens: bool) -> dict[str, list[int]]:
+        return {"input_ids": [0, *([1 + self.letters.index(text[-1])] if text[-1] in self.letters else [])]}
+
+
+def test_a_prompt_without_letters_has_the_digests_that_it_had():
+    """Else every kept adapter would be refused for a prompt that has not changed."""
+    plain, other = rows.prompt_config(), replace(rows.prompt_config(), letters=("A", "B", "C", "D"))
+    assert set(plain.content()) == {"normal_form", "system", "choice_format", "templates"}
+    assert other.content()["letters"] == ("A", "B", "C", "D")
+    assert replace(plain, letters=(1, 2, 3, 4)).letters == ("1", "2", "3", "4")

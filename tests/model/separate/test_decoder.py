@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from PIL import Image
 
 import random_others
-from rows import VIEW, make_rows, model_config, prompt_config
+from random_others import library_logits
+from rows import VIEW, make_rows, model_config
 from vqaflow.artifacts.rows import Row
 from vqaflow.model.base import Base, load_base
 from vqaflow.model.decoder.branches import letter_logits
@@ -22,29 +22,6 @@ from vqaflow.runtime.errors import UserError
 
 ORDERS = ["abcd", "cdab", "dbca"]
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-
-
-def library_logits(base: Base, encoder: PassEncoder, row: Row, order: str) -> torch.Tensor:
-    """Logits (vocabulary) at the answer: the network's plain forward on its processor's own rendering of a chat."""
-    prefix_and_branch = encoder.encode(row, [order], VIEW).texts[0]
-    head, tail = encoder.renderer.head, encoder.renderer.tail
-    assert prefix_and_branch.startswith(head) and prefix_and_branch.endswith(tail)
-    text = prefix_and_branch[len(head) : -len(tail)]
-    with Image.open(row.image_file) as file:
-        image = file.convert("RGB")
-    image = image.resize(encoder.fitted_size(*image.size, VIEW), Image.Resampling.BICUBIC)
-    inputs = base.processor.apply_chat_template(
-        [
-            {"role": "system", "content": [{"type": "text", "text": prompt_config().system}]},
-            {"role": "user", "content": [{"type": "image", "image": image}, {"type": "text", "text": text}]},
-        ],
-        tokenize=True,
-        add_generation_prompt=True,
-        return_dict=True,
-        return_tensors="pt",
-        processor_kwargs={"images_kwargs": encoder.image_options(VIEW)},
-    )
-    return base.network(**inputs).logits[0, -1]
 
 
 def letters(decoder: PassDecoder, encoder: PassEncoder, rows: list[Row], orders: list[str]) -> torch.Tensor:

@@ -49,8 +49,41 @@ def _reads(cell: str) -> bool:
     return True
 
 
-def checked(path: Path, x_NC: np.ndarray, ids: Sequence[str]) -> tuple[np.ndarray, list[str]]:
-    """The numbers of a file as probabilities (N, C) that sum to 1, and notes.
+def without_absent(
+    path: Path, x_NC: np.ndarray, there_NC: np.ndarray, ids: Sequence[str]
+) -> tuple[np.ndarray, list[str]]:
+    """The numbers of a file (N, C) with 0 for choices that a row lacks, and a note if some are not 0 in the file.
+
+    `there_NC` says which choices the rows have. For one that a row lacks, an empty cell counts as 0. What a row gives
+    to absent choices is shared by the others, in proportion. Raises UserError that names the rows which give all to
+    absent choices.
+    """
+    absent_NC = np.where(there_NC, 0.0, np.nan_to_num(x_NC))
+    kept_NC = np.where(there_NC, x_NC, 0.0)
+    given_N = np.abs(absent_NC).sum(1) > EXACT
+    if (x_NC < 0).any():  # logits or the like, which `checked` refuses
+        return kept_NC + absent_NC, []
+    if not given_N.any():
+        return kept_NC, []
+    left_N = kept_NC.sum(1)
+    if bad := [ids[i] for i in np.flatnonzero(given_N & ~(left_N > EXACT))]:
+        raise UserError(
+            f"{path}: rows {some(bad)} give nothing to the choices that they have, only to those that are empty in the "
+            "table. Write the probabilities of the table's choices."
+        )
+    which = [ids[i] for i in np.flatnonzero(given_N)]
+    note = (
+        f"{path}: {len(which)} rows ({some(which)}) give up to {absent_NC.max():.3g} to a choice that is empty in the "
+        "table; it is shared by their other choices"
+    )
+    scale_N = np.where(given_N, (left_N + absent_NC.sum(1)) / np.where(given_N, left_N, 1.0), 1.0)
+    return kept_NC * scale_N[:, None], [note]
+
+
+def checked(
+    path: Path, x_NC: np.ndarray, ids: Sequence[str], there_NC: np.ndarray | None = None
+) -> tuple[np.ndarray, list[str]]:
+    """The numbers of a file as probabilities (N, C) that sum to 1, and notes; `there_NC`: the choices of each row.
 
     Raises UserError if they are anything else: not finite, logits, logarithms, percentages, sums other than 1, or the
     same numbers in all rows. Numbers rounded to three decimals are accepted.
@@ -69,7 +102,7 @@ def checked(path: Path, x_NC: np.ndarray, ids: Sequence[str]) -> tuple[np.ndarra
         span = f"{sums_N.min():.4f} to {sums_N.max():.4f}"
         notes.append(f"{path}: rows sum to {span} (rounded); each is divided by its sum")
     p_NC = np.where(off_N[:, None] > EXACT, x_NC / sums_N[:, None], x_NC)
-    return p_NC, notes + _notes_on_rows(path, p_NC)
+    return p_NC, notes + _notes_on_rows(path, p_NC, there_NC)
 
 
 def _refuse_negative(path: Path, x_NC: np.ndarray, ids: Sequence[str]) -> None:
@@ -105,9 +138,10 @@ def _refuse_sums(path: Path, x_NC: np.ndarray, ids: Sequence[str], tolerance: fl
     )
 
 
-def _notes_on_rows(path: Path, p_NC: np.ndarray) -> list[str]:
+def _notes_on_rows(path: Path, p_NC: np.ndarray, there_NC: np.ndarray | None) -> list[str]:
     """Notes on rows that say little. Raises UserError if all rows say the same."""
-    uniform_N = np.ptp(p_NC, axis=1) < EXACT
+    least_N = (p_NC if there_NC is None else np.where(there_NC, p_NC, np.inf)).min(1)
+    uniform_N = p_NC.max(1) - least_N < EXACT
     if uniform_N.all():
         raise UserError(f"{path}: gives all choices of all rows the same probability. Write the model's own numbers.")
     if len(p_NC) > 1 and np.ptp(p_NC, axis=0).max() < EXACT:

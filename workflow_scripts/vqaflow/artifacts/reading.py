@@ -7,8 +7,10 @@ from typing import Any
 
 import pandas as pd
 import pyarrow
+import pyarrow.parquet
 from PIL import Image
 
+from vqaflow.artifacts.columns import letters_in
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import reason_of
 
@@ -20,6 +22,21 @@ def read_table(path: Path, rule: str, columns: Sequence[str] | None = None) -> p
         return pd.read_parquet(path, columns=None if columns is None else list(columns))
     except (OSError, ValueError, KeyError, pyarrow.ArrowException) as error:
         raise damaged(path, rule, error) from None
+
+
+def letters_of_table(path: Path, rule: str, prefix: str = "") -> tuple[str, ...]:
+    """The letters of the choices that a parquet file has columns for, without its rows (see `letters_in`).
+
+    Raises UserError if the file, which `rule` makes, is missing or damaged, or has no such columns.
+    """
+    require_file(path, rule)
+    try:
+        letters = letters_in(pyarrow.parquet.read_schema(path).names, prefix)
+    except (OSError, pyarrow.ArrowException) as error:
+        raise damaged(path, rule, error) from None
+    if not letters:
+        raise damaged(path, rule, ValueError(f"it has no column {prefix}a"))
+    return letters
 
 
 def read_json(path: Path, rule: str, keys: Sequence[str] = ()) -> Any:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from vqaflow.artifacts.columns import LETTERS
+from vqaflow.artifacts.columns import ALL_LETTERS, letters_in
 
 FIELDS = ("id", "question", "qtype", "image_file", "sha256", "width", "height")
 
@@ -14,8 +14,8 @@ FIELDS = ("id", "question", "qtype", "image_file", "sha256", "width", "height")
 class Row:
     """A question with its choices, in their original letters, and what is known about its image.
 
-    `width` and `height` are in pixels, `sha256` is the digest of the image file, `answer` the letter of the right
-    choice (None in the test table).
+    `choices` has one text per letter of the table, "" for a choice that this row lacks. `width` and `height` are in
+    pixels, `sha256` is the digest of the image file, `answer` the letter of the right choice (None in the test table).
     """
 
     id: str
@@ -28,6 +28,11 @@ class Row:
     height: int
     answer: str | None = None
 
+    @property
+    def letters(self) -> str:
+        """The letters of the choices that this row has, as "abd"."""
+        return "".join(letter for letter, text in zip(ALL_LETTERS, self.choices, strict=False) if text)
+
     def content(self) -> list[str]:
         """All that a score or an adapter depends on, as strings; for the image, its digest and its size."""
         facts = [self.id, self.question, *self.choices, self.qtype, self.sha256, str(self.width), str(self.height)]
@@ -35,9 +40,9 @@ class Row:
 
 
 def rows_of(table: pd.DataFrame) -> list[Row]:
-    """The rows of a checked table, in its order."""
+    """The rows of a checked table, in its order; a null cell of a choice becomes ""."""
     columns = [table[name].tolist() for name in FIELDS]
-    choices = zip(*(table[letter].tolist() for letter in LETTERS), strict=True)
+    choices = zip(*(table[letter].fillna("").tolist() for letter in letters_in(table)), strict=True)
     answers = table["answer"].tolist() if "answer" in table else [None] * len(table)
     return [
         Row(**dict(zip(FIELDS, values, strict=True)), choices=shown, answer=answer)

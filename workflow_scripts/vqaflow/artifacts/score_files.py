@@ -1,7 +1,7 @@
 """Reading results/scores: which file is what, and its logits as one array, checked to be complete.
 
 Shapes: N rows of the table, R scored rows, L lines of a score file (one per row and order),
-K choice orders, C = 4 choices in their original letters.
+K choice orders, C choices of the table in their original letters. The logit of a choice that a row lacks is -inf.
 """
 
 import json
@@ -16,9 +16,9 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from vqaflow.artifacts.columns import LETTERS, LOGITS
+from vqaflow.artifacts.columns import ALL_LETTERS, LOGIT, logit_columns
 from vqaflow.artifacts.parts import PART, part_order
-from vqaflow.artifacts.reading import damaged
+from vqaflow.artifacts.reading import damaged, letters_of_table
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import some
 
@@ -40,11 +40,19 @@ class ScoreFile:
 
 @dataclass(frozen=True)
 class Logits:
-    """One file's logits: `present_N` says which of the table's rows it has, `logits_NKC` holds them (NaN if absent)."""
+    """One file's logits: `present_N` says which of the table's rows it has, `logits_NKC` holds them.
+
+    They are NaN for a row that is not there, and -inf for a choice that a row lacks.
+    """
 
     orders: tuple[str, ...]
     present_N: np.ndarray
     logits_NKC: np.ndarray
+
+    @property
+    def letters(self) -> tuple[str, ...]:
+        """The letters of the choices C."""
+        return ALL_LETTERS[: self.logits_NKC.shape[2]]
 
 
 def score_file(path: Path | str) -> ScoreFile:
@@ -81,15 +89,18 @@ def read_logits(file: ScoreFile, index: pl.DataFrame) -> Logits:
     """Read one file for the rows of `index`.
 
     Raises UserError if the file is damaged; it names ids that are unknown or repeated, lack an order, or have logits
-    that are not finite.
+    that are neither finite nor -inf in all orders.
     """
+    letters = letters_of_table(file.path, "score_choices", LOGIT)
+    columns = logit_columns(letters)
     try:
-        frame = pl.read_parquet(file.path, columns=["id", "order", *LOGITS])
+        frame = pl.read_parquet(file.path, columns=["id", "order", *columns])
     except (OSError, pl.exceptions.PolarsError) as error:
         raise damaged(file.path, "score_choices", error) from None
     orders = sorted(frame["order"].unique().to_list())
-    if bad := [order for order in orders if sorted(order) != list(LETTERS)]:
-        raise UserError(f"{file.path}: order {bad[0]!r} is not an order of abcd. Score again (rule score_choices).")
+    if bad := [order for order in orders if sorted(order) != list(letters)]:
+        every = "".join(letters)
+        raise UserError(f"{file.path}: order {bad[0]!r} is not an order of {every}. Score again (rule score_choices).")
     starts_L = (frame["id"] != frame["id"].shift(1)).fill_null(True)
     ids = frame.select("id").filter(starts_L)  # a row's orders mostly follow each other: far fewer to look up
     row = ids.join(index, on="id", how="left", maintain_order="left")["row"]
@@ -101,8 +112,8 @@ def read_logits(file: ScoreFile, index: pl.DataFrame) -> Logits:
         )
     row_L = row.to_numpy()[np.cumsum(starts_L.to_numpy()) - 1]
     order_L = frame["order"].cast(pl.Enum(orders)).to_physical().to_numpy()
-    logits_NKC = np.full((len(index), len(orders), len(LETTERS)), np.nan, np.float32)
-    for letter, column in enumerate(LOGITS):
+    logits_NKC = np.full((len(index), len(orders), len(letters)), np.nan, np.float32)
+    for letter, column in enumerate(columns):
         logits_NKC[row_L, order_L, letter] = frame[column].to_numpy()
     count_N = np.bincount(row_L, minlength=len(index))
     _check_rows(file, index, logits_NKC, count_N)
@@ -110,9 +121,11 @@ def read_logits(file: ScoreFile, index: pl.DataFrame) -> Logits:
 
 
 def _check_rows(file: ScoreFile, index: pl.DataFrame, logits_NKC: np.ndarray, count_N: np.ndarray) -> None:
-    """Raise UserError unless each row that the file has comes in each order once, with finite logits."""
+    """Raise UserError unless each row that the file has comes in each order once, with logits of the same choices."""
     orders = logits_NKC.shape[1]
     finite_N = np.isfinite(np.einsum("nkc->n", logits_NKC, dtype=np.float64))  # any NaN or infinity spoils the sum
+    others = np.flatnonzero((count_N > 0) & ~finite_N)
+    finite_N[others] = _lack_choices(logits_NKC[others])
     uneven_N = (count_N > 0) & (count_N != orders)
     for wrong_N, what in (
         (uneven_N, f"do not have each of the {orders} orders once"),
@@ -121,6 +134,13 @@ def _check_rows(file: ScoreFile, index: pl.DataFrame, logits_NKC: np.ndarray, co
         if wrong_N.any():
             ids = index["id"].gather(np.flatnonzero(wrong_N)).to_list()
             raise UserError(f"{file.path}: rows {some(ids)} {what}. Score again (rule score_choices).")
+
+
+def _lack_choices(logits_NKC: np.ndarray) -> np.ndarray:
+    """Which rows (N) only lack choices: -inf for the same ones in all orders, and at least two finite logits."""
+    lacks_NKC = np.isneginf(logits_NKC)
+    alike_N = (lacks_NKC == lacks_NKC[:, :1]).all((1, 2))
+    return alike_N & (lacks_NKC | np.isfinite(logits_NKC)).all((1, 2)) & ((~lacks_NKC).any(1).sum(1) > 1)
 
 
 def check_complete(files: Sequence[ScoreFile], present: Sequence[np.ndarray], index: pl.DataFrame) -> None:
@@ -138,9 +158,9 @@ def _raise_missing(where: str, index: pl.DataFrame, present_N: np.ndarray) -> No
     raise UserError(f"{where}: has no scores for rows {some(ids)}. Score again (rule score_choices).")
 
 
-def empty_scores() -> pd.DataFrame:
-    """A table of scores without rows, its columns typed."""
-    return scores_frame([], (), np.empty((0, 0, 4), np.float32))
+def empty_scores(letters: Sequence[str]) -> pd.DataFrame:
+    """A table of scores without rows, its columns typed, for a table with these letters."""
+    return scores_frame([], (), np.empty((0, 0, len(letters)), np.float32))
 
 
 def write_scores(scores: pd.DataFrame, about: Mapping[str, str | None], out: Path) -> None:
@@ -158,7 +178,7 @@ def read_about(path: Path) -> dict[str, str | None]:
         raise damaged(path, "score_choices", error) from None
 
 
-def scores_frame(ids: Sequence[str], orders: Sequence[str], logits_RK4: np.ndarray) -> pd.DataFrame:
+def scores_frame(ids: Sequence[str], orders: Sequence[str], logits_RKC: np.ndarray) -> pd.DataFrame:
     """One row per (id, order) with the logits of the original letters."""
     frame = pd.DataFrame(
         {
@@ -166,5 +186,6 @@ def scores_frame(ids: Sequence[str], orders: Sequence[str], logits_RK4: np.ndarr
             "order": pd.Series(list(orders) * len(ids), dtype="str"),
         }
     )
-    frame[LOGITS] = logits_RK4.reshape(-1, 4).astype(np.float32)
+    choices = logits_RKC.shape[2]
+    frame[logit_columns(ALL_LETTERS[:choices])] = logits_RKC.reshape(-1, choices).astype(np.float32)
     return frame

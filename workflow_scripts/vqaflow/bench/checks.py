@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from vqaflow.artifacts.columns import ALL_LETTERS
 from vqaflow.bench.made_rows import SMALL_VISUAL, MadeEncoder, MadeFeatures, MadeRows
 from vqaflow.bench.random_base import build
 from vqaflow.config.sections import ViewConfig
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 STEPS = 20
 SMALL_VOCABULARY = 2048
-ORDERS = cyclic_shifts("abcd")
+ORDERS = cyclic_shifts("".join(ALL_LETTERS[:4]))  # of the made-up rows
 
 
 class GivenFeatures:

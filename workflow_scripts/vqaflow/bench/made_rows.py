@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from vqaflow.artifacts.columns import LETTERS
+from vqaflow.artifacts.columns import ALL_LETTERS
 from vqaflow.artifacts.rows import Row
 from vqaflow.config.sections import ViewConfig
 from vqaflow.model.base import Base
@@ -45,8 +45,11 @@ class MadeRows:
 
     def rows(self, count: int) -> list[Row]:
         """`count` rows as the tables hold them, each with an image of its own."""
-        ids, choices = [f"made_{i}" for i in range(count)], ("-",) * 4
-        return [Row(id, "?", choices, "general", "made", id, 1, 1, LETTERS[i % 4]) for i, id in enumerate(ids)]
+        ids, choices = [f"made_{i}" for i in range(count)], ("-",) * len(self.letter_ids)
+        return [
+            Row(id, "?", choices, "general", "made", id, 1, 1, ALL_LETTERS[i % len(choices)])
+            for i, id in enumerate(ids)
+        ]
 
     @lru_cache(maxsize=256)  # noqa: B019 - lives as long as the benchmark
     def encoded(self, number: int, orders: int) -> EncodedRow:

@@ -3,7 +3,7 @@
 `vqaflow bench pool --json FILE` writes made-up members into a temporary folder, pools them, and reports seconds and
 peak memory of the pooling only. This runs in a separate process and, as a rule does, with one thread for NumPy.
 
-Shapes: N rows, S sources, C = 4 choices.
+Shapes: N rows, S sources, C choices.
 """
 
 import json
@@ -23,13 +23,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from vqaflow.artifacts.columns import LETTERS
+from vqaflow.artifacts.columns import ALL_LETTERS
 from vqaflow.artifacts.results_folder import ResultsFolder
 from vqaflow.ensemble.ensemble_probabilities import ensemble_probabilities
 from vqaflow.runtime.files import write_json
 from vqaflow.runtime.stage import log
 from vqaflow.scoring.order_pooling import log_softmax
 
+LETTERS = ALL_LETTERS[:4]  # of the made-up rows
 FOLDS, VIEWS = 5, ("original", "hflip")
 HFLIP_LACKS = 0.2  # share of rows
 GROUP_ROWS = 2  # rows of one group, on average
@@ -47,8 +48,9 @@ def write_world(folder: Path, members: int, rows: int) -> None:
     shared = {split: rng.standard_normal((rows, len(LETTERS))) for split in ids}
     fold_N, group_N = np.arange(rows) % FOLDS, rng.integers(0, max(1, rows // GROUP_ROWS), rows)
     letters = np.array(LETTERS)[answers["oof"]]
-    pl.DataFrame({"id": ids["oof"], "answer": letters}).write_parquet(results.table("train"))
-    pl.DataFrame({"id": ids["test"], "usable": [True] * rows}).write_parquet(results.table("test"))
+    texts = {letter: ["-"] * rows for letter in LETTERS}
+    pl.DataFrame({"id": ids["oof"], "answer": letters} | texts).write_parquet(results.table("train"))
+    pl.DataFrame({"id": ids["test"], "usable": [True] * rows} | texts).write_parquet(results.table("test"))
     pl.DataFrame({"id": ids["oof"], "fold": fold_N, "group": group_N}).write_parquet(results.folds)
     lacks_N = rng.random(rows) < HFLIP_LACKS
     for number in range(members):

@@ -1,6 +1,6 @@
 """The measurements of `vqaflow bench score`: the usual predictor, plain passes, and this package's scorer.
 
-Shapes: H hidden size, 4 letters.
+Shapes: H hidden size, 4 letters of the made-up rows.
 """
 
 import gc
@@ -15,7 +15,7 @@ from peft import LoraConfig as PeftLoraConfig
 from peft import get_peft_model
 from transformers import Qwen2VLImageProcessor
 
-from vqaflow.artifacts.columns import LETTERS
+from vqaflow.artifacts.columns import ALL_LETTERS
 from vqaflow.bench.made_rows import SMALL_VISUAL, VISUAL, MadeEncoder, MadeRows
 from vqaflow.bench.random_base import build
 from vqaflow.bench.tools import table
@@ -41,7 +41,7 @@ from vqaflow.plan.timing import matmul_ceiling, measure, peak_gib, reset_peak
 from vqaflow.scoring.scorer import Scorer
 
 ADAPTERS, RANK, ALPHA = 3, 24, 48
-ORDERS = cyclic_shifts("".join(LETTERS))
+ORDERS = cyclic_shifts("".join(ALL_LETTERS[:4]))  # of the made-up rows
 CALLS = ADAPTERS * len(ORDERS)
 FLOAT32_SHARE = 0.8  # of a GPU's memory that the weights in float32 may take
 WHOLE = ["what", "batch", "calls per row", "s/row", "rows/s", "times the usual", "peak GiB"]
@@ -249,7 +249,7 @@ def first_logits(bench: ScoringBench, scorer: Scorer, count: int) -> torch.Tenso
     """The letters' logits (count, K, 4) of the first rows, as shown: with the choice orders not undone."""
     items = scorer.prepare(bench.made.rows(count))
     assert [item.row.id for item in items] == [f"made_{i}" for i in range(count)]
-    shown = torch.tensor([["abcd".index(letter) for letter in order] for order in scorer.orders])
+    shown = torch.tensor([[scorer.letters.index(letter) for letter in order] for order in scorer.orders])
     return torch.from_numpy(scorer.score(items)).gather(2, shown.expand(count, -1, -1))
 
 

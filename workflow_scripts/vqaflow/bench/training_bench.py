@@ -12,7 +12,7 @@ from vqaflow.bench.made_rows import SMALL_VISUAL, VISUAL, MadeEncoder, MadeFeatu
 from vqaflow.bench.random_base import build
 from vqaflow.bench.tools import table
 from vqaflow.config.sections import AugmentConfig, LoraConfig, TrainConfig
-from vqaflow.model.encoding.orders import all_orders, cyclic_shifts
+from vqaflow.model.encoding.orders import first_orders
 from vqaflow.model.lora import add_adapter
 from vqaflow.model.numerics.cublas import settle_workspace
 from vqaflow.plan.footprint import GIB, Footprint, usable_gib
@@ -179,8 +179,7 @@ class TrainingBench:
         rows = self.made.rows(train.batch_size)
         trainer = Trainer(base, MadeEncoder(self.made), features, rows, [], train)
         trainer.model.keep(kept)
-        shown = (cyclic_shifts("abcd") if orders <= 4 else all_orders())[:orders]
-        return trainer, [(row, shown) for row in rows]
+        return trainer, [(row, first_orders(row.letters, orders)) for row in rows]
 
     def _our_step(self, train: TrainConfig, orders: int, cached: bool, kept: int) -> tuple[float, float]:
         trainer, drawn = self.trainer(train, orders, cached, kept)

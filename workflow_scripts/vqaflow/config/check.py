@@ -15,6 +15,7 @@ from jsonschema.validators import extend
 from vqaflow.artifacts.parts import FILE
 from vqaflow.artifacts.results_folder import RESULTS
 from vqaflow.config.members import SECTIONS, TUNED, member_problems, members_of, with_model
+from vqaflow.config.choices_check import choices_problems
 from vqaflow.config.recipe_names import recipe_problems
 from vqaflow.config.sections import WHEN, merged
 from vqaflow.config.space_check import foldless, space_problems
@@ -184,6 +185,7 @@ def _cross_checks(config: Mapping[str, Any]) -> Iterator[str]:
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"data.columns: {name!r} is given twice. Name each column once."
     yield from _demo_base_problems(config)
+    yield from choices_problems(config)
     yield from _section_problems(config, "", config["ensemble"])
     for name, entry in config["members"].items():
         if entry and set(entry) & {*SECTIONS, "orders"}:

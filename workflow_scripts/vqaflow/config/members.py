@@ -78,6 +78,8 @@ def _member(name: str, entry: Mapping[str, Any], config: Mapping[str, Any]) -> M
     untuned = entry.get("train") == "none"
     kind = FOREIGN if entry.get("probabilities") else UNTUNED if untuned else TUNED
     sections = {key: merged(config[key], entry.get(key) or {}) for key in SECTIONS}
+    if sections["prompt"].get("letters") is None:  # as if there were no such key
+        sections["prompt"].pop("letters", None)
     if "base" in (entry.get("model") or {}):  # a commit of another repository means nothing
         sections["model"]["revision"] = entry["model"].get("revision")
     sections["model"].pop("allow_demo_base", None)  # a permission, which changes no result

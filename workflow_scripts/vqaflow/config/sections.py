@@ -35,12 +35,26 @@ class ModelConfig(BaseConfig):
 
 @dataclass(frozen=True)
 class PromptConfig:
-    """`prompt`: what the model reads; `templates` has one entry per question type."""
+    """`prompt`: what the model reads; `templates` has one entry per question type.
+
+    `letters` are those that the prompt shows and the model answers with; None: a, b, c, …
+    """
 
     normal_form: str
     system: str
     choice_format: str
     templates: Mapping[str, str]
+    letters: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        """YAML reads an unquoted 1 as a number."""
+        if self.letters is not None:
+            object.__setattr__(self, "letters", tuple(map(str, self.letters)))
+
+    def content(self) -> dict[str, Any]:
+        """All keys, for digests; without `letters` where it is not set, as before there was such a key."""
+        given = dataclasses.asdict(self)
+        return given if self.letters else {key: value for key, value in given.items() if key != "letters"}
 
 
 @dataclass(frozen=True)

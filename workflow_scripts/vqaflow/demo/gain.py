@@ -3,7 +3,7 @@
 `vqaflow demo_gain` reads a finished demo and its answers, which no rule reads. The exit status is 1 if the ensemble
 does not reach what the demo promises. With data.demo.shuffle_answers it is the control: expect chance.
 
-Shapes: N rows of the test table, R scored rows, K choice orders, 4 letters.
+Shapes: N rows of the test table, R scored rows, K choice orders, C choices.
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vqaflow.artifacts.columns import LETTERS
+from vqaflow.artifacts.columns import letters_in
 from vqaflow.artifacts.results_folder import ResultsFolder
 from vqaflow.artifacts.rows import rows_of
 from vqaflow.artifacts.score_files import ORIGINAL, Logits, read_logits, row_index, score_file
@@ -65,16 +65,17 @@ def base_logits(member: Member, batch_tokens: int, table: pd.DataFrame) -> Logit
     """Logits of the rows from the base without an adapter, in the original view and the member's orders."""
     model, prompt = section(ModelConfig, member.model), section(PromptConfig, member.prompt)
     base = load_base(model)
-    encoder = make_encoder(base, model, prompt)
-    orders = scoring_orders(member.orders)
+    letters = letters_in(table)
+    encoder = make_encoder(base, model, prompt, len(letters))
+    orders = scoring_orders(member.orders, letters)
     scorer = Scorer(make_decoder(base, False), encoder, ViewConfig(), orders, batch_tokens)
     items = scorer.prepare(rows_of(table))
     with ProgressBar(len(items), "score the base") as bar:
-        logits_RK4 = scorer.score(items, bar.advance)
+        logits_RKC = scorer.score(items, bar.advance)
     place = {item.row.id: i for i, item in enumerate(items)}
-    return Logits(tuple(orders), np.ones(len(table), bool), logits_RK4[[place[i] for i in table["id"]]])
+    return Logits(tuple(orders), np.ones(len(table), bool), logits_RKC[[place[i] for i in table["id"]]])
 
 
 def best_letters(logits: Logits) -> np.ndarray:
     """The most probable letter of each row, by the geometric mean over the orders."""
-    return np.array(LETTERS)[pool_orders(logits, "geometric").argmax(1)]
+    return np.array(logits.letters)[pool_orders(logits, "geometric").argmax(1)]

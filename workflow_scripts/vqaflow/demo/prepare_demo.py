@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 
-from vqaflow.artifacts.columns import LETTERS
+from vqaflow.artifacts.columns import ALL_LETTERS
 from vqaflow.config.sections import DemoConfig, section
 from vqaflow.demo.questions import DIGIT_QUESTIONS, KINDS, KOREAN, LANGUAGES, answer_family, kind_and_korean
 from vqaflow.runtime.digests import file_digest
@@ -24,6 +24,7 @@ from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.files import atomic_folder
 from vqaflow.runtime.stage import log
 
+LETTERS = ALL_LETTERS[:4]  # its questions have four choices
 IMAGE_SIDE = 64  # easy-VQA's; digits are enlarged to it
 DIGIT_TEST_SHARE = 3  # one digit image in this many is a test image
 

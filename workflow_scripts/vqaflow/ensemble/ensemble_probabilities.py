@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from vqaflow.artifacts.columns import LETTERS, PROBABILITIES
-from vqaflow.artifacts.reading import read_table
+from vqaflow.artifacts.choices import OWN, read_with_letters
+from vqaflow.artifacts.columns import ALL_LETTERS, probability_columns
+from vqaflow.artifacts.reading import letters_of_table, read_table
 from vqaflow.config.recipe_names import Recipe, check_recipe_name, every_recipe, named_recipe
 from vqaflow.config.sections import EnsembleConfig, section
 from vqaflow.ensemble.calibration import CALIBRATIONS
@@ -66,6 +67,7 @@ def ensemble_probabilities(
     check_names(settings)
     rows = oof_rows(train, folds)
     found = read_members(members)
+    require_letters(found, [train, test])
     oof = Oof(sources_of(found), read_oof(found, rows), rows["answer"].to_numpy(), rows["group"].to_numpy())
     every, candidates = recipes(settings, found)
     check_covered(candidates[0], oof.sources, oof.logp_NSC, rows["id"])
@@ -83,7 +85,7 @@ def ensemble_probabilities(
         "calibration": calibration_report(fitted, held_out, oof.answers_N),
     }
     del cross, compared, choice, oof  # test rows need the memory
-    table = pl.from_pandas(read_table(test, "validate_tables", ["id", "usable"]))
+    table = read_with_letters(test, ["id", "usable"])
     probabilities_NC, sharpness = probabilities_of_test(table, found, fitted)
     report["test"] = test_summary(table, held_out, sharpness)
     report["expected"] = expected_summary(report["nested"], sharpness, int(table["usable"].sum()))
@@ -100,6 +102,17 @@ def check_names(settings: EnsembleConfig) -> None:
             raise UserError(f"config ensemble.{key}: {name!r} is unknown; {did_you_mean(name, known)}")
 
 
+def require_letters(members: Sequence[Member], tables: Sequence[Path]) -> None:
+    """Raise UserError unless the members have as many choices as the tables."""
+    for table in tables:
+        letters = letters_of_table(table, "validate_tables")
+        if letters != members[0].letters:
+            raise UserError(
+                f"{members[0].folder}: has {len(members[0].letters)} choices, but {table} has {len(letters)}. Run the "
+                "rule pool_member again."
+            )
+
+
 def recipes(settings: EnsembleConfig, members: Sequence[Member]) -> tuple[tuple[Recipe, ...], tuple[Recipe, ...]]:
     """All recipes for these members, the default first, and those among which to choose: all, or the named one."""
     views = views_by_member(members)
@@ -113,14 +126,14 @@ def recipes(settings: EnsembleConfig, members: Sequence[Member]) -> tuple[tuple[
 
 
 def oof_rows(train: Path, folds: Path) -> pl.DataFrame:
-    """The id, answer (0 to C - 1), fold and group of every training row, in the table's order."""
-    table = pl.from_pandas(read_table(train, "validate_tables", ["id", "answer"]))
+    """The id, answer (0 to C - 1), own letters, fold and group of every training row, in the table's order."""
+    table = read_with_letters(train, ["id", "answer"])
     assigned = pl.from_pandas(read_table(folds, "make_folds", ["id", "fold", "group"]))
     if alone := sorted(set(table["id"]) ^ set(assigned["id"])):
         raise UserError(
             f"{folds}: rows {some(alone)} are only in this file or only in {train}. Run the rule make_folds again."
         )
-    letters = {letter: number for number, letter in enumerate(LETTERS)}
+    letters = {letter: number for number, letter in enumerate(ALL_LETTERS)}
     return table.join(assigned, on="id", how="left", maintain_order="left").with_columns(
         pl.col("answer").replace_strict(letters, return_dtype=pl.Int64), pl.col("fold").cast(pl.Int64)
     )
@@ -130,17 +143,18 @@ def probabilities_of_test(
     table: pl.DataFrame, members: Sequence[Member], fitted: Fitted
 ) -> tuple[np.ndarray, Sharpening | None]:
     """Probabilities (N, C) of all test rows, and how they were sharpened."""
-    usable = table["id"].filter(table["usable"])
+    usable = table.filter(pl.col("usable")).select("id", OWN)
     if unusable := len(table) - len(usable):
         log.warning("%d test rows are unusable and get equal probabilities (see problems.csv)", unusable)
     if not len(usable):
-        return all_rows(table, None), None
+        return all_rows(table, None, members[0].letters), None
     pooled_NC, sharpness = sharpened(pool_test(members, usable, fitted))
-    return all_rows(table, pooled_NC), sharpness
+    return all_rows(table, pooled_NC, members[0].letters), sharpness
 
 
 def write_probabilities(ids: pl.Series, probabilities_NC: np.ndarray, out: Path, **more: pl.Series) -> None:
-    """Write id, p_a to p_d and further columns."""
-    columns = {"id": ids} | {name: probabilities_NC[:, i] for i, name in enumerate(PROBABILITIES)} | more
+    """Write id, p_a, p_b, … and further columns."""
+    names = probability_columns(ALL_LETTERS[: probabilities_NC.shape[1]])
+    columns = {"id": ids} | {name: probabilities_NC[:, i] for i, name in enumerate(names)} | more
     with atomic_path(out) as partial:
         pl.DataFrame(columns).write_parquet(partial)

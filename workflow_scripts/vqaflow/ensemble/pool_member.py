@@ -3,8 +3,8 @@
 `vqaflow pool_member` runs it by hand. The member's own answer is the plain mean over its views, seeds and folds. The
 views stay apart in a second file, so that the pool of all members may leave one out.
 
-Shapes: N rows, V views, S seeds, C = 4 choices. Log-probabilities are normalised over C, and NaN where a view does not
-have the row.
+Shapes: N rows, V views, S seeds, K choice orders, C choices of the tables. Log-probabilities are normalised over C.
+They are NaN where a view does not have the row, and -inf for a choice that the row lacks.
 """
 
 from collections import defaultdict
@@ -17,12 +17,14 @@ import numpy as np
 import polars as pl
 
 from vqaflow.artifacts.adapter_files import RUN
-from vqaflow.artifacts.columns import LETTERS, PROBABILITIES
+from vqaflow.artifacts.choices import OWN, choices_there, even, read_with_letters
+from vqaflow.artifacts.columns import ALL_LETTERS, probability_columns
 from vqaflow.artifacts.parts import ALL, BASE, FILE, fold_of, without_seed
 from vqaflow.artifacts.probability_files import read_pair
-from vqaflow.artifacts.reading import read_json, read_table
+from vqaflow.artifacts.reading import letters_of_table, read_json, read_table
 from vqaflow.artifacts.results_folder import MemberFolder
 from vqaflow.artifacts.score_files import (
+    Logits,
     ScoreFile,
     check_complete,
     read_logits,
@@ -53,15 +55,19 @@ class Tables:
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows that a member answers: `oof` has id, answer and fold; `test` has id and usable."""
+    """The rows that a member answers: `oof` has id, answer and fold; `test` has id and usable.
+
+    Both have their own letters in the column OWN; `letters` are those of the tables.
+    """
 
     oof: pl.DataFrame
     test: pl.DataFrame
+    letters: tuple[str, ...]
 
     @property
-    def usable(self) -> pl.Series:
-        """The ids of the test rows that have scores."""
-        return self.test["id"].filter(self.test["usable"])
+    def usable(self) -> pl.DataFrame:
+        """The test rows that have scores: id and own letters."""
+        return self.test.filter(pl.col("usable")).select("id", OWN)
 
 
 @dataclass(frozen=True)
@@ -120,7 +126,7 @@ def read_seconds(path: Path) -> float:
 
 def read_rows(tables: Tables) -> Rows:
     """The rows of both tables, in their order. Raises UserError if a file is damaged, or if table and folds differ."""
-    train = pl.from_pandas(read_table(tables.train, "validate_tables", ["id", "answer"]))
+    train = read_with_letters(tables.train, ["id", "answer"])
     assigned = pl.from_pandas(read_table(tables.folds, "make_folds", ["id", "fold"]))
     if alone := sorted(set(train["id"]) ^ set(assigned["id"])):
         raise UserError(
@@ -128,7 +134,13 @@ def read_rows(tables: Tables) -> Rows:
             "Run the rule make_folds again."
         )
     oof = train.join(assigned, on="id", how="left", maintain_order="left")
-    return Rows(oof, pl.from_pandas(read_table(tables.test, "validate_tables", ["id", "usable"])))
+    letters = tuple(letters_of_table(path, "validate_tables") for path in (tables.train, tables.test))
+    if letters[0] != letters[1]:
+        raise UserError(
+            f"{tables.test}: has {len(letters[1])} columns of choices, but {tables.train} has {len(letters[0])}. Run "
+            "the rule validate_tables again."
+        )
+    return Rows(oof, read_with_letters(tables.test, ["id", "usable"]), letters[0])
 
 
 # --- from scores ---
@@ -137,7 +149,7 @@ def read_rows(tables: Tables) -> Rows:
 def from_scores(files: Sequence[ScoreFile], rows: Rows, order_pooling: str) -> Answers:
     """What the score files of a member say. Raises UserError if a file or a row is missing or too much."""
     views = views_of(files)
-    logp_NVC, priors = np.full((len(rows.oof), len(views), len(LETTERS)), np.nan), {}
+    logp_NVC, priors = np.full((len(rows.oof), len(views), len(rows.letters)), np.nan), {}
     test: dict[str, np.ndarray] = {}
     blocks = _blocks(files)
     needed = set() if ("oof", BASE) in blocks else {("oof", str(fold)) for fold in rows.oof["fold"]}
@@ -152,9 +164,11 @@ def from_scores(files: Sequence[ScoreFile], rows: Rows, order_pooling: str) -> A
                 fold = fold_of(part)
                 mine = np.arange(len(rows.oof)) if fold is None else np.flatnonzero(rows.oof["fold"].to_numpy() == fold)
                 index = row_index(rows.oof["id"].gather(mine))
-                logp_NVC[mine] = pool_block(here, views, index, order_pooling, priors, bar)
+                there_NC = choices_there(rows.oof[OWN].gather(mine), rows.letters)
+                logp_NVC[mine] = pool_block(here, views, index, there_NC, order_pooling, priors, bar)
             else:
-                test[part] = pool_block(here, views, row_index(rows.usable), order_pooling, priors, bar)
+                index, there_NC = row_index(rows.usable["id"]), choices_there(rows.usable[OWN], rows.letters)
+                test[part] = pool_block(here, views, index, there_NC, order_pooling, priors, bar)
     return Answers(views, logp_NVC, test, [])
 
 
@@ -176,16 +190,24 @@ def _blocks(files: Sequence[ScoreFile]) -> dict[tuple[str, str], list[ScoreFile]
 
 
 def pool_block(
-    files: Sequence[ScoreFile], views: Sequence[str], index: pl.DataFrame, how: str, priors: Priors, bar: ProgressBar
+    files: Sequence[ScoreFile],
+    views: Sequence[str],
+    index: pl.DataFrame,
+    there_NC: np.ndarray,
+    how: str,
+    priors: Priors,
+    bar: ProgressBar,
 ) -> np.ndarray:
     """The log-probabilities (N, V, C) of the rows in `index`: each file pooled over its orders, then over the seeds.
 
+    `there_NC` says which choices each row has; the files must have logits of the same ones.
     OOF files add their position prior to `priors`; test files use it, or their own where no OOF row has the view.
     """
     by_view: dict[str, list[np.ndarray]] = defaultdict(list)
     present: dict[str, list[np.ndarray]] = defaultdict(list)
     for file in files:
         logits = read_logits(file, index)
+        require_choices(file, index, logits, there_NC)
         prior = priors.get((file.part, file.view)) if file.split == "test" else None
         if prior is None and how == "prior" and logits.present_N.any():
             prior = priors[file.part, file.view] = required_prior(file, position_prior(logits))
@@ -194,10 +216,26 @@ def pool_block(
         bar.advance()
     for part, present_N in present.items():
         check_complete([file for file in files if file.part == part], present_N, index)
-    logp_NVC = np.full((len(index), len(views), len(LETTERS)), np.nan)
+    logp_NVC = np.full((len(index), len(views), there_NC.shape[1]), np.nan)
     for view, logp in by_view.items():
         logp_NVC[:, views.index(view)] = logp[0] if len(logp) == 1 else mean_of_seeds(np.stack(logp))
     return logp_NVC
+
+
+def require_choices(file: ScoreFile, index: pl.DataFrame, logits: Logits, there_NC: np.ndarray) -> None:
+    """Raise UserError unless the logits of `file` are of the choices that each row has."""
+    again = "Score again (rule score_choices)."
+    if len(logits.letters) != there_NC.shape[1]:
+        raise UserError(
+            f"{file.path}: has {len(logits.letters)} choices, but the tables have {there_NC.shape[1]}. {again}"
+        )
+    if not logits.present_N.any():
+        return
+    scored_NC = np.isfinite(logits.logits_NKC[:, 0])
+    other_N = logits.present_N & (scored_NC != there_NC).any(1)
+    if other_N.any():
+        bad = index["id"].gather(np.flatnonzero(other_N)).to_list()
+        raise UserError(f"{file.path}: rows {some(bad)} have other choices there than in the tables. {again}")
 
 
 def required_prior(file: ScoreFile, prior: np.ndarray | None) -> np.ndarray:
@@ -216,7 +254,8 @@ def mean_of_seeds(logp_SNC: np.ndarray) -> np.ndarray:
     count_N = there_SN.sum(0)
     total_NC = np.where(there_SN[..., None], np.exp(logp_SNC), 0.0).sum(0)
     mean_NC = np.full(total_NC.shape, np.nan)
-    mean_NC[count_N > 0] = log_softmax(safe_log(total_NC[count_N > 0]))
+    lacks_NC = np.isneginf(logp_SNC).any(0)
+    mean_NC[count_N > 0] = log_softmax(np.where(lacks_NC, -np.inf, safe_log(total_NC))[count_N > 0])
     return mean_NC
 
 
@@ -227,17 +266,25 @@ def from_files(files: Sequence[Path], rows: Rows, tables: Tables) -> Answers:
     """What someone's probability files say. Raises UserError with what is wrong with them."""
     problems = pl.read_csv(tables.problems, columns=["id", "severity"], infer_schema=False)
     left_out = problems["id"].filter(problems["severity"] != "warning").to_list()
-    answers_N = rows.oof["answer"].replace_strict({letter: i for i, letter in enumerate(LETTERS)}).to_numpy()
-    read = read_pair(*files, rows.oof["id"].to_list(), answers_N, rows.test["id"].to_list(), left_out)
+    answers_N = rows.oof["answer"].replace_strict({letter: i for i, letter in enumerate(ALL_LETTERS)}).to_numpy()
+    there = [choices_there(table[OWN], rows.letters) for table in (rows.oof, rows.test)]
+    read = read_pair(
+        *files, rows.oof["id"].to_list(), answers_N, rows.test["id"].to_list(), left_out, rows.letters, there
+    )
     usable_N = rows.test["usable"].to_numpy()
     unusable = int((~usable_N).sum())
     notes = [f"its answers to the {unusable} test rows without a usable image are not used"] if unusable else []
     return Answers(
         [FILE],
-        log_softmax(safe_log(read.oof_NC))[:, None],
-        {FILE: log_softmax(safe_log(read.test_NC[usable_N]))[:, None]},
+        _logs(read.oof_NC, there[0])[:, None],
+        {FILE: _logs(read.test_NC, there[1])[usable_N][:, None]},
         [*read.notes, *notes],
     )
+
+
+def _logs(p_NC: np.ndarray, there_NC: np.ndarray) -> np.ndarray:
+    """Log-probabilities (N, C) of a file: finite even for a probability of 0, but -inf for choices that a row lacks."""
+    return log_softmax(np.where(there_NC, safe_log(p_NC), -np.inf))
 
 
 # --- writing ---
@@ -248,16 +295,16 @@ def write_member(answers: Answers, rows: Rows, out: MemberFolder) -> None:
     oof = {"id": rows.oof["id"], "fold": rows.oof["fold"]}
     _write(out.views("oof"), oof | view_columns(answers.views, answers.oof_NVC))
     blocks = [
-        {"part": [part] * len(rows.usable), "id": rows.usable} | view_columns(answers.views, logp_NVC)
+        {"part": [part] * len(rows.usable), "id": rows.usable["id"]} | view_columns(answers.views, logp_NVC)
         for part, logp_NVC in answers.test.items()
     ]
     _write(out.views("test"), *blocks)
-    _write(out.answers("oof"), oof | probability_columns(mean_of_views(answers.oof_NVC)))
-    test_NC = np.full((len(rows.test), len(LETTERS)), 1 / len(LETTERS))
+    _write(out.answers("oof"), oof | answer_columns(mean_of_views(answers.oof_NVC)))
+    test_NC = even(choices_there(rows.test[OWN], rows.letters))
     test_NC[rows.test["usable"].to_numpy()] = mean_of_parts(
         {part: mean_of_views(logp_NVC) for part, logp_NVC in answers.test.items()}
     )
-    _write(out.answers("test"), {"id": rows.test["id"]} | probability_columns(test_NC))
+    _write(out.answers("test"), {"id": rows.test["id"]} | answer_columns(test_NC))
 
 
 def mean_of_views(logp_NVC: np.ndarray) -> np.ndarray:
@@ -277,14 +324,15 @@ def view_columns(views: Sequence[str], logp_NVC: np.ndarray) -> dict[str, Any]:
     return {
         f"{view}_{letter}": pl.Series(logp_NVC[:, v, c], nan_to_null=True)
         for v, view in enumerate(views)
-        for c, letter in enumerate(LETTERS)
+        for c, letter in enumerate(ALL_LETTERS[: logp_NVC.shape[2]])
     }
 
 
-def probability_columns(probabilities_NC: np.ndarray) -> dict[str, Any]:
+def answer_columns(probabilities_NC: np.ndarray) -> dict[str, Any]:
     """The columns p_a, p_b, … of normalised probabilities."""
+    names = probability_columns(ALL_LETTERS[: probabilities_NC.shape[1]])
     normal_NC = probabilities_NC / probabilities_NC.sum(1, keepdims=True)
-    return {name: normal_NC[:, i] for i, name in enumerate(PROBABILITIES)}
+    return {name: normal_NC[:, i] for i, name in enumerate(names)}
 
 
 def _write(path: Path, *blocks: Mapping[str, Any]) -> None:

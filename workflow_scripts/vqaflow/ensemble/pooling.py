@@ -2,7 +2,8 @@
 
 Shapes: N rows, S sources, M members, U units (the members; with only one member, its views), C choices, F = U·C + 1
 features of stacking. A source is one view of one member. Log-probabilities are normalised over C. Where a source lacks
-a row, they are NaN, and the source does not count for that row. `member_S` is the number (0 to M - 1) of each source's
+a row, they are NaN, and the source does not count for that row. A choice that a row lacks is -inf in all its sources,
+and each pool gives it the probability 0. `member_S` is the number (0 to M - 1) of each source's
 member; a member's sources stand together.
 
 A pool is validated on OOF, where each row has one adapter of each member. Test rows have the adapters of all folds: the
@@ -17,7 +18,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from vqaflow.config.recipe_names import LEARNING
-from vqaflow.scoring.order_pooling import log_softmax, safe_log
+from vqaflow.scoring.order_pooling import finite_part, log_of_choices, log_softmax
 
 Params = Any  # what a pool learns from OOF: None, weights (S), or a dict of arrays
 # Strength of the pull toward the default's weights and toward plain averaging, in rows: a few rows then change little.
@@ -193,7 +194,7 @@ def fit_stacking(logp_NSC: np.ndarray, member_S: np.ndarray, answers_N: np.ndarr
     A unit is a member (the geometric mean of its views) or, of the only member, a view. The ridge penalty pulls toward
     `log_mean_pool` instead of 0: a few rows then change little.
     """
-    features_NF = _features(logp_NSC, member_S)
+    features_NF, absent_NC = _features(logp_NSC, member_S), absent_choices(logp_NSC)
     choices = logp_NSC.shape[2]
     units = (features_NF.shape[1] - 1) // choices
     target_NC = np.eye(choices)[answers_N]
@@ -203,7 +204,7 @@ def fit_stacking(logp_NSC: np.ndarray, member_S: np.ndarray, answers_N: np.ndarr
 
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
         pull_FC = step_FF @ flat.reshape(start_FC.shape)
-        logp_NC = log_softmax(features_NF @ (start_FC + pull_FC))
+        logp_NC = log_softmax(np.where(absent_NC, -np.inf, features_NF @ (start_FC + pull_FC)))
         value = -logp_NC[target_NC > 0].sum() + STACKING_PRIOR_ROWS / 2 * (pull_FC**2).sum()
         slope_FC = features_NF.T @ (np.exp(logp_NC) - target_NC) + STACKING_PRIOR_ROWS * pull_FC
         return value, (step_FF.T @ slope_FC).ravel()
@@ -213,13 +214,22 @@ def fit_stacking(logp_NSC: np.ndarray, member_S: np.ndarray, answers_N: np.ndarr
     return {"matrix": weights_FC[:-1], "bias": weights_FC[-1]}
 
 
+def absent_choices(logp_NSC: np.ndarray) -> np.ndarray:
+    """Which choices each row lacks (N, C)."""
+    return np.isneginf(logp_NSC).any(1)
+
+
 def stacking_pool(logp_NSC: np.ndarray, member_S: np.ndarray, params: dict[str, np.ndarray]) -> np.ndarray:
     """Apply `fit_stacking`."""
-    return np.exp(log_softmax(_features(logp_NSC, member_S) @ np.vstack([params["matrix"], params["bias"]])))
+    logits_NC = _features(logp_NSC, member_S) @ np.vstack([params["matrix"], params["bias"]])
+    return np.exp(log_softmax(np.where(absent_choices(logp_NSC), -np.inf, logits_NC)))
 
 
 def _features(logp_NSC: np.ndarray, member_S: np.ndarray) -> np.ndarray:
-    """The units' log-probabilities minus their mean over C, and a 1 (N, F); an absent unit gets the row's mean unit."""
+    """The units' log-probabilities minus their mean over the row's choices, and a 1 (N, F).
+
+    An absent unit gets the row's mean unit, and a choice that the row lacks 0, the mean.
+    """
     means = Means(logp_NSC, member_S)
     members = [tuple(np.flatnonzero(member_S == member)) for member in range(member_S[-1] + 1)]
     units = members if len(members) > 1 else [(source,) for source in members[0]]
@@ -228,7 +238,9 @@ def _features(logp_NSC: np.ndarray, member_S: np.ndarray) -> np.ndarray:
     by_unit = [features_NF[:, i * choices : (i + 1) * choices] for i in range(len(units))]
     for columns_NC, sources in zip(by_unit, units, strict=True):
         unit_NC = means.member(sources)
-        columns_NC[:] = unit_NC - (np.einsum("nc->n", unit_NC) / choices)[:, None]
+        lacks_NC = np.isneginf(unit_NC)
+        centre_N = np.einsum("nc->n", finite_part(unit_NC)) / (choices - lacks_NC.sum(1))
+        columns_NC[:] = np.where(lacks_NC, 0.0, unit_NC - centre_N[:, None])
     if any(np.isnan(columns_NC[:, 0]).any() for columns_NC in by_unit):
         mean_NC = np.nanmean(np.stack(by_unit), axis=0)
         for columns_NC in by_unit:
@@ -299,5 +311,5 @@ def average(folds: Sequence[np.ndarray], pooling: str) -> np.ndarray:
     """The mean of several results (N, C) of one pool, geometric if the pool works in logs."""
     assert folds, "no fold"
     if POOLS[pooling].log_folds:
-        return np.exp(log_softmax(sum(map(safe_log, folds)) / len(folds)))
+        return np.exp(log_softmax(sum(map(log_of_choices, folds)) / len(folds)))
     return _normalise(sum(folds) / len(folds))

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from scipy.stats import norm
 
-from vqaflow.artifacts.columns import LETTERS
+from vqaflow.artifacts.choices import OWN, choices_there, even
 from vqaflow.config.recipe_names import Recipe
 from vqaflow.ensemble.calibration import apply_temperature
 from vqaflow.ensemble.noise import paired_summaries
@@ -215,22 +215,28 @@ class Recomputed:
 def recompute_test(report: Mapping[str, Any], members: Sequence[Path], table: pl.DataFrame) -> Recomputed:
     """Compute test.parquet again from the members' folders (in recipe.json's order) as recipe.json says.
 
-    `table` has id and usable. What was learned and fitted is taken from the report: nothing is chosen again.
+    `table` has id, usable and own letters. What was learned and fitted is taken from the report: nothing is chosen
+    again.
     """
-    usable = table["id"].filter(table["usable"])
+    usable, found = table.filter(pl.col("usable")).select("id", OWN), read_members(members)
     if not len(usable):
-        return Recomputed(table["id"].to_list(), all_rows(table, None), [], None)
-    pooled = pool_test(read_members(members), usable, fitted_of(report))
+        return Recomputed(table["id"].to_list(), all_rows(table, None, found[0].letters), [], None)
+    pooled = pool_test(found, usable, fitted_of(report))
     temperature = report["test"]["temperature"]
     sharp_NC = pooled.average_NC
     if temperature is not None:
         sharp_NC = apply_temperature(sharp_NC, {"temperature": temperature})
-    return Recomputed(table["id"].to_list(), all_rows(table, sharp_NC), usable.to_list(), pooled)
+    return Recomputed(
+        table["id"].to_list(), all_rows(table, sharp_NC, found[0].letters), usable["id"].to_list(), pooled
+    )
 
 
-def all_rows(table: pl.DataFrame, usable_NC: np.ndarray | None) -> np.ndarray:
-    """Probabilities of all rows of `table`: those of the usable rows, and equal ones for the others."""
-    probabilities_NC = np.full((len(table), len(LETTERS)), 1 / len(LETTERS))
+def all_rows(table: pl.DataFrame, usable_NC: np.ndarray | None, letters: Sequence[str]) -> np.ndarray:
+    """Probabilities of all rows of `table` (usable, own letters): those of the usable rows, equal ones for the others.
+
+    `letters` are those of the table; equal ones are over the choices that a row has.
+    """
+    probabilities_NC = even(choices_there(table[OWN], letters))
     if usable_NC is not None:
         probabilities_NC[table["usable"].to_numpy()] = usable_NC
     return probabilities_NC

@@ -20,14 +20,19 @@ import numpy as np
 import polars as pl
 
 from vqaflow.config.recipe_names import Recipe
-from vqaflow.ensemble.calibration import CALIBRATIONS, best_temperature, temperature_of_confidence
+from vqaflow.ensemble.calibration import (
+    CALIBRATIONS,
+    best_temperature,
+    logs_with_answers,
+    temperature_of_confidence,
+)
 from vqaflow.ensemble.noise import Scored, SignFlips, blocks_of
 from vqaflow.ensemble.pooling import POOLS, Means, Params, learns
 from vqaflow.ensemble.sources import Oof, Source
 from vqaflow.reporting.statistics import CONFIDENCE
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import some
-from vqaflow.scoring.order_pooling import log_softmax, safe_log
+from vqaflow.scoring.order_pooling import log_softmax
 
 PARTS = 5
 TEMPERATURE_ROWS = 10_000  # rows at most on which a candidate's temperature for the Brier score is fitted
@@ -119,7 +124,8 @@ class CrossFit:
         key = recipe, held if learns(recipe.pooling) else None
         if key not in self.known:
             pooled_NC = self.probabilities(recipe, held)
-            self.known[key] = Judged(safe_log(pooled_NC), pooled_NC.argmax(1) == self.oof.answers_N)
+            logp_NC = logs_with_answers(pooled_NC, self.oof.answers_N)
+            self.known[key] = Judged(logp_NC, pooled_NC.argmax(1) == self.oof.answers_N)
         return self.known[key]
 
     def _learned(self, recipe: Recipe, held: int | None) -> np.ndarray:

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vqaflow.ensemble.calibration import apply_temperature, zero_of
-from vqaflow.scoring.order_pooling import log_softmax, safe_log
+from vqaflow.scoring.order_pooling import finite_part, log_of_choices, log_softmax
 
 
 @dataclass(frozen=True)
@@ -51,14 +51,15 @@ def sharpening(singles: Sequence[np.ndarray], average_NC: np.ndarray) -> Sharpen
         return None
     answers_KN = np.stack([single_NC.argmax(1) for single_NC in singles])
     confidence_N = sum(single_NC.max(1) for single_NC in singles) / len(singles)
-    logp_NC, rows_N = safe_log(average_NC), np.arange(len(average_NC))
+    logp_NC, rows_N = log_of_choices(average_NC), np.arange(len(average_NC))
+    finite_NC = finite_part(logp_NC)
 
     def given(sharpness: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Per row: the probability of the average's best choice, that of the adapters' answers (mean), its slope."""
         q_NC = np.exp(log_softmax(sharpness * logp_NC))
-        mean_N = np.einsum("nc,nc->n", q_NC, logp_NC)
+        mean_N = np.einsum("nc,nc->n", q_NC, finite_NC)
         of_answers = [q_NC[rows_N, answers_N] for answers_N in answers_KN]
-        slopes = [q_N * (logp_NC[rows_N, a_N] - mean_N) for q_N, a_N in zip(of_answers, answers_KN, strict=True)]
+        slopes = [q_N * (finite_NC[rows_N, a_N] - mean_N) for q_N, a_N in zip(of_answers, answers_KN, strict=True)]
         return q_NC.max(1), sum(of_answers) / len(singles), sum(slopes) / len(singles)
 
     def above(sharpness: float) -> tuple[float, float]:

@@ -1,19 +1,20 @@
 """The members' log-probabilities, as pool_member leaves them in results/members: checked, and test rows part by part.
 
 Shapes: N rows, S sources, C choices. A source is one view of one member. Log-probabilities are float64 and normalised
-over C; a source that lacks a row is NaN there. In memory, a source's rows stand together (the arrays are views of
-arrays S, C, N): pools work source by source.
+over C; a source that lacks a row is NaN there, and a choice that a row lacks is -inf. In memory, a source's rows stand
+together (the arrays are views of arrays S, C, N): pools work source by source.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from vqaflow.artifacts.columns import LETTERS
-from vqaflow.artifacts.reading import damaged, read_json, require_file
+from vqaflow.artifacts.choices import OWN, choices_there
+from vqaflow.artifacts.columns import ALL_LETTERS
+from vqaflow.artifacts.reading import damaged, letters_of_table, read_json, require_file
 from vqaflow.artifacts.results_folder import MemberFolder
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import some
@@ -53,7 +54,7 @@ def member_numbers(sources: Sequence[Source]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Member:
-    """The folder of a member and what its note says: tuned members have a part per fold."""
+    """The folder of a member and what its note says: tuned members have a part per fold. `letters` are its choices."""
 
     folder: Path
     name: str
@@ -61,6 +62,7 @@ class Member:
     views: tuple[str, ...]
     parts: tuple[str, ...]
     refit: bool
+    letters: tuple[str, ...]
 
     @property
     def folds(self) -> tuple[str, ...]:
@@ -80,9 +82,11 @@ def read_members(folders: Sequence[Path]) -> list[Member]:
         note = read_json(path, RULE, ["name", "kind", "views", "parts", "refit"])
         if not note["views"] or not note["parts"]:
             raise damaged(path, RULE, ValueError("it names no view or no part"))
-        members.append(
-            Member(folder, note["name"], note["kind"], tuple(note["views"]), tuple(note["parts"]), note["refit"])
-        )
+        views, parts = tuple(note["views"]), tuple(note["parts"])
+        letters = letters_of_table(MemberFolder(folder).views("oof"), RULE, f"{views[0]}_")
+        members.append(Member(folder, note["name"], note["kind"], views, parts, note["refit"], letters))
+    letters = max((member.letters for member in members), key=len, default=())  # what a file lacks, `_read` names
+    members = [replace(member, letters=letters) for member in members]
     if not members:
         raise UserError("results/members: there is no member. Run the rule pool_member.")
     tuned = [member for member in members if member.folds]
@@ -106,26 +110,27 @@ def views_by_member(members: Sequence[Member]) -> dict[str, tuple[str, ...]]:
 
 
 def read_oof(members: Sequence[Member], rows: pl.DataFrame) -> np.ndarray:
-    """The OOF log-probabilities (N, S, C) of `rows` (id, fold)."""
-    blocks = []
+    """The OOF log-probabilities (N, S, C) of `rows` (id, fold, and their own letters)."""
+    blocks, there_NC = [], choices_there(rows[OWN], members[0].letters)
     for member in members:
         path = member.path("oof")
         frame = _read(path, ["id", "fold", *_columns(member)], 0, None)
-        blocks.append(_block(path, frame, member, rows["id"]))
+        blocks.append(_block(path, frame, member, rows["id"], there_NC))
         if member.folds and frame["fold"].to_list() != rows["fold"].to_list():
             raise UserError(f"{path}: its folds are not those of folds.parquet. Run the rule {RULE} again.")
     return np.concatenate(blocks).transpose(2, 0, 1)
 
 
 class ViewsOfTest:
-    """The test rows' log-probabilities, of which each member's current part is in memory."""
+    """The log-probabilities of test `rows` (id, own letters), of which each member's current part is in memory."""
 
-    def __init__(self, members: Sequence[Member], ids: pl.Series) -> None:
-        self.members, self.ids = members, ids
+    def __init__(self, members: Sequence[Member], rows: pl.DataFrame) -> None:
+        letters = members[0].letters
+        self.members, self.ids, self.there_NC = members, rows["id"], choices_there(rows[OWN], letters)
         self.starts = {member.name: self._starts(member) for member in members}
         counts = [len(member.views) for member in members]
         self.first_of = dict(zip((m.name for m in members), np.cumsum([0, *counts[:-1]]).tolist(), strict=True))
-        self.logp_SCN = np.empty((sum(counts), len(LETTERS), len(ids)))
+        self.logp_SCN = np.empty((sum(counts), len(letters), len(rows)))
         self.current: dict[str, str] = {}
 
     def read(self, parts: Mapping[str, str]) -> np.ndarray:
@@ -136,7 +141,7 @@ class ViewsOfTest:
                 path = member.path("test")
                 frame = _read(path, ["id", *_columns(member)], self.starts[member.name][part], len(self.ids))
                 first = self.first_of[member.name]
-                self.logp_SCN[first : first + len(member.views)] = _block(path, frame, member, self.ids)
+                self.logp_SCN[first : first + len(member.views)] = _block(path, frame, member, self.ids, self.there_NC)
                 self.current[member.name] = part
         return self.logp_SCN.transpose(2, 0, 1)
 
@@ -156,7 +161,7 @@ def whole_sources(members: Sequence[Member]) -> set[int]:
     """The numbers of the sources that lack no row, neither of OOF nor of the test rows."""
     found, number = set(), 0
     for member in members:
-        columns = [f"{view}_{LETTERS[0]}" for view in member.views]
+        columns = [f"{view}_{ALL_LETTERS[0]}" for view in member.views]
         lacking = [_read(member.path(split), columns, 0, None).null_count().row(0) for split in ("oof", "test")]
         found |= {number + i for i, counts in enumerate(zip(*lacking, strict=True)) if not any(counts)}
         number += len(member.views)
@@ -164,7 +169,7 @@ def whole_sources(members: Sequence[Member]) -> set[int]:
 
 
 def _columns(member: Member) -> list[str]:
-    return [f"{view}_{letter}" for view in member.views for letter in LETTERS]
+    return [f"{view}_{letter}" for view in member.views for letter in member.letters]
 
 
 def _read(path: Path, columns: list[str], start: int, rows: int | None) -> pl.DataFrame:
@@ -176,8 +181,8 @@ def _read(path: Path, columns: list[str], start: int, rows: int | None) -> pl.Da
         raise damaged(path, RULE, error) from None
 
 
-def _block(path: Path, frame: pl.DataFrame, member: Member, ids: pl.Series) -> np.ndarray:
-    """The log-probabilities (views, C, N) in `frame`, checked."""
+def _block(path: Path, frame: pl.DataFrame, member: Member, ids: pl.Series, there_NC: np.ndarray) -> np.ndarray:
+    """The log-probabilities (views, C, N) in `frame`, checked; `there_NC` are the choices that each row has."""
     if not frame["id"].equals(ids):
         raise UserError(f"{path}: its rows are not those of the table, in its order. Run the rule {RULE} again.")
     columns = _columns(member)
@@ -185,9 +190,9 @@ def _block(path: Path, frame: pl.DataFrame, member: Member, ids: pl.Series) -> n
         values = frame.select(pl.col(columns).cast(pl.Float64))
     except pl.exceptions.PolarsError as error:
         raise damaged(path, RULE, error) from None
-    logp_SCN = np.empty((len(member.views), len(LETTERS), len(ids)))
+    logp_SCN = np.empty((len(member.views), len(member.letters), len(ids)))
     for number, name in enumerate(columns):
-        logp_SCN[divmod(number, len(LETTERS))] = values[name].to_numpy()
+        logp_SCN[divmod(number, len(member.letters))] = values[name].to_numpy()
     absent = np.isnan(logp_SCN)
     if absent.sum() != sum(values.null_count().row(0)) or (absent != absent[:, :1]).any():
         raise damaged(path, RULE, ValueError("a log-probability is not a number"))
@@ -196,6 +201,11 @@ def _block(path: Path, frame: pl.DataFrame, member: Member, ids: pl.Series) -> n
     if off.any():
         bad = ids.gather(np.flatnonzero(off.any(0))).to_list()
         raise damaged(path, RULE, ValueError(f"rows {some(bad)} do not have probabilities that sum to 1"))
-    if np.isinf(logp_SCN).any():
-        raise damaged(path, RULE, ValueError("a log-probability is infinite"))
+    lacks_SCN = np.isneginf(logp_SCN)
+    if lacks_SCN.any() or not there_NC.all():
+        wrong_SCN = (lacks_SCN == there_NC.T) & ~absent
+        if wrong_SCN.any():
+            bad = ids.gather(np.flatnonzero(wrong_SCN.any((0, 1)))).to_list()
+            reason = f"in rows {some(bad)}, a log-probability is infinite, or is one of a choice that the row lacks"
+            raise damaged(path, RULE, ValueError(reason))
     return logp_SCN

@@ -49,18 +49,18 @@ def passes(members: Sequence[Member]) -> Iterator[Pass]:
         yield Pass(parts | dict.fromkeys(refit, ALL), None)
 
 
-def pool_test(members: Sequence[Member], ids: pl.Series, fitted: Fitted) -> PooledTest:
-    """Apply `fitted` to the test rows `ids`; one part of each member is in memory at a time."""
+def pool_test(members: Sequence[Member], rows: pl.DataFrame, fitted: Fitted) -> PooledTest:
+    """Apply `fitted` to the test rows (id, own letters); one part of each member is in memory at a time."""
     kept = {sources_of(members)[number].member for number in kept_sources(fitted.recipe, sources_of(members))}
     members = [member for member in members if member.name in kept]
-    sources, views = sources_of(members), ViewsOfTest(members, ids)
+    sources, views = sources_of(members), ViewsOfTest(members, rows)
     by_fold: dict[str, np.ndarray] = {}
     of_refit = []
     every = list(passes(members))
     with ProgressBar(len(every), "pool", unit="fold") as bar:
         for one in every:
             logp_NSC = views.read(one.parts)
-            check_covered(fitted.recipe, sources, logp_NSC, ids)
+            check_covered(fitted.recipe, sources, logp_NSC, rows["id"])
             pooled_NC = fitted.pool(sources, logp_NSC)
             if one.fold is None:
                 of_refit.append(pooled_NC)

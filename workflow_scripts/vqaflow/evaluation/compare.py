@@ -3,7 +3,7 @@
 `vqaflow compare RUN_A RUN_B` prints accuracies, the paired gain of B over A (exact McNemar test, bootstrap over
 groups), in all and by question type, and the rows that flipped; `--out FILE` writes all of those rows as CSV.
 
-Shapes: N rows, C = 4 choices.
+Shapes: N rows, C choices.
 """
 
 from collections.abc import Iterator
@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vqaflow.artifacts.columns import LETTERS, PROBABILITIES
-from vqaflow.artifacts.reading import read_table
+from vqaflow.artifacts.columns import ALL_LETTERS, probabilities_in, probability_columns
+from vqaflow.artifacts.reading import letters_of_table, read_table
 from vqaflow.artifacts.results_folder import ResultsFolder
 from vqaflow.evaluation.run_settings import differing, settings_of
 from vqaflow.reporting.statistics import accuracy_summary, paired_summary
@@ -23,7 +23,7 @@ from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import some
 
 SEED = 0  # of the bootstrap
-CONTENT = ["question", *LETTERS, "answer", "sha256"]  # two rows are the same question if these are equal
+CONTENT = ["question", *ALL_LETTERS, "answer", "sha256"]  # two rows are the same question if these are equal
 FLIPS = ["change", "id", "qtype", "answer", "answer_a", "answer_b", "p_right_a", "p_right_b", "question"]
 
 
@@ -58,7 +58,7 @@ def compare(first: Path, second: Path) -> Comparison:
         raise UserError(f"{first} and {second}: they have no training row in common. Compare runs on the same data.")
     rows_a, rows_b = a.loc[shared], b.loc[shared]
     if unlike := [
-        i for i, same in zip(shared, (rows_a[CONTENT] == rows_b[CONTENT]).all(axis=1), strict=True) if not same
+        i for i, same in zip(shared, (content(rows_a) == content(rows_b)).all(axis=1), strict=True) if not same
     ]:
         raise UserError(
             f"{first} and {second}: rows {some(unlike)} have another question, image or answer in each. "
@@ -66,21 +66,28 @@ def compare(first: Path, second: Path) -> Comparison:
         )
     rows = rows_a[["qtype", "group", "question", "answer"]].copy()
     for name, run in (("a", rows_a), ("b", rows_b)):
-        p_NC = run[PROBABILITIES].to_numpy()
-        rows[f"answer_{name}"] = np.array(LETTERS)[p_NC.argmax(1)]
-        rows[f"p_right_{name}"] = p_NC[np.arange(len(run)), run["answer"].map(LETTERS.index)]
+        p_NC = run[probabilities_in(run)].to_numpy()
+        rows[f"answer_{name}"] = np.array(ALL_LETTERS)[p_NC.argmax(1)]
+        rows[f"p_right_{name}"] = p_NC[np.arange(len(run)), run["answer"].map(ALL_LETTERS.index)]
         rows[f"right_{name}"] = rows[f"answer_{name}"] == rows["answer"]
     rows = rows.reset_index(names="id")
     by_type = {str(qtype): paired(part) for qtype, part in rows.groupby("qtype")}
     return Comparison(rows, [*row_notes(a, b), *setting_notes(first, second)], paired(rows), by_type)
 
 
+def content(rows: pd.DataFrame) -> pd.DataFrame:
+    """What makes rows the same question in two runs; "" for choices that they lack."""
+    return rows.reindex(columns=CONTENT).fillna("")
+
+
 def read_run(folder: Path) -> pd.DataFrame:
     """A run's training rows by id, with fold, group and OOF probabilities."""
     at = ResultsFolder(folder)
-    table = read_table(at.table("train"), "validate_tables", ["id", "qtype", *CONTENT])
+    letters = letters_of_table(at.table("train"), "validate_tables")
+    columns = ["id", "qtype", "question", *letters, "answer", "sha256"]
+    table = read_table(at.table("train"), "validate_tables", columns)
     folds = read_table(at.folds, "make_folds", ["id", "fold", "group"])
-    oof = read_table(at.probabilities("oof"), "ensemble_probabilities", ["id", *PROBABILITIES])
+    oof = read_table(at.probabilities("oof"), "ensemble_probabilities", ["id", *probability_columns(letters)])
     rows = table.merge(folds, on="id", validate="1:1").merge(oof, on="id", validate="1:1").set_index("id")
     if len(rows) != len(table):
         raise UserError(f"{folder}: its table, folds and OOF rows differ. Run `vqaflow verify {folder}`.")

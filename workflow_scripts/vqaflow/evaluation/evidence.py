@@ -1,6 +1,6 @@
 """What evaluate_oof reads: the ensemble's and the members' answers to the same rows, scores, and training logs.
 
-Shapes: N rows of the training table, T usable test rows, S sources (views of all members), C = 4 choices.
+Shapes: N rows of the training table, T usable test rows, S sources (views of all members), C choices.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,8 +13,9 @@ import pandas as pd
 import polars as pl
 
 from vqaflow.artifacts.adapter_files import RUN
-from vqaflow.artifacts.columns import LETTERS, PROBABILITIES
-from vqaflow.artifacts.reading import read_json, read_table
+from vqaflow.artifacts.choices import OWN, own_letters, read_with_letters
+from vqaflow.artifacts.columns import ALL_LETTERS, PROBABILITY, probability_columns
+from vqaflow.artifacts.reading import letters_of_table, read_json, read_table
 from vqaflow.artifacts.results_folder import MemberFolder
 from vqaflow.artifacts.score_files import ScoreFile, score_files
 from vqaflow.ensemble.sources import Member, Oof, read_members, read_oof, sources_of
@@ -22,7 +23,7 @@ from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import some
 
 # The user's other columns are not read: one called p_a or right would clash with what is added here.
-EVALUATED_COLUMNS = ["id", "image_file", "question", *LETTERS, "answer", "sha256", "qtype"]
+EVALUATED_COLUMNS = ["id", "image_file", "question", "answer", "sha256", "qtype"]  # and those of the choices
 LOG_COLUMNS = ["step", "epoch", "loss", "accuracy", "learning_rate", "val_accuracy"]
 NOTE_KEYS = ["name", "kind", "views", "parts", "seeds", "refit", "order_pooling", "note", "minutes"]
 Namer = Callable[[str, str], str]
@@ -54,6 +55,7 @@ class Training:
 class Evidence:
     """All that is measured: `rows` are those of `read_oof_rows`, `recipe` is recipe.json, `oof` has all sources.
 
+    `usable` are the usable test rows (id, own letters).
     `trainings` are by member and folder (`fold0`); `files` are the score files of OOF rows.
     """
 
@@ -62,7 +64,7 @@ class Evidence:
     members: list[Member]
     answers: dict[str, Answers]
     oof: Oof
-    usable: pl.Series
+    usable: pl.DataFrame
     files: list[ScoreFile]
     trainings: dict[tuple[str, str], Training]
 
@@ -85,9 +87,9 @@ def read_evidence(
 ) -> Evidence:
     """Read everything. Raises UserError if a file is missing, damaged or of other rows."""
     rows = read_oof_rows(oof, train_table, folds)
-    test = read_table(test_table, "validate_tables", ["id", "usable"])
+    test = read_with_letters(test_table, ["id", "usable"])
     found = read_members(members)
-    logp_NSC = read_oof(found, pl.from_pandas(rows[["id", "fold"]]))
+    logp_NSC = read_oof(found, pl.from_pandas(rows[["id", "fold", OWN]]))
     return Evidence(
         rows,
         read_json(recipe, "ensemble_probabilities"),
@@ -97,25 +99,31 @@ def read_evidence(
             for member, folder in zip(found, members, strict=True)
         },
         Oof(sources_of(found), logp_NSC, rows["answer_index"].to_numpy(), rows["group"].to_numpy()),
-        pl.Series("id", test["id"][test["usable"]].tolist(), dtype=pl.String),
+        test.filter(pl.col("usable")).select("id", OWN),
         [file for file in score_files(scores) if file.split == "oof"] if scores else [],
         read_trainings(adapters),
     )
 
 
 def read_oof_rows(oof: Path, train_table: Path, folds: Path) -> pd.DataFrame:
-    """The `EVALUATED_COLUMNS` with p_a to p_d, fold, group, answer_index, predicted, right, confidence and margin."""
-    table = read_table(train_table, "validate_tables", EVALUATED_COLUMNS)
-    probabilities = read_table(oof, "ensemble_probabilities", ["id", *PROBABILITIES])
+    """The `EVALUATED_COLUMNS` and the choices, with p_a, …, fold, group and what the probabilities say of each row.
+
+    That is: own letters, answer_index, predicted, right, confidence and margin.
+    """
+    letters = letters_of_table(train_table, "validate_tables")
+    names = probability_columns(letters)
+    table = read_table(train_table, "validate_tables", [*EVALUATED_COLUMNS, *letters])
+    table[OWN] = own_letters(table)
+    probabilities = read_table(oof, "ensemble_probabilities", ["id", *names])
     assigned = read_table(folds, "make_folds", ["id", "fold", "group"])
     if alone := sorted(set(table["id"]) ^ set(probabilities["id"])):
         raise UserError(
             f"{oof}: rows {some(alone)} are only in this file or only in {train_table}. Run the rules again."
         )
     rows = table.merge(probabilities, on="id", how="left").merge(assigned, on="id", how="left")
-    p_NC = rows[PROBABILITIES].to_numpy()
+    p_NC = rows[names].to_numpy()
     ordered_NC = np.sort(p_NC, axis=1)
-    rows["answer_index"] = rows["answer"].map(LETTERS.index)
+    rows["answer_index"] = rows["answer"].map(ALL_LETTERS.index)
     rows["predicted"] = p_NC.argmax(1)
     rows["right"] = rows["predicted"] == rows["answer_index"]
     rows["confidence"] = ordered_NC[:, -1]
@@ -123,7 +131,7 @@ def read_oof_rows(oof: Path, train_table: Path, folds: Path) -> pd.DataFrame:
     return rows
 
 
-def read_answers(place: MemberFolder, train_ids: pd.Series, test: pd.DataFrame) -> Answers:
+def read_answers(place: MemberFolder, train_ids: pd.Series, test: pl.DataFrame) -> Answers:
     """The folder of a member. Raises UserError if it is damaged or of other rows."""
     note = read_json(place.note, "pool_member", NOTE_KEYS)
     oof_NC = _probabilities(place.answers("oof"), list(train_ids))
@@ -133,12 +141,13 @@ def read_answers(place: MemberFolder, train_ids: pd.Series, test: pd.DataFrame) 
 
 def _probabilities(path: Path, ids: Sequence[str]) -> np.ndarray:
     """The probabilities (N, C) in a file, whose rows must be `ids`."""
-    table = read_table(path, "pool_member", ["id", *PROBABILITIES])
+    names = probability_columns(letters_of_table(path, "pool_member", PROBABILITY))
+    table = read_table(path, "pool_member", ["id", *names])
     if list(table["id"]) != list(ids):
         raise UserError(
             f"{path}: its rows are not those of the table, in the table's order. Run the rule pool_member again."
         )
-    return table[PROBABILITIES].to_numpy()
+    return table[names].to_numpy()
 
 
 def read_trainings(adapters: Sequence[Path]) -> dict[tuple[str, str], Training]:

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from vqaflow.artifacts.columns import LETTERS
+from vqaflow.artifacts.columns import ALL_LETTERS
 from vqaflow.evaluation.member_figure import draw_members
 from vqaflow.reporting.figures import MUTED, PALETTE, drawable, heatmap, label_axes, new_figure, save
 from vqaflow.reporting.statistics import wilson
@@ -64,16 +64,21 @@ def draw_accuracy(metrics: Metrics, path: Path) -> None:
     save(figure, path)
 
 
+def letters_of(metrics: Metrics) -> tuple[str, ...]:
+    """The letters of the choices."""
+    return ALL_LETTERS[: len(metrics["confusion"])]
+
+
 def draw_confusion(metrics: Metrics, path: Path) -> None:
     """Draw right letter by predicted letter, as counts and as shares of the right letter's rows."""
-    counts = np.array(metrics["confusion"])
+    counts, letters = np.array(metrics["confusion"]), letters_of(metrics)
     shares = counts / counts.sum(1, keepdims=True).clip(1)
-    figure, axes = new_figure("Confusion of letters (OOF)", size=(4.8, 4.4))
+    figure, axes = new_figure("Confusion of letters (OOF)", size=(0.8 + len(letters), 0.4 + len(letters)))
     heatmap(
         axes,
         shares,
-        LETTERS,
-        LETTERS,
+        letters,
+        letters,
         [[f"{n:,}\n{100 * s:.0f} %" for n, s in zip(*pair, strict=True)] for pair in zip(counts, shares, strict=True)],
     )
     label_axes(axes, "predicted letter", "right letter")
@@ -82,16 +87,16 @@ def draw_confusion(metrics: Metrics, path: Path) -> None:
 
 def draw_position_bias(metrics: Metrics, path: Path) -> None:
     """Draw recall by letter after pooling, and by the position at which single passes saw the right choice."""
-    bias = metrics["position_bias"]
+    bias, letters = metrics["position_bias"], letters_of(metrics)
     figure, (left, right) = new_figure(
         "Position bias: is a letter right more often than others?", 1, 2, (9, 3.8), sharey=True
     )
     recalls = bias["ensemble"]["recall"]
-    left.bar(LETTERS, [recall or 0 for recall in recalls], color=PALETTE[0], width=0.6)
+    left.bar(letters, [recall or 0 for recall in recalls], color=PALETTE[0], width=0.6)
     label_axes(left, "right letter", "recall", f"ensemble (RStd {percent(bias['ensemble']['rstd'])})")
     for color, (view, values) in zip(PALETTE, bias["views"].items(), strict=False):
         known = [np.nan if recall is None else recall for recall in values["recall"]]
-        right.plot(LETTERS, known, "o-", color=color, label=f"{view} (RStd {percent(values['rstd'])})")
+        right.plot(letters, known, "o-", color=color, label=f"{view} (RStd {percent(values['rstd'])})")
     label_axes(right, "position of the right choice", "", "single orders, before pooling")
     if bias["views"]:
         right.legend(fontsize=8)
@@ -119,7 +124,7 @@ def draw_reliability(metrics: Metrics, path: Path) -> None:
         axes.scatter(
             bins["confidence"], accuracies, s=areas, color=PALETTE[0], alpha=0.7, linewidth=0, clip_on=False, zorder=3
         )
-        axes.set(xlim=(0.2, 1.02), ylim=(0, 1.02))
+        axes.set(xlim=(0.8 / len(letters_of(metrics)), 1.02), ylim=(0, 1.02))
         scores = f"ECE {values['ece']:.3f} · Brier {values['brier']:.3f} · NLL {values['nll']:.3f}"
         label_axes(axes, "confidence", "accuracy" if name == "before" else "", f"{name}\n{scores}")
     save(figure, path)

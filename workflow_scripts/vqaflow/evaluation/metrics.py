@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from vqaflow.artifacts.columns import probabilities_in
 from vqaflow.reporting.statistics import accuracy_summary, leaderboard_half_width
 
 SEED = 0  # of the bootstrap
@@ -17,7 +18,8 @@ def ensemble_metrics(rows: pd.DataFrame, recipe: Mapping[str, Any]) -> dict[str,
     """Accuracy of the OOF ensemble, overall (and what of that is) and in parts."""
     right, groups = rows["right"].to_numpy(), rows["group"].to_numpy()
     answers, predicted = rows["answer_index"].to_numpy(), rows["predicted"].to_numpy()
-    confusion = np.zeros((4, 4), int)
+    choices = len(probabilities_in(rows))
+    confusion = np.zeros((choices, choices), int)
     np.add.at(confusion, (answers, predicted), 1)
     return {
         "overall": accuracy_summary(right, groups, SEED) | {"of": recipe["nested"]["of"]},

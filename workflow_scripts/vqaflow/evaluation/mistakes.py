@@ -18,7 +18,7 @@ from typing import Any
 
 import pandas as pd
 
-from vqaflow.artifacts.columns import LETTERS, PROBABILITIES
+from vqaflow.artifacts.columns import letters_in, probabilities_in
 from vqaflow.data.images.decoding import open_image
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.files import write_text
@@ -98,7 +98,7 @@ def thumbnail(file: str) -> bytes | UserError:
 
 def page_data(rows: pd.DataFrame, pictures: Mapping[str, str], limit: int) -> dict[str, Any]:
     """What the page's script reads, with as many of `rows` and their pictures as fit into `limit` bytes."""
-    data: dict[str, Any] = {"letters": list(LETTERS), "pictures": [], "rows": []}
+    data: dict[str, Any] = {"letters": list(letters_in(rows)), "pictures": [], "rows": []}
     places: dict[str, int] = {}
     for sha256, record in zip(rows["sha256"], records(rows), strict=True):
         picture = None if sha256 in places else pictures.get(sha256)
@@ -113,16 +113,20 @@ def page_data(rows: pd.DataFrame, pictures: Mapping[str, str], limit: int) -> di
 
 
 def records(rows: pd.DataFrame) -> Iterator[list[Any]]:
-    """Each row as a list in the order of the script's `FIELDS`, without the picture's place."""
+    """Each row as a list in the order of the script's `FIELDS`, without the picture's place.
+
+    The text of a choice that a row lacks is None.
+    """
+    choices = rows[list(letters_in(rows))]
     columns = [
         rows["id"].tolist(),
         rows["question"].tolist(),
-        rows[list(LETTERS)].to_numpy().tolist(),
+        [[text or None for text in texts] for texts in choices.fillna("").to_numpy().tolist()],
         rows["qtype"].tolist(),
         rows["fold"].tolist(),
         rows["answer_index"].tolist(),
         rows["predicted"].tolist(),
-        rows[PROBABILITIES].to_numpy().round(4).tolist(),
+        rows[probabilities_in(rows)].to_numpy().round(4).tolist(),
     ]
     yield from map(list, zip(*columns, strict=True))
 

@@ -3,7 +3,7 @@
 Names in metrics.json are those of views (`original`), adapters (`fold0/original`) and orders (`abcd`). Where a run has
 several members, each name begins with its member (`main/original`).
 
-Shapes: N rows of the training table, S sources (views of all members), K choice orders, C = 4 choices.
+Shapes: N rows of the training table, S sources (views of all members), K choice orders, C choices.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,18 +14,20 @@ import numpy as np
 import pandas as pd
 import polars as pl
 
+from vqaflow.artifacts.choices import OWN
+from vqaflow.artifacts.columns import letters_in
 from vqaflow.artifacts.parts import fold_of, part_order, seed_of
 from vqaflow.artifacts.score_files import ScoreFile, read_logits, row_index, views_of
 from vqaflow.ensemble.pool_member import mean_of_views
 from vqaflow.ensemble.sources import Member, Oof, ViewsOfTest
 from vqaflow.evaluation.evidence import Namer
 from vqaflow.evaluation.systems import Systems
-from vqaflow.model.encoding.orders import inverse
+from vqaflow.model.encoding.orders import own_order, places_of
 from vqaflow.reporting.statistics import accuracy_summary, recall_by_letter, recall_spread
 from vqaflow.runtime.progress import ProgressBar
 from vqaflow.scoring.order_pooling import pool_orders, position_prior
 
-ABSENT = -1  # instead of a predicted letter (0 to 3), where a view does not have the row
+ABSENT = -1  # instead of a predicted letter (from 0), where a view does not have the row
 ByName = Mapping[str, np.ndarray]  # predicted letters (N) by name
 
 
@@ -47,7 +49,7 @@ def predictions_by_view(oof: Oof, named: Namer) -> dict[str, np.ndarray]:
     for place, source in enumerate(oof.sources):
         there_N = ~np.isnan(oof.logp_NSC[:, place, 0])
         if there_N.any():
-            best_N = np.nan_to_num(oof.logp_NSC[:, place]).argmax(1)
+            best_N = np.nan_to_num(oof.logp_NSC[:, place], nan=-np.inf).argmax(1)
             found[named(source.member, source.view)] = np.where(there_N, best_N, ABSENT)
     return found
 
@@ -79,8 +81,8 @@ def read_passes(rows: pd.DataFrame, files: Sequence[ScoreFile], pooling: Mapping
 
 def single_pass_metrics(rows: pd.DataFrame, by_view: ByName, passes: Passes) -> dict[str, Any]:
     """The accuracy of each view, adapter's view, order and position, and of the ensemble on the same rows."""
-    answers_N = rows["answer_index"].to_numpy()
-    orders = passes.by_order
+    answers_N, own_N = rows["answer_index"].to_numpy(), rows[OWN].to_numpy()
+    orders, letters = passes.by_order, letters_in(rows)
     return {
         "by_view": {name: against_ensemble(rows, predicted_N) for name, predicted_N in by_view.items()},
         "single": {name: against_ensemble(rows, predicted_N) for name, predicted_N in passes.by_adapter.items()},
@@ -90,8 +92,10 @@ def single_pass_metrics(rows: pd.DataFrame, by_view: ByName, passes: Passes) -> 
         },
         "order_consistency": {name: share_summary(consistent(by_order)) for name, by_order in orders.items()},
         "position_bias": {
-            "ensemble": bias(recall_by_letter(rows["predicted"].to_numpy(), answers_N)),
-            "views": {name: bias(recall_by_position(by_order, answers_N)) for name, by_order in orders.items()},
+            "ensemble": bias(recall_by_letter(rows["predicted"].to_numpy(), answers_N, len(letters))),
+            "views": {
+                name: bias(recall_by_position(by_order, answers_N, own_N, letters)) for name, by_order in orders.items()
+            },
         },
     }
 
@@ -117,15 +121,21 @@ def consistent(by_order: ByName) -> np.ndarray:
     return (known == known[0]).all(0)
 
 
-def recall_by_position(by_order: ByName, answers_N: np.ndarray) -> list[float | None]:
-    """Share of right answers by the position (0 to 3) at which the right choice is shown, over all orders."""
+def recall_by_position(
+    by_order: ByName, answers_N: np.ndarray, own_N: np.ndarray, letters: Sequence[str]
+) -> list[float | None]:
+    """Share of right answers by the position (from 0) at which the right choice is shown, over all orders.
+
+    `own_N` are the letters of each row's choices: a row is shown without those that it lacks.
+    """
     predicted, right = [], []
     for order, predicted_N in by_order.items():
-        there_N = predicted_N != ABSENT
-        place = np.array(inverse(order))
-        predicted.append(place[predicted_N[there_N]])
-        right.append(place[answers_N[there_N]])
-    return recall_by_letter(np.concatenate(predicted), np.concatenate(right))
+        for own in np.unique(own_N):
+            mine_N = (predicted_N != ABSENT) & (own_N == own)
+            place = np.array(places_of(own_order(order, own), letters))
+            predicted.append(place[predicted_N[mine_N]])
+            right.append(place[answers_N[mine_N]])
+    return recall_by_letter(np.concatenate(predicted), np.concatenate(right), len(letters))
 
 
 def bias(recall: list[float | None]) -> dict[str, Any]:
@@ -155,14 +165,14 @@ def correlation(first_N: np.ndarray, second_N: np.ndarray, rows_N: np.ndarray) -
     return float(np.corrcoef(*pair)[0, 1]) if varied else None
 
 
-def fold_agreement(member: Member, ids: pl.Series) -> dict[str, Any]:
-    """Share of usable test rows (`ids`) that a member answers alike with two folds' adapters; views are averaged.
+def fold_agreement(member: Member, rows: pl.DataFrame) -> dict[str, Any]:
+    """Share of usable test `rows` (id, own letters) that a member answers alike with two folds' adapters.
 
-    Each OOF row is answered by one fold only. Seeds are pooled before.
+    Views are averaged. Each OOF row is answered by one fold only. Seeds are pooled before.
     """
-    views = ViewsOfTest([member], ids)
+    views = ViewsOfTest([member], rows)
     answers = [mean_of_views(views.read({member.name: fold})).argmax(1) for fold in member.folds]
-    agreement = [[float((a == b).mean()) if len(ids) else None for b in answers] for a in answers]
-    unanimous = float(np.all([a == answers[0] for a in answers], axis=0).mean()) if len(ids) else None
+    agreement = [[float((a == b).mean()) if len(rows) else None for b in answers] for a in answers]
+    unanimous = float(np.all([a == answers[0] for a in answers], axis=0).mean()) if len(rows) else None
     names = [f"fold{fold}" for fold in member.folds]
-    return {"names": names, "agreement": agreement, "unanimous": unanimous, "n": len(ids)}
+    return {"names": names, "agreement": agreement, "unanimous": unanimous, "n": len(rows)}

@@ -1,6 +1,6 @@
 """Loading a base model and its processor: the same path for 7B and tiny bases.
 
-Shapes: H hidden size, 4 letters.
+Shapes: H hidden size, C letters.
 """
 
 from collections.abc import Iterator, Mapping
@@ -101,7 +101,7 @@ class Base:
             module.to(self.device)
 
     def letter_rows(self, letter_ids: list[int]) -> torch.Tensor:
-        """The language-model head's rows (4, H) of the four letters, float32, on the device."""
+        """The language-model head's rows (C, H) of the letters, float32, on the device."""
         return self.head.weight[letter_ids].detach().float().to(self.device)
 
 

@@ -1,7 +1,6 @@
 """What training and scoring must agree on: written beside the adapter by training, compared before scoring."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +35,7 @@ def parity(base: "Base", encoder: "RowEncoder", model: ModelConfig, prompt: Prom
         "base": base_digest(model),
         "min_pixels": model.min_pixels,
         "max_pixels": model.max_pixels,
-        "prompt": value_digest([asdict(prompt), encoder.renderer.head, encoder.renderer.tail]),
+        "prompt": value_digest([prompt.content(), encoder.renderer.head, encoder.renderer.tail]),
         "processor": type(base.processor).__name__,
         "image_processor": type(base.processor.image_processor).__name__,
         "letter_tokens": encoder.letter_ids,

@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 
+from vqaflow.artifacts.columns import ALL_LETTERS
 from vqaflow.artifacts.rows import Row
 from vqaflow.config.sections import TrainConfig, ViewConfig
 from vqaflow.model.base import Base
-from vqaflow.model.encoding.orders import all_orders
+from vqaflow.model.encoding.orders import first_orders
 from vqaflow.model.encoding.row_encoder import RowEncoder
 from vqaflow.model.families.known import family_of
 from vqaflow.plan.footprint import GIB, Footprint, usable_gib
@@ -39,7 +40,8 @@ class Tokens:
 
 def tokens_of(encoder: RowEncoder, rows: Sequence[Row], orders: int) -> Tokens:
     """The tokens of real rows, from their texts and image sizes."""
-    shown, view = all_orders()[:orders], ViewConfig()
+    view = ViewConfig()
+    shown = first_orders(ALL_LETTERS[: len(rows[0].choices)], orders)
     encoded = [encoder.encode(row, shown, view) for row in rows]
     counts, visual = [one.tokens for one in encoded], [math.prod(one.grid) / encoder.merge**2 for one in encoded]
     return Tokens(sum(counts) / len(counts), max(counts), sum(visual) / len(visual))

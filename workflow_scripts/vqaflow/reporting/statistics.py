@@ -129,8 +129,8 @@ def calibration_summary(probabilities_NC: np.ndarray, answers_N: np.ndarray) -> 
     }
 
 
-def recall_by_letter(predicted_N: np.ndarray, answers_N: np.ndarray, letters: int = 4) -> list[float | None]:
-    """For each answer letter (or position), the share of its rows that are predicted right; None without rows."""
+def recall_by_letter(predicted_N: np.ndarray, answers_N: np.ndarray, letters: int) -> list[float | None]:
+    """For each of so many letters (or positions), the share of its rows that are predicted right; None without rows."""
     return [
         float(np.mean(predicted_N[answers_N == letter] == letter)) if np.any(answers_N == letter) else None
         for letter in range(letters)

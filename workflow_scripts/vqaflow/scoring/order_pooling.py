@@ -1,22 +1,24 @@
 """From the logits of several choice orders to one log-probability per choice.
 
-Shapes: N rows, R rows with scores, K choice orders, C = 4 choices in their original letters. Log-probabilities are
-normalised over C.
+Shapes: N rows, R rows with scores, K choice orders, C choices of the table in their original letters, P positions at
+which they are shown. Log-probabilities are normalised over C. They are -inf for a choice that a row lacks, and finite
+otherwise.
 """
 
+from collections.abc import Sequence
 from functools import reduce
 
 import numpy as np
 
-from vqaflow.artifacts.columns import LETTERS
 from vqaflow.artifacts.score_files import Logits
-from vqaflow.model.encoding.orders import inverse
+from vqaflow.model.encoding.orders import own_order, places_of
 
+IDENTIFIED = 1e-9  # singular values below it are rounding
 CHUNK_ROWS = 1 << 16  # rows pooled at once: intermediate arrays stay small
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """Normalise over the last axis, in float64; NaN rows stay NaN."""
+    """Normalise over the last axis, in float64; NaN rows stay NaN, and -inf stays -inf."""
     logits = np.asarray(logits, np.float64)
     # numpy's own reductions are several times slower over so short an axis
     shifted = logits - reduce(np.maximum, np.moveaxis(logits, -1, 0))[..., None]
@@ -28,49 +30,91 @@ def safe_log(probabilities: np.ndarray) -> np.ndarray:
     return np.log(probabilities.clip(np.finfo(np.float64).tiny))
 
 
+def log_of_choices(probabilities: np.ndarray) -> np.ndarray:
+    """Logarithm that is -inf where a probability is 0: of a choice that the row lacks."""
+    return np.where(probabilities == 0, -np.inf, safe_log(probabilities))
+
+
+def finite_part(logp: np.ndarray) -> np.ndarray:
+    """Log-probabilities with 0 in the place of -inf, for products with probabilities: 0 · log 0 counts as 0."""
+    return np.where(np.isneginf(logp), 0.0, logp)
+
+
 # --- over the choice orders of a view ---
 
 
+def letter_sets(logp_RKC: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The rows by the choices that they have: for each set of them, which they are (C), and the numbers of the rows.
+
+    Almost always, this is one set with all rows.
+    """
+    there_RC = ~np.isneginf(logp_RKC[:, 0])
+    if there_RC.all():
+        return [(there_RC[0], np.arange(len(there_RC)))] if len(there_RC) else []
+    sets, set_R = np.unique(there_RC, axis=0, return_inverse=True)
+    return [(there_C, np.flatnonzero(set_R == number)) for number, there_C in enumerate(sets)]
+
+
+def places_in(orders: Sequence[str], letters: Sequence[str], there_C: np.ndarray) -> np.ndarray:
+    """Where each order shows each choice (K, C) to rows that have the choices `there_C`; -1 for the others."""
+    own = "".join(letter for letter, is_there in zip(letters, there_C, strict=True) if is_there)
+    return np.array([places_of(own_order(order, own), letters) for order in orders])
+
+
 def position_prior(logits: Logits) -> np.ndarray | None:
-    """The log-prior (4, mean 0) of the positions a to d, by least squares and without labels.
+    """The log-prior (P, mean 0) of the positions a, b, …, by least squares and without labels.
 
     Model of PriDe (Zheng et al., arXiv 2309.03882): log p(position, choice) = prior(position) + content(choice) + c.
-    Fitting the mean over rows equals fitting all rows, since every row has the same orders. Over cyclic orders the
-    estimate is PriDe's mean log-probability of each position. Returns None if the orders do not identify the prior.
+    Content and c are those of the rows with the same choices: fitting their mean equals fitting each of them, since
+    they are shown in the same orders. Over cyclic orders the estimate is PriDe's mean log-probability of each position.
+    Returns None if the orders do not identify the prior.
     """
-    places_KC = np.array([inverse(order) for order in logits.orders]).reshape(-1, len(LETTERS))
-    rows = logits.logits_NKC[logits.present_N]
-    if not len(rows):
+    logp_RKC = log_softmax(logits.logits_NKC[logits.present_N])
+    size = logp_RKC.shape[2]
+    normal_PP, right_P, shown_P = np.zeros((size, size)), np.zeros(size), np.zeros(size, bool)
+    for there_C, rows in letter_sets(logp_RKC):
+        places_KC = places_in(logits.orders, logits.letters, there_C)[:, there_C]
+        mean_KC = logp_RKC[rows].mean(0)[:, there_C]
+        orders, choices = places_KC.shape
+        position = np.eye(size)[places_KC.ravel()]
+        content = np.tile(np.eye(choices), (orders, 1))
+        constant = np.repeat(np.eye(orders), choices, axis=0)
+        nuisance = np.hstack([content, constant])
+        without = position - nuisance @ np.linalg.lstsq(nuisance, position, rcond=None)[0]
+        normal_PP += len(rows) / len(logp_RKC) * without.T @ without
+        right_P += len(rows) / len(logp_RKC) * without.T @ mean_KC.ravel()
+        shown_P[:choices] = True
+    # the level of the prior is free; a position that no row shows has none
+    if not shown_P.any() or np.linalg.matrix_rank(normal_PP, tol=IDENTIFIED) < shown_P.sum() - 1:
         return None
-    mean_KC = log_softmax(rows).mean(0)
-    shape = (len(places_KC), len(LETTERS), len(LETTERS))
-    position = np.eye(len(LETTERS))[places_KC]
-    content = np.broadcast_to(np.eye(len(LETTERS)), shape)
-    constant = np.repeat(np.eye(len(places_KC)), len(LETTERS), axis=0)
-    design = np.hstack([position.reshape(-1, len(LETTERS)), content.reshape(-1, len(LETTERS)), constant])
-    # two constants are free besides those of the K orders: the levels of prior and content
-    if np.linalg.matrix_rank(design) < 2 * len(LETTERS) + len(places_KC) - 2:
-        return None
-    prior = np.linalg.lstsq(design, mean_KC.reshape(-1), rcond=None)[0][: len(LETTERS)]
-    return prior - prior.mean()
+    prior_P = np.linalg.lstsq(normal_PP, right_P, rcond=IDENTIFIED)[0]
+    return np.where(shown_P, prior_P - prior_P[shown_P].mean(), 0.0)
 
 
 def pool_orders(logits: Logits, how: str, prior: np.ndarray | None = None) -> np.ndarray:
     """Log-probabilities (N, C) of one view; `how` is geometric, arithmetic or prior (which takes `position_prior`)."""
-    pooled_NC = np.full((len(logits.present_N), len(LETTERS)), np.nan)
+    pooled_NC = np.full((len(logits.present_N), logits.logits_NKC.shape[2]), np.nan)
     rows_R = np.flatnonzero(logits.present_N)
-    prior_KC = np.zeros(())
-    if how == "prior" and len(rows_R):
-        assert prior is not None, "no position prior"
-        prior_KC = np.array([prior[inverse(order)] for order in logits.orders])
     for start in range(0, len(rows_R), CHUNK_ROWS):
         rows = rows_R[start : start + CHUNK_ROWS]
         log_RKC = log_softmax(logits.logits_NKC[rows])
         if how == "arithmetic":
-            pooled_NC[rows] = log_softmax(safe_log(np.einsum("rkc->rc", np.exp(log_RKC)) / len(logits.orders)))
+            mean_RC = safe_log(np.einsum("rkc->rc", np.exp(log_RKC)) / len(logits.orders))
+            pooled_NC[rows] = log_softmax(np.where(np.isneginf(log_RKC[:, 0]), -np.inf, mean_RC))
         else:
-            pooled_NC[rows] = log_softmax(np.einsum("rkc->rc", log_RKC - prior_KC) / len(logits.orders))
+            if how == "prior":
+                log_RKC = _without_prior(log_RKC, logits, prior)
+            pooled_NC[rows] = log_softmax(np.einsum("rkc->rc", log_RKC) / len(logits.orders))
     return pooled_NC
+
+
+def _without_prior(log_RKC: np.ndarray, logits: Logits, prior: np.ndarray | None) -> np.ndarray:
+    """The log-probabilities less the prior of the position at which each choice is shown."""
+    assert prior is not None, "no position prior"
+    corrected_RKC = log_RKC.copy()
+    for there_C, rows in letter_sets(log_RKC):
+        corrected_RKC[rows] -= prior[places_in(logits.orders, logits.letters, there_C)]  # absent ones stay -inf
+    return corrected_RKC
 
 
 ORDER_POOLINGS = ("geometric", "arithmetic", "prior")

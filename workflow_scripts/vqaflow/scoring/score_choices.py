@@ -2,7 +2,7 @@
 
 The untuned base of a member without training scores all rows of a table.
 
-Shapes: R rows of a shard, K choice orders, 4 letters.
+Shapes: R rows of a shard, K choice orders, C choices of the table.
 """
 
 import shutil
@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from vqaflow.artifacts.adapter_files import adapter_digest
+from vqaflow.artifacts.reading import letters_of_table
 from vqaflow.artifacts.rows import Row, contents
 from vqaflow.artifacts.score_files import empty_scores, scores_frame, write_scores
 from vqaflow.model.base_digest import base_digest
@@ -63,8 +64,10 @@ def score_choices(
     Writes the scores to `out`, and the seconds that they took to `cost` (JSON). A killed job resumes from its finished
     shards. One pass has at most `batch_tokens` tokens.
     """
+    letters = letters_of_table(rows.table, "validate_tables")
+    orders = task.shown(letters)
     selected = select_rows(rows, task)
-    log.info("%s, fold %s: %d rows in %d choice orders", task.name, rows.part, len(selected), len(task.orders))
+    log.info("%s, fold %s: %d rows in %d choice orders", task.name, rows.part, len(selected), len(orders))
     about = {"adapter": adapter_digest(adapter) if adapter else None, "rows": value_digest(contents(selected))}
     parts = {
         "stage": "score_choices",
@@ -72,28 +75,34 @@ def score_choices(
         "versions": decisive_versions(),
         "base": base_digest(task.model),
         "model": asdict(task.model) | {"base": None},
-        "prompt": asdict(task.prompt),
+        "prompt": task.prompt.content(),
         "view": {"flip": task.view.flip, "pixels": [task.view.min_pixels, task.view.max_pixels]},
-        "orders": task.orders,
+        "orders": orders,
         **about,
     }
 
     def compute(partial: Path) -> None:
         if selected:
-            scores = _score(selected, task, adapter, places, batch_tokens, value_digest(parts))
+            scores = _score(selected, orders, task, adapter, places, batch_tokens, value_digest(parts))
         else:
-            scores = empty_scores()
+            scores = empty_scores(letters)
         write_scores(scores, about, partial)
 
     made = cached(store, parts, out, compute)
-    write_json(cost, {"seconds": made.seconds, "rows": len(selected), "orders": len(task.orders)})
+    write_json(cost, {"seconds": made.seconds, "rows": len(selected), "orders": len(orders)})
     shutil.rmtree(places.work, ignore_errors=True)
 
 
 def _score(
-    rows: Sequence[Row], task: Task, folder: Path | None, places: ScoringPlaces, batch_tokens: int, key: str
+    rows: Sequence[Row],
+    orders: Sequence[str],
+    task: Task,
+    folder: Path | None,
+    places: ScoringPlaces,
+    batch_tokens: int,
+    key: str,
 ) -> pd.DataFrame:
-    """Score `rows` with the adapter in `folder`, if any, shard by shard; the result is in the order of `rows`.
+    """Score `rows` in `orders`, shard by shard, with the adapter in `folder`, if any; the result is in their order.
 
     `key` is the digest of everything that the scores depend on except the machine's precision.
     """
@@ -107,12 +116,12 @@ def _score(
 
     adapter = read_adapter(folder) if folder else None
     base = open_base(task.model, places.bases)
-    encoder = make_encoder(base, task.model, task.prompt)
+    encoder = make_encoder(base, task.model, task.prompt, len(orders[0]))
     if folder:
         check_parity(folder, base, encoder, task.model, task.prompt)
     decoder = make_decoder(base, can_compile(base.device))
     kept = kept_features(base, encoder, task.view, places.vision, places.vision_gb)
-    scorer = Scorer(decoder, encoder, task.view, task.orders, batch_tokens, kept)
+    scorer = Scorer(decoder, encoder, task.view, orders, batch_tokens, kept)
     items = scorer.prepare(rows)
     if adapter:
         before = scorer.score(items[:PROBE_ROWS])
@@ -135,9 +144,9 @@ def _in_shards(scorer: Any, items: Sequence[Any], work: Path, context: Any) -> p
             if file.exists():
                 bar.advance(len(shard))
             else:
-                logits_RK4 = scorer.score(shard, lambda n: bar.advance(n))
+                logits_RKC = scorer.score(shard, lambda n: bar.advance(n))
                 with atomic_path(file) as partial:
-                    scores_frame([item.row.id for item in shard], scorer.orders, logits_RK4).to_parquet(partial)
+                    scores_frame([item.row.id for item in shard], scorer.orders, logits_RKC).to_parquet(partial)
                 done += len(shard)
             parts.append(pd.read_parquet(file))
     log.info("%d rows scored, %.1f rows/s", done, done / (monotonic() - began))

@@ -1,9 +1,9 @@
-"""Forced choice: the logits of the four letters for every row and choice order, from one forward pass per row.
+"""Forced choice: the logits of the letters for every row and choice order, from one forward pass per row.
 
 Rows are scored in batches of similar size under a token budget. Everything here is deterministic and independent of the
 table's order: rows are sorted by content, not by position. Decoder, prompts and images are those of training.
 
-Shapes: B rows of a batch, K choice orders, H hidden size, 4 letters.
+Shapes: B rows of a batch, K choice orders, H hidden size, C choices of the table.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from vqaflow.artifacts.columns import ALL_LETTERS
 from vqaflow.artifacts.rows import Row
 from vqaflow.config.sections import ViewConfig
 from vqaflow.model.decoder.branches import letter_logits
-from vqaflow.model.encoding.orders import inverse
+from vqaflow.model.encoding.orders import own_order, places_of
 from vqaflow.model.features.folder import FeatureFolder
 from vqaflow.model.features.stream import Prepared
 from vqaflow.model.numerics.precision import name_of
@@ -68,19 +69,20 @@ class Scorer:
         self.orders = list(orders)
         self.batch_tokens = batch_tokens
         self.features = make_stream(self.base, encoder, view, folder)
-        self.letter_rows_4H = self.base.letter_rows(encoder.letter_ids)
-        self.undo_K4 = torch.tensor([inverse(order) for order in self.orders])
+        self.letters = ALL_LETTERS[: len(self.orders[0])]
+        self.letter_rows_CH = self.base.letter_rows(encoder.letter_ids[: len(self.letters)])
 
     def prepare(self, rows: Iterable[Row]) -> list[Prepared]:
         """Encode `rows` and put them in scoring order."""
         return scoring_sequence([Prepared(row, self.encoder.encode(row, self.orders, self.view)) for row in rows])
 
     def score(self, items: Sequence[Prepared], advance: Callable[[int], None] = lambda n: None) -> np.ndarray:
-        """Float32 logits (rows, K, 4) of the original letters; `advance` is called with the number of rows done.
+        """Float32 logits (rows, K, C) of the original letters; `advance` is called with the number of rows done.
 
-        Raises UserError, which names the row, if a logit is NaN or infinite or a single row does not fit into memory.
+        The logit of a choice that a row lacks is -inf. Raises UserError, which names the row, if another logit is NaN
+        or infinite, or if a single row does not fit into memory.
         """
-        parts = [np.empty((0, len(self.orders), 4), np.float32)]
+        parts = [np.empty((0, len(self.orders), len(self.letters)), np.float32)]
         for batch, features in self.features.stream(token_batches(items, self.batch_tokens)):
             parts += self._fitting(batch, features)
             advance(len(batch))
@@ -103,16 +105,21 @@ class Scorer:
         return self._fitting(batch[:half], features[:half]) + self._fitting(batch[half:], features[half:])
 
     def _letter_logits(self, batch: Sequence[Prepared], features: Sequence[torch.Tensor]) -> np.ndarray:
-        """Logits (B, K, 4) of one batch, back in the original letters."""
+        """Logits (B, K, C) of one batch, back in the original letters."""
         base = self.base
         with torch.no_grad():
             states_BKH = self.decoder.states([item.encoded for item in batch], features)
-            shown_BK4 = letter_logits(states_BKH, self.letter_rows_4H, base.softcap).cpu()
-        bad = (~shown_BK4.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
+            shown_BKC = letter_logits(states_BKH, self.letter_rows_CH, base.softcap).cpu()
+        bad = (~shown_BKC.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
         if bad:
             row = batch[bad[0]].row
             raise UserError(
                 f"row {row.id!r} ({row.image_file}): a letter's logit is NaN or infinite in "
                 f"{name_of(base.dtype)}. Set model.compute_dtype to bfloat16 or float32."
             )
-        return shown_BK4.gather(2, self.undo_K4.expand(len(batch), -1, -1)).numpy()
+        places_BKC = torch.tensor([self._places(item.row) for item in batch])
+        return shown_BKC.gather(2, places_BKC.clamp(min=0)).masked_fill(places_BKC < 0, -torch.inf).numpy()
+
+    def _places(self, row: Row) -> list[list[int]]:
+        """For each order and original letter the position that shows it to `row`; -1 for a choice that it lacks."""
+        return [places_of(own_order(order, row.letters), self.letters) for order in self.orders]

@@ -1,9 +1,9 @@
 """Which rows a view scores.
 
-Shapes: N rows, C = 4 choices.
+Shapes: N rows, C choices.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,13 +30,16 @@ Limits = tuple[int, int]  # the smallest and largest image area in pixels
 
 @dataclass(frozen=True)
 class Task:
-    """What to score and how: a view by its `name`, and all that its scores depend on except rows and adapter."""
+    """What to score and how: a view by its `name`, and all that its scores depend on except rows and adapter.
+
+    `orders` is what the configuration says of them; the table's letters make them those that are shown.
+    """
 
     name: str
     model: ModelConfig
     prompt: PromptConfig
     view: ViewConfig
-    orders: tuple[str, ...]
+    orders: str | int
 
     @classmethod
     def of(
@@ -48,8 +51,11 @@ class Task:
         orders: str | int,
     ) -> "Task":
         """The sections as they stand in the configuration; `view` is the entry of `views` called `name`."""
-        shown = tuple(scoring_orders(orders))
-        return cls(name, section(ModelConfig, model), section(PromptConfig, prompt), section(ViewConfig, view), shown)
+        return cls(name, section(ModelConfig, model), section(PromptConfig, prompt), section(ViewConfig, view), orders)
+
+    def shown(self, letters: Sequence[str]) -> tuple[str, ...]:
+        """The choice orders of a table with these letters. Raises UserError if there are too few or too many."""
+        return tuple(scoring_orders(self.orders, letters))
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ class TrialTrainer:
             "base": base_digest(self.model),
             "model": asdict(self.model) | {"base": None},
             "precision": self._precision(),
-            "prompt": asdict(self.inputs.prompt),
+            "prompt": self.inputs.prompt.content(),
             "train": settings,
             "start": self.start,
             "space": [asdict(dimension) for dimension in self.dimensions],
@@ -123,7 +123,8 @@ class TrialTrainer:
 
     @cached_property
     def _encoder(self) -> Encoder:
-        return make_encoder(self._base, self.model, self.inputs.prompt)
+        choices = len(self.folds[0].rows[0].choices)
+        return make_encoder(self._base, self.model, self.inputs.prompt, choices)
 
     @cached_property
     def _features(self) -> FeatureCache | PassInputs:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from vqaflow.artifacts.columns import LETTERS
+from vqaflow.artifacts.columns import ALL_LETTERS
 from vqaflow.artifacts.rows import Row
 from vqaflow.config.sections import AugmentConfig
 
@@ -58,9 +58,10 @@ def augment_row(row: Row, settings: AugmentConfig, seed: int, epoch: int) -> Row
 
 def shuffle_choices(row: Row, rng: random.Random) -> Row:
     """`row` with its choices in a random order and the answer's letter changed to match."""
-    order = rng.sample(LETTERS, len(LETTERS))
-    choices = tuple(row.choices[LETTERS.index(old)] for old in order)
-    return replace(row, choices=choices, answer=LETTERS[order.index(row.answer)])
+    letters = ALL_LETTERS[: len(row.choices)]
+    order = rng.sample(letters, len(letters))
+    choices = tuple(row.choices[letters.index(old)] for old in order)
+    return replace(row, choices=choices, answer=letters[order.index(row.answer)])
 
 
 def paraphrase(question: str, rng: random.Random) -> str:

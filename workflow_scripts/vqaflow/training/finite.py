@@ -1,6 +1,6 @@
 """Find NaN and infinity in training, and the row that caused them.
 
-Shapes: B rows, K choice orders, H hidden size, 4 letters.
+Shapes: B rows, K choice orders, H hidden size, C letters.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ CURE = (
 
 
 def require_finite(
-    row_ids: Sequence[str], states_BKH: torch.Tensor, logits_BK4: torch.Tensor, loss: torch.Tensor, step: int
+    row_ids: Sequence[str], states_BKH: torch.Tensor, logits_BKC: torch.Tensor, loss: torch.Tensor, step: int
 ) -> None:
     """Raise NotFinite if the loss is NaN or infinite; it names the first row whose answer state or logits are.
 
@@ -29,8 +29,9 @@ def require_finite(
     if loss.isfinite():
         return
     is_training, precision = torch.is_grad_enabled(), name_of(states_BKH.dtype)
+    shown_BKC = logits_BKC.masked_fill(logits_BKC == -torch.inf, 0.0)  # choices that a row lacks
     where = f"at step {step} in {precision}" if is_training else f"in the validation after step {step} in {precision}"
-    for what, values in (("hidden state at the answer", states_BKH), ("letters' logits", logits_BK4)):
+    for what, values in (("hidden state at the answer", states_BKH), ("letters' logits", shown_BKC)):
         for row, finite in zip(row_ids, values.isfinite().flatten(1).all(1).tolist(), strict=True):
             if not finite:
                 raise NotFinite(f"row {row!r}: the {what} became NaN or infinite {where}. {CURE}")

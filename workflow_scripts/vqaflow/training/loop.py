@@ -1,6 +1,6 @@
 """The training loop of one adapter: deterministic batches, one optimiser, validation by the scorer's own accuracy.
 
-Shapes: B rows of a pass, K choice orders, H hidden size, V vocabulary, 4 letters.
+Shapes: B rows of a pass, K choice orders, H hidden size, V vocabulary, C letters.
 """
 
 import math
@@ -13,11 +13,12 @@ from typing import Any
 
 import torch
 
+from vqaflow.artifacts.columns import ALL_LETTERS
 from vqaflow.artifacts.rows import Row
 from vqaflow.config.sections import TrainConfig
 from vqaflow.model.base import Base
 from vqaflow.model.decoder.branches import letter_logits
-from vqaflow.model.encoding.orders import IDENTITY, position_of, training_orders
+from vqaflow.model.encoding.orders import position_of, require_orders, training_orders
 from vqaflow.model.lora import trainable
 from vqaflow.runtime.errors import OutOfMemory, UserError
 from vqaflow.runtime.progress import ProgressBar
@@ -26,7 +27,7 @@ from vqaflow.training.answer_model import AnswerModel, Encoder, Features
 from vqaflow.training.augment import augment_row
 from vqaflow.training.checkpoints import StopRequest, load_checkpoint, save_checkpoint
 from vqaflow.training.finite import ScalerWatch, require_finite
-from vqaflow.training.objective import answer_loss
+from vqaflow.training.objective import answer_loss, without_absent
 
 VALIDATION_SHARE = 2  # rows of a validation pass per row of a training pass: without backward, they take less memory
 ONE_ROW_TOO_LARGE = (
@@ -57,7 +58,7 @@ class Pass:
 
     ids: list[str]
     states_BKH: torch.Tensor
-    logits_BK4: torch.Tensor
+    logits_BKC: torch.Tensor
     loss: torch.Tensor
     target_BK: torch.Tensor
 
@@ -79,8 +80,10 @@ class Trainer:
         self.base, self.encoder, self.features, self.config = base, encoder, features, config
         self.rows, self.validation = list(rows), list(validation)
         self.on_validation, self.on_step = on_validation, on_step
+        require_orders("train.choice_orders", config.choice_orders, ALL_LETTERS[: len(self.rows[0].choices)])
         self.model = AnswerModel(base, encoder, features, config)
-        self.letter_rows_4H = base.letter_rows(encoder.letter_ids)
+        self.letter_ids = encoder.letter_ids[: len(self.rows[0].choices)]
+        self.letter_rows_CH = base.letter_rows(self.letter_ids)
         self.head_VH = None if config.objective == "choice" else base.head.weight
         self.step_rows = config.batch_size * config.accumulation
         self.steps_an_epoch = math.ceil(len(self.rows) / self.step_rows)
@@ -172,7 +175,8 @@ class Trainer:
         for row in rng.sample(self.rows, len(self.rows)):
             row = augment_row(row, self.config.augment, self.config.seed, epoch)
             fixed = self.config.choice_orders == 1 and not self.config.augment.shuffle_choices
-            drawn.append((row, [IDENTITY] if fixed else training_orders(self.config.choice_orders, rng)))
+            orders = [row.letters] if fixed else training_orders(self.config.choice_orders, rng, row.letters)
+            drawn.append((row, orders))
         span = self.step_rows * BUCKET_STEPS
         batches = []
         for start in range(0, len(drawn), span):
@@ -231,28 +235,34 @@ class Trainer:
             target_BK = torch.tensor([[position_of(row.answer, o) for o in orders] for row, orders in part])
             target_BK = target_BK.to(self.base.device)
             states_BKH = self.model.states([row for row, _ in part], [orders for _, orders in part])
-            loss, logits_BK4 = answer_loss(
+            loss, logits_BKC = answer_loss(
                 self.config.objective,
                 states_BKH,
                 target_BK,
-                self.encoder.letter_ids,
-                self.letter_rows_4H,
+                self.letter_ids,
+                self.letter_rows_CH,
                 self.head_VH,
                 self.config.label_smoothing,
                 self.base.softcap,
+                self._choices([row for row, _ in part]),
             )
             self.scaler.scale(loss / count).backward()
             ids = [row.id for row, _ in part]
-            passes.append(Pass(ids, states_BKH.detach(), logits_BK4.detach(), loss.detach(), target_BK))
+            passes.append(Pass(ids, states_BKH.detach(), logits_BKC.detach(), loss.detach(), target_BK))
         return passes
+
+    def _choices(self, rows: Sequence[Row]) -> torch.Tensor | None:
+        """How many choices each row has (B); None if all have those of the table."""
+        counts = [len(row.letters) for row in rows]
+        return None if min(counts) == len(rows[0].choices) else torch.tensor(counts, device=self.base.device)
 
     def _outcome(self, passes: Sequence[Pass]) -> tuple[float, int]:
         """Summed loss and right answers of a step. Raises NotFinite, which names the row, if a loss is not finite."""
         loss_sum, right = 0.0, 0
         for one in passes:
-            require_finite(one.ids, one.states_BKH, one.logits_BK4, one.loss, self.progress.step)
+            require_finite(one.ids, one.states_BKH, one.logits_BKC, one.loss, self.progress.step)
             loss_sum += one.loss.item()
-            right += int((one.logits_BK4.argmax(-1) == one.target_BK).sum())
+            right += int((one.logits_BKC.argmax(-1) == one.target_BK).sum())
         return loss_sum, right
 
     @torch.no_grad()
@@ -274,16 +284,16 @@ class Trainer:
     def _right_answers(self, part: Sequence[Row]) -> int:
         """How many of `part` are right; run in halves if one pass does not fit into memory."""
         try:
-            states_BKH = self.model.states(part, [[IDENTITY]] * len(part))
+            states_BKH = self.model.states(part, [[row.letters] for row in part])
         except torch.OutOfMemoryError:
             if len(part) == 1:
                 raise OutOfMemory(ONE_ROW_TOO_LARGE) from None
         else:
-            logits_BK4 = letter_logits(states_BKH, self.letter_rows_4H, self.base.softcap)
+            logits_BKC = letter_logits(states_BKH, self.letter_rows_CH, self.base.softcap)
             ids = [row.id for row in part]
-            require_finite(ids, states_BKH, logits_BK4, logits_BK4.sum(), self.progress.step)
-            chosen = logits_BK4[:, 0].argmax(-1).tolist()
-            return sum(IDENTITY[i] == row.answer for i, row in zip(chosen, part, strict=True))
+            require_finite(ids, states_BKH, logits_BKC, logits_BKC.sum(), self.progress.step)
+            chosen = without_absent(logits_BKC, self._choices(part))[:, 0].argmax(-1).tolist()
+            return sum(row.letters[i] == row.answer for i, row in zip(chosen, part, strict=True))
         torch.cuda.empty_cache()
         half = len(part) // 2
         return self._right_answers(part[:half]) + self._right_answers(part[half:])

@@ -1,4 +1,4 @@
-"""Rule train_adapter: one LoRA adapter, trained on what it will be scored on: the logits of the four letters.
+"""Rule train_adapter: one LoRA adapter, trained on what it will be scored on: the logits of the letters.
 
 It is trained on the rows of all folds but one, or, for a member with `refit`, on all rows.
 """
@@ -16,7 +16,6 @@ from vqaflow.artifacts.adapter_files import RUN
 from vqaflow.artifacts.rows import Row, contents
 from vqaflow.model.base import Base
 from vqaflow.model.base_digest import base_digest
-from vqaflow.model.encoding.orders import IDENTITY
 from vqaflow.model.features.cache import FeatureCache
 from vqaflow.model.lora import add_adapter
 from vqaflow.model.parity import parity
@@ -54,7 +53,7 @@ def train_adapter(
         "code": code_digest(__file__),
         "base": base_digest(settings.model),
         "model": asdict(settings.model) | {"base": None},
-        "prompt": asdict(settings.prompt),
+        "prompt": settings.prompt.content(),
         "train": {key: value for key, value in asdict(settings.train).items() if key not in WITHOUT_EFFECT},
         "last_epoch": settings.last_epoch,
         "rows": value_digest([contents(outside), contents(inside)]),
@@ -80,7 +79,7 @@ class Job:
         began, model, train = time.monotonic(), self.settings.model, self.settings.train
         make_deterministic()
         base = open_base(model, self.places.bases)
-        encoder = make_encoder(base, model, self.settings.prompt)
+        encoder = make_encoder(base, model, self.settings.prompt, len(self.rows[0].choices))
         add_adapter(base, train.lora, train.seed)
         set_checkpointing(base, train)
         plan, settings = plan_training(base, encoder, train, self.rows), settings_of(base, model, train)
@@ -108,7 +107,7 @@ class Job:
             "train": asdict(self.settings.train),
             "last_epoch": self.settings.last_epoch,
             "model": asdict(self.settings.model),
-            "prompt": asdict(self.settings.prompt),
+            "prompt": self.settings.prompt.content(),
             "key": self.key,
             "data": value_digest(contents(self.rows)),
             "held_out": value_digest(sorted(row.id for row in self.validation)),
@@ -123,7 +122,7 @@ class Job:
         place(base, train, tower=True)
         if train.cache_vision != "off" and not base.is_separate:
             rows = [*self.rows, *self.validation]
-            features.fill([(row, encoder.encode(row, [IDENTITY], VIEW)) for row in rows])
+            features.fill([(row, encoder.encode(row, [row.letters], VIEW)) for row in rows])
             base.leave_gpu(base.visual)
         return features
 

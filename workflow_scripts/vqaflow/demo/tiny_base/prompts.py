@@ -13,11 +13,9 @@ from typing import Any
 
 import torch
 
-from vqaflow.artifacts.columns import LETTERS
 from vqaflow.artifacts.rows import text_row
 from vqaflow.config.sections import PromptConfig
-from vqaflow.demo.tiny_base.world import QTYPES, GeneratedWorld, Questions
-from vqaflow.model.encoding.orders import IDENTITY
+from vqaflow.demo.tiny_base.world import LETTERS, QTYPES, GeneratedWorld, Questions
 from vqaflow.model.encoding.prompts import PromptRenderer, letter_token_ids
 
 
@@ -42,12 +40,12 @@ def rendered_pieces(
     pieces = []
     for style in styles:
         renderer = PromptRenderer(processor, style)
-        empty = [""] * len(LETTERS)
-        prefixes = [renderer.render(text_row(text, empty, qtype), [IDENTITY]).prefix for text, qtype in world.questions]
+        order = "".join(LETTERS)
+        prefixes = [renderer.render(text_row(text, [], qtype), [order]).prefix for text, qtype in world.questions]
         lines, tails = [], set()
         for word in world.words:
             same = text_row("", [word] * len(LETTERS), QTYPES["naming"])
-            *choice_lines, tail = renderer.render(same, [IDENTITY]).branches[0].split("\n", len(LETTERS))
+            *choice_lines, tail = renderer.render(same, [order]).branches[0].split("\n", len(LETTERS))
             lines.append([line + "\n" for line in choice_lines])
             tails.add(tail)
         pieces.append((prefixes, lines, tails.pop()))
@@ -98,8 +96,8 @@ class PromptAssembler:
         self.line, self.line_length = (t.unflatten(1, (-1, len(LETTERS))) for t in (line, length))
         self.tail, self.tail_length = self._table([[self._ids(tail)] for _, _, tail in pieces])
         row = text_row("?", ["1"] * len(LETTERS), QTYPES["naming"])
-        rendered = [PromptRenderer(processor, style).render(row, [IDENTITY]) for style in styles]
-        letters = {tuple(letter_token_ids(tokenizer, r)) for r in rendered}
+        rendered = [PromptRenderer(processor, style).render(row, ["".join(LETTERS)]) for style in styles]
+        letters = {tuple(letter_token_ids(tokenizer, r, LETTERS)) for r in rendered}
         assert len(letters) == 1, "the letters' tokens depend on the prompt"
         self.letters = torch.tensor(letters.pop(), device=self.device)
         longest = self.prefix.shape[-1] + len(LETTERS) * self.line.shape[-1] + self.tail.shape[-1] + 1

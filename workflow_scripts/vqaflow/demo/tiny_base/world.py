@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 import torch
 
-from vqaflow.artifacts.columns import LETTERS
+from vqaflow.artifacts.columns import ALL_LETTERS
 from vqaflow.demo.tiny_base.digits import Dice
 from vqaflow.demo.tiny_base.pictures import FACT_SIZES, FACTS
 from vqaflow.demo.tiny_base.words import LANGUAGES, NAMING_WORDINGS, NEITHER, UNGROUNDED, YES_NO, family, wordings
 
+LETTERS = ALL_LETTERS[:4]  # a generated question has four choices
 KINDS = (*FACTS, "yesno", "naming")
 YESNO, NAMING = KINDS.index("yesno"), KINDS.index("naming")
 # How often each kind is asked about a picture that allows it; counting a single shape is rarely asked.

@@ -1,6 +1,7 @@
 """What a task of lmms-eval calls; the export copies this file to the task's folder as utils.py, so it stands alone.
 
-A `doc` is a line of rows.jsonl: id, prompt, image (an absolute path), choices (texts), answer (a letter) and qtype.
+A `doc` is a line of rows.jsonl: id, prompt, image (an absolute path), choices (texts), letters (what the prompt shows
+for them), answer (one of the letters) and qtype.
 """
 
 import re
@@ -9,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from PIL import Image, ImageOps
-
-LETTERS = "abcdefghij"
 
 
 def doc_to_visual(doc: Mapping[str, Any]) -> list[Image.Image]:
@@ -36,24 +35,30 @@ def doc_to_target(doc: Mapping[str, Any]) -> str:
     return doc["answer"]
 
 
-def letter_in(response: str, choices: Sequence[str]) -> str | None:
+def letter_in(response: str, choices: Sequence[str], letters: Sequence[str]) -> str | None:
     """The letter that a response names: at its start, after a word such as "answer", or by a choice's whole text.
 
     None if it names none, or two of them.
     """
-    text = unicodedata.normalize("NFKC", response).strip().casefold()
-    letters = LETTERS[: len(choices)]
+    text = plain_text(response)
+    by_text = {plain_text(letter): letter for letter in letters}
+    one = "|".join(re.escape(letter) + (r"(?![a-z0-9])" if letter.isascii() else r"(?!\w)") for letter in by_text)
     # Not the article ("a cat"), and not one of several ("b or c").
-    alone = rf"([{letters}])(?![a-z0-9])(?!(?<=\ba)\s+[a-z])(?!\s*(?:or|and|,|/)\s*[{letters}]\b)"
+    alone = rf"({one})(?!(?<=\ba)\s+[a-z])(?!\s*(?:or|and|,|/)\s*(?:{one})\b)"
     for before in (r"^[\W_]*", r"\b(?:answer|choice|option)(?:\s+is)?[\W_]*\b", r"(?:정답|답|기호)\w*[\W_]*"):
         if match := re.search(before + alone, text):
-            return match[1]
-    plain = [unicodedata.normalize("NFKC", choice).strip().casefold() for choice in choices]
+            return by_text[match[1]]
+    plain = [plain_text(choice) for choice in choices]
     named = [letter for letter, choice in zip(letters, plain, strict=True) if choice == text.strip(" .\"'")]
     return named[0] if len(named) == 1 else None
 
 
+def plain_text(text: str) -> str:
+    """A text for comparing: one form of equal characters, no capital letters."""
+    return unicodedata.normalize("NFKC", text).strip().casefold()
+
+
 def process_results(doc: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:
     """Whether the response is right (a response without a letter is not), and whether it names no letter."""
-    found = letter_in(results[0], doc["choices"])
+    found = letter_in(results[0], doc["choices"], doc["letters"])
     return {"accuracy": float(found == doc["answer"]), "unanswered": float(found is None)}

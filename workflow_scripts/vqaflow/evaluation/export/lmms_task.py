@@ -1,6 +1,5 @@
 """The training rows as tasks of lmms-eval, so that another program can measure a model on exactly these questions."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,5 +69,6 @@ def quoted(path: Path) -> str:
 
 def document(exported: ExportedRow) -> dict[str, Any]:
     """A row as lmms_functions.py reads it."""
-    row: Mapping[str, Any] = {"id": exported.row.id, "prompt": exported.prompt, "image": exported.image}
-    return {**row, "choices": list(exported.row.choices), "answer": exported.answer, "qtype": exported.row.qtype}
+    row: dict[str, Any] = {"id": exported.row.id, "prompt": exported.prompt, "image": exported.image}
+    row |= {"choices": exported.choices, "letters": list(exported.letters)}
+    return {**row, "answer": exported.answer, "qtype": exported.row.qtype}

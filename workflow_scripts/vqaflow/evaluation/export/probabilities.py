@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from vqaflow.artifacts.columns import PROBABILITIES
-from vqaflow.artifacts.reading import read_table
+from vqaflow.artifacts.columns import PROBABILITY, probabilities_in, probability_columns
+from vqaflow.artifacts.reading import letters_of_table, read_table
 from vqaflow.artifacts.results_folder import ResultsFolder
 from vqaflow.evaluation.export.places import require_free
 from vqaflow.runtime.errors import UserError
@@ -53,14 +53,17 @@ def files_of(out: Path, split: str) -> dict[str, Path]:
 
 def read_answers(results: ResultsFolder, member: str | None, split: str) -> pd.DataFrame:
     """The columns id, p_a, … of a split. Raises UserError if the results do not have them."""
-    columns = ["id", *PROBABILITIES]
     if member is None:
-        return read_table(results.probabilities(split), "ensemble_probabilities", columns)
+        return _read(results.probabilities(split), "ensemble_probabilities")
     if member not in results.members():
         known = results.members()
         cure = did_you_mean(member, known) if known else "run the rule pool_member first."
         raise UserError(f"--member {member}: {results.folder} has no such member; {cure}")
-    return read_table(results.member(member).answers(split), "pool_member", columns)
+    return _read(results.member(member).answers(split), "pool_member")
+
+
+def _read(path: Path, rule: str) -> pd.DataFrame:
+    return read_table(path, rule, ["id", *probability_columns(letters_of_table(path, rule, PROBABILITY))])
 
 
 def write_probabilities(table: pd.DataFrame, target: Path) -> None:
@@ -69,6 +72,6 @@ def write_probabilities(table: pd.DataFrame, target: Path) -> None:
         if target.suffix == ".npz":
             ids = np.array(table["id"].tolist(), dtype=str)  # not an array of objects, which only pickle reads
             with partial.open("wb") as file:
-                np.savez(file, ids=ids, avg=table[PROBABILITIES].to_numpy(np.float64))
+                np.savez(file, ids=ids, avg=table[probabilities_in(table)].to_numpy(np.float64))
         else:
             table.to_csv(partial, index=False, lineterminator="\n")

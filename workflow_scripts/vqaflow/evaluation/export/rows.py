@@ -7,12 +7,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from vqaflow.artifacts.columns import LETTERS
-from vqaflow.artifacts.reading import read_table
+from vqaflow.artifacts.reading import letters_of_table, read_table
 from vqaflow.artifacts.results_folder import ResultsFolder
 from vqaflow.artifacts.rows import FIELDS, Row, rows_of
 from vqaflow.config.sections import PromptConfig
-from vqaflow.model.encoding.orders import IDENTITY
 from vqaflow.model.encoding.prompts import USER_TEXT, PromptRenderer
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import some
@@ -28,17 +26,26 @@ CONTROLS += ("<|vision_start|>", "<|vision_end|>", "<think>", "</think>")
 
 @dataclass(frozen=True)
 class ExportedRow:
-    """A row with its rendered prompt; `image` is an absolute path, `fold` and `answer` are None in the test table."""
+    """A row with its rendered prompt; `image` is an absolute path, `fold` and `answer` are None in the test table.
+
+    `letters` are what the prompt shows for the row's choices, and `answer` is one of them.
+    """
 
     row: Row
     prompt: str
     image: str
+    letters: tuple[str, ...]
     fold: int | None = None
 
     @property
     def answer(self) -> str | None:
-        """The letter of the right choice."""
-        return self.row.answer
+        """What the prompt shows for the right choice."""
+        return self.row.answer and self.letters[self.row.letters.index(self.row.answer)]
+
+    @property
+    def choices(self) -> list[str]:
+        """The texts of the choices that the row has."""
+        return [text for text in self.row.choices if text]
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,7 @@ def read_rows(results: ResultsFolder, prompt: PromptConfig) -> ExportedRows:
     Raises UserError if a table is missing or damaged, if folds and table differ, or if an image is not there.
     """
     renderer = PromptRenderer(NoTemplate(), prompt)
-    columns = [*FIELDS, *LETTERS]
+    columns = [*FIELDS, *letters_of_table(results.table("train"), "validate_tables")]
     train = read_table(results.table("train"), "validate_tables", [*columns, "answer"])
     assigned = read_table(results.folds, "make_folds", ["id", "fold"])
     fold_of = dict(zip(assigned["id"], assigned["fold"].tolist(), strict=True))
@@ -101,5 +108,6 @@ def _with_images(rows: list[Row]) -> list[Row]:
 
 
 def _exported(row: Row, renderer: PromptRenderer, fold: int | None = None) -> ExportedRow:
-    rendered = renderer.render(row, [IDENTITY])
-    return ExportedRow(row, rendered.prefix + rendered.branches[0], os.path.abspath(row.image_file), fold)
+    rendered = renderer.render(row, [row.letters])
+    letters = tuple(renderer.letters[: len(row.letters)])
+    return ExportedRow(row, rendered.prefix + rendered.branches[0], os.path.abspath(row.image_file), letters, fold)

@@ -68,6 +68,7 @@ function card(row) {
     + `${percent(row.confidence)}`, make("br"), row.id);
   const list = make("ol");
   row.choices.forEach((text, place) => {
+    if (text === null) return;
     const item = make("li", (place === row.answer ? "answer " : "") + (place === row.predicted ? "chosen" : ""));
     const bar = make("span", "bar");
     bar.style.width = 100 * row.shares[place] + "%";

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from vqaflow.artifacts.columns import LETTERS, PROBABILITIES
+from vqaflow.artifacts.columns import ALL_LETTERS, probability_columns
 from vqaflow.artifacts.csv_files import read_csv
-from vqaflow.artifacts.reading import read_json, read_table
+from vqaflow.artifacts.reading import letters_of_table, read_json, read_table
 from vqaflow.artifacts.results_folder import MEMBER_NOTE
 from vqaflow.reporting.statistics import negative_log_likelihood
 from vqaflow.runtime.errors import UserError
@@ -103,7 +103,8 @@ def read_candidates(
     rows = train.merge(read_table(folds, "make_folds", ["id", "group"]), on="id", validate="1:1")
     if len(rows) != len(train):
         raise UserError(f"{folds}: it is of other rows than {train_table}. Run the rule make_folds again.")
-    reader = Reader(rows, read_table(test_table, "validate_tables", ["id"])["id"])
+    letters = letters_of_table(train_table, "validate_tables")
+    reader = Reader(rows, read_table(test_table, "validate_tables", ["id"])["id"], letters)
     current = reader.probabilities(CURRENT, oof, test)
     found = [reader.candidate(CURRENT, current), *reader.pools(members), *reader.runs(runs)]
     found += [reader.submission(file) for file in files]
@@ -125,11 +126,14 @@ def merged(found: Sequence[Candidate]) -> list[Candidate]:
 
 
 class Reader:
-    """Reads candidates for the rows of the tables: `rows` (id, answer, group) and the test table's `ids`."""
+    """Reads candidates for the rows of the tables: `rows` (id, answer, group) and the test table's `ids`.
 
-    def __init__(self, rows: pd.DataFrame, ids: pd.Series) -> None:
-        self.rows, self.ids = rows, ids
-        self.answers_N = rows["answer"].map(LETTERS.index).to_numpy()
+    `letters` are those of the tables' choices.
+    """
+
+    def __init__(self, rows: pd.DataFrame, ids: pd.Series, letters: Sequence[str]) -> None:
+        self.rows, self.ids, self.letters = rows, ids, letters
+        self.answers_N = rows["answer"].map(ALL_LETTERS.index).to_numpy()
         self.notes: list[str] = []
 
     def probabilities(self, name: str, oof: Path, test: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -138,12 +142,13 @@ class Reader:
 
     def read(self, name: str, file: Path, ids: pd.Series) -> np.ndarray:
         """The probabilities (N, C) in `file` for `ids`."""
-        frame = read_table(file, "ensemble_probabilities", ["id", *PROBABILITIES]).set_index("id")
+        names = probability_columns(self.letters)
+        frame = read_table(file, "ensemble_probabilities", ["id", *names]).set_index("id")
         if not frame.index.is_unique:
             raise UserError(f"{file}: an id occurs more than once ({name}). Run the rules again.")
         if len(frame) != len(ids) or not ids.isin(frame.index).all():
             raise OtherRows(f"{file}: it is of other rows than the tables ({name}). Run the rules again.")
-        return frame.loc[ids, PROBABILITIES].to_numpy()
+        return frame.loc[ids, names].to_numpy()
 
     def candidate(self, name: str, both: tuple[np.ndarray, np.ndarray]) -> Candidate:
         """A candidate that answers with the most probable choice."""
@@ -202,9 +207,9 @@ class Reader:
             )
         if extra := sorted(given.keys() - set(self.ids)):
             raise UserError(f"{file}: ids {some(extra)} are not in the test table. Give a file of this test table.")
-        if bad := sorted({label for label in given.values() if label not in LETTERS}):
+        if bad := sorted({label for label in given.values() if label not in self.letters}):
             raise UserError(
-                f"{file}: answers {some(bad)} are not among {', '.join(LETTERS)}. Write them as these letters."
+                f"{file}: answers {some(bad)} are not among {', '.join(self.letters)}. Write them as these letters."
             )
-        letters = {letter: number for number, letter in enumerate(LETTERS)}
+        letters = {letter: number for number, letter in enumerate(self.letters)}
         return Candidate(file.as_posix(), np.array([letters[given[i]] for i in self.ids]))

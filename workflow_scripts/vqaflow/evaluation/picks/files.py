@@ -8,7 +8,7 @@ import io
 from collections.abc import Collection
 from pathlib import Path
 
-from vqaflow.artifacts.columns import LETTERS
+from vqaflow.artifacts.columns import ALL_LETTERS
 from vqaflow.artifacts.csv_files import read_csv
 from vqaflow.evaluation.picks.advise import Advice
 from vqaflow.evaluation.picks.candidates import Candidates
@@ -50,11 +50,10 @@ def labels_of(given: list[str], choices: list[int], needed: Collection[int], sub
     labels = dict(pairs)
     if len(labels) < len(pairs):
         raise UserError(f"{submission}: has other answers than the ensemble. Run the rule write_submission.")
-    own = dict(enumerate(LETTERS))
-    if labels.items() <= own.items():
-        return own | labels
+    if labels.items() <= dict(enumerate(ALL_LETTERS)).items():
+        return {choice: ALL_LETTERS[choice] for choice in labels.keys() | set(needed)}
     if missing := sorted(set(needed) - labels.keys()):
-        letters = ", ".join(LETTERS[choice] for choice in missing)
+        letters = ", ".join(ALL_LETTERS[choice] for choice in missing)
         raise UserError(
             f"{submission}: no row has choice {letters}, so that its label is not known. Write the picks by hand, or "
             "leave out --write."

@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from vqaflow.artifacts.columns import PROBABILITIES
-from vqaflow.artifacts.reading import read_table
+from vqaflow.artifacts.columns import PROBABILITY, probability_columns
+from vqaflow.artifacts.reading import letters_of_table, read_table
 from vqaflow.artifacts.results_folder import ResultsFolder
 from vqaflow.evaluation.compare import compare, setting_notes
 from vqaflow.evaluation.run_settings import differing, settings_of
@@ -109,8 +109,9 @@ def changed_answers(first: Path, other: Path) -> tuple[int | None, int]:
 def test_answers(folder: Path) -> pd.Series:
     """The most probable choice (0 to C-1) of each test row, by id."""
     path = ResultsFolder(folder).probabilities("test")
-    table = read_table(path, "ensemble_probabilities", ["id", *PROBABILITIES])
-    return pd.Series(table[PROBABILITIES].to_numpy().argmax(1), index=table["id"])
+    names = probability_columns(letters_of_table(path, "ensemble_probabilities", PROBABILITY))
+    table = read_table(path, "ensemble_probabilities", ["id", *names])
+    return pd.Series(table[names].to_numpy().argmax(1), index=table["id"])
 
 
 def as_frame(table: RunTable) -> pd.DataFrame:

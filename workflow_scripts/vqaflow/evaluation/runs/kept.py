@@ -19,7 +19,7 @@ from typing import Any
 
 import pandas as pd
 
-from vqaflow.artifacts.columns import LETTERS, PROBABILITIES
+from vqaflow.artifacts.columns import ALL_LETTERS, probabilities_in
 from vqaflow.artifacts.csv_files import read_csv
 from vqaflow.artifacts.reading import read_json, read_table
 from vqaflow.artifacts.results_folder import ResultsFolder
@@ -143,8 +143,8 @@ def check_finished(results: ResultsFolder) -> None:
     overall = read_json(results.metrics, "evaluate_oof", ["overall.right", "overall.n"])["overall"]
     if counted(results) != (overall["right"], overall["n"]):
         raise UserError(f"{results.metrics}: is not of {results.probabilities('oof')}. {again}")
-    test = read_table(results.probabilities("test"), "ensemble_probabilities", ["id", *PROBABILITIES])
-    best = dict(zip(test["id"], test[PROBABILITIES].to_numpy().argmax(1).tolist(), strict=True))
+    test = read_table(results.probabilities("test"), "ensemble_probabilities")
+    best = dict(zip(test["id"], test[probabilities_in(test)].to_numpy().argmax(1).tolist(), strict=True))
     given = submitted(results.submission)
     if len(given) != len(best) or given.keys() != best.keys() or not same_letters(given, best):
         raise UserError(f"{results.submission}: has other answers than {results.probabilities('test')}. {again}")
@@ -153,9 +153,9 @@ def check_finished(results: ResultsFolder) -> None:
 def counted(results: ResultsFolder) -> tuple[int, int]:
     """The right answers of the OOF ensemble, and its rows."""
     table = read_table(results.table("train"), "validate_tables", ["id", "answer"])
-    oof = read_table(results.probabilities("oof"), "ensemble_probabilities", ["id", *PROBABILITIES])
+    oof = read_table(results.probabilities("oof"), "ensemble_probabilities")
     rows: pd.DataFrame = table.merge(oof, on="id")
-    right_N = rows[PROBABILITIES].to_numpy().argmax(1) == rows["answer"].map(LETTERS.index).to_numpy()
+    right_N = rows[probabilities_in(oof)].to_numpy().argmax(1) == rows["answer"].map(ALL_LETTERS.index).to_numpy()
     return int(right_N.sum()), len(rows)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from vqaflow.artifacts.adapter_files import RUN
-from vqaflow.artifacts.columns import LETTERS, PROBABILITIES
+from vqaflow.artifacts.columns import ALL_LETTERS, probabilities_in
 from vqaflow.artifacts.results_folder import ResultsFolder
 from vqaflow.config.members import FOREIGN
 from vqaflow.evaluation.compare import read_run
@@ -29,7 +29,7 @@ def summary_of(folder: Path) -> dict[str, Any]:
     """
     at = ResultsFolder(folder)
     rows = read_run(folder)
-    p_NC, answers_N = rows[PROBABILITIES].to_numpy(), rows["answer"].map(LETTERS.index).to_numpy()
+    p_NC, answers_N = rows[probabilities_in(rows)].to_numpy(), rows["answer"].map(ALL_LETTERS.index).to_numpy()
     summary = accuracy_summary(p_NC.argmax(1) == answers_N, rows["group"].to_numpy())
     return {
         "accuracy": summary["accuracy"],

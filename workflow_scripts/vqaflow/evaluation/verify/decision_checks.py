@@ -1,6 +1,6 @@
 """Checks of the ensemble, the evaluation and the submission.
 
-Shapes: N rows, C = 4 choices.
+Shapes: N rows, C choices.
 """
 
 from pathlib import Path
@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import polars as pl
 
-from vqaflow.artifacts.columns import LETTERS, PROBABILITIES
+from vqaflow.artifacts.choices import OWN, choices_there, own_letters
+from vqaflow.artifacts.columns import ALL_LETTERS, letters_in, probabilities_in, probability_columns
 from vqaflow.artifacts.reading import check_picture, read_json, require_file
 from vqaflow.ensemble.recipe_file import recompute_test
 from vqaflow.ensemble.submission.checks import find_problems, parse
@@ -32,7 +33,13 @@ def check_ensemble(results: Results) -> str:
         path, made = results.at.probabilities(split), results.ensemble(split)
         if list(made["id"]) != list(table["id"]):
             raise UserError(f"{path}: its ids are not those of the table, in the table's order. {again}")
-        p_NC = made[PROBABILITIES].to_numpy()
+        letters = letters_in(table)
+        if probabilities_in(made) != probability_columns(letters):
+            raise UserError(f"{path}: does not have the {len(letters)} choices of the table. {again}")
+        p_NC, there_NC = made[probabilities_in(made)].to_numpy(), choices_there(own_letters(table), letters)
+        given_N = ((p_NC != 0) & ~there_NC).any(1)
+        if given_N.any():
+            raise UserError(f"{path}: rows {some(list(made['id'][given_N]))} answer choices that they lack. {again}")
         bad_N = ~(np.isfinite(p_NC).all(1) & (p_NC >= 0).all(1) & (np.abs(p_NC.sum(1) - 1) < TOLERANCE))
         if bad_N.any():
             raise UserError(
@@ -53,9 +60,10 @@ def check_ensemble(results: Results) -> str:
 
 def check_pooled(results: Results, recipe: dict[str, Any], again: str) -> None:
     """Pool the members' test rows again as recipe.json says, and compare."""
-    table = pl.from_pandas(results.test[["id", "usable"]])
+    table = pl.from_pandas(results.test[["id", "usable"]]).with_columns(pl.Series(OWN, own_letters(results.test)))
     made = recompute_test(recipe, [results.at.member(name).folder for name in results.members], table)
-    off_N = ~(np.abs(made.probabilities_NC - results.ensemble("test")[PROBABILITIES].to_numpy()) <= TOLERANCE).all(1)
+    ensemble = results.ensemble("test")
+    off_N = ~(np.abs(made.probabilities_NC - ensemble[probabilities_in(ensemble)].to_numpy()) <= TOLERANCE).all(1)
     if off_N.any():
         path, rows = results.at.probabilities("test"), some(table["id"].filter(pl.Series(off_N)).to_list())
         raise UserError(f"{path}: rows {rows} do not follow from the members. {again}")
@@ -63,7 +71,7 @@ def check_pooled(results: Results, recipe: dict[str, Any], again: str) -> None:
 
 def best_letters(probabilities: pd.DataFrame) -> np.ndarray:
     """The most probable letter of each row."""
-    return np.array(LETTERS)[probabilities[PROBABILITIES].to_numpy().argmax(1)]
+    return np.array(ALL_LETTERS)[probabilities[probabilities_in(probabilities)].to_numpy().argmax(1)]
 
 
 def check_evaluation(results: Results) -> str:

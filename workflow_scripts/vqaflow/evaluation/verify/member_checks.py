@@ -1,6 +1,6 @@
 """Checks of the scores, and of what each member makes of them.
 
-Shapes: N rows, V views, C = 4 choices.
+Shapes: N rows, V views, C choices.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,8 @@ import pandas as pd
 import polars as pl
 
 from vqaflow.artifacts.adapter_files import adapter_digest
-from vqaflow.artifacts.columns import PROBABILITIES
+from vqaflow.artifacts.choices import choices_there, even, own_letters
+from vqaflow.artifacts.columns import letters_in, probabilities_in
 from vqaflow.artifacts.parts import BASE, fold_of
 from vqaflow.artifacts.reading import require_file
 from vqaflow.artifacts.rows import contents, rows_of
@@ -102,7 +103,7 @@ def check_members(results: Results) -> str:
             made = from_scores(files, results.rows, note.said["order_pooling"])
             require_equal(place.views("oof"), results.rows.oof["id"], oof_NVC, made.oof_NVC)
             for part, logp_NVC in made.test.items():
-                require_equal(place.views("test"), results.rows.usable, test[part], logp_NVC)
+                require_equal(place.views("test"), results.rows.usable["id"], test[part], logp_NVC)
         check_answers(results, name, oof_NVC, test)
         said.append(f"{name} ({note.said['kind']}{'' if files else ', its origin is not checked'})")
     return f"{', '.join(said)}: their probabilities follow from their scores"
@@ -137,13 +138,14 @@ def require_equal(path: Path, ids: pl.Series, found_NVC: np.ndarray, made_NVC: n
 def check_answers(results: Results, member: str, oof_NVC: np.ndarray, test: Mapping[str, np.ndarray]) -> None:
     """Raise UserError unless the member's own probabilities are the plain means of its views, folds and seeds."""
     usable_N = results.test["usable"].to_numpy()
-    made = {"oof": mean_of_views(oof_NVC), "test": np.full((len(usable_N), len(PROBABILITIES)), 1 / len(PROBABILITIES))}
+    there_NC = choices_there(own_letters(results.test), letters_in(results.test))
+    made = {"oof": mean_of_views(oof_NVC), "test": even(there_NC)}
     made["test"][usable_N] = mean_of_parts({part: mean_of_views(logp_NVC) for part, logp_NVC in test.items()})
     tables: dict[str, pd.DataFrame] = {"oof": results.train, "test": results.test}
     for split, p_NC in made.items():
         answers, path = results.member_answers(member, split), results.at.member(member).answers(split)
         if list(answers["id"]) != list(tables[split]["id"]):
             raise UserError(f"{path}: its ids are not those of the table, in the table's order. {AGAIN}")
-        off_N = ~(np.abs(answers[PROBABILITIES].to_numpy() - p_NC) <= TOLERANCE).all(1)
+        off_N = ~(np.abs(answers[probabilities_in(answers)].to_numpy() - p_NC) <= TOLERANCE).all(1)
         if off_N.any():
             raise UserError(f"{path}: rows {some(list(answers['id'][off_N]))} are not the mean of its views. {AGAIN}")

@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from vqaflow.artifacts.columns import PROBABILITIES
+from vqaflow.artifacts.columns import PROBABILITY, probability_columns
 from vqaflow.artifacts.parts import ALL, BASE, FILE, trained_part
-from vqaflow.artifacts.reading import read_json, read_table
+from vqaflow.artifacts.reading import letters_of_table, read_json, read_table
 from vqaflow.artifacts.results_folder import ResultsFolder
 from vqaflow.artifacts.score_files import ScoreFile, score_file
 from vqaflow.config.members import FOREIGN, TUNED
@@ -108,12 +108,14 @@ class Results:
 
     def ensemble(self, split: str) -> pd.DataFrame:
         """The probabilities of a split, oof or test."""
-        columns = ["id", *PROBABILITIES, *(["fold"] if split == "oof" else [])]
-        return read_table(self.at.probabilities(split), "ensemble_probabilities", columns)
+        path, rule = self.at.probabilities(split), "ensemble_probabilities"
+        names = probability_columns(letters_of_table(path, rule, PROBABILITY))
+        return read_table(path, rule, ["id", *names, *(["fold"] if split == "oof" else [])])
 
     def member_answers(self, member: str, split: str) -> pd.DataFrame:
         """A member's own probabilities of a split."""
-        return read_table(self.at.member(member).answers(split), "pool_member", ["id", *PROBABILITIES])
+        path, rule = self.at.member(member).answers(split), "pool_member"
+        return read_table(path, rule, ["id", *probability_columns(letters_of_table(path, rule, PROBABILITY))])
 
     @property
     def recipe(self) -> dict[str, Any]:

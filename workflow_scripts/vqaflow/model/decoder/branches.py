@@ -5,7 +5,7 @@ own branch, and its position continues the prefix's. So each branch computes exa
 the prefix, with the image's tokens, is computed once. (Exact for full attention and a LoRA dropout of 0; with dropout
 the branches of a row share one mask on the prefix.)
 
-Shapes: B rows, K branches (choice orders), T tokens of a row with padding, H hidden size, 3 axes of M-RoPE, 4 letters.
+Shapes: B rows, K branches (choice orders), T tokens of a row with padding, H hidden size, 3 axes of M-RoPE, C letters.
 """
 
 from collections.abc import Sequence
@@ -114,10 +114,10 @@ def single_orders(rows: Sequence[EncodedRow]) -> list[EncodedRow]:
     return [replace(row, branch_ids=[branch]) for row in rows for branch in row.branch_ids]
 
 
-def letter_logits(states_BKH: torch.Tensor, letter_rows_4H: torch.Tensor, softcap: float | None = None) -> torch.Tensor:
-    """Float32 logits (B, K, 4) of the letters from the four rows of the language-model head that they need."""
+def letter_logits(states_BKH: torch.Tensor, letter_rows_CH: torch.Tensor, softcap: float | None = None) -> torch.Tensor:
+    """Float32 logits (B, K, C) of the letters from the rows of the language-model head that they need."""
     with torch.autocast(states_BKH.device.type, enabled=False):
-        return capped(states_BKH.float() @ letter_rows_4H.float().T, softcap)
+        return capped(states_BKH.float() @ letter_rows_CH.float().T, softcap)
 
 
 def capped(logits: torch.Tensor, softcap: float | None) -> torch.Tensor:

@@ -10,11 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vqaflow.artifacts.columns import LETTERS
-from vqaflow.artifacts.rows import Row
+from vqaflow.artifacts.columns import ALL_LETTERS
+from vqaflow.artifacts.rows import Row, text_row
+from vqaflow.config.choices_check import letters_problem
 from vqaflow.config.sections import PromptConfig
 from vqaflow.data.normal_form import normalize, normalize_choices
-from vqaflow.model.encoding.orders import shown
+from vqaflow.model.encoding.orders import own_order
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import reason_of
 from vqaflow.runtime.stage import log
@@ -23,6 +24,7 @@ USER_TEXT = "\N{OBJECT REPLACEMENT CHARACTER}"
 NO_THINKING: Mapping[str, Any] = {"enable_thinking": False}  # for every chat template that knows it
 WHERE = "config model.base:"
 OWN_FILES = "Copy the processor files (chat_template.jinja and the like) of the published Instruct edition."
+TOKENIZER_FILES = "Use a base with its published tokenizer files."
 # Tags around thoughts: angle or square brackets, with or without bars, or a channel of that name.
 THOUGHT = r"(?:\w+:)?(?:think|thinking|thought|thoughts|reason|reasoning)"
 OPENED = re.compile(rf"[<\[]\|?{THOUGHT}\|?[>\]]|<\|?channel\|?>\s*(?:{THOUGHT}|analysis)", re.I)
@@ -40,25 +42,32 @@ class RenderedRow:
 class PromptRenderer:
     """Renders rows of the tables with one processor's chat template, which gets NO_THINKING and then `arguments`.
 
-    Raises UserError if the template cannot be used, or if the configured texts contain special tokens.
+    `letters` are those that the prompt shows: prompt.letters, else a, b, c, … Raises UserError if the template cannot
+    be used, or if the configured texts contain special tokens.
     """
 
     def __init__(self, processor: Any, prompt: PromptConfig, arguments: Mapping[str, Any] = NO_THINKING) -> None:
         self.prompt = prompt
+        self.letters: Sequence[str] = prompt.letters or ALL_LETTERS
         self.special = _special_tokens(processor)
         _require_plain(prompt, self.special)
         self.head, self.tail = _template_around_user_text(processor, prompt.system, {**NO_THINKING, **arguments})
         self._reported: set[str] = set()
 
     def render(self, row: Row, orders: Sequence[str]) -> RenderedRow:
-        """Render `row` (question, a, b, c, d, qtype) once per order of its choices, up to the answer's position."""
+        """Render `row` (question, choices, qtype) once per order of its choices, up to the answer's position.
+
+        An order may have letters of choices that the row lacks: these are not shown.
+        """
         form = self.prompt.normal_form
         question = self._harmless(normalize(row.question, form), row.id)
-        choices = tuple(self._harmless(text, row.id) for text in normalize_choices(row.choices, form))
+        texts = normalize_choices([text for text in row.choices if text], form)
+        choices = dict(zip(row.letters, (self._harmless(text, row.id) for text in texts), strict=True))
         template = self.prompt.templates[row.qtype]
         before, after = template.split("{choices}")
         before = before.replace("{question}", question)
-        branches = [self._choice_lines(shown(choices, order)) + after + self.tail for order in orders]
+        orders = [own_order(order, row.letters) for order in orders]
+        branches = [self._choice_lines([choices[x] for x in order]) + after + self.tail for order in orders]
         return RenderedRow(self.head + before, tuple(branches))
 
     def _harmless(self, text: str, row_id: str) -> str:
@@ -71,8 +80,20 @@ class PromptRenderer:
         return text
 
     def _choice_lines(self, texts: Sequence[str]) -> str:
-        lines = [self.prompt.choice_format.format(letter=x, text=t) for x, t in zip(LETTERS, texts, strict=True)]
-        return "\n".join(lines)
+        pairs = zip(self.letters, texts, strict=False)  # require_letters: there are enough letters
+        return "\n".join(self.prompt.choice_format.format(letter=letter, text=text) for letter, text in pairs)
+
+    def answer_tokens(self, tokenizer: Any, choices: int | None) -> list[int]:
+        """The token ids of the answers in a table with so many choices; None: of all letters that prompts can show.
+
+        Raises UserError if prompt.letters has too few, or if a letter is not a token of its own.
+        """
+        count = len(self.letters) if choices is None else choices
+        if problem := letters_problem(self.letters, count):
+            raise UserError(f"config {problem}")
+        probe = text_row("?", ["1"] * count, "general")
+        cure = "Change it in prompt.letters." if self.prompt.letters else TOKENIZER_FILES
+        return letter_token_ids(tokenizer, self.render(probe, [probe.letters]), self.letters[:count], cure)
 
 
 def _special_tokens(processor: Any) -> list[str]:
@@ -93,6 +114,7 @@ def _require_plain(prompt: PromptConfig, special: Sequence[str]) -> None:
     """Raise UserError if a configured text contains a special token."""
     texts = {"system": prompt.system, "choice_format": prompt.choice_format}
     texts |= {f"templates.{kind}": text for kind, text in prompt.templates.items()}
+    texts["letters"] = "\n".join(prompt.letters or ())
     for key, text in texts.items():
         for token in _found(special, text):
             raise UserError(
@@ -159,26 +181,28 @@ def _is_open(tail: str) -> bool:
     return max(opened, default=-1) > max(closed, default=-1)
 
 
-def letter_token_ids(tokenizer: Any, rendered: RenderedRow) -> list[int]:
-    """The token that each letter becomes right after `rendered`'s prompt (float logits of these four are the scores).
+def letter_token_ids(
+    tokenizer: Any, rendered: RenderedRow, letters: Sequence[str], cure: str = TOKENIZER_FILES
+) -> list[int]:
+    """The token that each of `letters` becomes right after `rendered`'s prompt (their float logits are the scores).
 
-    Raises UserError unless each letter adds exactly one token there, the prompt's tokens stay, and all four differ.
+    Raises UserError unless each letter adds exactly one token there, the prompt's tokens stay, and all tokens differ.
     """
     prompt = rendered.prefix + rendered.branches[0]
     prompt_ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
     ids = []
-    for letter in LETTERS:
+    for letter in letters:
         with_letter = tokenizer(prompt + letter, add_special_tokens=False)["input_ids"]
         if with_letter[:-1] != prompt_ids:
             raise UserError(
                 f"{WHERE} its tokenizer{_name_of(tokenizer)} has no single token for the answer {letter!r} after the "
-                "prompt. Use a base with its published tokenizer files."
+                f"prompt. {cure}"
             )
         ids.append(with_letter[-1])
-    if len(set(ids)) != len(LETTERS):
+    if len(set(ids)) != len(ids):
         raise UserError(
             f"{WHERE} its tokenizer{_name_of(tokenizer)} maps two answers to one token "
-            f"({dict(zip(LETTERS, ids, strict=True))}). Use a base with its published tokenizer files."
+            f"({dict(zip(letters, ids, strict=True))}). {cure}"
         )
     return ids
 

@@ -10,12 +10,10 @@ from PIL import Image, ImageOps
 from qwen_vl_utils import smart_resize
 from qwen_vl_utils.vision_process import fetch_image
 
-from vqaflow.artifacts.columns import LETTERS
-from vqaflow.artifacts.rows import Row, text_row
+from vqaflow.artifacts.rows import Row
 from vqaflow.config.sections import ModelConfig, PromptConfig, ViewConfig
 from vqaflow.data.images.decoding import open_image
-from vqaflow.model.encoding.orders import IDENTITY
-from vqaflow.model.encoding.prompts import NO_THINKING, PromptRenderer, letter_token_ids
+from vqaflow.model.encoding.prompts import NO_THINKING, PromptRenderer
 from vqaflow.runtime.errors import UserError
 
 
@@ -41,7 +39,10 @@ class EncodedRow:
 
 
 class RowEncoder:
-    """Turns table rows and their images into tensors with one processor, prompt and resolution policy."""
+    """Turns table rows and their images into tensors with one processor, prompt and resolution policy.
+
+    `choices` is how many the table has (None: as many as prompts can show). `letter_ids` are the answers' tokens.
+    """
 
     def __init__(
         self,
@@ -49,6 +50,7 @@ class RowEncoder:
         model: ModelConfig,
         prompt: PromptConfig,
         arguments: Mapping[str, Any] = NO_THINKING,
+        choices: int | None = None,
     ) -> None:
         self.tokenizer = processor.tokenizer
         self.image_processor = processor.image_processor
@@ -57,8 +59,7 @@ class RowEncoder:
         self.image_token = self.tokenizer.convert_tokens_to_ids(processor.image_token)
         self.merge = self.image_processor.merge_size
         self.patch = self.image_processor.patch_size
-        probe = text_row("?", ["1"] * len(LETTERS), "general")
-        self.letter_ids = letter_token_ids(self.tokenizer, self.renderer.render(probe, [IDENTITY]))
+        self.letter_ids = self.renderer.answer_tokens(self.tokenizer, choices)
 
     def pixel_limits(self, view: ViewConfig) -> tuple[int, int]:
         """The smallest and largest image area of `view`, in pixels."""

@@ -19,11 +19,14 @@ Encoder = RowEncoder | PassEncoder
 Decoder = FusedDecoder | PassDecoder
 
 
-def make_encoder(base: Base, model: ModelConfig, prompt: PromptConfig) -> Encoder:
-    """The encoder of rows for `base`. Raises UserError if its family cannot be computed rightly."""
+def make_encoder(base: Base, model: ModelConfig, prompt: PromptConfig, choices: int | None = None) -> Encoder:
+    """The encoder of rows for `base`; `choices` is how many the table has (None: as many as prompts can show).
+
+    Raises UserError if the base's family cannot be computed rightly.
+    """
     if not base.is_separate:
-        return RowEncoder(base.processor, model, prompt, base.family.template)
-    encoder = PassEncoder(base.processor, model, prompt, base.family)
+        return RowEncoder(base.processor, model, prompt, base.family.template, choices)
+    encoder = PassEncoder(base.processor, model, prompt, base.family, choices)
     require_same_forward(base, encoder)
     return encoder
 

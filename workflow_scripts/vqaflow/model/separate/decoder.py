@@ -3,7 +3,7 @@
 `require_same_forward` checks on a made-up row that this gives what the network itself gives. So a class that works in
 another way is refused instead of being trained or scored wrongly.
 
-Shapes: B rows, K choice orders, P passes computed together, L tokens of the longest, H hidden size, 4 letters.
+Shapes: B rows, K choice orders, P passes computed together, L tokens of the longest, H hidden size, C letters.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ import torch
 from peft import PeftModel, get_peft_model_state_dict
 from PIL import Image
 
-from vqaflow.artifacts.columns import LETTERS
+from vqaflow.artifacts.columns import ALL_LETTERS
 from vqaflow.artifacts.rows import text_row
 from vqaflow.config.sections import ViewConfig
 from vqaflow.model.base import Base
@@ -29,7 +29,7 @@ from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import reason_of
 
 ROWS_PER_PASS = 8  # about 8,000 tokens: more would not keep a GPU busier
-PROBE_ORDERS = ("abcd", "dcab")
+PROBE_CHOICES = ("red", "a blue one", "3", "none")
 # Largest relative differences. Logits differ only by the head's rounding; batches also by their kernels' rounding.
 LOGITS_TOLERANCE, BATCH_TOLERANCE = (1e-3, 0.015), (1e-3, 0.05)  # float32, 16 bits
 
@@ -203,15 +203,15 @@ def _fault(base: Base, encoder: PassEncoder) -> str | None:
     states_BKH = decoder.states(encoded, inputs)
     if not _letters_follow(encoder, encoded[0]):
         return "its processor does not put the answer's letter right after the prompt"
-    logits_K4 = letter_logits(states_BKH[0], base.letter_rows(encoder.letter_ids), base.softcap)
-    own_K4 = torch.stack([_own_logits(base, made)[encoder.letter_ids] for made in inputs[0].passes])
-    if not (logits_K4.isfinite().all() and own_K4.isfinite().all()):
+    logits_KC = letter_logits(states_BKH[0], base.letter_rows(encoder.letter_ids), base.softcap)
+    own_KC = torch.stack([_own_logits(base, made)[encoder.letter_ids] for made in inputs[0].passes])
+    if not (logits_KC.isfinite().all() and own_KC.isfinite().all()):
         return f"its logits are NaN or infinite in {name_of(base.dtype)}"
-    if not _close(logits_K4, own_K4, LOGITS_TOLERANCE[base.dtype is not torch.float32]):
+    if not _close(logits_KC, own_KC, LOGITS_TOLERANCE[base.dtype is not torch.float32]):
         return "the logits of its own forward are not those of its head on its last hidden state"
     if torch.equal(states_BKH[0], states_BKH[1]):
         return "the picture has no influence on its answers"
-    decoder.rows_per_pass = len(PROBE_ORDERS) * len(rows)
+    decoder.rows_per_pass = len(inputs[0].passes) * len(rows)
     encoder.together = _batch_agrees(decoder, encoded, inputs, states_BKH)
     return None
 
@@ -221,15 +221,21 @@ def _probe(encoder: PassEncoder, number: int) -> tuple[PassRow, RowInputs]:
     size = (96, 64) if number < 2 else (120, 200)
     pixels = np.random.default_rng(number).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     question = "What is it?" if number < 2 else "Which of these words describes the picture best?"
-    row = replace(text_row(question, ["red", "a blue one", "3", "none"], "general"), width=size[0], height=size[1])
-    encoded = encoder.encode(row, PROBE_ORDERS, ViewConfig())
+    count = len(encoder.letter_ids)
+    choices = [PROBE_CHOICES[i % len(PROBE_CHOICES)] + str(i // len(PROBE_CHOICES) or "") for i in range(count)]
+    row = replace(text_row(question, choices, "general"), width=size[0], height=size[1])
+    half = count // 2
+    letters = "".join(ALL_LETTERS[:count])
+    orders = (letters, letters[half:][::-1] + letters[:half])  # abcd and dcab
+    encoded = encoder.encode(row, orders, ViewConfig())
     return encoded, row_inputs(encoder, Image.fromarray(pixels), encoded.texts, ViewConfig())
 
 
 def _letters_follow(encoder: PassEncoder, row: PassRow) -> bool:
     """Whether the processor turns the prompt and a letter into the prompt's tokens and the letter's."""
     image, options = Image.new("RGB", (96, 64)), encoder.image_options(ViewConfig())
-    texts = [row.texts[0], *(row.texts[0] + letter for letter in LETTERS)]
+    letters = encoder.renderer.letters[: len(encoder.letter_ids)]
+    texts = [row.texts[0], *(row.texts[0] + letter for letter in letters)]
     prompt, *answered = (encoder.run(encoder.processor, t, image, options)["input_ids"][0].tolist() for t in texts)
     return answered == [[*prompt, letter] for letter in encoder.letter_ids]
 

@@ -8,11 +8,9 @@ from typing import Any
 
 from PIL import Image
 
-from vqaflow.artifacts.columns import LETTERS
 from vqaflow.artifacts.rows import Row, text_row
 from vqaflow.config.sections import ModelConfig, PromptConfig, ViewConfig
-from vqaflow.model.encoding.orders import IDENTITY
-from vqaflow.model.encoding.prompts import PromptRenderer, letter_token_ids
+from vqaflow.model.encoding.prompts import PromptRenderer
 from vqaflow.model.families.family import Family
 
 Size = tuple[int, int]  # width and height in pixels
@@ -38,19 +36,24 @@ class PassEncoder:
     `together` says whether passes may be computed as one padded batch (decoder.require_same_forward finds it out). A
     fast tokenizer must not be called from two threads at a time: `lock` is held around each call of the processor.
 
+    `choices` is how many the table has (None: as many as prompts can show). `letter_ids` are the answers' tokens.
+
     `processor` has a tokenizer and an image processor (base.require_own_processor). Raises UserError if the checkpoint
     has no chat template, or a letter is not a single token.
     """
 
     merge = 1
 
-    def __init__(self, processor: Any, model: ModelConfig, prompt: PromptConfig, family: Family) -> None:
+    def __init__(
+        self, processor: Any, model: ModelConfig, prompt: PromptConfig, family: Family, choices: int | None = None
+    ) -> None:
         self.processor, self.model, self.family = processor, model, family
         self.tokenizer, self.image_processor = processor.tokenizer, processor.image_processor
         self.together, self.lock = True, threading.Lock()
         self.renderer = PromptRenderer(processor, prompt, family.template)
-        probe = self.renderer.render(text_row("?", ["1"] * len(LETTERS), "general"), [IDENTITY])
-        self.letter_ids = letter_token_ids(self.tokenizer, probe)
+        self.letter_ids = self.renderer.answer_tokens(self.tokenizer, choices)
+        probe_row = text_row("?", ["1"] * len(self.letter_ids), "general")
+        probe = self.renderer.render(probe_row, [probe_row.letters])
         self.probe_text = probe.prefix + probe.branches[0]
         self._visual: dict[Any, int] = {}
         self._marks = self._marks_around_counted()
