@@ -1,7 +1,7 @@
 """From raw CSVs to checked tables, figures of what they hold, and leak-free folds.
 
-In:  data.train_csv, data.test_csv, data.sample_submission and the images under data.image_root
-Out: results/tables/{train,test}.parquet, results/tables/problems.csv, results/eda/, results/folds.parquet
+In:  data.train_csv, data.more_train, data.test_csv, data.sample_submission and the images under data.image_root
+Out: results/tables/{train,test}.parquet, results/tables/{problems.csv,labels.json}, results/eda/, results/folds.parquet
 """
 
 from vqaflow.data.images.visual_tokens import limits_text
@@ -13,11 +13,13 @@ rule validate_tables:
         train_csv=lookup(dpath="data/train_csv", within=config),
         test_csv=lookup(dpath="data/test_csv", within=config),
         sample_submission=lookup(dpath="data/sample_submission", within=config),
+        more_csvs=[entry["csv"] for entry in config["data"]["more_train"]],
     output:
         # Bad input must not destroy good tables: if an update fails, the previous files are restored.
         train=update("results/tables/train.parquet"),
         test=update("results/tables/test.parquet"),
         problems=update("results/tables/problems.csv"),
+        labels=update("results/tables/labels.json"),
     log:
         "results/logs/validate_tables.log",
     conda:
@@ -28,6 +30,11 @@ rule validate_tables:
     params:
         image_root=image_root_of,
         columns=lookup(dpath="data/columns", within=config),
+        missing_choices=lookup(dpath="data/missing_choices", within=config),
+        answers=lookup(dpath="data/answers", within=config),
+        submission_labels=lookup(dpath="data/submission_labels", within=config),
+        answers_by=lookup(dpath="data/answers_by", within=config),
+        more_train=lookup(dpath="data/more_train", within=config),
         on_bad_row=lookup(dpath="data/on_bad_row", within=config),
         max_image_pixels=lookup(dpath="data/max_image_pixels", within=config),
         truncated_images=lookup(dpath="data/truncated_images", within=config),

@@ -1,6 +1,6 @@
 """The file to hand in, and the proof that it is complete.
 
-In:  results/ensemble/test.parquet, data.sample_submission, results/tables/test.parquet
+In:  results/ensemble/test.parquet, data.sample_submission, results/tables/test.parquet, results/tables/labels.json
 Out: results/submission.csv, results/submission.validated.json
 """
 
@@ -9,6 +9,8 @@ rule write_submission:
     input:
         test="results/ensemble/test.parquet",
         sample_submission=lookup(dpath="data/sample_submission", within=config),
+        test_table="results/tables/test.parquet",
+        labels="results/tables/labels.json",
     output:
         submission=ensure("results/submission.csv", non_empty=True),
     log:
@@ -28,6 +30,7 @@ rule validate_submission:
         submission="results/submission.csv",
         sample_submission=lookup(dpath="data/sample_submission", within=config),
         test_table="results/tables/test.parquet",
+        labels="results/tables/labels.json",
         metrics="results/evaluation/metrics.json",
     output:
         validated="results/submission.validated.json",

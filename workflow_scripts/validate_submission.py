@@ -11,5 +11,6 @@ with stage(snakemake.log[0]):
         sample_submission=Path(snakemake.input.sample_submission),
         test_table=Path(snakemake.input.test_table),
         metrics=Path(snakemake.input.metrics),
+        labels=Path(snakemake.input.labels),
         out=Path(snakemake.output.validated),
     )

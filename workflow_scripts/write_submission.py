@@ -10,4 +10,6 @@ with stage(snakemake.log[0]):
         test=Path(snakemake.input.test),
         sample_submission=Path(snakemake.input.sample_submission),
         out=Path(snakemake.output.submission),
+        labels=Path(snakemake.input.labels),
+        test_table=Path(snakemake.input.test_table),
     )

@@ -24,7 +24,7 @@ def test_a_clean_competition_passes(data):
     train, test = data.run()
     found = ["sha256", "phash", "width", "height", "qtype", "flip_unsafe", "usable"]
     texts = ["id", "path", "image_file", "question", "a", "b", "c", "d"]
-    assert list(train) == [*texts, "answer", *found] and list(test) == [*texts, *found]
+    assert list(train) == [*texts, "answer", "source", *found] and list(test) == [*texts, *found]
     assert list(train["id"]) == [row["id"] for row in data.train] and list(test["id"]) == [r["id"] for r in data.test]
     first = train.iloc[0]
     assert first["image_file"] == str(data.folder / first["path"]) and (first["width"], first["height"]) == (16, 12)
@@ -231,6 +231,7 @@ def test_a_stopped_run_keeps_the_tables_of_the_last_good_one(data):
     data.fail()
     assert (data.folder / "out/train.parquet").read_bytes() == before
     assert sorted(p.name for p in (data.folder / "out").iterdir()) == [
+        "labels.json",
         "problems.csv",
         "problems.failed.csv",
         "test.parquet",
@@ -285,7 +286,8 @@ def test_a_fifth_choice_is_named_as_what_it_is(data):
         row["e"] = "보라"
     data.train[2]["answer"] = "e"
     message = data.fail()
-    assert "beyond the four that are supported ('e')" in message and "Leave out the rows" in message
+    assert "beyond the 4 of data.columns.choices ('e')" in message
+    assert "Set data.columns.choices: [a, b, c, d, e], or leave out" in message
     assert "Write the letter" not in message
 
 
@@ -455,7 +457,7 @@ f = Path({str(tmp_path)!r})
 try:
     validate_tables(RawFiles(f/"train.csv", f/"test.csv", f/"sample.csv", f),
         TableSettings(ColumnsConfig(**{COLUMNS!r}), on_bad_row="stop", normal_form="NFKC", max_image_pixels=10**6),
-        TableFiles(f/"o/train.parquet", f/"o/test.parquet", f/"o/problems.csv"))
+        TableFiles(f/"o/train.parquet", f/"o/test.parquet", f/"o/problems.csv", f/"o/labels.json"))
 except UserError as error:
     assert "100000 problems" in str(error), error
 status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())

@@ -70,7 +70,7 @@ def validate(**changes) -> None:
     validate_tables(
         RawFiles(test_csv=Path("test.csv"), sample_submission=Path("sample.csv"), **given),
         TableSettings(section(ColumnsConfig, columns), on_bad_row, normal_form="NFC", max_image_pixels=10**6),
-        TableFiles(tables / "train.parquet", tables / "test.parquet", tables / "problems.csv"),
+        TableFiles(tables / "train.parquet", tables / "test.parquet", tables / "problems.csv", tables / "labels.json"),
     )
 
 

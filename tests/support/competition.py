@@ -1,6 +1,7 @@
 """Three CSV files and pictures in a folder, which tests damage and then check with validate_tables."""
 
 import csv
+import json
 import sys
 import types
 from unittest.mock import patch
@@ -8,6 +9,7 @@ from unittest.mock import patch
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.fftpack  # noqa: F401  (imagehash loads it at its first call, where the patch below would unload it)
 from PIL import Image
 
 from vqaflow.config.sections import ColumnsConfig, section
@@ -63,12 +65,13 @@ class Competition:
             "test_csv": self.folder / "test.csv",
             "sample_submission": self.folder / "sample.csv",
             "image_root": self.folder,
+            "more": (),
         }
         settings = {"columns": COLUMNS, "on_bad_row": "stop", "normal_form": "NFKC", "max_image_pixels": 1_000_000}
         raw |= {key: changes.pop(key) for key in list(changes) if key in raw}
         settings |= changes
         settings["columns"] = section(ColumnsConfig, settings["columns"])
-        files = TableFiles(out / "train.parquet", out / "test.parquet", out / "problems.csv")
+        files = TableFiles(out / "train.parquet", out / "test.parquet", out / "problems.csv", out / "labels.json")
         with patch.dict(sys.modules, {CLASSIFIER: one_question_type()}):
             validate_tables(RawFiles(**raw), TableSettings(**settings), files)
         return pd.read_parquet(out / "train.parquet"), pd.read_parquet(out / "test.parquet")
@@ -78,6 +81,9 @@ class Competition:
         with pytest.raises(UserError) as caught:
             self.run(**changes)
         return str(caught.value)
+
+    def labels(self):
+        return json.loads((self.folder / "out" / "labels.json").read_text(encoding="utf-8"))
 
     def problems(self, name="problems"):
         return pd.read_csv(self.folder / "out" / f"{name}.csv", dtype=str, keep_default_na=False)

@@ -55,6 +55,7 @@ def make_table(
         table[letter] = [f"선택지 {letter}{i}" for i in range(rows)]
     if split == "train":
         table["answer"] = [letters[i] for i in rng.integers(0, choices, rows)]
+        table["source"] = split
     for i in range(0, rows if lacking else 0, 3):
         answer = letters.index(table["answer"][i]) if split == "train" else i
         table.loc[i, letters[(answer + 1) % choices]] = None
@@ -132,6 +133,8 @@ def make_results(
     (folder / "tables").mkdir(exist_ok=True)
     train.to_parquet(folder / "tables" / "train.parquet", index=False)
     test.to_parquet(folder / "tables" / "test.parquet", index=False)
+    labels = {letter: letter for letter in LETTERS}
+    (folder / "tables" / "labels.json").write_text(json.dumps({"answers": labels, "submission": labels}))
     groups = np.arange(train_rows) // 4
     assigned = pd.DataFrame({"id": train["id"], "fold": groups % folds, "group": groups})
     assigned.to_parquet(folder / "folds.parquet", index=False)

@@ -81,6 +81,10 @@ NEW_VALUES: dict[str, Any] = {
     "model.allow_demo_base": False,
     "data.columns.choices": ["d", "c", "b", "a"],
     "prompt.letters": ["A", "B", "C", "D"],
+    "data.answers": {"A": "a"},
+    "data.submission_labels": "capitals",
+    "data.answers_by": ["answer1", "answer2"],
+    "data.more_train": [{"csv": "mine/table.csv"}],
     "ensemble.recipe": "log_mean",
     "folds.n": 3,
     "model.base": "Qwen/Qwen3-VL-8B-Instruct",  # its visual tokens have another size, which explore_data counts by

@@ -51,6 +51,11 @@ class ResultsFolder:
         return self.folder / "tables" / "problems.csv"
 
     @property
+    def labels(self) -> Path:
+        """Which labels the answers and the submission are written in."""
+        return self.folder / "tables" / "labels.json"
+
+    @property
     def folds(self) -> Path:
         """Fold and group of each training row."""
         return self.folder / "folds.parquet"

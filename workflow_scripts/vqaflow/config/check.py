@@ -14,8 +14,9 @@ from jsonschema.validators import extend
 
 from vqaflow.artifacts.parts import FILE
 from vqaflow.artifacts.results_folder import RESULTS
-from vqaflow.config.members import SECTIONS, TUNED, member_problems, members_of, with_model
 from vqaflow.config.choices_check import choices_problems
+from vqaflow.config.data_check import data_problems
+from vqaflow.config.members import SECTIONS, TUNED, member_problems, members_of, with_model
 from vqaflow.config.recipe_names import recipe_problems
 from vqaflow.config.sections import WHEN, merged
 from vqaflow.config.space_check import foldless, space_problems
@@ -80,9 +81,12 @@ def check_files(config: Mapping[str, Any], made: Path, more: Iterable[str] = ())
     """
     data, settings = config["data"], config["hardware"]["settings"]
     files = {f"data.{key}": data[key] for key in ("train_csv", "test_csv", "sample_submission")}
+    folders = {"data.image_root": data["image_root"]}
+    for number, entry in enumerate(data["more_train"]):
+        files[f"data.more_train.{number}.csv"] = entry["csv"]
+        folders |= {f"data.more_train.{number}.image_root": entry["image_root"]} if "image_root" in entry else {}
     missing = [(key, "file", path) for key, path in files.items() if not Path(path).is_file()]
-    if not Path(data["image_root"]).is_dir():
-        missing.append(("data.image_root", "folder", data["image_root"]))
+    missing += [(key, "folder", path) for key, path in folders.items() if not Path(path).is_dir()]
     if settings is not None and not Path(settings).is_file():
         missing.append(("hardware.settings", "file", settings))
     for name, member in config["members"].items():
@@ -180,10 +184,7 @@ def _join(where: str, key: str) -> str:
 
 def _cross_checks(config: Mapping[str, Any]) -> Iterator[str]:
     """Checks of keys against each other, which the schema cannot express."""
-    columns = config["data"]["columns"]
-    names = [columns["id"], columns["image"], columns["question"], *columns["choices"], columns["answer"]]
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        yield f"data.columns: {name!r} is given twice. Name each column once."
+    yield from data_problems(config["data"])
     yield from _demo_base_problems(config)
     yield from choices_problems(config)
     yield from _section_problems(config, "", config["ensemble"])

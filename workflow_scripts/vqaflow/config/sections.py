@@ -131,12 +131,12 @@ class DemoConfig:
 
 @dataclass(frozen=True)
 class ColumnsConfig:
-    """`data.columns`: the user's names for the columns of the competition's schema."""
+    """`data.columns`: the user's names for the columns of the competition's schema; 2 to 10 are choices."""
 
     id: str = "id"
     image: str = "path"
     question: str = "question"
-    choices: tuple[str, str, str, str] = field(default=LETTERS)
+    choices: tuple[str, ...] = field(default=LETTERS)
     answer: str = "answer"
 
 

@@ -3,16 +3,19 @@
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pandera.pandas as pa
 
-from vqaflow.artifacts.columns import LETTERS
+from vqaflow.artifacts.columns import FEWEST_CHOICES, letters_in
 from vqaflow.artifacts.csv_files import Record
-from vqaflow.artifacts.table_schema import ANSWER, EMPTY_CELL, input_schema
+from vqaflow.artifacts.labels import Labels
+from vqaflow.artifacts.table_schema import EMPTY_CELL, input_schema, is_visible
+from vqaflow.data.answer_labels import judge_label
 from vqaflow.data.images.decoding import ACCEPT, STOP, ImageFacts, ImageProblem, inspect_image, wrong_extension
 from vqaflow.data.images.finding import find_image
 from vqaflow.data.images.visual_tokens import least_max_pixels
@@ -25,22 +28,36 @@ WRONG_EXTENSION = "image_extension"  # the only oddity that is about a name
 
 
 class Chunk:
-    """Some records of one file as strings (`frame`), the lines they start at, and the positions of the `bad` ones."""
+    """Some records of one file as strings (`frame`), the lines they start at, and the positions of the `bad` ones.
 
-    def __init__(self, file: Path, layout: TableLayout, records: Sequence[Record], problems: Problems) -> None:
+    `id_prefix` is put before the ids in the frame; messages have the ids of the file.
+    """
+
+    def __init__(
+        self, file: Path, layout: TableLayout, records: Sequence[Record], problems: Problems, id_prefix: str = ""
+    ) -> None:
         self.file, self.layout, self.problems = file, layout, problems
         self.lines = [line for line, _ in records]
         self.ragged = {i: cells for i, (_, cells) in enumerate(records) if len(cells) != layout.width}
         padded = [cells + [""] * (layout.width - len(cells)) for _, cells in records]
         places = layout.columns | layout.extras
         cells = {name: [row[place] for row in padded] for name, (_, place) in places.items()}
-        self.frame = pd.DataFrame(cells, dtype="str")
+        self.ids = cells["id"]
+        self.frame = pd.DataFrame(cells | {"id": [id_prefix + i if i else i for i in self.ids]}, dtype="str")
+        self.letters = letters_in(layout.columns)
         self.bad: set[int] = set()
+
+    @cached_property
+    def choices(self) -> list[dict[str, str]]:
+        """The choices of each row by letter, without those that it lacks."""
+        columns = [self.frame[letter] for letter in self.letters]
+        rows = zip(*columns, strict=True)
+        return [{x: text for x, text in zip(self.letters, row, strict=True) if is_visible(text)} for row in rows]
 
     def report(self, position: int, column: str, what: str, cure: str, kind: str, severity: str = ERROR) -> None:
         """Note a problem of the record at `position`; `column` is "" if the problem is not in one cell."""
-        row_id = self.frame.at[position, "id"]
-        value = self.frame.at[position, column] if column else ""
+        row_id = self.ids[position]
+        value = row_id if column == "id" else self.frame.at[position, column] if column else ""
         name = self.layout.user_name(column) if column else ""
         self.problems.add(
             self.file, self.lines[position], row_id, name, value, problem=what, cure=cure, kind=kind, severity=severity
@@ -49,23 +66,56 @@ class Chunk:
             self.bad.add(position)
 
 
-def check_cells(chunk: Chunk, id_severity: str) -> None:
-    """Report ragged records, empty cells and wrong answers. An empty id has severity `id_severity`."""
+def check_cells(chunk: Chunk, id_severity: str, missing_choices: str = STOP) -> None:
+    """Report ragged records, empty cells, and rows with fewer than two choices.
+
+    An empty id has severity `id_severity`; rows may lack choices if `missing_choices` is ``accept``.
+    """
     check_width(chunk, ERROR)
     whole = chunk.frame.drop(index=list(chunk.ragged))
+    columns = list(chunk.layout.columns)
+    if missing_choices == ACCEPT:
+        columns = [name for name in columns if name not in chunk.letters]
+        for position, choices in enumerate(chunk.choices):
+            if len(choices) < FEWEST_CHOICES and position not in chunk.ragged:
+                what = f"the row has {len(choices)} choice{'s' * (len(choices) != 1)}, and needs {FEWEST_CHOICES}"
+                chunk.report(position, "", what, "Fill the others in, or leave out the row", "few_choices")
     try:
-        input_schema(list(chunk.layout.columns)).validate(whole, lazy=True)
+        input_schema(columns).validate(whole, lazy=True)
     except pa.errors.SchemaErrors as errors:
         failures = errors.failure_cases.sort_values("index", kind="stable")
-        for column, check, value, position in failures[["column", "check", "failure_case", "index"]].itertuples(
-            index=False
-        ):
-            if check == EMPTY_CELL:
-                severity = id_severity if column == "id" else ERROR
-                chunk.report(position, column, "the cell is empty", "Fill it in", EMPTY_CELL, severity)
+        for column, position in failures[["column", "index"]].itertuples(index=False):
+            severity = id_severity if column == "id" else ERROR
+            cure = "Fill it in"
+            if column in chunk.letters:
+                cure += ", or set data.missing_choices: accept if rows may have fewer choices"
+            chunk.report(position, column, "the cell is empty", cure, EMPTY_CELL, severity)
+
+
+def check_answers(chunk: Chunk, labels: Labels, columns: Sequence[str], missing_choices: str = STOP) -> list[list[str]]:
+    """The letters that the answers in `columns` of each row stand for; reports those that stand for none.
+
+    An empty cell among those of several people is one who has not answered.
+    """
+    found: list[list[str]] = [[] for _ in chunk.lines]
+    for column in columns:
+        for position, answer in enumerate(chunk.frame[column]):
+            if position in chunk.ragged or not is_visible(answer):
+                continue
+            letters = labels.letters_of(answer, chunk.choices[position])
+            if len(letters) != 1:
+                chunk.report(position, column, *judge_label(answer, labels, chunk.layout, chunk.letters))
+            elif missing_choices == ACCEPT and letters[0] not in chunk.choices[position]:
+                what = f"the answer is choice {chunk.layout.user_name(letters[0])}, which the row does not have"
+                chunk.report(position, column, what, "Correct the answer, or fill in that choice", "answer_absent")
             else:
-                assert check == ANSWER, check
-                chunk.report(position, column, *judge_answer(value, chunk.layout))
+                found[position] += letters
+    if "answer" not in columns:
+        for position, given in enumerate(found):
+            if not given and position not in chunk.bad and position not in chunk.ragged:
+                what, cure = "nobody has answered: all columns of answers are empty", "Leave out the row"
+                chunk.report(position, "", what, cure, EMPTY_CELL)
+    return found
 
 
 def check_width(chunk: Chunk, severity: str) -> None:
@@ -84,19 +134,18 @@ def check_width(chunk: Chunk, severity: str) -> None:
         chunk.report(position, "", what, cure, "cells", severity)
 
 
-def judge_answer(value: str, layout: TableLayout) -> tuple[str, str, str]:
-    """What is wrong with an answer that is not one of the letters: problem, cure, kind."""
-    letter = normalize(value, "NFKC").lower()
-    if letter in LETTERS:
-        return "the letter is written differently (upper case, spaces, full width)", f"Write {letter}", "answer_form"
-    if letter in layout.extras:
-        cure = f"Leave out the rows whose answer is {value}; the model only sees the four choices"
-        return "the answer is a choice beyond the four that are supported", cure, "answer_value"
-    return f"the answer is not one of {', '.join(LETTERS)}", "Write the letter of the right choice", "answer_value"
+@dataclass(frozen=True)
+class OtherIds:
+    """The ids of another `file` with their lines, and the `cure` and `kind` of a problem if a row has one of them."""
+
+    file: Path
+    ids: Mapping[str, int]
+    cure: str = "Give training and test rows different ids"
+    kind: str = "id_in_train_and_test"
 
 
-def check_ids(chunk: Chunk, seen: SeenIds, severity: str, others: Mapping[str, int], other_file: Path) -> None:
-    """Report ids `seen` before in the file, with `severity`, and ids of `other_file`; note new ones in `seen`.
+def check_ids(chunk: Chunk, seen: SeenIds, severity: str, others: Sequence[OtherIds] = ()) -> None:
+    """Report ids `seen` before in the file, with `severity`, and ids of `others`; note new ones in `seen`.
 
     Ids that only look the same are used, with a warning.
     """
@@ -106,9 +155,9 @@ def check_ids(chunk: Chunk, seen: SeenIds, severity: str, others: Mapping[str, i
         if row_id in seen:
             what = f"line {seen[row_id]} has the same id"
             chunk.report(position, "id", what, "Give each row its own id", "duplicate_id", severity)
-        elif row_id in others:
-            what = f"line {others[row_id]} of {other_file} has the same id"
-            chunk.report(position, "id", what, "Give training and test rows different ids", "id_in_train_and_test")
+        elif other := next((other for other in others if row_id in other.ids), None):
+            what = f"line {other.ids[row_id]} of {other.file} has the same id"
+            chunk.report(position, "id", what, other.cure, other.kind)
         elif twin := seen.twin(row_id):
             what = f"line {seen[twin]} has the id {twin!r}, which differs in {difference(row_id, twin)}"
             cure = "Correct one of them if they are one; the rows are used as two"
@@ -117,22 +166,25 @@ def check_ids(chunk: Chunk, seen: SeenIds, severity: str, others: Mapping[str, i
 
 
 def check_choices(chunk: Chunk, normal_form: str) -> None:
-    """Report choices that are equal. The row is used unchanged: real tables have such rows, also in test."""
-    columns = [chunk.frame[letter] for letter in LETTERS]
+    """Report choices that are equal. The row is used unchanged: real tables have such rows, also in test.
+
+    The answers in the frame are letters by now.
+    """
+    columns = [chunk.frame[letter] for letter in chunk.letters]
     answers = chunk.frame["answer"] if "answer" in chunk.frame else [""] * len(chunk.frame)
     for position, (answer, *choices) in enumerate(zip(answers, *columns, strict=True)):
         if position in chunk.ragged:
             continue
         spaced = [" ".join(choice.split()) for choice in choices]
         normal = [normalize(choice, normal_form) for choice in choices]
-        for i, letter in enumerate(LETTERS):
+        for i, letter in enumerate(chunk.letters):
             if not spaced[i]:
                 continue
             if spaced[i] in spaced[:i]:
-                first = LETTERS[spaced.index(spaced[i])]
+                first = chunk.letters[spaced.index(spaced[i])]
                 chunk.report(position, letter, *judge_equal(chunk, first, letter, answer), WARNING)
             elif normal[i] in normal[:i]:
-                first = chunk.layout.user_name(LETTERS[normal.index(normal[i])])
+                first = chunk.layout.user_name(chunk.letters[normal.index(normal[i])])
                 what = f"equal to choice {first} after normalisation ({normal_form}); both are kept unchanged"
                 chunk.report(
                     position,

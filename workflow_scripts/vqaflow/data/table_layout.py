@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from vqaflow.artifacts.columns import LETTERS
+from vqaflow.artifacts.columns import ALL_LETTERS
 from vqaflow.artifacts.csv_files import UnreadableTable
 from vqaflow.config.sections import ColumnsConfig
 from vqaflow.runtime.messages import nearest
@@ -31,7 +31,7 @@ def wanted_columns(names: ColumnsConfig, with_answer: bool) -> dict[str, tuple[s
     """The names that each column may have in the file; the configured one goes first."""
     image = (names.image, *(n for n in IMAGE_NAMES if n != names.image))
     wanted = {"id": (names.id,), "path": image, "question": (names.question,)}
-    wanted |= {letter: (name,) for letter, name in zip(LETTERS, names.choices, strict=True)}
+    wanted |= {letter: (name,) for letter, name in zip(ALL_LETTERS, names.choices, strict=False)}
     return wanted | ({"answer": (names.answer,)} if with_answer else {})
 
 

@@ -3,61 +3,81 @@
 Files are read record by record: memory grows with the number of ids and images, not with the text. A run that stops
 leaves problems.csv and a copy, problems.failed.csv, which stays when a workflow removes a failed rule's outputs. The
 tables of an earlier run stay.
+
+Shapes: N rows, C choices.
 """
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow
 import pyarrow.parquet
 
-from vqaflow.artifacts.columns import LETTERS
-from vqaflow.artifacts.csv_files import (
-    Record,
-    Shape,
-    UnreadableTable,
-    detect_encoding,
-    is_blank,
-    read_records,
-    survey,
+from vqaflow.artifacts.columns import ALL_LETTERS, share_columns
+from vqaflow.artifacts.labels import labels_content
+from vqaflow.artifacts.table_schema import RESERVED, checked_schema, parquet_schema
+from vqaflow.config.sections import ColumnsConfig, entries, section
+from vqaflow.data.answer_labels import Given
+from vqaflow.data.checks import (
+    Chunk,
+    ImageChecks,
+    OtherIds,
+    check_answers,
+    check_cells,
+    check_choices,
+    check_ids,
+    check_images,
 )
-from vqaflow.artifacts.table_schema import RESERVED, CheckedTable, CheckedTrainTable, parquet_schema
-from vqaflow.config.sections import ColumnsConfig
-from vqaflow.data.checks import Chunk, ImageChecks, check_cells, check_choices, check_ids, check_images, check_width
 from vqaflow.data.images.decoding import STOP, ImageFacts
-from vqaflow.data.near_ids import NearIds, SeenIds
-from vqaflow.data.problems import ERROR, FATAL, WARNING, Problems, user_error
-from vqaflow.data.table_layout import TableLayout, lay_out, lay_out_sample, wanted_columns
+from vqaflow.data.near_ids import SeenIds
+from vqaflow.data.opening import OpenTable, open_table
+from vqaflow.data.people import plurality, shares_of
+from vqaflow.data.problems import ERROR, FATAL, Problems, user_error
+from vqaflow.data.sample_submission import compare_ids, decide_submission_labels
+from vqaflow.data.table_layout import lay_out, wanted_columns
+from vqaflow.data.training_tables import TableSource, TrainTable, further_tables, open_training
 from vqaflow.runtime.errors import UserError
-from vqaflow.runtime.files import atomic_path
+from vqaflow.runtime.files import atomic_path, write_json
 from vqaflow.runtime.progress import ProgressBar
 from vqaflow.runtime.stage import log
 
 CHUNK_ROWS = 1000
+PREFIX_CURE = "Change one of them, or give the entry in data.more_train an id_prefix"
 
 
 @dataclass(frozen=True)
 class RawFiles:
-    """What a competition hands out: two tables, the sample submission, and the folder that image paths start from."""
+    """What a competition hands out: two tables, the sample submission, and the folder that image paths start from.
+
+    `more` are further tables of training rows.
+    """
 
     train_csv: Path
     test_csv: Path
     sample_submission: Path
     image_root: Path
+    more: tuple[TableSource, ...] = ()
+
+    @classmethod
+    def read(cls, data: Mapping[str, Any]) -> "RawFiles":
+        """The files that the configuration's section `data` names."""
+        names = ("train_csv", "test_csv", "sample_submission", "image_root")
+        return cls(*(Path(data[name]) for name in names), more=further_tables(data))
 
 
 @dataclass(frozen=True)
 class TableSettings:
     """How the raw tables are read, and whether a bad row stops the run (`on_bad_row`: stop | quarantine).
 
-    `truncated_images` (stop | accept) and `follow_links` are the configuration's; `resize_limits` are those of
-    model/resize_limits.py.
+    `truncated_images` and `missing_choices` (stop | accept), `follow_links`, `answers`, `answers_by` and
+    `submission_labels` are the configuration's; `resize_limits` are those of model/resize_limits.py.
     """
 
     columns: ColumnsConfig
@@ -67,15 +87,26 @@ class TableSettings:
     truncated_images: str = STOP
     follow_links: bool = False
     resize_limits: Sequence[Sequence[int]] = ()
+    missing_choices: str = STOP
+    answers: Given = None
+    answers_by: Sequence[str] | None = None
+    submission_labels: Given = None
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any], resize_limits: Sequence[Sequence[int]]) -> "TableSettings":
+        """The settings among `values`, the keys of the section `data` and prompt.normal_form."""
+        columns = section(ColumnsConfig, values["columns"])
+        return cls(**(entries(cls, values) | {"columns": columns, "resize_limits": resize_limits}))
 
 
 @dataclass(frozen=True)
 class TableFiles:
-    """The files to write: the checked tables (see table_schema) and the list of all problems (see problems)."""
+    """The files to write: the checked tables (see table_schema), all problems (see problems) and labels.json."""
 
     train: Path
     test: Path
     problems: Path
+    labels: Path
 
     @property
     def failed(self) -> Path:
@@ -85,32 +116,48 @@ class TableFiles:
 
 def validate_tables(raw: RawFiles, settings: TableSettings, out: TableFiles) -> None:
     """Write the checked tables and the list of all problems; raises UserError if a problem stops the run."""
-    problems = Problems([raw.train_csv, raw.test_csv, raw.sample_submission, raw.image_root])
-    images = open_image_root(raw.image_root, settings, problems)
-    reader = TableReader(settings, images, raw.image_root, problems)
+    sources = training_sources(raw, settings)
+    files = [source.csv for source in sources]
+    problems = Problems([*files, raw.test_csv, raw.sample_submission, *(source.image_root for source in sources)])
+    reader = TableReader(settings, problems, [raw.image_root, *(source.image_root for source in sources)])
+    lay_out_test = partial(lay_out, wanted=wanted_columns(settings.columns, False), reserved=RESERVED)
     with ExitStack() as outputs:
         # The test table is read first: then a training row with the id of a test row can be reported.
         partial_test, partial_train = (outputs.enter_context(atomic_path(file)) for file in (out.test, out.train))
-        test_ids, answerable = reader.check(
-            raw.test_csv, partial_test, is_train=False, other_ids={}, other_file=raw.train_csv
-        )
-        _, trained = reader.check(
-            raw.train_csv, partial_train, is_train=True, other_ids=test_ids, other_file=raw.test_csv
-        )
-        compare_ids(test_ids, raw.test_csv, raw.sample_submission, settings.columns, problems)
+        test = open_table(raw.test_csv, lay_out_test, problems)
+        test_ids, answerable = reader.check_test(test, partial_test, raw.image_root) if test else (SeenIds(), 0)
+        tables = [table for source in sources if (table := open_training(source, problems))]
+        trained = reader.check_train(tables, partial_train, OtherIds(raw.test_csv, test_ids))
+        sample = compare_ids(test_ids, raw.test_csv, raw.sample_submission, settings.columns, problems)
+        written = None
+        if sample and test and tables and tables[0].source is sources[0]:
+            own = tables[0].labels
+            written = decide_submission_labels(sample, test, own, settings.submission_labels, reader.letters, problems)
         problems.write(out.problems)
         stopping = problems.stopping(settings.on_bad_row)
-        useless = [path for path, usable in ((raw.train_csv, trained), (raw.test_csv, answerable)) if not usable]
+        usable = {**dict.fromkeys(files, 0), **trained, raw.test_csv: answerable}
+        useless = [path for path, count in usable.items() if not count]
         if stopping or useless:
             shutil.copyfile(out.problems, out.failed)
         if stopping:
             raise user_error(stopping, out.failed)
         if useless:
             raise UserError(f"{useless[0]}: no usable row is left. Correct the rows that {out.failed} lists.")
+        assert written is not None
+        more = {table.source.name: table.labels for table in tables[1:]}
+        write_json(out.labels, labels_content(tables[0].labels, written, more))
     out.failed.unlink(missing_ok=True)
-    log.info("tables: %d training and %d test rows", trained, len(test_ids))
+    log.info("tables: %d training and %d test rows", sum(trained.values()), len(test_ids))
     if problems.found:
         log.warning("tables: %s; each is listed in %s", problems.count(), out.problems)
+
+
+def training_sources(raw: RawFiles, settings: TableSettings) -> list[TableSource]:
+    """All tables of training rows, data's own first."""
+    people = None if settings.answers_by is None else tuple(settings.answers_by)
+    name = raw.train_csv.stem
+    own = TableSource(raw.train_csv, raw.image_root, name, settings.columns, settings.answers, people)
+    return [own, *raw.more]
 
 
 def open_image_root(root: Path, settings: TableSettings, problems: Problems) -> ImageChecks | None:
@@ -128,101 +175,104 @@ def open_image_root(root: Path, settings: TableSettings, problems: Problems) -> 
     return None
 
 
-def open_table(
-    path: Path,
-    lay_out_header: Callable[[list[str]], tuple[TableLayout, list[UnreadableTable]]],
-    problems: Problems,
-    exact: bool = False,
-) -> tuple[TableLayout, Iterator[Record], int] | None:
-    """The layout of a CSV file, its records and their number; None, with the problems noted, if it cannot be read.
-
-    Records of empty cells only, as Excel saves emptied rows, are left out with a warning. Records that do not fit the
-    header are given as they are; `exact`: also those that all have the same number of empty cells beyond it.
-    """
-    try:
-        if not path.is_file():
-            raise UnreadableTable("file_missing", 0, "no such file", "Correct the path under data in the configuration")
-        encoding = detect_encoding(path)
-        records = read_records(path, encoding)
-        _, header = next(records, (0, []))
-        if not header:
-            raise UnreadableTable("empty_table", 0, "the file is empty", "Give a table with a header and rows")
-        shape = survey(header, records)
-        if exact:
-            shape = replace(shape, most=len(header))
-        layout, faults = lay_out_header(header[: shape.width])
-        if not shape.rows:
-            faults.append(UnreadableTable("empty_table", 0, "the table has no rows", "Give a table with rows"))
-    except UnreadableTable as fault:
-        faults = [fault]
-    for fault in faults:
-        problems.add(path, fault.line, "", "", "", problem=fault.what, cure=fault.cure, kind=fault.kind, severity=FATAL)
-    if faults:
-        return None
-    warn_of_empty_rows(path, shape, problems)
-    records = read_records(path, encoding)
-    next(records)
-    return layout, ((line, shape.fit(cells) or cells) for line, cells in records if not is_blank(cells)), shape.rows
-
-
-def warn_of_empty_rows(path: Path, shape: Shape, problems: Problems) -> None:
-    """Note once how many rows of the file have only empty cells."""
-    if shape.blank:
-        what = f"{shape.blank} rows have only empty cells, this one first" if shape.blank > 1 else "all cells are empty"
-        cure = "Nothing needs to be done: such rows are left out"
-        problems.add(path, shape.first_blank, "", "", "", problem=what, cure=cure, kind="empty_rows", severity=WARNING)
-
-
 class TableReader:
     """Checks the tables of one run chunk by chunk and writes them as parquet."""
 
-    def __init__(self, settings: TableSettings, images: ImageChecks | None, root: Path, problems: Problems) -> None:
-        self.names, self.normal_form = settings.columns, settings.normal_form
-        self.images, self.root, self.problems = images, root, problems
+    def __init__(self, settings: TableSettings, problems: Problems, roots: Sequence[Path]) -> None:
+        self.settings, self.problems = settings, problems
+        self.letters = ALL_LETTERS[: len(settings.columns.choices)]
+        self.images = {root: open_image_root(root, settings, problems) for root in dict.fromkeys(roots)}
 
-    def check(
-        self, path: Path, out: Path, *, is_train: bool, other_ids: dict[str, int], other_file: Path
-    ) -> tuple[dict[str, int], int]:
-        """Check a table and write it to `out`; returns its ids with their lines, and how many rows are usable."""
-        ids = SeenIds()
-        opened = open_table(
-            path,
-            partial(lay_out, wanted=wanted_columns(self.names, is_train), reserved=RESERVED),
-            self.problems,
-        )
-        if opened is None:
-            return ids, 0
-        layout, records, count = opened
-        id_severity = ERROR if is_train else FATAL  # a test row without its own id cannot be answered
-        schema = parquet_schema(is_train, list(layout.extras))
-        usable = 0
-        with ProgressBar(count, "train table" if is_train else "test table") as bar:
-            with pyarrow.parquet.ParquetWriter(out, schema) as writer:
-                while batch := list(islice(records, CHUNK_ROWS)):
-                    chunk = Chunk(path, layout, batch, self.problems)
-                    check_cells(chunk, id_severity)
-                    check_ids(chunk, ids, id_severity, other_ids, other_file)
-                    check_choices(chunk, self.normal_form)
-                    table = self.checked(chunk, is_train)
-                    usable += int(table["usable"].sum())
-                    writer.write_table(pyarrow.Table.from_pandas(table, schema=schema, preserve_index=False))
-                    bar.advance(len(batch), problems=len(self.problems.found))
+    def check_test(self, opened: OpenTable, out: Path, root: Path) -> tuple[SeenIds, int]:
+        """Check the test table and write it to `out`; returns its ids with their lines, and how many are usable."""
+        extras = list(opened.layout.extras)
+        ids, usable = SeenIds(), 0
+        schema = parquet_schema(False, extras, self.letters)
+        with pyarrow.parquet.ParquetWriter(out, schema) as writer:
+            for chunk in self.chunks(opened, "test table"):
+                check_cells(chunk, FATAL, self.settings.missing_choices)  # each row needs an id of its own
+                check_ids(chunk, ids, FATAL)
+                check_choices(chunk, self.settings.normal_form)
+                table = self.checked(chunk, root, {})
+                usable += int(table["usable"].sum())
+                write_rows(writer, table, schema)
         return ids, usable
 
-    def checked(self, chunk: Chunk, is_train: bool) -> pd.DataFrame:
-        """The chunk's rows with what was found about them; bad rows are marked (test) or left out (train)."""
-        facts = check_images(chunk, self.images) if self.images else [None] * len(chunk.frame)
+    def check_train(self, tables: Sequence[TrainTable], out: Path, test: OtherIds) -> dict[Path, int]:
+        """Check the training tables and write their rows to `out`; returns how many rows of each are usable."""
+        extras = dict.fromkeys(name for table in tables for name in table.opened.layout.extras)
+        with_shares = any(table.people for table in tables)
+        schema = parquet_schema(True, extras, self.letters, with_shares)
+        others, usable = [test], {}
+        with pyarrow.parquet.ParquetWriter(out, schema) as writer:
+            for table in tables:
+                ids = SeenIds()
+                usable[table.source.csv] = 0
+                for rows in self.training_rows(table, ids, others, with_shares):
+                    usable[table.source.csv] += len(rows)
+                    write_rows(writer, rows, schema)
+                others.append(OtherIds(table.source.csv, ids, PREFIX_CURE, "id_in_two_tables"))
+        return usable
+
+    def training_rows(
+        self, table: TrainTable, ids: SeenIds, others: Sequence[OtherIds], with_shares: bool
+    ) -> Iterator[pd.DataFrame]:
+        """The usable rows of a training table, chunk by chunk; notes its ids in `ids`."""
+        title = "train table" if not table.source.entry else f"{table.source.name} table"
+        for chunk in self.chunks(table.opened, title, table.source.id_prefix):
+            check_cells(chunk, ERROR, self.settings.missing_choices)
+            answers = check_answers(chunk, table.labels, table.answers, self.settings.missing_choices)
+            columns = answer_columns(chunk, answers, with_shares)
+            chunk.frame = chunk.frame.assign(answer=columns["answer"])
+            check_ids(chunk, ids, ERROR, others)
+            check_choices(chunk, self.settings.normal_form)
+            yield self.checked(chunk, table.source.image_root, columns | {"source": table.source.name})
+
+    def chunks(self, opened: OpenTable, title: str, id_prefix: str = "") -> Iterator[Chunk]:
+        """The table's records, some at a time."""
+        records = opened.records()
+        with ProgressBar(opened.rows, title) as bar:
+            while batch := list(islice(records, CHUNK_ROWS)):
+                yield Chunk(opened.path, opened.layout, batch, self.problems, id_prefix)
+                bar.advance(len(batch), problems=len(self.problems.found))
+
+    def checked(self, chunk: Chunk, root: Path, more: Mapping[str, Any]) -> pd.DataFrame:
+        """The chunk's rows with what was found about them; bad rows are marked (test) or left out (train).
+
+        `more` are columns of training rows.
+        """
+        images = self.images[root]
+        facts = check_images(chunk, images) if images else [None] * len(chunk.frame)
         table = chunk.frame.assign(
-            image_file=[str(self.root / name) for name in chunk.frame["path"]],
+            **{x: pd.Series([row.get(x) for row in chunk.choices], dtype="str") for x in self.letters},
+            **more,
+            image_file=[str(root / name) for name in chunk.frame["path"]],
             usable=[position not in chunk.bad for position in range(len(chunk.frame))],
             **image_columns(facts),
-            **type_columns(chunk.frame),
+            **type_columns(chunk),
         )
-        if is_train:
+        if more:
             table = table[table["usable"]]
         if not self.problems.fatal:
-            (CheckedTrainTable if is_train else CheckedTable).validate(table)
+            checked_schema(table, with_answer=bool(more)).validate(table)
         return table
+
+
+def write_rows(writer: pyarrow.parquet.ParquetWriter, table: pd.DataFrame, schema: pyarrow.Schema) -> None:
+    """Append rows; the columns that only other tables have are null."""
+    lacking = [name for name in schema.names if name not in table]
+    table = table.assign(**{name: pd.Series(None, index=table.index, dtype="str") for name in lacking})
+    writer.write_table(pyarrow.Table.from_pandas(table, schema=schema, preserve_index=False))
+
+
+def answer_columns(chunk: Chunk, answers: Sequence[Sequence[str]], with_shares: bool) -> dict[str, Any]:
+    """The columns of what was answered: of several people's `answers` the most frequent, and the share of each."""
+    pairs = zip(chunk.frame["id"], answers, strict=True)
+    columns: dict[str, Any] = {"answer": [plurality(row_id, given) if given else "" for row_id, given in pairs]}
+    if with_shares:
+        shares_NC, people_N = shares_of(answers, chunk.letters)
+        columns |= dict(zip(share_columns(chunk.letters), shares_NC.T, strict=True)) | {"people": people_N}
+    return columns
 
 
 def image_columns(facts: Sequence[ImageFacts | None]) -> dict[str, pd.Series]:
@@ -235,60 +285,13 @@ def image_columns(facts: Sequence[ImageFacts | None]) -> dict[str, pd.Series]:
     }
 
 
-def type_columns(frame: pd.DataFrame) -> dict[str, pd.Series]:
-    """The question types and whether mirroring is unsafe."""
+def type_columns(chunk: Chunk) -> dict[str, pd.Series]:
+    """The question types and whether mirroring is unsafe, by the question and the choices that each row has."""
     from vqaflow.question_types.classify import classify_many
 
-    found = classify_many(frame[["question", *LETTERS]].to_dict("records"))
+    rows = zip(chunk.frame["question"], chunk.choices, strict=True)
+    found = classify_many([{"question": question, **choices} for question, choices in rows])
     return {
         "qtype": pd.Series([f.qtype for f in found], dtype="str"),
         "flip_unsafe": pd.Series([f.flip_unsafe for f in found], dtype="bool"),
     }
-
-
-def told_near(what: str, cure: str, near: tuple[str, str] | None) -> tuple[str, str]:
-    """The problem of a missing id and its cure, with the id that it may be, if there is one."""
-    if near is None:
-        return what, cure
-    cure = "Write it alike in both files; if a spreadsheet has changed it, take the competition's original file"
-    return f"{what}, but one with {near[0]!r}, which differs in {near[1]}", cure
-
-
-def compare_ids(
-    test_ids: dict[str, int], test_csv: Path, sample_submission: Path, names: ColumnsConfig, problems: Problems
-) -> None:
-    """Report why no submission can be made from the sample submission.
-
-    Reasons are its columns, ids that only it or only the test table has, and repeated ids.
-    """
-    opened = open_table(sample_submission, partial(lay_out_sample, id_name=names.id), problems, exact=True)
-    if opened is None:
-        return
-    layout, records, _ = opened
-    seen = SeenIds()
-    near_tests, near_samples = NearIds(test_ids), NearIds(seen)
-    while batch := list(islice(records, CHUNK_ROWS)):
-        chunk = Chunk(sample_submission, layout, batch, problems)
-        check_width(chunk, FATAL)
-        check_ids(chunk, seen, FATAL, {}, test_csv)
-        for position, row_id in enumerate(chunk.frame["id"]):
-            if test_ids and row_id not in test_ids:
-                cure = f"Add the row to {test_csv}, or use that table's own sample submission"
-                what, cure = told_near(f"{test_csv} has no row with this id", cure, near_tests.near(row_id))
-                chunk.report(position, "id", what, cure, "id_not_in_test", FATAL)
-    for row_id, line in test_ids.items():
-        if row_id not in seen:
-            what = f"{sample_submission} has no row with this id"
-            cure = "Add it there, or use this table's own sample submission"
-            what, cure = told_near(what, cure, near_samples.near(row_id))
-            problems.add(
-                test_csv,
-                line,
-                row_id,
-                names.id,
-                row_id,
-                problem=what,
-                cure=cure,
-                kind="id_not_in_sample",
-                severity=FATAL,
-            )

@@ -4,7 +4,7 @@ They come from the checked table if it was made from the configured CSV file; el
 of its images; else they are assumed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from vqaflow.config.sections import ColumnsConfig, section
 from vqaflow.data.images.decoding import MAX_ASPECT, ImageProblem, declared_size
 from vqaflow.data.images.finding import find_image
 from vqaflow.data.table_layout import lay_out, wanted_columns
+from vqaflow.data.training_tables import further_tables
 from vqaflow.runtime.errors import UserError
 
 TABLE = RESULTS.table("train")
@@ -50,8 +51,12 @@ def plan_rows(config: Mapping[str, Any], table: Path | None, rows_given: bool) -
     data = config["data"]
     csv_file = Path(data["train_csv"])
     if csv_file.is_file():
-        images = csv_images(csv_file, section(ColumnsConfig, data["columns"]))
-        return of_csv(csv_file, images, Path(data["image_root"]), data["on_bad_row"] == "quarantine")
+        images = [
+            (row_id, root, name)
+            for file, root, columns, prefix in training_files(data)
+            for row_id, name in csv_images(file, columns, prefix)
+        ]
+        return of_csv(named_files(data), images, data["on_bad_row"] == "quarantine")
     if csv_file.is_relative_to(DEMO):
         reason = f"{csv_file} has not been made yet"
         return PlanRows(data["demo"]["train_rows"], f"data.demo.train_rows ({reason})", [], reason)
@@ -81,21 +86,33 @@ def of_table(table: pd.DataFrame, source: str) -> PlanRows:
     return PlanRows(len(table), source, sizes, f"{len(sizes)} sizes from the same table")
 
 
-def of_csv(csv_file: Path, images: Sequence[tuple[str, str]], root: Path, quarantine: bool) -> PlanRows:
-    """The rows of a CSV file with these ids and `images`; from the checked table if it was made from this file."""
+def training_files(data: Mapping[str, Any]) -> Iterator[tuple[Path, Path, ColumnsConfig, str]]:
+    """Each training table of the section `data`: its CSV file, image folder, columns, and what goes before its ids."""
+    yield Path(data["train_csv"]), Path(data["image_root"]), section(ColumnsConfig, data["columns"]), ""
+    for source in further_tables(data):
+        yield source.csv, source.image_root, source.columns, source.id_prefix
+
+
+def named_files(data: Mapping[str, Any]) -> str:
+    """The CSV files of training rows, for messages."""
+    return ", ".join(str(file) for file, *_ in training_files(data))
+
+
+def of_csv(files: str, images: Sequence[tuple[str, Path, str]], quarantine: bool) -> PlanRows:
+    """The rows of CSV `files` with these ids, folders and images; from the checked table if it was made from them."""
     try:
         table, reason = read_table(TABLE, "validate_tables", SIZE_COLUMNS), f"{TABLE} contains other rows"
         checked = set(table[SIZE_COLUMNS[:2]].itertuples(index=False, name=None))
-        wanted = {(row_id, str(root / name)) for row_id, name in images}
+        wanted = {(row_id, str(root / name)) for row_id, root, name in images}
         if checked and (checked == wanted or (quarantine and checked < wanted)):
-            return of_table(table, f"{TABLE}, the checked rows of {csv_file}")
+            return of_table(table, f"{TABLE}, the checked rows of {files}")
     except UserError:
         reason = f"there is no readable {TABLE} yet"
-    looked_at = [images[i * len(images) // SAMPLED][1] for i in range(SAMPLED)] if len(images) > SAMPLED else None
-    names = looked_at or [name for _, name in images]
-    sizes = usable(size_of(name, root) for name in names)
-    sizes_source = f"{len(sizes)} sizes from {len(names)} files under {root}"
-    return PlanRows(len(images), f"{csv_file} ({reason})", sizes, sizes_source)
+    looked_at = [images[i * len(images) // SAMPLED] for i in range(SAMPLED)] if len(images) > SAMPLED else images
+    sizes = usable(size_of(name, root) for _, root, name in looked_at)
+    roots = ", ".join(dict.fromkeys(str(root) for _, root, _ in images))
+    sizes_source = f"{len(sizes)} sizes from {len(looked_at)} files under {roots}"
+    return PlanRows(len(images), f"{files} ({reason})", sizes, sizes_source)
 
 
 def usable(sizes: Any) -> list[tuple[int, int]]:
@@ -111,9 +128,11 @@ def size_of(name: str, root: Path) -> tuple[int, int]:
         return 0, 0
 
 
-def csv_images(path: Path, names: ColumnsConfig) -> list[tuple[str, str]]:
-    """Id and image of each row of a CSV file, as written there. Raises UserError if it cannot be read."""
+def csv_images(path: Path, names: ColumnsConfig, id_prefix: str = "") -> list[tuple[str, str]]:
+    """Id, behind `id_prefix`, and image of each row of a CSV file. Raises UserError if it cannot be read."""
     wanted = {name: names_of for name, names_of in wanted_columns(names, False).items() if name in ("id", "path")}
+    if not path.is_file():
+        raise UserError(f"data.more_train: there is no file {path}. Correct the path.")
     try:
         records = read_records(path, detect_encoding(path))
         _, header = next(records, (0, []))
@@ -122,7 +141,7 @@ def csv_images(path: Path, names: ColumnsConfig) -> list[tuple[str, str]]:
             raise problems[0]
         places = [layout.columns[name][1] for name in wanted]
         images = [
-            (cells[places[0]], cells[places[1]])
+            (id_prefix + cells[places[0]], cells[places[1]])
             for _, cells in records
             if len(cells) > max(places) and not is_blank(cells)
         ]

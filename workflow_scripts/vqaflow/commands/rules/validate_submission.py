@@ -12,6 +12,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, help="the submission")
     parser.add_argument("--sample", type=Path, required=True, help="the sample submission (CSV)")
     parser.add_argument("--test", type=Path, required=True, help="the test table (CSV or parquet)")
+    parser.add_argument(
+        "--labels", type=Path, help="labels.json of validate_tables (default: answers are written like the sample's)"
+    )
     parser.add_argument("--metrics", type=Path, help="metrics.json of evaluate_oof, to report its accuracy too")
     parser.add_argument("--out", type=Path, help="write the report here as JSON")
     parser.add_argument(
@@ -31,6 +34,7 @@ def run(arguments: argparse.Namespace) -> None:
         test_table=arguments.test,
         metrics=arguments.metrics,
         out=arguments.out,
+        labels=arguments.labels,
         strict=arguments.strict,
     )
     log.info("%s: valid. %s", arguments.file, json.dumps(report, ensure_ascii=False))

@@ -18,6 +18,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="probabilities of the test rows (default: %(default)s)",
     )
     parser.add_argument(
+        "--test-table",
+        type=Path,
+        default=RESULTS.table("test"),
+        help="checked test table (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--labels", type=Path, default=RESULTS.labels, help="labels of the submission (default: %(default)s)"
+    )
+    parser.add_argument(
         "--out", type=Path, default=RESULTS.submission, help="submission to write (default: %(default)s)"
     )
 
@@ -27,4 +36,10 @@ def run(arguments: argparse.Namespace) -> None:
     from vqaflow.ensemble.submission.write_submission import write_submission
 
     sample = Path(checked_config(*arguments.config)["data"]["sample_submission"])
-    write_submission(test=arguments.test, sample_submission=sample, out=arguments.out)
+    write_submission(
+        test=arguments.test,
+        sample_submission=sample,
+        out=arguments.out,
+        labels=arguments.labels,
+        test_table=arguments.test_table,
+    )

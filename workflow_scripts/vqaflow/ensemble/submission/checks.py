@@ -2,17 +2,20 @@
 
 import csv
 import io
+import math
 from collections.abc import Iterator, Sequence
 
-from vqaflow.artifacts.columns import LETTERS
+from vqaflow.artifacts.labels import LETTERS, Labels
+from vqaflow.ensemble.submission.answers import FOUR, Accepted
 from vqaflow.ensemble.submission.sample import Sample, duplicates
 from vqaflow.runtime.messages import some
 
 Rows = list[tuple[int, list[str]]]  # (line, fields)
-# The chance that n right answers are all the same letter is 4^-(n - 1): from this n on, less than one in a million.
-ROWS_TO_CONSTANT = 11
+TOO_RARE = 1e-6  # the chance that all right answers are the same of C choices is C^-(n - 1)
 BOM = b"\xef\xbb\xbf"
 NOTES = ("order:", "line ends:")  # how these problems begin
+LABELS = "Answers are written "
+CURES = {"absent-choice": "Their rows do not have these choices; answers are written "}
 
 
 def is_note(problem: str) -> bool:
@@ -20,8 +23,13 @@ def is_note(problem: str) -> bool:
     return problem.startswith(NOTES)
 
 
-def find_problems(data: bytes, sample: Sample, test_ids: Sequence[str]) -> Iterator[str]:
-    """One sentence per kind of problem, with the first places where it occurs; see `is_note`."""
+def find_problems(
+    data: bytes, sample: Sample, test_ids: Sequence[str], accepted: Accepted | None = None
+) -> Iterator[str]:
+    """One sentence per kind of problem, with the first places where it occurs; see `is_note`.
+
+    Without `accepted`, answers are the letters a to d.
+    """
     yield from encoding_problems(data)
     text = data.removeprefix(BOM).decode("utf-8", errors="replace")
     mark = separator(text, sample)
@@ -43,7 +51,8 @@ def find_problems(data: bytes, sample: Sample, test_ids: Sequence[str]) -> Itera
         yield f"fields: not as many as in the header ({len(uneven)}): {at_lines(uneven)}."
     rows = [(line, [fields[place] for place in places]) for line, fields in rows if len(fields) == width > max(places)]
     yield from id_problems([fields[0] for _, fields in rows], sample, test_ids)
-    yield from answer_problems([(line, *fields) for line, fields in rows])
+    accepted = accepted or Accepted(Labels.of_family(LETTERS, FOUR))
+    yield from answer_problems([(line, *fields) for line, fields in rows], accepted)
 
 
 def encoding_problems(data: bytes) -> Iterator[str]:
@@ -101,30 +110,24 @@ def id_problems(ids: list[str], sample: Sample, test_ids: Sequence[str]) -> Iter
         yield f"sample and test table differ in {len(alone)} ids: {some(alone)} (the first is only in the {where})."
 
 
-def answer_problems(rows: list[tuple[int, str, str]]) -> Iterator[str]:
-    """Answers that are not exactly one of a, b, c, d, and a column with a single answer."""
+def answer_problems(rows: list[tuple[int, str, str]], accepted: Accepted) -> Iterator[str]:
+    """Answers that are not exactly one of the labels, or a choice that the row lacks, and a column with one answer."""
     offenders: dict[str, list[str]] = {}
     for _, row_id, answer in rows:
-        if kind := answer_kind(answer):
+        if kind := accepted.fault(row_id, answer):
             offenders.setdefault(kind, []).append(f"{row_id}: {answer!r}")
     for kind, found in offenders.items():
         more = f" and {len(found) - 5} more" if len(found) > 5 else ""
-        yield f"{kind} answers ({len(found)}): {', '.join(found[:5])}{more}."
-    answers = {answer for _, _, answer in rows}
-    if len(rows) >= ROWS_TO_CONSTANT and len(answers) == 1 and not offenders:
-        yield f"constant: all {len(rows)} answers are {answers.pop()!r}."
+        shown = ", ".join(found[:5])
+        yield f"{kind} answers ({len(found)}): {shown}{more}. {CURES.get(kind, LABELS)}{accepted.labels}."
+    letters = {accepted.letter(row_id, answer) for _, row_id, answer in rows}
+    if len(letters) == 1 and not offenders and len(rows) >= rows_to_constant(len(accepted.letters)):
+        yield f"constant: all {len(rows)} answers are {rows[0][2]!r}."
 
 
-def answer_kind(answer: str) -> str | None:
-    """What is wrong with one answer: blank, padded, upper-case or non-letter; None if it is right."""
-    if answer in LETTERS:
-        return None
-    stripped = answer.strip()
-    if not stripped:
-        return "blank"
-    if stripped.lower() in LETTERS:
-        return "padded" if stripped != answer else "upper-case"
-    return "non-letter"
+def rows_to_constant(choices: int) -> int:
+    """From how many rows on equal answers to all of them are no chance."""
+    return math.ceil(1 - math.log(TOO_RARE) / math.log(max(choices, 2)))
 
 
 def at_lines(lines: Sequence[int]) -> str:

@@ -1,10 +1,12 @@
 """The sample submission, and the ids of the test table."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
+from vqaflow.artifacts.columns import ALL_LETTERS, letters_in
 from vqaflow.artifacts.csv_files import read_csv
 from vqaflow.data.table_layout import lay_out_sample
 from vqaflow.runtime.errors import UserError
@@ -13,10 +15,11 @@ from vqaflow.runtime.messages import reason_of, some
 
 @dataclass(frozen=True)
 class Sample:
-    """The sample submission: the names of its two columns and its ids in order."""
+    """The sample submission: the names of its two columns, its ids in order, and its answers, which hold places."""
 
     columns: tuple[str, str]
     ids: list[str]
+    answers: Sequence[str] = ()
 
 
 def read_sample(path: Path) -> Sample:
@@ -27,13 +30,21 @@ def read_sample(path: Path) -> Sample:
     ids = [row[0] for row in rows]
     if repeated := duplicates(ids):
         raise UserError(f"{path}: ids {some(repeated)} occur more than once. Give the competition's original file.")
-    return Sample((header[0], header[1]), ids)
+    return Sample((header[0], header[1]), ids, [row[1] for row in rows])
 
 
-def read_test_ids(path: Path, sample: Sample) -> list[str]:
-    """The ids of a test table, parquet or CSV.
+@dataclass(frozen=True)
+class TestRows:
+    """The ids of a test table, and its columns of choices by letter; none if they are not called a, b, c and so on."""
 
-    Their column is called `id`, in small letters or capitals, or as in the sample; of several, it is the one that has
+    ids: list[str]
+    choices: dict[str, list[str | None]]
+
+
+def read_test_rows(path: Path, sample: Sample) -> TestRows:
+    """The ids and choices of a test table, parquet or CSV.
+
+    The ids column is called `id`, in small letters or capitals, or as in the sample; of several, it is the one that has
     the sample's ids. If there is none of these names, it is the column that has all the sample's ids, or a CSV's first.
     Raises UserError if the file cannot be read, or if no column can be taken for the ids.
     """
@@ -42,7 +53,11 @@ def read_test_ids(path: Path, sample: Sample) -> list[str]:
     named = [name for name in columns if name.strip().casefold() in names]
     fitting = [name for name in named or columns if known <= set(columns[name])]
     for name in (*fitting, *named, *(columns if is_csv else ())):
-        return columns[name]
+        by_letter = {
+            letter: next((x for x in (letter, letter.upper()) if x in columns), None) for letter in ALL_LETTERS
+        }
+        letters = letters_in(letter for letter, found in by_letter.items() if found)
+        return TestRows(columns[name], {letter: columns[by_letter[letter]] for letter in letters})
     shown = ", ".join(map(repr, columns))
     raise UserError(f"{path}: no column 'id' or {sample.columns[0]!r} among {shown}. Give the table of the test rows.")
 

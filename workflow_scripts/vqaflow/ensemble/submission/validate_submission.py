@@ -1,6 +1,7 @@
 """Rule validate_submission: does the competition accept this file, and which accuracy was measured for it?
 
-It also checks any other file: `vqaflow validate_submission FILE --sample S --test T`.
+It also checks any other file: `vqaflow validate_submission FILE --sample S --test T`. Without labels.json, answers must
+be written as the sample writes them.
 """
 
 import json
@@ -8,10 +9,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from vqaflow.artifacts.columns import LETTERS
 from vqaflow.artifacts.csv_files import UnreadableTable, refuse_other_kinds
+from vqaflow.ensemble.submission.answers import Accepted, accepted_answers, choices_by_id
 from vqaflow.ensemble.submission.checks import find_problems, is_note, parse
-from vqaflow.ensemble.submission.sample import read_sample, read_test_ids
+from vqaflow.ensemble.submission.sample import Sample, TestRows, read_sample, read_test_rows
 from vqaflow.runtime.digests import file_digest
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.files import write_json
@@ -25,17 +26,24 @@ def validate_submission(
     test_table: Path,
     metrics: Path | None,
     out: Path | None,
+    labels: Path | None = None,
     strict: bool = False,
 ) -> dict[str, Any]:
     """Check `submission`; return its digest, its counts per letter and the OOF accuracy in `metrics`, and write `out`.
 
-    `test_table` is a parquet file or a CSV. Rows in another order than the sample's and Windows line ends are `notes`
-    of the report, unless `strict`. Raises UserError that lists all kinds of problems and where they occur.
+    `test_table` is a parquet file or a CSV, `labels` is labels.json. Rows in another order than the sample's and
+    Windows line ends are `notes` of the report, unless `strict`. Raises UserError that lists all kinds of problems and
+    where they occur.
     """
     sample = read_sample(sample_submission)
     data = read_bytes(submission)
     refuse_other_files(submission)
-    found = list(find_problems(data, sample, read_test_ids(test_table, sample)))
+    test = read_test_rows(test_table, sample)
+    _, rows = parse(data.decode("utf-8", errors="replace"))
+    accepted = accepted_by(labels, sample, test, rows)
+    if accepted.labels.letters is None and not accepted.choices:
+        raise UserError(f"{test_table}: has no choices a, b, c. Answers are texts of choices: give the checked table.")
+    found = list(find_problems(data, sample, test.ids, accepted))
     notes = [problem for problem in found if is_note(problem)]
     problems = found if strict or len(notes) < len(found) else []
     if problems:
@@ -44,20 +52,28 @@ def validate_submission(
         raise UserError(f"{submission}: is not a valid submission. {cure}")
     for note in notes:
         log.warning("%s: %s Competitions take this; --strict refuses it.", submission, note)
-    _, rows = parse(data.decode("utf-8"))
-    counts = Counter(fields[1] for _, fields in rows[1:])
+    counts = Counter(accepted.letter(*fields) for _, fields in rows[1:])
     report = {
         "file": submission.name,
         "sha256": file_digest(submission),
         "rows": len(rows) - 1,
         "columns": list(sample.columns),
-        "letters": {letter: counts[letter] for letter in LETTERS},
+        "letters": {letter: counts[letter] for letter in accepted.letters},
+        **({} if accepted.labels.is_plain else {"labels": str(accepted.labels)}),
         "oof": oof_accuracy(metrics) if metrics is not None else None,
         **({"notes": notes} if notes else {}),
     }
     if out is not None:
         write_json(out, report)
     return report
+
+
+def accepted_by(labels: Path | None, sample: Sample, test: TestRows, rows: list[tuple[int, list[str]]]) -> Accepted:
+    """The answers that are accepted, by the file `labels` or like the sample's; `rows` are the submission's."""
+    given = [fields[1] for _, fields in rows[1:] if len(fields) == 2]
+    choices = choices_by_id(test.ids, test.choices) if test.choices else {}
+    shown = dict(zip(sample.ids, sample.answers, strict=True))
+    return accepted_answers(labels, shown, given, choices, len(test.choices))
 
 
 def refuse_other_files(path: Path) -> None:

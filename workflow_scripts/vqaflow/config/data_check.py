@@ -1,0 +1,78 @@
+"""Checks of the section `data` that the schema cannot express: columns, labels, and further training tables."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vqaflow.artifacts.columns import ALL_LETTERS
+from vqaflow.artifacts.labels import FAMILIES
+from vqaflow.config.sections import merged
+from vqaflow.runtime.messages import did_you_mean
+
+
+def data_problems(data: Mapping[str, Any]) -> Iterator[str]:
+    """All problems, each with its key and cure."""
+    columns = data["columns"]
+    yield from column_problems("data.columns", columns)
+    yield from answer_problems("data.answers", data["answers"], columns["choices"])
+    yield from submission_problems("data.submission_labels", data["submission_labels"], columns["choices"])
+    sources = {Path(data["train_csv"]).stem: "data.train_csv"}
+    for number, entry in enumerate(data["more_train"]):
+        where = f"data.more_train.{number}"
+        own = merged(columns, entry.get("columns") or {})
+        yield from column_problems(f"{where}.columns", own)
+        if len(own["choices"]) != len(columns["choices"]):
+            counts = f"{len(own['choices'])} columns, and data.columns.choices {len(columns['choices'])}"
+            yield f"{where}.columns.choices: it names {counts}. Name as many; cells may be empty."
+        yield from answer_problems(f"{where}.answers", entry.get("answers"), own["choices"])
+        name = entry.get("name") or Path(entry["csv"]).stem
+        if name in sources:
+            yield f"{where}: its rows would have the source {name!r}, like those of {sources[name]}. Give it a name."
+        sources.setdefault(name, where)
+
+
+def column_problems(where: str, columns: Mapping[str, Any]) -> Iterator[str]:
+    """Names that two columns have."""
+    names = [columns["id"], columns["image"], columns["question"], *columns["choices"], columns["answer"]]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"{where}: {name!r} is given twice. Name each column once."
+
+
+def answer_problems(where: str, labels: Any, choices: Sequence[str]) -> Iterator[str]:
+    """Labels of answers that stand for no choice."""
+    if isinstance(labels, str):
+        yield from family_problems(where, labels)
+    elif labels is not None:
+        if not labels:
+            yield f"{where}: it has no labels. Write null, or a choice for each label."
+        for label, choice in labels.items():
+            yield from choice_problems(f"{where}.{label}", choice, choices)
+
+
+def submission_problems(where: str, labels: Any, choices: Sequence[str]) -> Iterator[str]:
+    """Labels of the submission that leave out a choice, or that two choices have."""
+    if isinstance(labels, str):
+        yield from family_problems(where, labels)
+    elif labels is not None:
+        for choice, label in labels.items():
+            yield from choice_problems(f"{where}.{choice}", choice, choices)
+            if isinstance(label, bool):
+                quotes = "Put the label in quotes, as YAML reads yes, no, on and off as true or false."
+                yield f"{where}.{choice}: {str(label).lower()} is no text. {quotes}"
+        written = [str(label) for label in labels.values()]
+        if len(labels) != len(choices) or len(set(written)) != len(choices) or not all(written):
+            yield f"{where}: each of the {len(choices)} choices needs a label of its own. Add or change labels."
+
+
+def family_problems(where: str, family: str) -> Iterator[str]:
+    """A name that is not one of a kind of labels."""
+    if family not in FAMILIES:
+        yield f"{where}: {family!r} is unknown; {did_you_mean(family, FAMILIES)}"
+
+
+def choice_problems(where: str, choice: Any, choices: Sequence[str]) -> Iterator[str]:
+    """A choice that is neither a letter of the table nor the name of a column."""
+    letters = ALL_LETTERS[: len(choices)]
+    if str(choice) not in (*letters, *choices):
+        known = f"a letter from a to {letters[-1]}, nor a column of data.columns.choices"
+        yield f"{where}: {choice!r} is neither {known}. Correct it."
