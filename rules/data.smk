@@ -39,6 +39,8 @@ rule validate_tables:
         max_image_pixels=lookup(dpath="data/max_image_pixels", within=config),
         truncated_images=lookup(dpath="data/truncated_images", within=config),
         follow_links=lookup(dpath="data/follow_links", within=config),
+        max_quarantined=lookup(dpath="data/max_quarantined", within=config),
+        contradictions=lookup(dpath="data/contradictions", within=config),
         normal_form=lookup(dpath="prompt/normal_form", within=config),
         code=code_of("validate_tables"),
     message:

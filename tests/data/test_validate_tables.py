@@ -22,7 +22,7 @@ def data(tmp_path):
 
 def test_a_clean_competition_passes(data):
     train, test = data.run()
-    found = ["sha256", "phash", "width", "height", "qtype", "flip_unsafe", "usable"]
+    found = ["sha256", "pixels", "phash", "width", "height", "qtype", "flip_unsafe", "usable"]
     texts = ["id", "path", "image_file", "question", "a", "b", "c", "d"]
     assert list(train) == [*texts, "answer", "source", *found] and list(test) == [*texts, *found]
     assert list(train["id"]) == [row["id"] for row in data.train] and list(test["id"]) == [r["id"] for r in data.test]

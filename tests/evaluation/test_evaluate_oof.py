@@ -256,6 +256,17 @@ def test_a_run_ends_well_under_the_users_own_headers(results):
     assert "demo held-out accuracy" in before and closing_line(results, since=0) == before
 
 
+def test_a_run_says_how_many_test_answers_are_known(results):
+    """The submission's score is then not one on new rows."""
+    submit(results)
+    assert "repeat a training row" not in closing_line(results, since=0)
+    (results / "eda").mkdir()
+    summary = results / "eda" / "summary.json"
+    for count in (0, 12):
+        summary.write_text(json.dumps({"repeats": {"test_rows_of_known_answer": count}}), encoding="utf-8")
+        assert ("; 12 test rows repeat a training row" in closing_line(results, since=0)) == bool(count)
+
+
 def test_a_run_claims_nothing_that_it_has_not_made(tmp_path):
     """New folds alone have no accuracy yet, `help` makes none, and a submission that is gone is not to be handed in."""
     folder = make_results(tmp_path / "results")

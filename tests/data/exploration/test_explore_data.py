@@ -64,6 +64,7 @@ def table_of(folder, split, count, **columns):
     for letter in LETTERS:
         table[letter] = [f"선택 {letter}{i}" for i in range(count)]
     table["sha256"] = [f"{split}{i:058x}" for i in range(count)]
+    table["pixels"] = table["sha256"]
     table["phash"] = [f"{i:016x}" for i in range(count)]
     table["qtype"], table["flip_unsafe"] = "general", False
     if split == "train":
@@ -76,10 +77,10 @@ def test_the_summary_counts_what_is_there(explored, tmp_path):
     train = table_of(
         tmp_path, "train", 4, qtype=["ocr", "ocr", "color", "general"], flip_unsafe=[True, True, False, False]
     )
-    train["sha256"] = [train["sha256"][0], train["sha256"][0], *train["sha256"][2:]]
+    train["pixels"] = [train["pixels"][0], train["pixels"][0], *train["pixels"][2:]]
     train["phash"] = ["0" * 16, "0" * 16, "f".zfill(16), "f0".zfill(16)]
     test = table_of(tmp_path, "test", 3, phash=["1".zfill(16)] * 3, width=[28, 280, 0])
-    test["sha256"] = [train["sha256"][2], "e" * 64, None]
+    test["pixels"] = [train["pixels"][2], "e" * 64, None]
     summary, folder = explored(train, test)
     assert summary["rows"] == {"train": 4, "test": 3} and summary["types"]["train"]["ocr"] == 2
     assert summary["flip_unsafe"] == {"train": 2, "test": 0}
@@ -98,8 +99,34 @@ def test_the_summary_counts_what_is_there(explored, tmp_path):
     assert found["test_rows_of_training_images"] == 1 and found["train"]["rows_of_repeated_questions"] == 0
     bits = np.array(found["train"]["nearest_image_bits"])
     assert list(np.flatnonzero(bits)) == [4] and bits[4] == 3, "0 to f, f to 0, f0 to 0"
+    near = {"distance": 4, "pairs": 2, "in_different_folds": 1}
+    assert {name: found["near_images"][name] for name in near} == near, "0 and f in one fold, 0 and f0 in two"
     assert summary["folds"]["rows"] == [2, 2] and summary["folds"]["qtype"]["ocr"]["folds"] == [0.5, 0.5]
     assert sorted(p.stem for p in folder.glob("*.png")) == FIGURES
+
+
+def test_rows_that_repeat_training_rows_are_counted_and_listed(explored, tmp_path):
+    """Their answers are known: a score on them says nothing, and a user may want to look them up."""
+    train, test = table_of(tmp_path, "train", 4), table_of(tmp_path, "test", 3)
+    test.loc[0, "pixels"] = train["pixels"][0]  # all tables of the helper ask the same
+    train.loc[3, ["pixels", "question", *LETTERS]] = train.loc[2, ["pixels", "question", *LETTERS]]
+    train.loc[3, "answer"] = "b" if train["answer"][2] == "a" else "a"
+    test.loc[2, "question"] = "새 질문"
+    summary, folder = explored(train, test)
+    assert summary["repeats"] == {
+        "test_rows_of_known_answer": 1,
+        "test_rows_of_known_question_and_choices": 2,
+        "test_rows_of_known_question": 2,
+        "contradicting_train_rows": 2,
+    }
+    listed = pd.read_csv(folder / "repeats.csv")
+    assert list(zip(listed["kind"], listed["id"], listed["train_id"], strict=True)) == [
+        ("answer known", "test_0", "train_0"),
+        ("contradiction", "train_2", "train_3"),
+        ("contradiction", "train_3", "train_2"),
+        ("question and choices", "test_1", "train_1"),
+    ]
+    assert listed["train_answer"][0] == train[train["answer"][0]][0]
 
 
 def test_visual_tokens_are_those_that_are_encoded():
@@ -170,7 +197,7 @@ def test_odd_tables_are_drawn(explored, tmp_path):
     """No test image, text that matplotlib would take for mathematics, letters that no font has, a lost file."""
     train = table_of(tmp_path, "train", 2, question=["$x_1$ 와 $ 🚗\n简", "긴 " * 200], a="$\\frac$", b="国")
     Path(train["image_file"][1]).unlink()
-    test = table_of(tmp_path, "test", 1, width=0, height=0, sha256=None, phash=None)
+    test = table_of(tmp_path, "test", 1, width=0, height=0, sha256=None, pixels=None, phash=None)
     summary, _ = explored(train, test)
     assert summary["images"]["test"] == {"width": None, "height": None}
     assert (

@@ -216,7 +216,37 @@ DISAGREEMENTS = {
         "folds.parquet",
         frame(lambda t: swapped(t.assign(group=range(len(t))), "fold", 0, 5)),
         "folds",
-        "share the same image but not a fold",
+        "share the same image, or the same question and choices, but not a fold",
+    ),
+    "a group for each row, and folds in turn": (
+        "folds.parquet",
+        frame(lambda t: t.assign(group=range(len(t)), fold=np.arange(len(t)) % 3)),
+        "folds",
+        r"'train_0000', .* share the same image, or the same question .* \(30 such groups\)",
+    ),
+    "a group for each row": (
+        "folds.parquet",
+        frame(lambda t: t.assign(group=range(len(t)))),
+        "folds",
+        "the groups of 119 rows .* are not those that the training table",
+    ),
+    "rows of one question over folds": (
+        "tables/train.parquet",
+        frame(lambda t: t.assign(**{c: [t[c][4], *t[c][1:]] for c in ("question", "a", "b", "c", "d")})),
+        "folds",
+        "'train_0000', .*'train_0004'.* share the same image, or the same question",
+    ),
+    "copies over folds": (
+        "folds.report.json",
+        values(copies__joined=[{"row": "train_0000", "copy": "train_0004", "how": "saved again"}]),
+        "folds",
+        "'train_0000', .*'train_0004'.* share the same image, or the same question",
+    ),
+    "copy of a row that is not there": (
+        "folds.report.json",
+        values(copies__joined=[{"row": "train_0000", "copy": "gone", "how": "saved again"}]),
+        "folds",
+        "rows 'gone' are not in the training table",
     ),
     "other number of folds": ("folds.report.json", values(n=4), "folds", "not 0 to 3"),
     "adapter of other rows": (

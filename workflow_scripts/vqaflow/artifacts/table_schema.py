@@ -44,6 +44,7 @@ class CheckedTable(pa.DataFrameModel):
     image_file: Series[str]
     question: Series[str]
     sha256: Series[str] = pa.Field(str_matches=r"^[0-9a-f]{64}$", nullable=True)
+    pixels: Series[str] = pa.Field(str_matches=r"^[0-9a-f]{64}$", nullable=True)
     phash: Series[str] = pa.Field(str_matches=r"^[0-9a-f]{16}$", nullable=True)
     width: Series[int] = pa.Field(ge=0)
     height: Series[int] = pa.Field(ge=0)
@@ -66,6 +67,7 @@ class CheckedTrainTable(CheckedTable):
     answer: Series[str]
     source: Series[str]
     sha256: Series[str] = pa.Field(str_matches=r"^[0-9a-f]{64}$")
+    pixels: Series[str] = pa.Field(str_matches=r"^[0-9a-f]{64}$")
     phash: Series[str] = pa.Field(str_matches=r"^[0-9a-f]{16}$")
     width: Series[int] = pa.Field(gt=0)
     height: Series[int] = pa.Field(gt=0)
@@ -107,6 +109,7 @@ def shares_are_whole(table: pd.DataFrame, letters: Sequence[str]) -> bool:
 TEXTS = ["id", "path", "image_file", "question"]
 FOUND = {
     "sha256": pyarrow.string(),
+    "pixels": pyarrow.string(),
     "phash": pyarrow.string(),
     "width": pyarrow.int64(),
     "height": pyarrow.int64(),

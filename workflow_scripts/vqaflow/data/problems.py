@@ -7,10 +7,12 @@ A problem's severity says what follows from it:
 - ``fatal``: leaving out a row cannot cure it (a missing file or column, test rows without distinct ids).
   The run stops in either case.
 - ``warning``: the row is used unchanged. The run continues.
+- ``left out``: the configuration says that such a row is not used. The run continues without it.
 """
 
 import csv
-from collections import Counter
+import re
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from operator import attrgetter
@@ -19,8 +21,10 @@ from pathlib import Path
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.files import atomic_path
 
-FATAL, ERROR, WARNING = "fatal", "error", "warning"
-SHOWN = 12  # problems that the message lists
+FATAL, ERROR, WARNING, LEFT_OUT = "fatal", "error", "warning", "left out"
+SHOWN = 12  # groups of problems that a message shows
+PLACES = 3  # lines that are named of those that are alike
+DETAILS = re.compile(r"'[^']*'|\d+")  # what differs between problems of one cause
 LONGEST_VALUE = 200  # characters of a cell that are quoted
 
 
@@ -90,15 +94,43 @@ def count_kinds(problems: Iterable[Problem]) -> str:
 
 def user_error(stopping: Sequence[Problem], listed: Path) -> UserError:
     """The error of a run that the problems `stopping` end; the file `listed` contains all problems."""
-    shown = first_of_each_kind(stopping)
-    lines = [f"  {problem}" for problem in shown]
-    if len(shown) < len(stopping):
-        lines.append(f"  and {len(stopping) - len(shown)} more.")
+    lines = [f"  {line}" for line in grouped_lines(stopping)]
     advice = f"Correct them; {listed} lists all of them, each with its cure."
     if not any(problem.severity == FATAL for problem in stopping):
         advice += " Or set data.on_bad_row: quarantine to continue without these rows."
     count = f"{len(stopping)} problem{'s' * (len(stopping) > 1)} ({count_kinds(stopping)})"
     return UserError("\n".join([f"tables: {count}.", *lines, advice]))
+
+
+def likeness(problem: Problem) -> tuple[str, ...]:
+    """What problems of one cause have in common: file, column, kind, wording and cure, whatever the row."""
+    texts = [problem.problem, problem.cure]
+    if problem.id:  # of a row, not of a whole file, such as a missing column
+        texts = [DETAILS.sub("#", text.replace(problem.value, "#") if problem.value else text) for text in texts]
+    return (problem.file, problem.column, problem.kind, problem.severity, *texts)
+
+
+def grouped_lines(problems: Sequence[Problem]) -> list[str]:
+    """One line for each group of problems that are alike: the first, how many more there are, and the next places.
+
+    At most SHOWN groups are shown, the first of each kind before others; the last line counts the rest.
+    """
+    groups: dict[tuple[str, ...], list[Problem]] = defaultdict(list)
+    for problem in problems:
+        groups[likeness(problem)].append(problem)
+    shown = first_of_each_kind([group[0] for group in groups.values()])
+    lines = [group_line(groups[likeness(first)]) for first in shown]
+    rest = len(problems) - sum(len(groups[likeness(first)]) for first in shown)
+    return [*lines, f"and {rest:,} more."] if rest else lines
+
+
+def group_line(group: Sequence[Problem]) -> str:
+    """The first of problems that are alike, with the number and the lines of the others."""
+    first, *others = group
+    if not others:
+        return str(first)
+    places = ", ".join(str(problem.row) for problem in others[:PLACES]) + (", …" if len(others) > PLACES else "")
+    return f"{first} The same {len(others):,} times more: line{'s' * (len(others) > 1)} {places}."
 
 
 def first_of_each_kind(problems: Sequence[Problem]) -> list[Problem]:

@@ -39,7 +39,9 @@ from vqaflow.data.images.decoding import STOP, ImageFacts
 from vqaflow.data.near_ids import SeenIds
 from vqaflow.data.opening import OpenTable, open_table
 from vqaflow.data.people import plurality, shares_of
-from vqaflow.data.problems import ERROR, FATAL, Problems, user_error
+from vqaflow.data.problems import ERROR, FATAL, LEFT_OUT, Problems, grouped_lines, user_error
+from vqaflow.data.quarantine import check_share
+from vqaflow.data.repeats import KEEP, judge_repeats
 from vqaflow.data.sample_submission import compare_ids, decide_submission_labels
 from vqaflow.data.table_layout import lay_out, wanted_columns
 from vqaflow.data.training_tables import TableSource, TrainTable, further_tables, open_training
@@ -76,8 +78,9 @@ class RawFiles:
 class TableSettings:
     """How the raw tables are read, and whether a bad row stops the run (`on_bad_row`: stop | quarantine).
 
-    `truncated_images` and `missing_choices` (stop | accept), `follow_links`, `answers`, `answers_by` and
-    `submission_labels` are the configuration's; `resize_limits` are those of model/resize_limits.py.
+    `truncated_images` and `missing_choices` (stop | accept), `follow_links`, `max_quarantined` (a share),
+    `contradictions` (keep | leave_out), `answers`, `answers_by` and `submission_labels` are the configuration's;
+    `resize_limits` are those of model/resize_limits.py.
     """
 
     columns: ColumnsConfig
@@ -87,6 +90,8 @@ class TableSettings:
     truncated_images: str = STOP
     follow_links: bool = False
     resize_limits: Sequence[Sequence[int]] = ()
+    max_quarantined: float = 0.05
+    contradictions: str = KEEP
     missing_choices: str = STOP
     answers: Given = None
     answers_by: Sequence[str] | None = None
@@ -127,7 +132,11 @@ def validate_tables(raw: RawFiles, settings: TableSettings, out: TableFiles) -> 
         test = open_table(raw.test_csv, lay_out_test, problems)
         test_ids, answerable = reader.check_test(test, partial_test, raw.image_root) if test else (SeenIds(), 0)
         tables = [table for source in sources if (table := open_training(source, problems))]
-        trained = reader.check_train(tables, partial_train, OtherIds(raw.test_csv, test_ids))
+        trained, read = reader.check_train(tables, partial_train, OtherIds(raw.test_csv, test_ids))
+        if not problems.fatal:
+            places = {row_id: (one.file, line) for one in read for row_id, line in one.ids.items()}
+            for row_id in judge_repeats(partial_train, partial_test, settings.contradictions, places, problems):
+                trained[places[row_id][0]] -= 1
         sample = compare_ids(test_ids, raw.test_csv, raw.sample_submission, settings.columns, problems)
         written = None
         if sample and test and tables and tables[0].source is sources[0]:
@@ -137,12 +146,12 @@ def validate_tables(raw: RawFiles, settings: TableSettings, out: TableFiles) -> 
         stopping = problems.stopping(settings.on_bad_row)
         usable = {**dict.fromkeys(files, 0), **trained, raw.test_csv: answerable}
         useless = [path for path, count in usable.items() if not count]
-        if stopping or useless:
-            shutil.copyfile(out.problems, out.failed)
+        shutil.copyfile(out.problems, out.failed)  # removed below, if nothing stops the run
         if stopping:
             raise user_error(stopping, out.failed)
         if useless:
             raise UserError(f"{useless[0]}: no usable row is left. Correct the rows that {out.failed} lists.")
+        check_share(problems, usable, settings.max_quarantined, out.failed)
         assert written is not None
         more = {table.source.name: table.labels for table in tables[1:]}
         write_json(out.labels, labels_content(tables[0].labels, written, more))
@@ -150,6 +159,8 @@ def validate_tables(raw: RawFiles, settings: TableSettings, out: TableFiles) -> 
     log.info("tables: %d training and %d test rows", sum(trained.values()), len(test_ids))
     if problems.found:
         log.warning("tables: %s; each is listed in %s", problems.count(), out.problems)
+    for line in grouped_lines([problem for problem in problems.sorted() if problem.severity in (ERROR, LEFT_OUT)]):
+        log.warning("tables: left out: %s", line)
 
 
 def training_sources(raw: RawFiles, settings: TableSettings) -> list[TableSource]:
@@ -198,8 +209,13 @@ class TableReader:
                 write_rows(writer, table, schema)
         return ids, usable
 
-    def check_train(self, tables: Sequence[TrainTable], out: Path, test: OtherIds) -> dict[Path, int]:
-        """Check the training tables and write their rows to `out`; returns how many rows of each are usable."""
+    def check_train(
+        self, tables: Sequence[TrainTable], out: Path, test: OtherIds
+    ) -> tuple[dict[Path, int], list[OtherIds]]:
+        """Check the training tables and write their rows to `out`.
+
+        Returns how many rows of each are usable, and the ids of all tables, those of `test` first.
+        """
         extras = dict.fromkeys(name for table in tables for name in table.opened.layout.extras)
         with_shares = any(table.people for table in tables)
         schema = parquet_schema(True, extras, self.letters, with_shares)
@@ -212,7 +228,7 @@ class TableReader:
                     usable[table.source.csv] += len(rows)
                     write_rows(writer, rows, schema)
                 others.append(OtherIds(table.source.csv, ids, PREFIX_CURE, "id_in_two_tables"))
-        return usable
+        return usable, others
 
     def training_rows(
         self, table: TrainTable, ids: SeenIds, others: Sequence[OtherIds], with_shares: bool
@@ -279,6 +295,7 @@ def image_columns(facts: Sequence[ImageFacts | None]) -> dict[str, pd.Series]:
     """The columns about the rows' images."""
     return {
         "sha256": pd.Series([fact and fact.sha256 for fact in facts], dtype="str"),
+        "pixels": pd.Series([fact and fact.pixels for fact in facts], dtype="str"),
         "phash": pd.Series([fact and fact.phash for fact in facts], dtype="str"),
         "width": pd.Series([fact.width if fact else 0 for fact in facts], dtype="int64"),
         "height": pd.Series([fact.height if fact else 0 for fact in facts], dtype="int64"),

@@ -56,7 +56,8 @@ def plan_rows(config: Mapping[str, Any], table: Path | None, rows_given: bool) -
             for file, root, columns, prefix in training_files(data)
             for row_id, name in csv_images(file, columns, prefix)
         ]
-        return of_csv(named_files(data), images, data["on_bad_row"] == "quarantine")
+        fewer = data["on_bad_row"] == "quarantine" or data["contradictions"] == "leave_out"
+        return of_csv(named_files(data), images, fewer)
     if csv_file.is_relative_to(DEMO):
         reason = f"{csv_file} has not been made yet"
         return PlanRows(data["demo"]["train_rows"], f"data.demo.train_rows ({reason})", [], reason)
@@ -98,13 +99,16 @@ def named_files(data: Mapping[str, Any]) -> str:
     return ", ".join(str(file) for file, *_ in training_files(data))
 
 
-def of_csv(files: str, images: Sequence[tuple[str, Path, str]], quarantine: bool) -> PlanRows:
-    """The rows of CSV `files` with these ids, folders and images; from the checked table if it was made from them."""
+def of_csv(files: str, images: Sequence[tuple[str, Path, str]], fewer: bool) -> PlanRows:
+    """The rows of CSV `files` with these ids, folders and images; from the checked table if it was made from them.
+
+    `fewer`: the checked table may lack rows of the files.
+    """
     try:
         table, reason = read_table(TABLE, "validate_tables", SIZE_COLUMNS), f"{TABLE} contains other rows"
         checked = set(table[SIZE_COLUMNS[:2]].itertuples(index=False, name=None))
         wanted = {(row_id, str(root / name)) for row_id, root, name in images}
-        if checked and (checked == wanted or (quarantine and checked < wanted)):
+        if checked and (checked == wanted or (fewer and checked < wanted)):
             return of_table(table, f"{TABLE}, the checked rows of {files}")
     except UserError:
         reason = f"there is no readable {TABLE} yet"

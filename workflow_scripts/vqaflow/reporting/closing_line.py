@@ -38,7 +38,14 @@ def closing_line(results: Path, since: float) -> str:
         right, given = read_answers(answers), read_answers(submission)
         if right.keys() == given.keys():
             line += f"; demo held-out accuracy {share(sum(right[i] == given[i] for i in right), len(right))}"
-    return line + f"; submission: {submission}"
+    return line + known_answers(at.exploration / "summary.json") + f"; submission: {submission}"
+
+
+def known_answers(summary: Path) -> str:
+    """How many test rows repeat a training row, whose accuracy says nothing of new rows; "" if there is none."""
+    found = json.loads(summary.read_text(encoding="utf-8")).get("repeats", {}) if summary.is_file() else {}
+    count = found.get("test_rows_of_known_answer")
+    return f"; {count:,} test rows repeat a training row (see {summary.parent / 'repeats.csv'})" if count else ""
 
 
 def error_lines(logs: Path, since: float) -> list[str]:

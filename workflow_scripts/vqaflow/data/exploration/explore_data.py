@@ -11,9 +11,10 @@ from vqaflow.artifacts.columns import LETTERS, QTYPES
 from vqaflow.artifacts.reading import read_table
 from vqaflow.data.exploration.figures import draw_all
 from vqaflow.data.folds.balance import shares
-from vqaflow.data.folds.groups import question_keys
+from vqaflow.data.folds.copies import near_report
 from vqaflow.data.images.near_duplicates import BITS, hash_numbers, nearest_distance
 from vqaflow.data.images.visual_tokens import visual_tokens
+from vqaflow.data.repeats import Repeats, question_keys
 from vqaflow.reporting.statistics import wilson
 from vqaflow.runtime.files import atomic_folder, write_json
 from vqaflow.runtime.stage import log
@@ -27,6 +28,7 @@ EXPLORED_COLUMNS = [
     "question",
     *LETTERS,
     "sha256",
+    "pixels",
     "phash",
     "width",
     "height",
@@ -48,6 +50,7 @@ def explore_data(
 ) -> None:
     """Write ``summary.json`` and one PNG per figure (see figures.py) into `out_dir`, which is replaced as a whole.
 
+    ``repeats.csv`` lists each test row that repeats a training row, and each training row that contradicts another.
     `min_pixels` and `max_pixels` are the model's, and `token_pixels` those along the side of its visual tokens; they
     decide how many visual tokens an image costs: exactly in the Qwen families, nearly in others.
     """
@@ -59,9 +62,11 @@ def explore_data(
     tables = {name: describe(table, *given) for name, table in tables.items()}
     assigned = read_table(folds, "make_folds", ["id", "fold", "group"])
     tables["train"] = tables["train"].merge(assigned, on="id", validate="one_to_one")
-    summary = summarise(tables, *given)
+    repeats = Repeats(tables["train"], tables["test"])
+    summary = summarise(tables, *given) | {"repeats": repeats.counts()}
     with atomic_folder(out_dir) as folder:
         write_json(folder / "summary.json", summary)
+        repeats.listed().to_csv(folder / "repeats.csv", index=False, lineterminator="\n")
         draw_all(tables, summary, folder)
     tokens = summary["visual_tokens"]["train"]
     log.info(
@@ -142,23 +147,24 @@ def duplicates(tables: Tables) -> dict[str, Any]:
     """Rows that share an image or a question, and how far images are from training images (bits of perceptual hash).
 
     The distances are those of up to SAMPLE evenly spaced images of each table. They show what folds.near_distance
-    would link.
+    would link; ``near_images`` are pairs that it would, and that are now in different folds.
     """
     found: dict[str, Any] = {}
-    train_images = tables["train"].drop_duplicates("sha256")
+    train_images = tables["train"].drop_duplicates("pixels")
     train_hashes = hash_numbers(train_images["phash"])
     for name, table in tables.items():
-        images = table.dropna(subset=["sha256"]).drop_duplicates("sha256")
+        images = table.dropna(subset=["pixels"]).drop_duplicates("pixels")
         picked = images.iloc[np.unique(np.linspace(0, max(len(images) - 1, 0), min(SAMPLE, len(images))).astype(int))]
         hashes = hash_numbers(picked["phash"])
         nearest = nearest_distance(hashes, train_hashes, ignore_self=name == "train")
         found[name] = {
             "images": len(images),
-            "rows_of_repeated_images": repeated(table["sha256"].dropna()),
+            "rows_of_repeated_images": repeated(table["pixels"].dropna()),
             "rows_of_repeated_questions": repeated(pd.Series(question_keys(table))),
             "nearest_image_bits": np.bincount(nearest, minlength=BITS + 1).tolist(),
         }
-    found["test_rows_of_training_images"] = int(tables["test"]["sha256"].isin(train_images["sha256"]).sum())
+    found["test_rows_of_training_images"] = int(tables["test"]["pixels"].isin(train_images["pixels"]).sum())
+    found["near_images"] = near_report(tables["train"], tables["train"]["fold"].to_numpy())
     return found
 
 

@@ -1,36 +1,37 @@
-"""Copies of a picture that have other bytes: the same pixels saved again, and mirrored or turned ones.
+"""Copies of an image with other pixels: saved again as JPEG, made smaller, mirrored or turned.
 
-A perceptual hash tells which pictures to open: equal pixels have equal hashes, and the hash of a mirrored or turned
-picture follows from that of the picture, but for a few bits (up to 10 of 64 on photographs; other photographs differ
-in 20 and more). What the hash proposes is compared in pixels.
+A perceptual hash tells which images to compare: that of a copy differs in few bits, and the hash of a mirrored or
+turned image follows from that of the image but for a few bits (docs/leaks.md has the measurements). What the hashes
+propose is compared in colour: two images are copies if every one of 32 x 32 cells agrees. Other images of one kind
+(drawings, digits) may have equal hashes, and are no copies.
 
-Shapes: N rows, U distinct pictures.
+Shapes: N hashes or rows, P pairs, S sides of a small image, 3 colours.
 """
 
-import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, TypeVar
+from dataclasses import asdict, dataclass
+from itertools import islice
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
 from vqaflow.data.images.decoding import ImageProblem, open_image
-from vqaflow.data.images.near_duplicates import BLOCK_PAIRS, hash_numbers
-from vqaflow.runtime.stage import log
+from vqaflow.data.images.near_duplicates import hash_numbers, likely_pairs
 
-T = TypeVar("T")
-COPY_COLUMNS = ["image_file", "width", "height"]
-TURN_BITS = 10  # in which the hash of a turned picture may differ from what follows from the picture's
-EXAMPLES = 20  # pairs that are listed
-MOST_PICTURES = 20_000  # that are compared pair by pair
-MOST_PAIRS = 10_000  # that are opened
-SMALL = 32  # pixels of the sides at which turned pictures are compared
-ALIKE = 0.98  # correlation of their greys; that of a copy saved as JPEG in half the size is above 0.99
+COPY_COLUMNS = ["id", "image_file", "pixels", "phash"]
+COPY_BITS = 10  # in which the hash of a copy may differ from what follows from the image's
+SMALL = 32  # cells along each side of the small images that are compared
+MOST_DIFFERENT = 40  # of 255: by how much a cell of a copy may differ; of photographs saved as thumbnails, up to 38
+MEAN_DIFFERENT = 4  # the same on average; up to 3.4
+ALIKE = 0.98  # correlation of all cells; so flat images of similar colours are no copies
+PAIRS_PER_IMAGE = 20  # pairs that are compared, for each image on average
+NEAR_BITS = 4  # images whose hashes differ in no more are told if they are in different folds
+EXAMPLES = 20  # pairs of those that are listed
+SAME = "saved again"
 TURNS = {
     "mirrored left to right": Image.Transpose.FLIP_LEFT_RIGHT,
     "mirrored top to bottom": Image.Transpose.FLIP_TOP_BOTTOM,
@@ -43,106 +44,90 @@ TURNS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Turned:
-    """Rows `one` and `other` of a table (positions) show one picture; `how` the second is turned."""
+class Copy:
+    """The image of row `copy` (an id) is that of row `row`, but for `how` it was changed."""
 
-    one: int
-    other: int
+    row: str
+    copy: str
     how: str
 
 
-def equal_pixels(table: pd.DataFrame) -> Iterator[tuple[int, int]]:
-    """Pairs of positions of rows whose pictures have other bytes and the same pixels; each picture once.
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """The `found` copies; of `compared` pairs with similar hashes; `left` such pairs and `unread` images were not."""
 
-    `table` has the columns sha256, phash, image_file, width and height. Pictures that cannot be read are left out, with
-    a warning.
+    found: list[Copy]
+    compared: int
+    left: int
+    unread: int
+
+    def report(self, train_ids: Iterable[str]) -> dict[str, Any]:
+        """What folds.report.json says of the copies; those within the training table are ``joined``."""
+        known = set(train_ids)
+        joined = [asdict(copy) for copy in self.found if {copy.row, copy.copy} <= known]
+        counts = {"compared": self.compared, "not_compared": self.left, "images_not_read": self.unread}
+        return counts | {"joined": joined}
+
+
+def find_copies(table: pd.DataFrame) -> Copies:
+    """All copies among the images of `table`, which has the COPY_COLUMNS; rows without an image have null digests.
+
+    Images with equal pixels count once, as the first row that shows them.
     """
-    firsts = table.reset_index(drop=True).drop_duplicates("sha256")
-    alike = firsts[firsts.duplicated(["phash", "width", "height"], keep=False)]
-    seen: dict[str, int] = {}
-    for position, digest in zip(alike.index.tolist(), read_all(pixel_digest, alike["image_file"]), strict=True):
-        if digest is not None and seen.setdefault(digest, position) != position:
-            yield seen[digest], position
+    images = table.dropna(subset=["pixels"]).drop_duplicates("pixels").reset_index(drop=True)
+    proposed = proposals(hash_numbers(images["phash"]))
+    count = sum(map(len, proposed.values()))
+    most = PAIRS_PER_IMAGE * len(images)
+    compared = list(islice(((i, j, how) for how, pairs in proposed.items() for i, j in pairs.tolist()), most))
+    positions = sorted({position for i, j, _ in compared for position in (i, j)})
+    small = dict(zip(positions, read_small(images["image_file"].iloc[positions]), strict=True))
+    ids, found = images["id"].tolist(), {}
+    for i, j, how in compared:
+        one, other = small[i], small[j]
+        if one and other and (i, j) not in found and is_copy(one.transpose(TURNS[how]) if how in TURNS else one, other):
+            found[i, j] = Copy(ids[i], ids[j], how)
+    unread = sum(image is None for image in small.values())
+    return Copies(list(found.values()), len(compared), count - len(compared), unread)
 
 
-def read_all(read: Callable[[str], T | None], files: Iterable[str]) -> list[T | None]:
-    """What `read` makes of each file, None where it cannot be read."""
+def proposals(hashes_N: np.ndarray) -> dict[str, np.ndarray]:
+    """For each way to change an image the pairs i < j, (P, 2), of which j may be i changed so, by their hashes."""
+    changed = {SAME: hashes_N} | {how: turned_hashes(hashes_N, turn) for how, turn in TURNS.items()}
+    return {how: likely_pairs(made_N, hashes_N, COPY_BITS) for how, made_N in changed.items()}
+
+
+def read_small(files: Iterable[str]) -> list[Image.Image | None]:
+    """The small image of each file, None where it cannot be read."""
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-        found = list(threads.map(read, files))
-    if lost := found.count(None):
-        log.warning("folds: %d pictures cannot be read, so that copies of them with other bytes are not found", lost)
-    return found
+        return list(threads.map(small_image, files))
 
 
-def pixel_digest(file: str) -> str | None:
-    """Digest of a picture's size and pixels; None if it cannot be read."""
+def small_image(file: str) -> Image.Image | None:
+    """An image in SMALL x SMALL cells; None if it cannot be read."""
     try:
-        image = open_image(file)
-    except ImageProblem:
-        return None
-    return hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest()
-
-
-def turned_copies(table: pd.DataFrame) -> list[Turned]:
-    """Pairs of pictures of which one is the other mirrored or turned, and not the same as it is; columns as above."""
-    firsts = table.reset_index(drop=True).drop_duplicates("phash")
-    if len(firsts) > MOST_PICTURES:
-        log.info("folds: more than %d pictures; no search for mirrored or turned copies", MOST_PICTURES)
-        return []
-    positions, files = firsts.index.tolist(), firsts["image_file"].tolist()
-    found = []
-    for number, (i, j, how) in enumerate(turned_candidates(hash_numbers(firsts["phash"]))):
-        if number == MOST_PAIRS:
-            log.info("folds: more than %d pairs of pictures may be turned copies; the others are not looked at", number)
-            break
-        one, other = small_greys(files[i]), small_greys(files[j])
-        if one is not None and other is not None and is_turned(one, other, TURNS[how]):
-            found.append(Turned(positions[i], positions[j], how))
-    return found
-
-
-def is_turned(one: Image.Image, other: Image.Image, turn: Image.Transpose) -> bool:
-    """Whether small greys are alike once the first is turned, and are not alike as they are."""
-    return correlation(one.transpose(turn), other) >= ALIKE > correlation(one, other)
-
-
-def correlation(one: Image.Image, other: Image.Image) -> float:
-    """The correlation of two small greys; 0 if one of them is flat."""
-    a, b = (np.asarray(image, dtype=float) - np.mean(image) for image in (one, other))
-    norm = np.sqrt((a**2).sum() * (b**2).sum())
-    return float((a * b).sum() / norm) if norm else 0.0
-
-
-@lru_cache(maxsize=MOST_PICTURES)
-def small_greys(file: str) -> Image.Image | None:
-    """A picture in small greys; None if it cannot be read."""
-    try:
-        return open_image(file).convert("L").resize((SMALL, SMALL), Image.Resampling.BOX)
+        return open_image(file).resize((SMALL, SMALL), Image.Resampling.BOX)
     except ImageProblem:
         return None
 
 
-def turned_candidates(hashes_U: np.ndarray) -> Iterator[tuple[int, int, str]]:
-    """Pairs i < j of hashes such that j's is nearly what i's becomes by a turn, and not nearly i's own."""
-    for how, turn in TURNS.items():
-        turned_U = turned_hashes(hashes_U, turn)
-        rows = max(1, BLOCK_PAIRS // max(1, len(hashes_U)))
-        for start in range(0, len(hashes_U), rows):
-            block = slice(start, start + rows)
-            near = np.bitwise_count(turned_U[block, None] ^ hashes_U[None]) <= TURN_BITS
-            near &= np.bitwise_count(hashes_U[block, None] ^ hashes_U[None]) > TURN_BITS
-            for i, j in zip(*np.nonzero(near), strict=True):
-                if start + i < j:
-                    yield int(start + i), int(j), how
+def is_copy(one: Image.Image, other: Image.Image) -> bool:
+    """Whether each cell of two small images has nearly the same colour, and they are not both nearly flat."""
+    a_SS3, b_SS3 = (np.asarray(image, dtype=float) for image in (one, other))
+    different_SS3 = np.abs(a_SS3 - b_SS3)
+    if different_SS3.max() > MOST_DIFFERENT or different_SS3.mean() > MEAN_DIFFERENT:
+        return False
+    a_SS3, b_SS3 = a_SS3 - a_SS3.mean((0, 1)), b_SS3 - b_SS3.mean((0, 1))
+    norm = np.sqrt((a_SS3**2).sum() * (b_SS3**2).sum())
+    return bool(norm and (a_SS3 * b_SS3).sum() / norm >= ALIKE)
 
 
-def turned_hashes(hashes_U: np.ndarray, turn: Image.Transpose) -> np.ndarray:
+def turned_hashes(hashes_N: np.ndarray, turn: Image.Transpose) -> np.ndarray:
     """What imagehash.phash gives, but for a few bits, once each picture is turned.
 
     A hash has a bit for each of 8 x 8 frequencies (cosine transform) that is above their median, which is near 0.
     Mirroring a picture changes the sign of the odd frequencies of that direction, transposing it transposes them.
     """
-    bits = np.unpackbits(hashes_U.astype(">u8").view(np.uint8)).reshape(-1, 8, 8)
+    bits = np.unpackbits(hashes_N.astype(">u8").view(np.uint8)).reshape(-1, 8, 8)
     odd = np.arange(8) % 2
     transposing = {Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_270}
     if turn in transposing | {Image.Transpose.TRANSPOSE, Image.Transpose.TRANSVERSE}:
@@ -156,9 +141,20 @@ def turned_hashes(hashes_U: np.ndarray, turn: Image.Transpose) -> np.ndarray:
     return np.packbits(bits.reshape(-1, 64), axis=1).view(">u8").ravel().astype(np.uint64)
 
 
-def turned_report(table: pd.DataFrame, folds_N: np.ndarray) -> dict[str, Any]:
-    """How many pairs of turned copies there are, how many lie in different folds, and the first of those."""
-    turned, ids = turned_copies(table), table["id"].tolist()
-    apart = [pair for pair in turned if folds_N[pair.one] != folds_N[pair.other]]
-    shown = [{"train": ids[pair.one], "copy": ids[pair.other], "how": pair.how} for pair in apart[:EXAMPLES]]
-    return {"pairs": len(turned), "in_different_folds": len(apart), "examples": shown}
+def joined_pairs(about_copies: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The ids of the rows that share a group because one image is a copy of the other."""
+    return [(copy["row"], copy["copy"]) for copy in about_copies["joined"]]
+
+
+def near_report(table: pd.DataFrame, fold_N: np.ndarray) -> dict[str, Any]:
+    """Pairs of images of other pixels with hashes within NEAR_BITS: all, those in different folds, the first of those.
+
+    These are pictures of one kind, or copies that were changed too much to be certain (cut, brightened).
+    """
+    firsts = table.assign(fold=fold_N).drop_duplicates("pixels")
+    hashes_N = hash_numbers(firsts["phash"])
+    pairs_P2 = likely_pairs(hashes_N, hashes_N, NEAR_BITS)
+    folds, ids = firsts["fold"].to_numpy(), firsts["id"].tolist()
+    apart_P2 = pairs_P2[folds[pairs_P2[:, 0]] != folds[pairs_P2[:, 1]]]
+    examples = [{"one": ids[i], "other": ids[j]} for i, j in apart_P2[:EXAMPLES].tolist()]
+    return {"distance": NEAR_BITS, "pairs": len(pairs_P2), "in_different_folds": len(apart_P2), "examples": examples}

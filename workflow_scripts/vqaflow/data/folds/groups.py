@@ -5,7 +5,6 @@ Links are transitive: a group is a connected component.
 Shapes: N rows, P pairs to link, U distinct hashes.
 """
 
-import re
 from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
@@ -13,12 +12,9 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from vqaflow.artifacts.columns import LETTERS
-from vqaflow.data.folds.copies import COPY_COLUMNS, equal_pixels
 from vqaflow.data.images.near_duplicates import hash_numbers, near_pairs
-from vqaflow.data.normal_form import normalize
+from vqaflow.data.repeats import question_keys
 
-END = re.compile(r"[\s.,;:!?…。、，]+$")  # what people add to a text or leave out
 PENDING_LINKS = 1 << 22  # links that are kept before they are reduced to components
 
 
@@ -52,20 +48,22 @@ def first_positions(keys: Sequence[Hashable] | np.ndarray) -> np.ndarray:
     return np.unique(codes, return_index=True)[1][codes]
 
 
-def row_groups(table: pd.DataFrame, group_by: Iterable[str], near_distance: int) -> np.ndarray:
+def row_groups(
+    table: pd.DataFrame, group_by: Iterable[str], near_distance: int, copies: Iterable[tuple[str, str]] = ()
+) -> np.ndarray:
     """The group of each row of the training table, numbered by first appearance.
 
-    With ``image`` in `group_by` rows with equal image bytes are linked, rows with equal pixels (if `table` has the
-    COPY_COLUMNS), and those whose perceptual hashes differ in at most `near_distance` bits (if that is not 0); with
+    With ``image`` in `group_by` rows are linked if their images have equal pixels, if their ids are one of `copies`
+    (see copies.py), or if their perceptual hashes differ in at most `near_distance` bits (if that is not 0); with
     ``question`` those with equal `question_keys`.
     """
     linker = Linker(len(table))
     rows = np.arange(len(table))
     if "image" in group_by:
-        linker.link(rows, first_positions(table["sha256"]))
-        if set(COPY_COLUMNS) <= set(table):
-            for one, other in equal_pixels(table):
-                linker.link(rows[[one]], rows[[other]])
+        linker.link(rows, first_positions(table["pixels"]))
+        position = dict(zip(table["id"], rows, strict=True))
+        for row_id, other in copies:
+            linker.link(rows[[position[row_id]]], rows[[position[other]]])
         if near_distance:
             hashes_N = hash_numbers(table["phash"])
             linker.link(rows, first_positions(hashes_N))
@@ -75,17 +73,3 @@ def row_groups(table: pd.DataFrame, group_by: Iterable[str], near_distance: int)
     if "question" in group_by:
         linker.link(rows, first_positions(question_keys(table)))
     return linker.components()
-
-
-def question_keys(table: pd.DataFrame) -> list[str]:
-    """What a row asks: its question and its choices in any order.
-
-    Case, variants of a character, spaces before punctuation and punctuation at the end make no difference.
-    """
-    rows = zip(*(table[name] for name in ("question", *LETTERS)), strict=True)
-    return ["\n".join([_plain(question), *sorted(map(_plain, choices))]) for question, *choices in rows]
-
-
-def _plain(text: str) -> str:
-    whole = normalize(text, "NFKC").casefold()
-    return END.sub("", whole) or whole

@@ -3,6 +3,7 @@
 Shapes: N rows, G groups.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
@@ -15,7 +16,7 @@ import pandas as pd
 from vqaflow.artifacts.columns import LETTERS
 from vqaflow.artifacts.reading import damaged, read_table
 from vqaflow.data.folds.balance import balance_report, deal
-from vqaflow.data.folds.copies import COPY_COLUMNS, turned_report
+from vqaflow.data.folds.copies import COPY_COLUMNS, find_copies, joined_pairs, near_report
 from vqaflow.data.folds.groups import row_groups
 from vqaflow.data.folds.seen_images import seen_images
 from vqaflow.runtime.errors import UserError
@@ -34,25 +35,27 @@ def make_folds(
     folds_out: Path,
     report_out: Path,
 ) -> None:
-    """Write the fold and group of each training row, and a report on balance and on images that test also has.
+    """Write the fold and group of each training row, and a report on balance, copies and images that test also has.
 
     `n`, `seed`, `group_by` and `near_distance` are the configuration's section `folds`. Raises UserError if there are
     fewer groups than folds.
     """
-    columns = ["id", "sha256", "phash", "qtype", "answer", "question", *LETTERS]
+    columns = [*COPY_COLUMNS, "qtype", "answer", "question", *LETTERS]
     table = read_table(train, "validate_tables")
     if lacking := [name for name in columns if name not in table]:
         raise damaged(train, "validate_tables", ValueError(f"it has no {', '.join(lacking)}"))
-    table = table[[*columns, *(name for name in COPY_COLUMNS if name in table)]]
-    seen = read_table(test, "validate_tables", ["id", "sha256", "phash"])
-    groups_N = row_groups(table, group_by, near_distance)
+    table = table[[*columns, *(["source"] if "source" in table else [])]]
+    seen = read_table(test, "validate_tables", COPY_COLUMNS)
+    copies = find_copies(pd.concat([table[COPY_COLUMNS], seen], ignore_index=True))
+    about_copies = copies.report(table["id"] if "image" in group_by else [])
+    groups_N = row_groups(table, group_by, near_distance, joined_pairs(about_copies))
     count = int(groups_N.max()) + 1
     if count < n:
         raise UserError(
             f"folds: the {len(table)} training rows of {train} form {count} groups, fewer than folds.n = {n}. "
             f"{cure_of_few_groups(count, len(table), n, near_distance)}."
         )
-    strata = table[["qtype", "answer"]]
+    strata = table[["qtype", "answer"] + (["source"] if "source" in table and table["source"].nunique() > 1 else [])]
     fold_N = deal(strata, groups_N, n, seed)
     report = {
         "n": n,
@@ -63,10 +66,10 @@ def make_folds(
         "groups": group_report(groups_N),
         "folds": fold_sizes(fold_N, groups_N, n),
         "balance": balance_report(strata, fold_N, groups_N),
-        "in_test": seen_images(table, seen, near_distance),
+        "copies": about_copies,
+        "near": near_report(table, fold_N),
+        "in_test": seen_images(table, seen, near_distance, copies.found),
     }
-    if set(COPY_COLUMNS) <= set(table):
-        report["turned_copies"] = turned_report(table, fold_N)
     log_report(report)
     with atomic_path(folds_out) as partial:
         pd.DataFrame({"id": table["id"], "fold": fold_N, "group": groups_N}).to_parquet(partial, index=False)
@@ -114,16 +117,34 @@ def log_report(report: dict[str, Any]) -> None:
         log.warning("folds: one group has %d rows, more than a fold's share. %s", groups["largest"], cure)
     for line in outside_lines(report["balance"]["outside"]):
         log.warning("folds: %s", line)
-    if turned := report.get("turned_copies", {}).get("in_different_folds"):
-        what = "folds: %d pairs of training images in different folds look mirrored or turned; see folds.report.json"
-        log.info(what, turned)
-    exact, near = report["in_test"]["exact"], report["in_test"]["near"]
-    if exact["train_rows"]:
-        rows = exact["train_images"], exact["train_rows"], exact["test_rows"]
-        log.warning("folds: %d training images (%d rows) reappear in test byte for byte (%d rows)", *rows)
+    log_copies(report["copies"], report["near"])
+    exact, copies, near = (report["in_test"][kind] for kind in ("exact", "copies", "near"))
+    for found, how in ((exact, "with the same pixels"), (copies, "saved again, mirrored or turned")):
+        if found["train_rows"]:
+            rows = found["train_images"], found["train_rows"], how, found["test_rows"]
+            log.warning("folds: %d training images (%d rows) reappear in test %s (%d rows)", *rows)
     if near["train_rows"]:
         rows = near["train_images"], near["train_rows"], near["distance"], near["test_rows"]
         log.info("folds: %d training images (%d rows) are within %d bits of test images (%d rows)", *rows)
+
+
+def log_copies(copies: Mapping[str, Any], near: Mapping[str, Any]) -> None:
+    """Log which training images were joined as copies, and which look alike and were not."""
+    if copies["joined"]:
+        kinds = Counter(copy["how"] for copy in copies["joined"]).most_common()
+        counts = ", ".join(f"{count} {how}" for how, count in kinds)
+        log.info("folds: %d copies of training images share their fold: %s", len(copies["joined"]), counts)
+    if near["in_different_folds"]:
+        what = (
+            "folds: %d pairs of training images in different folds have hashes within %d bits, and differ in pixels; "
+        )
+        what += "if they show the same thing, set folds.near_distance: %d (see folds.report.json)"
+        log.info(what, near["in_different_folds"], near["distance"], near["distance"])
+    if copies["images_not_read"]:
+        lost = copies["images_not_read"]
+        log.warning("folds: %d images cannot be read: copies of them are not found. Run validate_tables again", lost)
+    if copies["not_compared"]:
+        log.warning("folds: too many images look alike: %d pairs were not compared", copies["not_compared"])
 
 
 def outside_lines(outside: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -1,71 +1,87 @@
 """Training images that reappear in test: a score on them says nothing about new images.
 
-Shapes: N training rows, M test rows, U distinct images or hashes of both.
+Shapes: U distinct hashes of both tables.
 """
 
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from vqaflow.data.folds.copies import Copy
 from vqaflow.data.images.near_duplicates import hash_numbers, near_pairs
 
 EXAMPLES = 20  # pairs of rows that are listed
-NONE = -1
+Partners = Mapping[str, str]  # for the pixels of an image, the first id of the other table that shows its partner
 
 
-def seen_images(train: pd.DataFrame, test: pd.DataFrame, near_distance: int) -> dict[str, Any]:
-    """Images of both tables (columns id, sha256, phash): ``exact`` with equal bytes, ``near`` with other bytes.
+def seen_images(
+    train: pd.DataFrame, test: pd.DataFrame, near_distance: int, copies: Iterable[Copy] = ()
+) -> dict[str, Any]:
+    """Images of both tables (columns id, pixels, phash): ``exact`` with equal pixels, ``copies``, and ``near``.
 
-    Near means that the perceptual hashes differ in at most `near_distance` bits. Images that are in both tables are not
-    counted again as near, but others may be near to them.
+    `copies` are those of copies.py. Near are images of other pixels whose hashes differ in at most `near_distance`
+    bits. An image with an equal one in the other table may also be near to another one there, and counts as both.
     """
-    test = test.dropna(subset=["sha256"])
+    train, test = (table.dropna(subset=["pixels"]) for table in (train, test))
+    first_train, first_test = (dict(zip(t["pixels"][::-1], t["id"][::-1], strict=True)) for t in (train, test))
+    pixels_of = dict(zip(test["id"], test["pixels"], strict=True)) | dict(
+        zip(train["id"], train["pixels"], strict=True)
+    )
+    copied: dict[str, dict[str, str]] = {"train": {}, "test": {}}
+    for copy in copies:
+        for one, other in ((pixels_of[copy.row], pixels_of[copy.copy]), (pixels_of[copy.copy], pixels_of[copy.row])):
+            if one in first_train and other in first_test:
+                copied["train"].setdefault(one, first_test[other])
+                copied["test"].setdefault(other, first_train[one])
+    near = near_partners(train, test, near_distance)
     return {
-        "exact": _matches(train, test, *_codes(train["sha256"].to_numpy(), test["sha256"].to_numpy())),
-        "near": {"distance": near_distance, **_near_matches(train, test, near_distance)},
+        "exact": matches(train, test, first_test, first_train),
+        "copies": matches(train, test, copied["train"], copied["test"]),
+        "near": {"distance": near_distance, **matches(train, test, *near)},
     }
 
 
-def _codes(train_keys: np.ndarray, test_keys: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The training rows' and test rows' numbers among the U distinct keys, and which keys are in both tables."""
-    codes, _ = pd.factorize(np.concatenate([train_keys, test_keys]), sort=True)
-    train_N, test_M = codes[: len(train_keys)], codes[len(train_keys) :]
-    in_train_U, in_test_U = (np.bincount(side, minlength=codes.max(initial=-1) + 1) > 0 for side in (train_N, test_M))
-    return train_N, test_M, np.where(in_train_U & in_test_U, np.arange(len(in_train_U)), NONE)
+def near_partners(train: pd.DataFrame, test: pd.DataFrame, distance: int) -> tuple[Partners, Partners]:
+    """The partners in test of training images, and those in train of test images, within `distance` bits."""
+    images = [table.drop_duplicates("pixels") for table in (train, test)]
+    hashes = [hash_numbers(table["phash"]) for table in images]
+    unique_U = np.unique(np.concatenate(hashes))
+    near: dict[int, list[int]] = defaultdict(list)
+    for i, j in near_pairs(unique_U, distance):
+        for one, other in zip(unique_U[i].tolist(), unique_U[j].tolist(), strict=True):
+            near[one].append(other)
+            near[other].append(one)
+    sides = [list(zip(h.tolist(), t["pixels"], t["id"], strict=True)) for h, t in zip(hashes, images, strict=True)]
+    return partners(sides[0], sides[1], near), partners(sides[1], sides[0], near)
 
 
-def _near_matches(train: pd.DataFrame, test: pd.DataFrame, distance: int) -> dict[str, Any]:
-    hashes = hash_numbers(train["phash"]), hash_numbers(test["phash"])
-    train_N, test_M, partner_U = _codes(*hashes)
-    in_train_U, in_test_U = (np.isin(np.arange(len(partner_U)), side) for side in (train_N, test_M))
-    test_of_U, train_of_U = partner_U.copy(), partner_U
-    for pair in near_pairs(np.unique(np.concatenate(hashes)), distance):
-        for i, j in (pair, pair[::-1]):
-            crossing = in_train_U[i] & in_test_U[j]
-            test_of_U[i[crossing]] = j[crossing]
-            train_of_U[j[crossing]] = i[crossing]
-    new_N, new_M = ~train["sha256"].isin(test["sha256"]), ~test["sha256"].isin(train["sha256"])
-    counted = _matches(train[new_N], test, train_N[new_N], test_M, test_of_U, train_of_U)
-    return counted | {"test_rows": int((train_of_U[test_M[new_M]] != NONE).sum())}
+def partners(
+    own: list[tuple[int, str, str]], others: list[tuple[int, str, str]], near: Mapping[int, list[int]]
+) -> Partners:
+    """For each of `own` (hash, pixels, id) that has one, the first other image with the same or a near hash."""
+    by_hash: dict[int, list[tuple[str, str]]] = defaultdict(list)
+    for number, pixels, row_id in others:
+        by_hash[number].append((pixels, row_id))
+    found = {}
+    for number, pixels, _ in own:
+        for partner in (number, *near.get(number, ())):
+            # At most one of them is the image itself.
+            if differing := [row_id for shown, row_id in by_hash.get(partner, [])[:2] if shown != pixels]:
+                found[pixels] = differing[0]
+                break
+    return found
 
 
-def _matches(
-    train: pd.DataFrame,
-    test: pd.DataFrame,
-    train_N: np.ndarray,
-    test_M: np.ndarray,
-    test_of_U: np.ndarray,
-    train_of_U: np.ndarray | None = None,
-) -> dict[str, Any]:
-    """Rows and images with a partner in the other table; `test_of_U` and `train_of_U` give the partner of each key."""
-    in_test_N = test_of_U[train_N] != NONE
-    in_train_M = (test_of_U if train_of_U is None else train_of_U)[test_M] != NONE
-    first_test = dict(zip(reversed(test_M.tolist()), reversed(test["id"].tolist()), strict=True))
-    shown = zip(train["id"][in_test_N].tolist()[:EXAMPLES], train_N[in_test_N].tolist(), strict=False)
+def matches(train: pd.DataFrame, test: pd.DataFrame, in_test: Partners, in_train: Partners) -> dict[str, Any]:
+    """Rows and images with a partner in the other table, and the first pairs."""
+    found = train[train["pixels"].isin(in_test.keys())]
+    shown = zip(found["id"][:EXAMPLES], found["pixels"], strict=False)
     return {
-        "train_rows": int(in_test_N.sum()),
-        "train_images": int(train["sha256"][in_test_N].nunique()),
-        "test_rows": int(in_train_M.sum()),
-        "examples": [{"train": row_id, "test": first_test[int(test_of_U[key])]} for row_id, key in shown],
+        "train_rows": len(found),
+        "train_images": int(found["pixels"].nunique()),
+        "test_rows": int(test["pixels"].isin(in_train.keys()).sum()),
+        "examples": [{"train": row_id, "test": in_test[pixels]} for row_id, pixels in shown],
     }

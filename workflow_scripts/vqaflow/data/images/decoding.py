@@ -5,6 +5,7 @@ The content decides an image's format, never the file's extension. Pixels are RG
 """
 
 import ctypes
+import hashlib
 import io
 import math
 import threading
@@ -70,9 +71,13 @@ class ImageProblem(UserError):
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What is kept of a readable image: upright size in pixels; `oddities` are problems that do not prevent its use."""
+    """What is kept of a readable image: upright size in pixels; `oddities` are problems that do not prevent its use.
+
+    `sha256` is the digest of the file, `pixels` that of what the model is shown (see `pixel_digest`).
+    """
 
     sha256: str
+    pixels: str
     phash: str
     width: int
     height: int
@@ -113,7 +118,7 @@ def _warn_of_damage(path: str, what: str) -> None:
 
 
 def inspect_image(path: Path | str, max_pixels: int, truncated: str = STOP) -> ImageFacts:
-    """Digest, perceptual hash (imagehash.phash, 64 bits as 16 hex digits) and size of an image, decoded in full.
+    """Digests, perceptual hash (imagehash.phash, 64 bits as 16 hex digits) and size of an image, decoded in full.
 
     Raises ImageProblem if `open_image` would, if the image has more than `max_pixels`, if the resizer refuses its
     shape, or if it is incomplete and `truncated` is ``stop``.
@@ -124,6 +129,7 @@ def inspect_image(path: Path | str, max_pixels: int, truncated: str = STOP) -> I
         decoded = _decode(path, max_pixels)
         damage = decoded.damage or _find_hole(path, decoded.format)
         phash = str(imagehash.phash(decoded.image))
+        pixels = pixel_digest(decoded.image)
     if damage and truncated == STOP:
         raise ImageProblem(damage.kind, damage.what, f"{REPLACE}, or set data.truncated_images: accept", path)
     width, height = decoded.image.size
@@ -134,7 +140,14 @@ def inspect_image(path: Path | str, max_pixels: int, truncated: str = STOP) -> I
     oddities = [ImageProblem(odd.kind, odd.what, odd.cure, path) for odd in found]
     if wrong := wrong_extension(path, decoded.format):
         oddities.append(wrong)
-    return ImageFacts(file_digest(path), phash, width, height, decoded.format, tuple(oddities))
+    return ImageFacts(file_digest(path), pixels, phash, width, height, decoded.format, tuple(oddities))
+
+
+def pixel_digest(image: Image.Image) -> str:
+    """Digest of an RGB image's size and pixels: equal for a PNG that was saved again, whatever bytes its file has."""
+    digest = hashlib.sha256(f"{image.width} x {image.height}".encode())
+    digest.update(image.tobytes())
+    return digest.hexdigest()
 
 
 def wrong_extension(name: Path | str, image_format: str) -> ImageProblem | None:

@@ -8,11 +8,14 @@ Shapes: N hashes, M other hashes.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import combinations
 
 import numpy as np
 
 BITS = 64
 BLOCK_PAIRS = 1 << 22  # compared at once: 32 MB of differences
+BYTES = range(0, BITS, 8)  # where the bytes of a hash begin
+NEIGHBOURS = 8  # that a hash is compared with, of those that share two bytes with it
 
 
 def hash_numbers(digits: Iterable[str]) -> np.ndarray:
@@ -30,6 +33,34 @@ def near_pairs(hashes_N: np.ndarray, distance: int) -> Iterator[tuple[np.ndarray
             i, j = np.nonzero(np.bitwise_count(differing) <= distance)
             ahead = j > i
             yield bucket[start + i[ahead]], bucket[start + j[ahead]]
+
+
+def likely_pairs(hashes_N: np.ndarray, others_N: np.ndarray, distance: int) -> np.ndarray:
+    """Positions (i, j), i < j, of `hashes_N` i and `others_N` j within `distance` bits, (P, 2) in ascending order.
+
+    Both describe the same things: `others_N` are the hashes after a turn, or `hashes_N` itself. Only pairs that share
+    two of the eight bytes are compared: all within 6 bits do, and of those within 10 bits most. Where very many hashes
+    share two bytes, each is compared with its NEIGHBOURS only, so that the work grows no faster than N log N.
+    """
+    count, both_N = len(hashes_N), np.concatenate([hashes_N, others_N])
+    if np.array_equal(hashes_N, others_N):
+        both_N = hashes_N
+    found = [np.empty(0, dtype=np.int64)]
+    for high, low in combinations(BYTES, 2):
+        keys_N = (both_N >> np.uint64(high) & np.uint64(255)) << np.uint64(8) | both_N >> np.uint64(low) & np.uint64(
+            255
+        )
+        order_N = np.argsort(keys_N.astype(np.uint16), kind="stable")
+        keys_N, sorted_N = keys_N[order_N], both_N[order_N]
+        for ahead in range(1, NEIGHBOURS + 1):
+            near = np.bitwise_count(sorted_N[:-ahead] ^ sorted_N[ahead:]) <= distance
+            at = np.flatnonzero(near & (keys_N[:-ahead] == keys_N[ahead:]))
+            one, other = order_N[at], order_N[at + ahead]  # ascending: the sort is stable
+            if both_N is not hashes_N:
+                crossing = (one < count) & (other >= count) & (one < other - count)
+                one, other = one[crossing], other[crossing] - count
+            found.append(one * count + other)
+    return np.stack(np.divmod(np.unique(np.concatenate(found)), max(count, 1)), 1)
 
 
 def nearest_distance(hashes_N: np.ndarray, others_M: np.ndarray, ignore_self: bool = False) -> np.ndarray:

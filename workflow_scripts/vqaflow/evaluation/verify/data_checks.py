@@ -1,8 +1,16 @@
-"""Checks of the tables, the folds and the exploration."""
+"""Checks of the tables, the folds and the exploration.
+
+Shapes: N training rows.
+"""
 
 import csv
 
+import numpy as np
+import pandas as pd
+
 from vqaflow.artifacts.reading import check_picture, damaged, read_json, require_file
+from vqaflow.data.folds.copies import joined_pairs
+from vqaflow.data.folds.groups import row_groups
 from vqaflow.evaluation.verify.results import Results
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import some
@@ -31,24 +39,33 @@ def check_tables(results: Results) -> str:
 
 
 def check_folds(results: Results) -> str:
-    """Every training row is in one fold; no group is in two folds, nor an image if rows are grouped by image."""
+    """Every training row is in one fold; the groups are those that the tables give, and none is in two folds."""
     path, again = results.at.folds, "Run the rule make_folds again."
     folds, train = results.folds, results.train
     if alone := sorted(set(folds["id"]) ^ set(train["id"])) or sorted(folds["id"][folds["id"].duplicated()]):
         raise UserError(
             f"{path}: rows {some(alone)} are missing from this file or from the training table, or occur twice. {again}"
         )
-    report = read_json(results.at.fold_report, "make_folds", ["group_by", "n"])
-    keys = {"group": folds["group"]}
-    if "image" in report["group_by"]:
-        keys["image"] = folds["id"].map(train.set_index("id")["sha256"])
-    for name, key in keys.items():
-        spread = folds["fold"].groupby(key.to_numpy()).nunique()
+    report = read_json(results.at.fold_report, "make_folds", ["group_by", "n", "near_distance", "copies.joined"])
+    joined = joined_pairs(report["copies"])
+    if unknown := sorted({row_id for pair in joined for row_id in pair} - set(train["id"])):
+        raise UserError(f"{results.at.fold_report}: rows {some(unknown)} are not in the training table. {again}")
+    assigned = folds.set_index("id").loc[train["id"]]
+    groups_N = row_groups(train, report["group_by"], report["near_distance"], joined)
+    columns = {"the same group": assigned["group"], "the same image, or the same question and choices,": groups_N}
+    for what, key_N in columns.items():
+        spread = assigned["fold"].groupby(np.asarray(key_N)).nunique()
         if leaked := sorted(spread.index[spread > 1]):
-            ids = list(folds["id"][(key == leaked[0]).to_numpy()])
+            ids = list(assigned.index[np.asarray(key_N) == leaked[0]])
             raise UserError(
-                f"{path}: rows {some(ids)} share the same {name} but not a fold: answers would leak. {again}"
+                f"{path}: rows {some(ids)} share {what} but not a fold: answers would leak "
+                f"({len(leaked)} such groups). {again}"
             )
+    if wrong := list(assigned.index[pd.factorize(assigned["group"])[0] != groups_N]):
+        raise UserError(
+            f"{path}: the groups of {len(wrong)} rows ({some(wrong)}) are not those that the training table and "
+            f"{results.at.fold_report} give. {again}"
+        )
     count = folds["fold"].nunique()
     if sorted(folds["fold"].unique()) != list(range(report["n"])):
         raise UserError(f"{path}: the folds are not 0 to {report['n'] - 1} as in folds.report.json. {again}")
