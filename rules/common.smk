@@ -18,7 +18,7 @@ from vqaflow.data.images.visual_tokens import token_pixels
 from vqaflow.model.base_digest import base_digest
 from vqaflow.model.checkpoint import base_problems
 from vqaflow.runtime.code_digest import code_digest
-from vqaflow.config.sections import BaseConfig, EnsembleConfig, HpoConfig, ModelConfig, entries, section
+from vqaflow.config.sections import AnswersConfig, BaseConfig, EnsembleConfig, HpoConfig, ModelConfig, entries, section
 from vqaflow.config.members import TUNED, explored_model, members_of, with_model
 from vqaflow.config.loading import in_order
 from vqaflow.config.check import check_config, check_files

@@ -29,6 +29,7 @@ rule run_trials:
         model=model_of,
         prompt=prompt_of,
         train=train_of,
+        answers=entries(AnswersConfig, config["data"]),
         hpo=entries(HpoConfig, config["hpo"]),
         code=code_of("run_trials"),
     message:

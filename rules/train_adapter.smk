@@ -44,6 +44,7 @@ rule train_adapter:
         model=model_of,
         prompt=prompt_of,
         train=train_of,
+        answers=entries(AnswersConfig, config["data"]),
         code=code_of("train_adapter"),
     message:
         "Training the adapter of {wildcards.member}, fold {wildcards.fold}"

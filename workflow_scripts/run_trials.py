@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from vqaflow.artifacts.results_folder import RESULTS
-from vqaflow.config.sections import HpoConfig, ModelConfig, PromptConfig, section
+from vqaflow.config.sections import AnswersConfig, HpoConfig, ModelConfig, PromptConfig, section
 from vqaflow.runtime.gpu_lease import lease_gpu
 from vqaflow.runtime.stage import stage
 
@@ -21,5 +21,6 @@ with stage(snakemake.log[0]):
         hpo=section(HpoConfig, snakemake.params.hpo),
         bases=RESULTS.bases,
         vision=RESULTS.vision,
+        answers=section(AnswersConfig, snakemake.params.answers),
     )
     run_trials(inputs, work=RESULTS.search_work(snakemake.wildcards.member), out=Path(snakemake.output.trials))

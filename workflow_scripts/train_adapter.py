@@ -4,6 +4,7 @@ from pathlib import Path
 
 from vqaflow.artifacts.parts import fold_of
 from vqaflow.artifacts.results_folder import RESULTS
+from vqaflow.config.sections import AnswersConfig, section
 from vqaflow.runtime.gpu_lease import lease_gpu
 from vqaflow.runtime.stage import stage
 
@@ -19,7 +20,7 @@ with stage(snakemake.log[0]):
     best, histories = Path(given.best) if given.get("best") else None, [Path(path) for path in given.histories]
     work, tracking = RESULTS.training_work(at.member, at.fold), RESULTS.tracking(at.member, at.fold)
     train_adapter(
-        rows=FoldRows(Path(given.table), Path(given.folds), fold_of(at.fold)),
+        rows=FoldRows(Path(given.table), Path(given.folds), fold_of(at.fold), section(AnswersConfig, params.answers)),
         settings=TrainingSettings.of(params.model, params.prompt, params.train, best, histories),
         out=Path(snakemake.output.adapter),
         places=TrainingPlaces(work, RESULTS.bases, RESULTS.vision, tracking),

@@ -46,6 +46,10 @@ def test_the_shipped_configuration_has_no_mistake():
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
+        ("data.answers_use", "unanimos", ["data.answers_use", "'unanimos' is unknown", "`at least 3`"]),
+        ("data.answers_use", "at least 0", ["data.answers_use", "`at least 3`"]),
+        ("data.agreement_weight", 1, ["data.agreement_weight", "not true or false"]),
+        ("ensemble.metric", "macro-f1", ["ensemble.metric", "did you mean 'macro_f1'?"]),
         ("train.learning_rat", 1.0, ["train.learning_rat: unknown key", "'learning_rate'"]),
         ("trian", {}, ["trian: unknown key", "'train'"]),
         ("model.batch_size", 4, ["model.batch_size: unknown key", "'train.batch_size'"]),  # a key of another section

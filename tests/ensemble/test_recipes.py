@@ -346,12 +346,12 @@ def test_a_pool_that_is_only_surer_in_general_is_no_better_and_no_worse():
     twins = Oof((Source("m0", "original"), Source("m1", "original")), twice_NSC, oof.answers_N, oof.groups_N)
     recipes = (Recipe("mean", only="m0"), Recipe("mean", only="m1"))
     first, second = CrossFit(twins, 0).scored(recipes, None, np.arange(300)).values()
-    np.testing.assert_allclose(first.brier_N, second.brier_N, atol=1e-6)
+    np.testing.assert_allclose(first.loss_N, second.loss_N, atol=1e-6)
     np.testing.assert_array_equal(first.right_N, second.right_N)
     logp_NC = oof.logp_NSC[:, 0]
     best = best_temperature(logp_NC, logp_NC[np.arange(300), oof.answers_N])
     p_NC = np.exp(log_softmax(logp_NC / best))
-    np.testing.assert_allclose(first.brier_N, ((p_NC - np.eye(4)[oof.answers_N]) ** 2).sum(1), atol=1e-9)
+    np.testing.assert_allclose(first.loss_N, ((p_NC - np.eye(4)[oof.answers_N]) ** 2).sum(1), atol=1e-9)
 
 
 def equals(rows, systems, seed):

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from browser import browser
+from people import with_answers
 from vqaflow.artifacts.columns import LETTERS
 from vqaflow.evaluation import mistakes
 from vqaflow.evaluation.mistakes import EXCERPT, PAGE, as_json, make_pictures, write_mistakes
@@ -229,7 +230,7 @@ def test_pictures_of_one_file_are_in_the_page_once(tmp_path):
     write_mistakes(make_rows(tmp_path / "images", 40), tmp_path)
     data = data_of(tmp_path / PAGE)
     assert len(data["rows"]) == 40 and len(data["pictures"]) == 20 and data["note"] == ""
-    assert {row[8] for row in data["rows"]} == set(range(20))
+    assert {row[9] for row in data["rows"]} == set(range(20))
 
 
 def test_a_lost_picture_leaves_its_row(tmp_path, caplog, monkeypatch):
@@ -238,7 +239,7 @@ def test_a_lost_picture_leaves_its_row(tmp_path, caplog, monkeypatch):
     (tmp_path / "images" / "0.png").unlink()
     monkeypatch.setattr("vqaflow.runtime.stage.log.propagate", True)
     write_mistakes(rows, tmp_path)
-    places = {row[0]: row[8] for row in data_of(tmp_path / PAGE)["rows"]}
+    places = {row[0]: row[9] for row in data_of(tmp_path / PAGE)["rows"]}
     assert places["train_0000"] == places["train_0001"] == -1 and min(places["train_0002"], places["train_0003"]) >= 0
     assert "1 pictures cannot be read" in caplog.text and "0.png" in caplog.text
 
@@ -275,3 +276,14 @@ def test_the_page_renders_from_the_command_line(gallery, tmp_path):
         dom.count("<article") == len(rows.query("qtype == 'ocr' and fold == 1 and not right")) > 0
         and "적힌 글자는" in dom
     )
+
+
+def test_the_answers_of_several_people_stand_beside_the_choices(page, tmp_path):
+    """Where three of five said otherwise, a wrong answer is another matter than where all agreed."""
+    rows = make_rows(tmp_path / "images", 8)
+    given = ["aaabb" if i % 2 else letter for i, letter in enumerate("abcdabcd")]
+    write_mistakes(with_answers(rows, given).assign(answer_index=0, right=False), tmp_path)
+    page.open(tmp_path / PAGE, "#wrong=all&sort=id")
+    texts = page.run("[...document.querySelectorAll('article')].map(c => c.querySelectorAll('.text')[1].textContent)")
+    assert texts == [f"선택지 b{i} (2 of 5 people)" if i % 2 else f"선택지 b{i}" for i in range(8)]
+    assert page.errors == []

@@ -23,7 +23,7 @@ import scoring_world
 from scoring_world import save_adapter, save_run
 from vqaflow.artifacts.adapter_files import adapter_digest
 from vqaflow.artifacts.columns import LOGITS
-from vqaflow.artifacts.rows import contents, rows_of
+from vqaflow.artifacts.rows import all_asked, rows_of
 from vqaflow.artifacts.score_files import Logits, ScoreFile, read_about, read_logits, row_index
 from vqaflow.config.sections import ModelConfig, ViewConfig, section
 from vqaflow.model.base import load_base
@@ -465,7 +465,7 @@ def test_scores_say_what_was_scored_and_what_it_cost(world, tmp_path) -> None:
     score_choices(**world.arguments(out=out, cost=cost, work=tmp_path / "work"))
     about = read_about(out)
     assert about["adapter"] == adapter_digest(world.adapter)
-    assert about["rows"] == value_digest(contents(rows_of(world.table)))
+    assert about["rows"] == value_digest(all_asked(rows_of(world.table)))
     told = json.loads(cost.read_text(encoding="utf-8"))
     assert told["seconds"] > 0 and (told["rows"], told["orders"]) == (len(world.table), 4)
     score_choices(**world.arguments(out=out, cost=cost, work=tmp_path / "work", adapter=None, part="base"))

@@ -16,7 +16,7 @@ from vqaflow.artifacts.choices import own_letters
 from vqaflow.artifacts.columns import ALL_LETTERS, letters_in, probability_columns
 from vqaflow.artifacts.parts import fold_of
 from vqaflow.artifacts.results_folder import ResultsFolder
-from vqaflow.artifacts.rows import contents, rows_of
+from vqaflow.artifacts.rows import all_asked, rows_of
 from vqaflow.config.members import FOREIGN, TUNED, UNTUNED, Member
 from vqaflow.model.encoding.orders import cyclic_shifts, inverse, own_order, places_of
 from vqaflow.runtime.digests import value_digest
@@ -134,7 +134,7 @@ def make_results(
     (folder / "tables").mkdir(exist_ok=True)
     train.to_parquet(folder / "tables" / "train.parquet", index=False)
     test.to_parquet(folder / "tables" / "test.parquet", index=False)
-    labels = {letter: letter for letter in LETTERS}
+    labels = {letter: letter for letter in letters_in(train)}
     (folder / "tables" / "labels.json").write_text(json.dumps({"answers": labels, "submission": labels}))
     groups = np.arange(train_rows) // 4
     assigned = pd.DataFrame({"id": train["id"], "fold": groups % folds, "group": groups})
@@ -169,7 +169,7 @@ def about_scores(folder: Path, path: Path, table: pd.DataFrame) -> dict[str, str
     file = score_files.score_file(path)
     adapter = ResultsFolder(folder).adapter(file.member, file.part)
     digest = adapter_digest(adapter) if adapter.exists() else None
-    return {"adapter": digest, "rows": value_digest(contents(rows_of(table)))}
+    return {"adapter": digest, "rows": value_digest(all_asked(rows_of(table)))}
 
 
 def member(name: str, kind: str = TUNED, strength: Mapping[str, float] | None = None, **more: object) -> Member:

@@ -129,5 +129,6 @@ def test_a_fold_is_held_out_and_not_trained_on(tmp_path: Path) -> None:
     table = rows.make_table(tmp_path, 5).assign(id=list("abcde"))
     table.to_parquet(tmp_path / "t.parquet")
     table[["id"]].assign(fold=[0, 1, 2, 0, 1]).to_parquet(tmp_path / "f.parquet")
-    inside, outside = FoldRows(tmp_path / "t.parquet", tmp_path / "f.parquet", 0).split()
+    inside, targets = FoldRows(tmp_path / "t.parquet", tmp_path / "f.parquet", 0).split()
+    outside = targets.rows
     assert [row.id for row in inside] == ["a", "d"] and [row.id for row in outside] == ["b", "c", "e"]

@@ -74,6 +74,7 @@ SHAPING = ["folds.n", "hpo.enabled", "hpo.workers"]
 SEARCH_KEYS = [key for key in KEYS if key.startswith("hpo.") and key != "hpo.enabled"]
 # Values that a change by kind would not reach: files that must be there, texts of a form, lists that must stay whole.
 NEW_VALUES: dict[str, Any] = {
+    "data.answers_use": "at least 3",
     "data.train_csv": "mine/table.csv",
     "data.test_csv": "mine/table.csv",
     "data.sample_submission": "mine/table.csv",

@@ -17,6 +17,7 @@ from PIL import Image
 
 import random_qwen
 import rows
+from people import with_answers
 from places import REAL_DATA, ROOT, needs_real_data
 from vqaflow.artifacts.columns import LETTERS
 from vqaflow.commands.command_line import main
@@ -274,3 +275,16 @@ def test_real_questions_from_the_csv_to_the_figures(tmp_path, explored, monkeypa
         and summary["duplicates"]["train"]["rows_of_repeated_images"] >= 80
     )
     assert sorted(p.stem for p in folder.glob("*.png")) == FIGURES
+
+
+def test_agreement_of_several_people_is_told_by_type(explored, tmp_path):
+    """Before any training, users see how much of the task people themselves agree on."""
+    train = table_of(tmp_path, "train", 6, qtype=["ocr", "ocr", "ocr", "color", "color", "color"])
+    train = with_answers(train, ["aaaaa", "aaaab", "aabbc", "a", "ab", "cccdc"])
+    found, folder = explored(train, table_of(tmp_path, "test", 4))
+    assert found["agreement"]["all"]["n"] == 5, "a gold answer is no agreement"
+    assert found["agreement"]["all"]["levels"] == {"5/5": 1, "4/5": 2, "2/5": 1, "1/2": 1}
+    assert found["agreement"]["color"]["levels"] == {"4/5": 1, "1/2": 1}
+    assert found["agreement"]["ocr"]["one_person"] == pytest.approx((1 + 0.6 + 0.2) / 3)
+    assert found["agreement"]["all"]["ties"] == 2
+    assert sorted(p.stem for p in folder.glob("*.png")) == sorted([*FIGURES, "agreement"])

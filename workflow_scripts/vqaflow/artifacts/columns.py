@@ -9,6 +9,7 @@ ALL_LETTERS = ("a", "b", "c", "d", "e", "f", "g", "h", "i", "j")
 FEWEST_CHOICES, MOST_CHOICES = 2, len(ALL_LETTERS)
 QTYPES = ("counting", "color", "ocr", "yesno", "location", "attribute", "general")
 LOGIT, PROBABILITY, SHARE = "logit_", "p_", "share_"
+PEOPLE, SOURCE = "people", "source"  # of the checked train table: how many people answered, which table a row is from
 
 LETTERS = ALL_LETTERS[:4]
 LOGITS = [f"logit_{letter}" for letter in LETTERS]

@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 import pyarrow
-import pyarrow.parquet
 from PIL import Image
+from pyarrow import parquet
 
 from vqaflow.artifacts.columns import letters_in
 from vqaflow.runtime.errors import UserError
@@ -31,12 +31,22 @@ def letters_of_table(path: Path, rule: str, prefix: str = "") -> tuple[str, ...]
     """
     require_file(path, rule)
     try:
-        letters = letters_in(pyarrow.parquet.read_schema(path).names, prefix)
+        letters = letters_in(parquet.read_schema(path).names, prefix)
     except (OSError, pyarrow.ArrowException) as error:
         raise damaged(path, rule, error) from None
     if not letters:
         raise damaged(path, rule, ValueError(f"it has no column {prefix}a"))
     return letters
+
+
+def columns_in(path: Path, rule: str, wanted: Sequence[str]) -> list[str]:
+    """Those of the `wanted` columns that a parquet file has, which `rule` makes. Raises UserError as `read_table`."""
+    require_file(path, rule)
+    try:
+        names = parquet.read_schema(path).names
+    except (OSError, pyarrow.ArrowException) as error:
+        raise damaged(path, rule, error) from None
+    return [name for name in wanted if name in names]
 
 
 def read_json(path: Path, rule: str, keys: Sequence[str] = ()) -> Any:

@@ -147,6 +147,8 @@ def _wording(error: ValidationError, schema: Mapping[str, Any]) -> Iterator[str]
         yield f"{where}{meant}: {_shown(value)} is not {kinds}. {_cure(value, types[0])}"
     elif error.validator == "pattern" and wanted == NAME:
         yield f"{where}: {value!r} is not a name. Write lower-case letters, digits and _, a letter first."
+    elif error.validator == "pattern" and where == "data.answers_use":
+        yield f"{where}{meant}: {value!r} is unknown. Write soft, majority, unanimous, or `at least 3`."
     elif error.validator == "pattern" and wanted == "^none$":
         yield f"{where}{meant}: {value!r} is neither. Write none, or keys of train."
     else:

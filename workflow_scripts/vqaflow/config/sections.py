@@ -130,6 +130,14 @@ class DemoConfig:
 
 
 @dataclass(frozen=True)
+class AnswersConfig:
+    """The keys of `data` that say how training uses the answers of several people."""
+
+    answers_use: str = "soft"
+    agreement_weight: bool = False
+
+
+@dataclass(frozen=True)
 class ColumnsConfig:
     """`data.columns`: the user's names for the columns of the competition's schema; 2 to 10 are choices."""
 
@@ -148,6 +156,7 @@ class EnsembleConfig:
     pooling: str
     calibration: str
     seed: int
+    metric: str = "accuracy"
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Calibration of pooled probabilities: one temperature, or a scale and a bias per letter, fitted on OOF answers.
 
-Both act on log-probabilities. A temperature keeps every row's best choice (Guo et al., arXiv 1706.04599). A choice that
-a row lacks has the probability 0, and keeps it.
+Both act on log-probabilities. `answers` are letters (N), or the people's shares (N, C): then the cross-entropy to the
+shares is what is minimised. A temperature keeps every row's best choice (Guo et al., arXiv 1706.04599). A choice that a
+row lacks has the probability 0, and keeps it.
 
 Shapes: N rows, C choices.
 """
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import minimize
 
+from vqaflow.reporting.statistics import as_shares, share_given
 from vqaflow.scoring.order_pooling import finite_part, log_of_choices, log_softmax
 
 TEMPERATURES = (0.05, 20.0)
@@ -22,22 +24,20 @@ MOST_STEPS, RELATIVE_ERROR = 100, 1e-9  # of the search for a temperature
 VECTOR_PRIOR_ROWS = 20.0  # strength of the pull toward one temperature without bias, in rows
 
 
-def fit_temperature(probabilities_NC: np.ndarray, answers_N: np.ndarray) -> dict[str, Any]:
+def fit_temperature(probabilities_NC: np.ndarray, answers: np.ndarray) -> dict[str, Any]:
     """The temperature within `TEMPERATURES` that maximises the likelihood of the answers; 1 without rows."""
-    logp_NC = logs_with_answers(probabilities_NC, answers_N)
-    rows_N = np.arange(len(answers_N))
-    return {"temperature": best_temperature(logp_NC, logp_NC[rows_N, answers_N])}
+    logp_NC = logs_with_answers(probabilities_NC, answers)
+    return {"temperature": best_temperature(logp_NC, share_given(answers, logp_NC))}
 
 
-def logs_with_answers(probabilities_NC: np.ndarray, answers_N: np.ndarray) -> np.ndarray:
-    """Log-probabilities (N, C), finite for each row's answer even if its probability is 0."""
-    logp_NC, rows_N = log_of_choices(probabilities_NC), np.arange(len(answers_N))
-    logp_NC[rows_N, answers_N] = np.maximum(logp_NC[rows_N, answers_N], LOWEST)
-    return logp_NC
+def logs_with_answers(probabilities_NC: np.ndarray, answers: np.ndarray) -> np.ndarray:
+    """Log-probabilities (N, C), finite for what people answered even if its probability is 0."""
+    logp_NC = log_of_choices(probabilities_NC)
+    return np.where(as_shares(answers, logp_NC.shape[1]) > 0, np.maximum(logp_NC, LOWEST), logp_NC)
 
 
 def best_temperature(logp_NC: np.ndarray, right_N: np.ndarray) -> float:
-    """The temperature of the highest likelihood; `right_N` is the log-probability of each row's answer."""
+    """The temperature of the highest likelihood; `right_N` is the (mean) log-probability of each row's answer."""
     if not len(logp_NC):
         return 1.0
 
@@ -94,23 +94,23 @@ def apply_temperature(probabilities_NC: np.ndarray, params: dict[str, Any]) -> n
     return scaled_NC
 
 
-def fit_vector(probabilities_NC: np.ndarray, answers_N: np.ndarray) -> dict[str, Any]:
+def fit_vector(probabilities_NC: np.ndarray, answers: np.ndarray) -> dict[str, Any]:
     """A scale and a bias for each letter, by penalised maximum likelihood, starting from the best temperature.
 
     A letter's are learned from the rows that have the choice.
     """
-    logp_NC = logs_with_answers(probabilities_NC, answers_N)
+    logp_NC = logs_with_answers(probabilities_NC, answers)
     lacks_NC, finite_NC = np.isneginf(logp_NC), finite_part(logp_NC)
     choices = logp_NC.shape[1]
-    target_NC = np.eye(choices)[answers_N]
-    scale = 1 / fit_temperature(probabilities_NC, answers_N)["temperature"]
+    target_NC = as_shares(answers, choices)
+    scale = 1 / fit_temperature(probabilities_NC, answers)["temperature"]
     start = np.concatenate([np.full(choices, scale), np.zeros(choices)])
 
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
         fitted_NC = log_softmax(np.where(lacks_NC, -np.inf, finite_NC * flat[:choices] + flat[choices:]))
         pull = flat - start
         error_NC = np.exp(fitted_NC) - target_NC
-        value = -fitted_NC[target_NC > 0].sum() + VECTOR_PRIOR_ROWS / 2 * (pull**2).sum()
+        value = -share_given(answers, fitted_NC).sum() + VECTOR_PRIOR_ROWS / 2 * (pull**2).sum()
         slope = np.concatenate([(error_NC * finite_NC).sum(0), error_NC.sum(0)]) + VECTOR_PRIOR_ROWS * pull
         return value, slope
 

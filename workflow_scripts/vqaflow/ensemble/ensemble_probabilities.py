@@ -15,6 +15,7 @@ import polars as pl
 from vqaflow.artifacts.choices import OWN, read_with_letters
 from vqaflow.artifacts.columns import ALL_LETTERS, probability_columns
 from vqaflow.artifacts.reading import letters_of_table, read_table
+from vqaflow.artifacts.rows import read_shares
 from vqaflow.config.recipe_names import Recipe, check_recipe_name, every_recipe, named_recipe
 from vqaflow.config.sections import EnsembleConfig, section
 from vqaflow.ensemble.calibration import CALIBRATIONS
@@ -40,6 +41,7 @@ from vqaflow.ensemble.sources import (
     whole_sources,
 )
 from vqaflow.ensemble.test_rows import pool_test, sharpened
+from vqaflow.reporting.measures import METRICS
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.files import atomic_path, write_json
 from vqaflow.runtime.messages import did_you_mean, some
@@ -68,10 +70,11 @@ def ensemble_probabilities(
     rows = oof_rows(train, folds)
     found = read_members(members)
     require_letters(found, [train, test])
-    oof = Oof(sources_of(found), read_oof(found, rows), rows["answer"].to_numpy(), rows["group"].to_numpy())
+    answers_N, groups_N = rows["answer"].to_numpy(), rows["group"].to_numpy()
+    oof = Oof(sources_of(found), read_oof(found, rows), answers_N, groups_N, read_shares(train))
     every, candidates = recipes(settings, found)
     check_covered(candidates[0], oof.sources, oof.logp_NSC, rows["id"])
-    cross = CrossFit(oof, settings.seed)
+    cross = CrossFit(oof, settings.seed, settings.metric)
     procedure = Procedure(candidates, settings.calibration)
     held_out = nested(procedure, cross)
     fitted, choice = fit(procedure, cross)
@@ -79,10 +82,11 @@ def ensemble_probabilities(
     compared = choice if len(candidates) > 1 else choose(every, cross)
     report = {
         "recipe": settings.recipe,
+        **({} if settings.metric == "accuracy" else {"metric": settings.metric}),
         "reason": choice.reason,
         "candidates": candidate_table(compared, cross),
         "nested": nested_summary(held_out, compared, cross),
-        "calibration": calibration_report(fitted, held_out, oof.answers_N),
+        "calibration": calibration_report(fitted, held_out, oof.answers),
     }
     del cross, compared, choice, oof  # test rows need the memory
     table = read_with_letters(test, ["id", "usable"])
@@ -96,7 +100,7 @@ def ensemble_probabilities(
 
 def check_names(settings: EnsembleConfig) -> None:
     """Raise UserError if a method is unknown; the message names the nearest known one."""
-    for key, known in {"pooling": POOLS, "calibration": CALIBRATIONS}.items():
+    for key, known in {"pooling": POOLS, "calibration": CALIBRATIONS, "metric": METRICS}.items():
         name = getattr(settings, key)
         if name not in known:
             raise UserError(f"config ensemble.{key}: {name!r} is unknown; {did_you_mean(name, known)}")

@@ -1,12 +1,13 @@
 """Which gains over a default are more than noise, when several candidates are tried on the same rows.
 
-A candidate is compared with the default in two ways: by right answers, and by the Brier score (the log-likelihood is
-unbounded: with few rows, a candidate that is seldom but far off looks better than it is). Rows of one group are not
-independent, so whole groups are compared. If a candidate equals the default, each group's difference is as likely with
-the other sign. So signs are drawn at random for all groups, the same for all candidates, and the largest gain of any
-candidate in either way is noted (the maximum test of Westfall and Young 1993). A gain's p-value is the share of draws
-whose largest gain is not below it. It is thus corrected for all comparisons, and candidates that are nearly alike count
-as nearly one.
+A candidate is compared with the default in two ways: by a metric (right answers, unless ensemble.metric says another),
+and by a loss. The loss is the Brier score (the log-likelihood is unbounded: with few rows, a candidate that is seldom
+but far off looks better than it is), or, where several people answered, the cross-entropy to their shares, which is
+what the calibration minimises. Rows of one group are not independent, so whole groups are compared. If a candidate
+equals the default, each group's difference is as likely with the other sign. So signs are drawn at random for all
+groups, the same for all candidates, and the largest gain of any candidate in either way is noted (the maximum test of
+Westfall and Young 1993). A gain's p-value is the share of draws whose largest gain is not below it. It is thus
+corrected for all comparisons, and candidates that are nearly alike count as nearly one.
 
 Shapes: N rows, K candidates, B blocks of groups, D draws, W = 2·K comparisons.
 """
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vqaflow.reporting.measures import gains, value
 from vqaflow.reporting.statistics import BOOTSTRAP_DRAWS, CONFIDENCE, Interval, mcnemar
 
 DRAWS = 4000
@@ -31,15 +33,55 @@ def blocks_of(groups_N: np.ndarray, seed: int) -> np.ndarray:
 
 
 @dataclass(frozen=True)
+class Predicted:
+    """What a metric other than accuracy needs of some rows: answers and predicted letters, and the log losses."""
+
+    metric: str
+    answers_N: np.ndarray
+    letters_N: np.ndarray
+    log_loss_N: np.ndarray
+    choices: int
+
+
+@dataclass(frozen=True)
 class Scored:
-    """How a system does on some rows: whether each answer is right, and its Brier score (0 to 2, less is better)."""
+    """How a system does on some rows: whether each answer is right, and its loss (less is better).
+
+    `loss` says which: brier (0 to 2), or cross_entropy. `predicted` is None if the metric is accuracy.
+    """
 
     right_N: np.ndarray
-    brier_N: np.ndarray
+    loss_N: np.ndarray
+    loss: str = "brier"
+    predicted: Predicted | None = None
+
+    @property
+    def metric(self) -> str:
+        """The metric's name."""
+        return "accuracy" if self.predicted is None else self.predicted.metric
+
+    @property
+    def value(self) -> float:
+        """The metric; higher is better: nll is negative."""
+        if self.predicted is None or not len(self.right_N):
+            return float(self.right_N.mean()) if len(self.right_N) else 0.0
+        about = self.predicted
+        return value(about.metric, about.answers_N, about.letters_N, about.log_loss_N, about.choices)
 
     def gain_over(self, other: "Scored") -> np.ndarray:
-        """Row by row, the gain over `other` in right answers and in the Brier score (2, N)."""
-        return np.stack([self.right_N.astype(np.float64) - other.right_N, other.brier_N - self.brier_N])
+        """Row by row, the gain over `other` in the metric and in the loss (2, N)."""
+        mine, others = self.predicted, other.predicted
+        if mine is None or others is None:
+            gain_N = self.right_N.astype(np.float64) - other.right_N
+        elif mine.metric == "nll":
+            gain_N = others.log_loss_N - mine.log_loss_N
+        else:
+            gain_N = gains(mine.metric, mine.answers_N, others.letters_N, mine.letters_N, mine.choices)
+        return np.stack([gain_N, other.loss_N - self.loss_N])
+
+    def hits_over(self, other: "Scored") -> np.ndarray:
+        """The same for right answers, whatever the metric is."""
+        return np.stack([self.right_N.astype(np.float64) - other.right_N, other.loss_N - self.loss_N])
 
 
 class SignFlips:
@@ -51,12 +93,12 @@ class SignFlips:
         bits = np.random.default_rng(seed).integers(0, 2, (DRAWS, self.blocks), dtype=np.int8)
         self.signs_DB = (2 * bits - 1).astype(np.float64)
 
-    def p_values(self, gains: list[np.ndarray]) -> np.ndarray:
+    def p_values(self, found: list[np.ndarray]) -> np.ndarray:
         """For each of K gains (2, N), the p-value (K, 2) of either way; one-sided, corrected for all of them."""
-        if not gains or not self.blocks:
-            return np.ones((len(gains), 2))
+        if not found or not self.blocks:
+            return np.ones((len(found), 2))
         sums_WB = np.array(
-            [np.bincount(self.block_N, weights=way_N, minlength=self.blocks) for gain in gains for way_N in gain]
+            [np.bincount(self.block_N, weights=way_N, minlength=self.blocks) for gain in found for way_N in gain]
         )
         scale_W = np.sqrt((sums_WB**2).sum(1))
         observed_W = np.divide(sums_WB.sum(1), scale_W, out=np.zeros_like(scale_W), where=scale_W > 0)
@@ -64,16 +106,16 @@ class SignFlips:
         np.divide(drawn_DW, scale_W, out=drawn_DW, where=scale_W > 0)
         largest_D = np.sort(drawn_DW.max(1))
         above_W = DRAWS - np.searchsorted(largest_D, observed_W - ROUNDING)
-        return ((above_W + 1) / (DRAWS + 1)).reshape(len(gains), 2)
+        return ((above_W + 1) / (DRAWS + 1)).reshape(len(found), 2)
 
     def beats(self, second: Scored, first: Scored) -> bool:
-        """Whether `second` is not less accurate than `first`, and better beyond noise in one way or the other."""
+        """Whether `second` is not worse than `first` in the metric, and better beyond noise in one way or the other."""
         gain = second.gain_over(first)
         return bool(gain[0].sum() >= 0 and self.p_values([gain]).min() <= 1 - CONFIDENCE)
 
 
-def paired_summaries(gains: list[np.ndarray], blocks_N: np.ndarray, seed: int) -> list[dict[str, object]]:
-    """For each gain (2, N) over a default, what `reporting.statistics.paired_summary` says of it.
+def paired_summaries(found: list[np.ndarray], blocks_N: np.ndarray, seed: int) -> list[dict[str, object]]:
+    """For each of `Scored.hits_over` a default (2, N), what `reporting.statistics.paired_summary` says of it.
 
     The bootstraps of all candidates share their draws of blocks: this is much faster than one after the other, and
     gives what `paired_summary` gives where the blocks are the groups.
@@ -81,13 +123,13 @@ def paired_summaries(gains: list[np.ndarray], blocks_N: np.ndarray, seed: int) -
     _, block_N = np.unique(blocks_N, return_inverse=True)
     size_B = np.bincount(block_N)
     rng = np.random.default_rng(seed)
-    means_DK = np.empty((BOOTSTRAP_DRAWS, len(gains)))
-    sums_BK = np.array([np.bincount(block_N, weights=gain[0]) for gain in gains]).reshape(len(gains), -1).T
-    for draw in range(BOOTSTRAP_DRAWS if gains else 0):
+    means_DK = np.empty((BOOTSTRAP_DRAWS, len(found)))
+    sums_BK = np.array([np.bincount(block_N, weights=gain[0]) for gain in found]).reshape(len(found), -1).T
+    for draw in range(BOOTSTRAP_DRAWS if found else 0):
         count_B = np.bincount(rng.integers(0, len(size_B), len(size_B)), minlength=len(size_B)).astype(np.float64)
         means_DK[draw] = count_B @ sums_BK / (count_B @ size_B)
     summaries = []
-    for number, (hits_N, _) in enumerate(gains):
+    for number, (hits_N, _) in enumerate(found):
         low, high = np.quantile(means_DK[:, number], [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
         interval: Interval | None = (float(low), float(high)) if len(size_B) > 1 else None
         only_first, only_second = int((hits_N < 0).sum()), int((hits_N > 0).sum())

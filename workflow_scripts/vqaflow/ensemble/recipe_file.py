@@ -21,11 +21,13 @@ from vqaflow.ensemble.recipes import Choice, CrossFit, Fitted, Nested, kept_sour
 from vqaflow.ensemble.sharpening import Sharpening
 from vqaflow.ensemble.sources import Member, Source, read_members
 from vqaflow.ensemble.test_rows import PooledTest, pool_test
+from vqaflow.reporting.measures import value
 from vqaflow.reporting.statistics import (
     CONFIDENCE,
     accuracy_summary,
     calibration_summary,
     leaderboard_half_width,
+    log_losses,
     paired_summary,
     widest,
 )
@@ -94,18 +96,21 @@ def source_weights(fitted: Fitted, sources: Sequence[Source]) -> np.ndarray:
 
 
 def candidate_table(choice: Choice, cross: CrossFit) -> list[dict[str, Any]]:
-    """Each candidate's cross-fitted accuracy and Brier score, with its paired test against the default."""
+    """Each candidate's cross-fitted accuracy, metric and loss, with its paired test against the default."""
     default, *others = choice.scored
-    gains = [choice.scored[recipe].gain_over(choice.scored[default]) for recipe in others]
-    against = dict(zip(others, paired_summaries(gains, cross.blocks_N, cross.seed), strict=True))
+    hits = [choice.scored[recipe].hits_over(choice.scored[default]) for recipe in others]
+    against = dict(zip(others, paired_summaries(hits, cross.blocks_N, cross.seed), strict=True))
+    first = choice.scored[default]
+    tested = "p_right" if first.metric == "accuracy" else f"p_{first.metric}", f"p_{first.loss}"
     return [
         {"name": recipe.name}
         | accuracy_summary(scored.right_N)
-        | {"brier": float(scored.brier_N.mean())}
+        | ({} if scored.metric == "accuracy" else {scored.metric: abs(scored.value)})
+        | {scored.loss: float(scored.loss_N.mean())}
         | {
             "against_default": None
             if recipe == default
-            else against[recipe] | dict(zip(("p_right", "p_brier"), choice.p_values[recipe].tolist(), strict=True))
+            else against[recipe] | dict(zip(tested, choice.p_values[recipe].tolist(), strict=True))
         }
         for recipe, scored in choice.scored.items()
     ]
@@ -116,10 +121,11 @@ def nested_summary(held_out: Nested, choice: Choice, cross: CrossFit) -> dict[st
     right_N = held_out.calibrated_NC.argmax(1) == cross.oof.answers_N
     default, *_ = choice.scored
     single = [recipe for recipe in choice.scored if recipe.only is not None]
-    best = max(single, key=lambda recipe: int(choice.scored[recipe].right_N.sum()), default=None)
+    best = max(single, key=lambda recipe: choice.scored[recipe].value, default=None)
     return accuracy_summary(right_N, cross.blocks_N, cross.seed) | {
         "of": ONE_ADAPTER,
         "chosen_without_each_part": held_out.chosen,
+        **({} if cross.metric == "accuracy" else {cross.metric: _metric_of(held_out, cross)}),
         "against_default": paired_summary(choice.scored[default].right_N, right_N, cross.blocks_N, cross.seed),
         "against_best_member": None
         if best is None
@@ -127,13 +133,20 @@ def nested_summary(held_out: Nested, choice: Choice, cross: CrossFit) -> dict[st
     }
 
 
-def calibration_report(fitted: Fitted, held_out: Nested, answers_N: np.ndarray) -> dict[str, Any]:
+def _metric_of(held_out: Nested, cross: CrossFit) -> float:
+    """`ensemble.metric` of the held-out predictions."""
+    p_NC, oof = held_out.calibrated_NC, cross.oof
+    losses_N = log_losses(p_NC, oof.answers)
+    return abs(value(cross.metric, oof.answers_N, p_NC.argmax(1), losses_N, p_NC.shape[1]))
+
+
+def calibration_report(fitted: Fitted, held_out: Nested, answers: np.ndarray) -> dict[str, Any]:
     """What the calibration learned on all OOF rows, and the calibration of held-out rows before and after it."""
     return {
         "method": fitted.calibration,
         "learned": fitted.calibration_params,
-        "before": calibration_summary(held_out.pooled_NC, answers_N),
-        "after": calibration_summary(held_out.calibrated_NC, answers_N),
+        "before": calibration_summary(held_out.pooled_NC, answers),
+        "after": calibration_summary(held_out.calibrated_NC, answers),
     }
 
 

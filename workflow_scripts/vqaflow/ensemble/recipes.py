@@ -2,8 +2,9 @@
 
 A candidate is a pool over all sources, over all but one member or one view, or over one member. Candidates are compared
 by cross-fitting: a pool is judged on other groups than those it learns from. A candidate takes the default's place if
-it has at least as many right answers, and is better beyond noise in right answers or in the Brier score (noise.py). Of
-several such candidates, the simplest is taken over which the best has no gain beyond noise.
+it is not worse in the metric, and better beyond noise in the metric or in a loss (noise.py): by default, in right
+answers or in the Brier score. Of several such candidates, the simplest is taken over which the best has no gain beyond
+noise.
 
 The whole procedure (choice, pool, calibration) runs inside an outer cross-validation. Its held-out probabilities are
 the OOF file, and its accuracy is the one that is reported. Outer and inner cross-validation use the same parts of the
@@ -26,16 +27,23 @@ from vqaflow.ensemble.calibration import (
     logs_with_answers,
     temperature_of_confidence,
 )
-from vqaflow.ensemble.noise import Scored, SignFlips, blocks_of
+from vqaflow.ensemble.noise import Predicted, Scored, SignFlips, blocks_of
 from vqaflow.ensemble.pooling import POOLS, Means, Params, learns
 from vqaflow.ensemble.sources import Oof, Source
-from vqaflow.reporting.statistics import CONFIDENCE
+from vqaflow.reporting.statistics import CONFIDENCE, share_given
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import some
 from vqaflow.scoring.order_pooling import log_softmax
 
 PARTS = 5
-TEMPERATURE_ROWS = 10_000  # rows at most on which a candidate's temperature for the Brier score is fitted
+WAYS = {
+    "accuracy": "right answers",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro-F1",
+    "nll": "the cross-entropy",
+}
+LOSSES = {"brier": "the Brier score", "cross_entropy": "the cross-entropy to the people's shares"}
+TEMPERATURE_ROWS = 10_000  # rows at most on which a candidate's temperature for the loss is fitted
 
 
 def parts_of(groups_N: np.ndarray, parts: int, seed: int) -> list[np.ndarray]:
@@ -88,8 +96,8 @@ class CrossFit:
     `held` is the part of the rows that an outer round sets aside, or None where all rows count.
     """
 
-    def __init__(self, oof: Oof, seed: int) -> None:
-        self.oof, self.seed, self.member_S = oof, seed, oof.member_S
+    def __init__(self, oof: Oof, seed: int, metric: str = "accuracy") -> None:
+        self.oof, self.seed, self.member_S, self.metric = oof, seed, oof.member_S, metric
         self.parts = parts_of(oof.groups_N, PARTS, seed)
         self.blocks_N = blocks_of(oof.groups_N, seed)
         self.means: dict[str, Means] = {}
@@ -124,7 +132,7 @@ class CrossFit:
         key = recipe, held if learns(recipe.pooling) else None
         if key not in self.known:
             pooled_NC = self.probabilities(recipe, held)
-            logp_NC = logs_with_answers(pooled_NC, self.oof.answers_N)
+            logp_NC = logs_with_answers(pooled_NC, self.oof.answers)
             self.known[key] = Judged(logp_NC, pooled_NC.argmax(1) == self.oof.answers_N)
         return self.known[key]
 
@@ -146,12 +154,12 @@ class CrossFit:
     def scored(self, recipes: Sequence[Recipe], held: int | None, rows: np.ndarray) -> dict[Recipe, Scored]:
         """How the recipes do on `rows`, each predicted without having been learned from.
 
-        Brier scores are those after a temperature: the first recipe has the best one, and the others one at which they
+        Losses are those after a temperature: the first recipe has the best one, and the others one at which they
         are as sure, on average, as the first. So being too sure in general, which a calibration mends, is not held
         against a pool. (With the best temperature of each, one group of wrong answers would lower the confidence in
         all other rows, and look like as many losses.)
         """
-        drawn, answers_N, confidence = rows, self.oof.answers_N, None
+        drawn, answers, confidence = rows, self.oof.answers, None
         if len(rows) > TEMPERATURE_ROWS:
             drawn = np.random.default_rng(self.seed).choice(rows, TEMPERATURE_ROWS, replace=False)
         found = {}
@@ -159,14 +167,27 @@ class CrossFit:
             judged = self._judged(recipe, held)
             some_NC = judged.logp_NC[drawn]
             if confidence is None:
-                temperature = best_temperature(some_NC, some_NC[np.arange(len(drawn)), answers_N[drawn]])
+                temperature = best_temperature(some_NC, share_given(answers[drawn], some_NC))
                 confidence = float(np.exp(log_softmax(some_NC / temperature)).max(1).mean()) if len(rows) else 1.0
             else:
                 temperature = temperature_of_confidence(some_NC, confidence)
-            p_NC = np.exp(log_softmax(judged.logp_NC / temperature))
-            brier_N = np.einsum("nc,nc->n", p_NC, p_NC) - 2 * p_NC[self.every_N, answers_N] + 1
-            found[recipe] = Scored(judged.right_N[rows], brier_N[rows])
+            found[recipe] = self._scored(judged, log_softmax(judged.logp_NC / temperature), rows)
         return found
+
+    def _scored(self, judged: Judged, logp_NC: np.ndarray, rows: np.ndarray) -> Scored:
+        """How a recipe does on `rows`, by its log-probabilities after a temperature."""
+        oof, right_N = self.oof, judged.right_N[rows]
+        if oof.shares_NC is None:
+            p_NC = np.exp(logp_NC)
+            loss_N = np.einsum("nc,nc->n", p_NC, p_NC) - 2 * p_NC[self.every_N, oof.answers_N] + 1
+        else:
+            loss_N = -share_given(oof.answers, logp_NC)
+        loss = "brier" if oof.shares_NC is None else "cross_entropy"
+        if self.metric == "accuracy":
+            return Scored(right_N, loss_N[rows], loss)
+        letters_N, log_loss_N = judged.logp_NC[rows].argmax(1), -share_given(oof.answers, logp_NC)[rows]
+        about = Predicted(self.metric, oof.answers_N[rows], letters_N, log_loss_N, logp_NC.shape[1])
+        return Scored(right_N, loss_N[rows], loss, about)
 
 
 def take(logp_NSC: np.ndarray, rows: np.ndarray, sources: Sequence[int] | None = None) -> np.ndarray:
@@ -208,7 +229,7 @@ class Procedure:
 
 @dataclass(frozen=True)
 class Choice:
-    """The chosen recipe, the reason, how each candidate does, and its p-values (in right answers, in Brier score)."""
+    """The chosen recipe, the reason, how each candidate does, and its p-values (in the metric, in the loss)."""
 
     recipe: Recipe
     reason: str
@@ -237,12 +258,11 @@ def choose_scored(scored: Mapping[Recipe, Scored], blocks_N: np.ndarray, seed: i
     ]
     if not better:
         return Choice(default, _why_default(default, scored, p_values), scored, p_values)
-    best = max(better, key=lambda recipe: (scored[recipe].right_N.sum(), -scored[recipe].brier_N.sum()))
+    best = max(better, key=lambda recipe: (scored[recipe].value, -scored[recipe].loss_N.sum()))
     chosen = next(r for r in better if r == best or not flips.beats(scored[best], scored[r]))
-    points = 100 * (scored[chosen].right_N.mean() - scored[default].right_N.mean())
-    way = "right answers" if p_values[chosen].argmin() == 0 else "the Brier score"
+    way = _way(scored[default]) if p_values[chosen].argmin() == 0 else LOSSES[scored[default].loss]
     reason = (
-        f"gains {points:.2f} points over the default, more than noise in {way} "
+        f"gains {_gain(scored[chosen], scored[default])} over the default, more than noise in {way} "
         f"(p = {p_values[chosen].min():.2g} after {len(others)} comparisons), and is the simplest of the best"
     )
     return Choice(chosen, reason, scored, p_values)
@@ -250,16 +270,27 @@ def choose_scored(scored: Mapping[Recipe, Scored], blocks_N: np.ndarray, seed: i
 
 def _why_default(default: Recipe, scored: Mapping[Recipe, Scored], p_values: Mapping[Recipe, np.ndarray]) -> str:
     """Why no candidate takes the default's place."""
-    best = max(scored, key=lambda recipe: int(scored[recipe].right_N.sum()))  # the first of equal ones
+    best, first = max(scored, key=lambda recipe: scored[recipe].value), scored[default]  # the first of equal ones
     if best == default:
-        return (
-            "no candidate is more accurate than the default, or as accurate and better in the Brier score beyond noise"
-        )
-    points = 100 * (scored[best].right_N.mean() - scored[default].right_N.mean())
+        loss = f"and better in {LOSSES[first.loss]} beyond noise"
+        if first.metric == "accuracy":
+            return f"no candidate is more accurate than the default, or as accurate {loss}"
+        return f"no candidate is better than the default in {_way(first)}, or as good {loss}"
     return (
-        f"the gain of {best.name}, {points:.2f} points (p = {p_values[best].min():.2g} after {len(p_values)} "
+        f"the gain of {best.name}, {_gain(scored[best], first)} (p = {p_values[best].min():.2g} after {len(p_values)} "
         "comparisons), is within noise, so the default stays"
     )
+
+
+def _way(scored: Scored) -> str:
+    """The metric, in words."""
+    return WAYS[scored.metric]
+
+
+def _gain(better: Scored, default: Scored) -> str:
+    """The gain in the metric, in words."""
+    gain = better.value - default.value
+    return f"{gain:.4f} nats" if default.metric == "nll" else f"{100 * gain:.2f} points"
 
 
 @dataclass(frozen=True)
@@ -286,7 +317,7 @@ def fit(procedure: Procedure, cross: CrossFit, held: int | None = None) -> tuple
     without = frozenset({held} - {None})
     rows = cross.rows(without)
     pooled_NC = cross.probabilities(choice.recipe, held)[rows]
-    calibration = CALIBRATIONS[procedure.calibration].fit(pooled_NC, cross.oof.answers_N[rows])
+    calibration = CALIBRATIONS[procedure.calibration].fit(pooled_NC, cross.oof.answers[rows])
     return Fitted(choice.recipe, cross.params(choice.recipe, without), procedure.calibration, calibration), choice
 
 

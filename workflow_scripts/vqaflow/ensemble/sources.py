@@ -33,12 +33,21 @@ class Source:
 
 @dataclass(frozen=True)
 class Oof:
-    """Training rows: log-probabilities of each source, answers (0 to C - 1), and groups that stay together."""
+    """Training rows: log-probabilities of each source, answers (0 to C - 1), and groups that stay together.
+
+    `shares_NC` are the people's shares, if a table had several answerers.
+    """
 
     sources: tuple[Source, ...]
     logp_NSC: np.ndarray
     answers_N: np.ndarray
     groups_N: np.ndarray
+    shares_NC: np.ndarray | None = None
+
+    @property
+    def answers(self) -> np.ndarray:
+        """What probabilities are compared with: the people's shares (N, C), or the answers (N)."""
+        return self.answers_N if self.shares_NC is None else self.shares_NC
 
     @property
     def member_S(self) -> np.ndarray:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vqaflow.evaluation.answerers import answerer_line, answerer_metrics, source_metrics
 from vqaflow.evaluation.evidence import Evidence, read_evidence
 from vqaflow.evaluation.figures import draw_all
 from vqaflow.evaluation.members import member_lines, member_metrics
@@ -72,6 +73,8 @@ def all_metrics(found: Evidence) -> dict[str, Any]:
     kept = {found.named(*place): training.keep for place, training in found.trainings.items()}
     return (
         ensemble_metrics(rows, recipe)
+        | source_metrics(rows)
+        | answerer_metrics(rows)
         | {"members": member_metrics(rows, found.answers, found.oof, recipe)}
         | single_pass_metrics(rows, by_view, passes)
         | {
@@ -108,6 +111,8 @@ def say(metrics: dict[str, Any]) -> None:
     overall = metrics["overall"]
     low, high = (100 * bound for bound in widest(overall))
     log.info("OOF accuracy %.2f %% [%.2f, %.2f], n = %d", 100 * overall["accuracy"], low, high, overall["n"])
+    if line := answerer_line(metrics):
+        log.info("%s", line)
     for line in member_lines(metrics["members"]):
         log.info("%s", line)
     if metrics["checkpoint_choice"]["adapters"]:

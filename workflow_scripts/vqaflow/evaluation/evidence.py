@@ -14,9 +14,10 @@ import polars as pl
 
 from vqaflow.artifacts.adapter_files import RUN
 from vqaflow.artifacts.choices import OWN, own_letters, read_with_letters
-from vqaflow.artifacts.columns import ALL_LETTERS, PROBABILITY, probability_columns
-from vqaflow.artifacts.reading import letters_of_table, read_json, read_table
+from vqaflow.artifacts.columns import ALL_LETTERS, PEOPLE, PROBABILITY, SOURCE, probability_columns, share_columns
+from vqaflow.artifacts.reading import columns_in, letters_of_table, read_json, read_table
 from vqaflow.artifacts.results_folder import MemberFolder
+from vqaflow.artifacts.rows import shares_in
 from vqaflow.artifacts.score_files import ScoreFile, score_files
 from vqaflow.ensemble.sources import Member, Oof, read_members, read_oof, sources_of
 from vqaflow.runtime.errors import UserError
@@ -24,6 +25,7 @@ from vqaflow.runtime.messages import some
 
 # The user's other columns are not read: one called p_a or right would clash with what is added here.
 EVALUATED_COLUMNS = ["id", "image_file", "question", "answer", "sha256", "qtype"]  # and those of the choices
+OPTIONAL_COLUMNS = [SOURCE, PEOPLE, *share_columns(ALL_LETTERS)]
 LOG_COLUMNS = ["step", "epoch", "loss", "accuracy", "learning_rate", "val_accuracy"]
 NOTE_KEYS = ["name", "kind", "views", "parts", "seeds", "refit", "order_pooling", "note", "minutes"]
 Namer = Callable[[str, str], str]
@@ -98,7 +100,7 @@ def read_evidence(
             member.name: read_answers(MemberFolder(folder), rows["id"], test)
             for member, folder in zip(found, members, strict=True)
         },
-        Oof(sources_of(found), logp_NSC, rows["answer_index"].to_numpy(), rows["group"].to_numpy()),
+        Oof(sources_of(found), logp_NSC, rows["answer_index"].to_numpy(), rows["group"].to_numpy(), shares_in(rows)),
         test.filter(pl.col("usable")).select("id", OWN),
         [file for file in score_files(scores) if file.split == "oof"] if scores else [],
         read_trainings(adapters),
@@ -106,13 +108,14 @@ def read_evidence(
 
 
 def read_oof_rows(oof: Path, train_table: Path, folds: Path) -> pd.DataFrame:
-    """The `EVALUATED_COLUMNS` and the choices, with p_a, …, fold, group and what the probabilities say of each row.
+    """The `EVALUATED_COLUMNS`, the choices, those of `OPTIONAL_COLUMNS` that there are, and what is found of each row.
 
-    That is: own letters, answer_index, predicted, right, confidence and margin.
+    That is p_a, …, fold, group, own letters, answer_index, predicted, right, confidence and margin.
     """
     letters = letters_of_table(train_table, "validate_tables")
     names = probability_columns(letters)
-    table = read_table(train_table, "validate_tables", [*EVALUATED_COLUMNS, *letters])
+    more = columns_in(train_table, "validate_tables", OPTIONAL_COLUMNS)
+    table = read_table(train_table, "validate_tables", [*EVALUATED_COLUMNS, *letters, *more])
     table[OWN] = own_letters(table)
     probabilities = read_table(oof, "ensemble_probabilities", ["id", *names])
     assigned = read_table(folds, "make_folds", ["id", "fold", "group"])

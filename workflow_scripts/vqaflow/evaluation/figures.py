@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from vqaflow.artifacts.columns import ALL_LETTERS
+from vqaflow.evaluation.answerers_figure import draw_answerers
 from vqaflow.evaluation.member_figure import draw_members
 from vqaflow.reporting.figures import MUTED, PALETTE, drawable, heatmap, label_axes, new_figure, save
 from vqaflow.reporting.statistics import wilson
@@ -19,8 +20,13 @@ WITH_TEXT = 12  # matrices of more rows than these have no numbers in their cell
 Metrics = Mapping[str, Any]
 
 
+def figures_of(metrics: Metrics) -> tuple[str, ...]:
+    """The names of the figures that go with metrics.json."""
+    return (*FIGURES, "answerers") if "answerers" in metrics else FIGURES
+
+
 def draw_all(metrics: Metrics, logs: Mapping[str, pd.DataFrame], folder: Path) -> None:
-    """Write one PNG per name in `FIGURES` into `folder`; `logs` are the training logs by adapter."""
+    """Write one PNG per name of `figures_of` into `folder`; `logs` are the training logs by adapter."""
     draw_accuracy(metrics, folder / "accuracy.png")
     draw_members(metrics, folder / "members.png")
     draw_confusion(metrics, folder / "confusion.png")
@@ -29,6 +35,8 @@ def draw_all(metrics: Metrics, logs: Mapping[str, pd.DataFrame], folder: Path) -
     draw_coverage(metrics, folder / "coverage.png")
     draw_agreement(metrics, folder / "agreement.png")
     draw_learning(logs, folder / "learning.png")
+    if "answerers" in metrics:
+        draw_answerers(metrics, folder / "answerers.png")
 
 
 def draw_accuracy(metrics: Metrics, path: Path) -> None:
@@ -37,6 +45,7 @@ def draw_accuracy(metrics: Metrics, path: Path) -> None:
         "ensemble": {"all": metrics["overall"]},
         "question type": metrics["by_type"],
         "fold": metrics["by_fold"],
+        "table": metrics.get("by_source", {}),
         "one view": metrics["by_view"],
     }
     rows = [(group, name, value) for group, values in groups.items() for name, value in values.items() if value["n"]]

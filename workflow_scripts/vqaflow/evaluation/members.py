@@ -46,7 +46,7 @@ def member_metrics(
             name: {key: given.note[key] for key in NOTED}
             | {"weight": in_pool[name]["weight"], "weight_of_views": in_pool[name]["views"]}
             | systems.accuracy(("member", name))
-            | own_likelihood(given.oof_NC, rows)
+            | own_likelihood(given.oof_NC, rows, oof.answers)
             | differences(name, answers, systems)
             for name, given in answers.items()
         },
@@ -68,20 +68,20 @@ def differences(name: str, answers: Mapping[str, Answers], systems: Systems) -> 
     }
 
 
-def own_likelihood(oof_NC: np.ndarray, rows: pd.DataFrame) -> dict[str, float]:
+def own_likelihood(oof_NC: np.ndarray, rows: pd.DataFrame, answers: np.ndarray) -> dict[str, float]:
     """A member's negative log-likelihood (nats per row), raw and after its own temperature.
 
     The temperature of each fold's rows is fitted on the other folds; `temperature` is fitted on all rows.
     """
-    answers_N, fold_N = rows["answer_index"].to_numpy(), rows["fold"].to_numpy()
+    fold_N = rows["fold"].to_numpy()
     calibrated_NC = oof_NC.copy()
     for fold in np.unique(fold_N):
-        fitted = fit_temperature(oof_NC[fold_N != fold], answers_N[fold_N != fold])
+        fitted = fit_temperature(oof_NC[fold_N != fold], answers[fold_N != fold])
         calibrated_NC[fold_N == fold] = apply_temperature(oof_NC[fold_N == fold], fitted)
     return {
-        "nll": negative_log_likelihood(oof_NC, answers_N),
-        "nll_after_temperature": negative_log_likelihood(calibrated_NC, answers_N),
-        "temperature": fit_temperature(oof_NC, answers_N)["temperature"],
+        "nll": negative_log_likelihood(oof_NC, answers),
+        "nll_after_temperature": negative_log_likelihood(calibrated_NC, answers),
+        "temperature": fit_temperature(oof_NC, answers)["temperature"],
     }
 
 

@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 
 from vqaflow.artifacts.columns import probabilities_in
+from vqaflow.artifacts.rows import shares_in
+from vqaflow.reporting.measures import measures
 from vqaflow.reporting.statistics import accuracy_summary, leaderboard_half_width
 
 SEED = 0  # of the bootstrap
@@ -23,6 +25,7 @@ def ensemble_metrics(rows: pd.DataFrame, recipe: Mapping[str, Any]) -> dict[str,
     np.add.at(confusion, (answers, predicted), 1)
     return {
         "overall": accuracy_summary(right, groups, SEED) | {"of": recipe["nested"]["of"]},
+        "measures": measures(rows[probabilities_in(rows)].to_numpy(), answers, groups, shares_in(rows), SEED),
         "by_type": summary_by(rows, "qtype"),
         "by_fold": summary_by(rows, "fold"),
         "confusion": confusion.tolist(),

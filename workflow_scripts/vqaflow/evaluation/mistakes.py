@@ -3,6 +3,8 @@
 The file needs no other file: pictures are small data URIs, and its content security policy keeps the browser from
 requesting anything. Text from the tables reaches the page as JSON and is shown as text only, never as markup. The
 page's parts are the files in `gallery/`.
+
+Shapes: N rows, C choices.
 """
 
 import base64
@@ -18,8 +20,10 @@ from typing import Any
 
 import pandas as pd
 
-from vqaflow.artifacts.columns import letters_in, probabilities_in
+from vqaflow.artifacts.columns import PEOPLE, letters_in, probabilities_in
+from vqaflow.artifacts.rows import shares_in
 from vqaflow.data.images.decoding import open_image
+from vqaflow.reporting.agreement import counts_of
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.files import write_text
 from vqaflow.runtime.progress import ProgressBar
@@ -127,8 +131,18 @@ def records(rows: pd.DataFrame) -> Iterator[list[Any]]:
         rows["answer_index"].tolist(),
         rows["predicted"].tolist(),
         rows[probabilities_in(rows)].to_numpy().round(4).tolist(),
+        given_answers(rows),
     ]
     yield from map(list, zip(*columns, strict=True))
+
+
+def given_answers(rows: pd.DataFrame) -> list[list[int]]:
+    """How many people gave each choice; empty for rows with one answer."""
+    shares_NC = shares_in(rows)
+    if shares_NC is None:
+        return [[]] * len(rows)
+    counts_NC = counts_of(shares_NC, rows[PEOPLE].to_numpy()).astype(int)
+    return [counts_C.tolist() if counts_C.sum() > 1 else [] for counts_C in counts_NC]
 
 
 def as_json(value: Any) -> str:

@@ -15,10 +15,10 @@ from vqaflow.artifacts.results_folder import ResultsFolder
 from vqaflow.config.members import TUNED
 
 ONLY = "main"  # the member of a run that has no others
-TRAINED = ("model", "prompt", "train")  # keys of run.json
+TRAINED = ("model", "prompt", "train", "answers_use", "agreement_weight")  # keys of run.json
 MEMBER = ("kind", "views", "parts", "seeds", "refit", "order_pooling")  # keys of member.json
 ASKED = ("model", "prompt", "orders", "shown", "probabilities")  # sections of member.json
-RECIPE = ("recipe", "default", "chosen", "views", "calibration.method")
+RECIPE = ("recipe", "metric", "default", "chosen", "views", "calibration.method")
 FOLDS = ("n", "group_by", "seed")
 
 

@@ -28,6 +28,9 @@ def closing_line(results: Path, since: float) -> str:
     measured = json.loads(metrics.read_text(encoding="utf-8"))
     overall, expected = measured["overall"], measured.get("expected", {})
     line = f"vqaflow: OOF accuracy {share(overall['right'], overall['n'], widest(overall))}"
+    if answerers := measured.get("answerers"):
+        agree, person = answerers["expected_accuracy"]["value"], answerers["one_person"]["value"]
+        line += f"; {agree:.3f} of {answerers['n']:,} rows' single answers agree (one person: {person:.3f})"
     if expected.get("gain_of_averaging"):  # the submission averages adapters, of which an OOF row has one
         low, high = expected["interval"]
         line += f"; expected on new rows {expected['accuracy']:.3f} ({low:.3f} to {high:.3f})"

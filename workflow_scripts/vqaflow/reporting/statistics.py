@@ -1,7 +1,8 @@
 """How sure a number is: intervals for an accuracy, paired tests of two systems, and measures of calibration.
 
 Shapes: N rows, C choices, G groups, B bins. `right_N` is boolean, `probabilities_NC` sums to 1 over C, `answers_N` is
-0 to C-1.
+0 to C-1. `answers` are either those or, where several people answered, the share of people who gave each choice (N, C):
+a row then counts as right by the share of people who gave the chosen one.
 """
 
 import math
@@ -88,10 +89,23 @@ def paired_summary(first_N: np.ndarray, second_N: np.ndarray, groups_N: np.ndarr
     }
 
 
-def reliability(probabilities_NC: np.ndarray, answers_N: np.ndarray, bins: int = RELIABILITY_BINS) -> dict[str, Any]:
+def as_shares(answers: np.ndarray, choices: int) -> np.ndarray:
+    """The share of people who gave each choice (N, C): of one answer, its unit vector."""
+    return answers if answers.ndim == 2 else np.eye(choices)[answers]
+
+
+def share_given(answers: np.ndarray, values_NC: np.ndarray) -> np.ndarray:
+    """The mean (N) of each row's values over the people's answers: of one answer, the value of that choice."""
+    if answers.ndim == 1:
+        return values_NC[np.arange(len(answers)), answers]
+    return (answers * np.where(answers > 0, values_NC, 0.0)).sum(1)  # a choice that a row lacks may have -inf
+
+
+def reliability(probabilities_NC: np.ndarray, answers: np.ndarray, bins: int = RELIABILITY_BINS) -> dict[str, Any]:
     """Rows in equal bins of the probability of their best choice: count, mean confidence and accuracy per bin."""
     confidence_N = probabilities_NC.max(1)
-    right_N = probabilities_NC.argmax(1) == answers_N
+    predicted_N = probabilities_NC.argmax(1)
+    right_N = predicted_N == answers if answers.ndim == 1 else answers[np.arange(len(answers)), predicted_N]
     bin_N = np.minimum((confidence_N * bins).astype(int), bins - 1)
     count_B = np.bincount(bin_N, minlength=bins)
     filled = count_B > 0
@@ -100,32 +114,36 @@ def reliability(probabilities_NC: np.ndarray, answers_N: np.ndarray, bins: int =
     return {"n": count_B[filled].tolist(), "confidence": confidence_B.tolist(), "accuracy": accuracy_B.tolist()}
 
 
-def expected_calibration_error(probabilities_NC: np.ndarray, answers_N: np.ndarray) -> float:
+def expected_calibration_error(probabilities_NC: np.ndarray, answers: np.ndarray) -> float:
     """ECE: the mean gap between confidence and accuracy over the bins of `reliability`, weighted by their rows."""
-    bins = reliability(probabilities_NC, answers_N)
+    bins = reliability(probabilities_NC, answers)
     gaps = np.abs(np.subtract(bins["confidence"], bins["accuracy"]))
     return float(np.average(gaps, weights=bins["n"]))
 
 
-def brier(probabilities_NC: np.ndarray, answers_N: np.ndarray) -> float:
-    """Brier score over all choices: mean squared distance to the right choice's unit vector, from 0 to 2."""
-    target_NC = np.eye(probabilities_NC.shape[1])[answers_N]
+def brier(probabilities_NC: np.ndarray, answers: np.ndarray) -> float:
+    """Brier score over all choices: mean squared distance to the right choice's unit vector, or the shares; 0 to 2."""
+    target_NC = as_shares(answers, probabilities_NC.shape[1])
     return float(((probabilities_NC - target_NC) ** 2).sum(1).mean())
 
 
-def negative_log_likelihood(probabilities_NC: np.ndarray, answers_N: np.ndarray) -> float:
-    """Mean of -log of the right choice's probability, in nats; a probability of 0 counts as the smallest float."""
-    right_N = probabilities_NC[np.arange(len(answers_N)), answers_N]
-    return float(-np.log(np.maximum(right_N, np.finfo(np.float64).tiny)).mean())
+def log_losses(probabilities_NC: np.ndarray, answers: np.ndarray) -> np.ndarray:
+    """-log of the right choice's probability in nats (N), its mean over the people; 0 counts as the smallest float."""
+    return -share_given(answers, np.log(np.maximum(probabilities_NC, np.finfo(np.float64).tiny)))
 
 
-def calibration_summary(probabilities_NC: np.ndarray, answers_N: np.ndarray) -> dict[str, Any]:
+def negative_log_likelihood(probabilities_NC: np.ndarray, answers: np.ndarray) -> float:
+    """The mean of `log_losses`: the cross-entropy to the answers, or to the people's shares."""
+    return float(log_losses(probabilities_NC, answers).mean())
+
+
+def calibration_summary(probabilities_NC: np.ndarray, answers: np.ndarray) -> dict[str, Any]:
     """ECE, Brier score, negative log-likelihood and the bins of the reliability figure."""
     return {
-        "ece": expected_calibration_error(probabilities_NC, answers_N),
-        "brier": brier(probabilities_NC, answers_N),
-        "nll": negative_log_likelihood(probabilities_NC, answers_N),
-        "reliability": reliability(probabilities_NC, answers_N),
+        "ece": expected_calibration_error(probabilities_NC, answers),
+        "brier": brier(probabilities_NC, answers),
+        "nll": negative_log_likelihood(probabilities_NC, answers),
+        "reliability": reliability(probabilities_NC, answers),
     }
 
 

@@ -17,7 +17,7 @@ import pandas as pd
 
 from vqaflow.artifacts.adapter_files import adapter_digest
 from vqaflow.artifacts.reading import letters_of_table
-from vqaflow.artifacts.rows import Row, contents
+from vqaflow.artifacts.rows import Row, all_asked
 from vqaflow.artifacts.score_files import empty_scores, scores_frame, write_scores
 from vqaflow.model.base_digest import base_digest
 from vqaflow.runtime.artifact_store import Store, cached
@@ -68,7 +68,7 @@ def score_choices(
     orders = task.shown(letters)
     selected = select_rows(rows, task)
     log.info("%s, fold %s: %d rows in %d choice orders", task.name, rows.part, len(selected), len(orders))
-    about = {"adapter": adapter_digest(adapter) if adapter else None, "rows": value_digest(contents(selected))}
+    about = {"adapter": adapter_digest(adapter) if adapter else None, "rows": value_digest(all_asked(selected))}
     parts = {
         "stage": "score_choices",
         "code": code_digest(__file__),
@@ -139,7 +139,7 @@ def _in_shards(scorer: Any, items: Sequence[Any], work: Path, context: Any) -> p
     with ProgressBar(len(items), f"score {work.name}") as bar:
         for start in range(0, len(items), SHARD_ROWS):
             shard = items[start : start + SHARD_ROWS]
-            content = contents(item.row for item in shard)
+            content = all_asked(item.row for item in shard)
             file = work / f"{value_digest([context, content])}.parquet"
             if file.exists():
                 bar.advance(len(shard))

@@ -7,7 +7,7 @@ import gc
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,15 @@ from typing import Any
 import torch
 
 from vqaflow.artifacts.reading import read_table
-from vqaflow.config.sections import HpoConfig, ModelConfig, PromptConfig, TrainConfig, replace_keys, section
+from vqaflow.config.sections import (
+    AnswersConfig,
+    HpoConfig,
+    ModelConfig,
+    PromptConfig,
+    TrainConfig,
+    replace_keys,
+    section,
+)
 from vqaflow.config.space import NOT_SEARCHED
 from vqaflow.model.base import Base, best_device, compute_dtype, quantization
 from vqaflow.model.base_digest import base_digest
@@ -55,6 +63,7 @@ class TrialInputs:
     hpo: HpoConfig
     bases: Path
     vision: Path
+    answers: AnswersConfig = field(default_factory=AnswersConfig)
 
 
 class TrialTrainer:
@@ -69,9 +78,10 @@ class TrialTrainer:
         self.folds = [self._fold(number, groups) for number in self.hpo.folds]
 
     def _fold(self, number: int, groups: Mapping[str, int]) -> Fold:
-        held_out, outside = FoldRows(self.inputs.table, self.inputs.folds, number).split()
-        rows = stratified_subset(outside, groups, self.hpo.subset, self.hpo.seed)
-        return Fold(number, rows, len(outside), held_out)
+        given = self.inputs
+        held_out, targets = FoldRows(given.table, given.folds, number, given.answers).split()
+        rows = stratified_subset(targets.rows, groups, self.hpo.subset, self.hpo.seed)
+        return Fold(number, rows, len(targets.rows), held_out)
 
     def identity(self) -> dict[str, Any]:
         """Everything that the values of trials depend on: another identity means another study."""

@@ -57,11 +57,12 @@ def augment_row(row: Row, settings: AugmentConfig, seed: int, epoch: int) -> Row
 
 
 def shuffle_choices(row: Row, rng: random.Random) -> Row:
-    """`row` with its choices in a random order and the answer's letter changed to match."""
+    """`row` with its choices in a random order, and the answer's letter and the shares changed to match."""
     letters = ALL_LETTERS[: len(row.choices)]
     order = rng.sample(letters, len(letters))
     choices = tuple(row.choices[letters.index(old)] for old in order)
-    return replace(row, choices=choices, answer=letters[order.index(row.answer)])
+    shares = row.shares and tuple(row.shares[letters.index(old)] for old in order)
+    return replace(row, choices=choices, answer=letters[order.index(row.answer)], shares=shares)
 
 
 def paraphrase(question: str, rng: random.Random) -> str:

@@ -18,7 +18,7 @@ from vqaflow.artifacts.rows import Row
 from vqaflow.config.sections import TrainConfig
 from vqaflow.model.base import Base
 from vqaflow.model.decoder.branches import letter_logits
-from vqaflow.model.encoding.orders import position_of, require_orders, training_orders
+from vqaflow.model.encoding.orders import require_orders, training_orders
 from vqaflow.model.lora import trainable
 from vqaflow.runtime.errors import OutOfMemory, UserError
 from vqaflow.runtime.progress import ProgressBar
@@ -28,6 +28,7 @@ from vqaflow.training.augment import augment_row
 from vqaflow.training.checkpoints import StopRequest, load_checkpoint, save_checkpoint
 from vqaflow.training.finite import ScalerWatch, require_finite
 from vqaflow.training.objective import answer_loss, without_absent
+from vqaflow.training.targets import batch_targets
 
 VALIDATION_SHARE = 2  # rows of a validation pass per row of a training pass: without backward, they take less memory
 ONE_ROW_TOO_LARGE = (
@@ -44,7 +45,7 @@ class Progress:
     step: int = 0
     micro_rows: int = 0
     loss_sum: float = 0.0
-    right: int = 0
+    right: float = 0.0
     answers: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
     best_accuracy: float = -1.0
@@ -60,7 +61,7 @@ class Pass:
     states_BKH: torch.Tensor
     logits_BKC: torch.Tensor
     loss: torch.Tensor
-    target_BK: torch.Tensor
+    target_BKC: torch.Tensor
 
 
 class Trainer:
@@ -206,7 +207,7 @@ class Trainer:
         loss, right = self._outcome(passes)  # waits for the GPU, which has all of the step by now
         state = self.progress
         if state.step % self.steps_an_epoch == 0:
-            state.loss_sum, state.right, state.answers = 0.0, 0, 0
+            state.loss_sum, state.right, state.answers = 0.0, 0.0, 0
         count = sum(len(orders) for _, orders in drawn)
         state.loss_sum, state.right, state.answers = state.loss_sum + loss, state.right + right, state.answers + count
         state.step += 1
@@ -232,23 +233,23 @@ class Trainer:
         count, passes = sum(len(orders) for _, orders in drawn), []
         for start in range(0, len(drawn), self.progress.micro_rows):
             part = drawn[start : start + self.progress.micro_rows]
-            target_BK = torch.tensor([[position_of(row.answer, o) for o in orders] for row, orders in part])
-            target_BK = target_BK.to(self.base.device)
+            target_BKC, weight_BK = (made.to(self.base.device) for made in batch_targets(part))
             states_BKH = self.model.states([row for row, _ in part], [orders for _, orders in part])
             loss, logits_BKC = answer_loss(
                 self.config.objective,
                 states_BKH,
-                target_BK,
+                target_BKC,
                 self.letter_ids,
                 self.letter_rows_CH,
                 self.head_VH,
                 self.config.label_smoothing,
                 self.base.softcap,
                 self._choices([row for row, _ in part]),
+                weight_BK,
             )
             self.scaler.scale(loss / count).backward()
             ids = [row.id for row, _ in part]
-            passes.append(Pass(ids, states_BKH.detach(), logits_BKC.detach(), loss.detach(), target_BK))
+            passes.append(Pass(ids, states_BKH.detach(), logits_BKC.detach(), loss.detach(), target_BKC))
         return passes
 
     def _choices(self, rows: Sequence[Row]) -> torch.Tensor | None:
@@ -256,23 +257,28 @@ class Trainer:
         counts = [len(row.letters) for row in rows]
         return None if min(counts) == len(rows[0].choices) else torch.tensor(counts, device=self.base.device)
 
-    def _outcome(self, passes: Sequence[Pass]) -> tuple[float, int]:
-        """Summed loss and right answers of a step. Raises NotFinite, which names the row, if a loss is not finite."""
-        loss_sum, right = 0.0, 0
+    def _outcome(self, passes: Sequence[Pass]) -> tuple[float, float]:
+        """Summed loss of a step, and right answers: the target at each chosen position.
+
+        Raises NotFinite, which names the row, if a loss is not finite.
+        """
+        loss_sum, right = 0.0, 0.0
         for one in passes:
             require_finite(one.ids, one.states_BKH, one.logits_BKC, one.loss, self.progress.step)
             loss_sum += one.loss.item()
-            right += int((one.logits_BKC.argmax(-1) == one.target_BK).sum())
+            chosen_BK1 = one.logits_BKC.argmax(-1, keepdim=True)
+            right += one.target_BKC.gather(-1, chosen_BK1).sum().item()
         return loss_sum, right
 
     @torch.no_grad()
     def validation_accuracy(self, stop: StopRequest | None = None) -> float:
         """Share of the validation rows that the choice scorer gets right in the identity order.
 
+        Where several people answered, a row counts as the share of them who gave the chosen answer.
         Raises NotFinite, which names the row, if a logit is NaN or infinite, and SystemExit if `stop` asks for it.
         """
         self.base.model.eval()
-        right = 0
+        right = 0.0
         ordered = sorted(self.validation, key=self._length)
         rows = VALIDATION_SHARE * self.progress.micro_rows
         for start in range(0, len(ordered), rows):
@@ -281,8 +287,8 @@ class Trainer:
                 self._leave_if_asked(stop)
         return right / len(ordered)
 
-    def _right_answers(self, part: Sequence[Row]) -> int:
-        """How many of `part` are right; run in halves if one pass does not fit into memory."""
+    def _right_answers(self, part: Sequence[Row]) -> float:
+        """How many of `part` are right, or what share of people; run in halves if one pass does not fit into memory."""
         try:
             states_BKH = self.model.states(part, [[row.letters] for row in part])
         except torch.OutOfMemoryError:
@@ -293,7 +299,7 @@ class Trainer:
             ids = [row.id for row in part]
             require_finite(ids, states_BKH, logits_BKC, logits_BKC.sum(), self.progress.step)
             chosen = without_absent(logits_BKC, self._choices(part))[:, 0].argmax(-1).tolist()
-            return sum(row.letters[i] == row.answer for i, row in zip(chosen, part, strict=True))
+            return sum(row.target()[ALL_LETTERS.index(row.letters[i])] for i, row in zip(chosen, part, strict=True))
         torch.cuda.empty_cache()
         half = len(part) // 2
         return self._right_answers(part[:half]) + self._right_answers(part[half:])

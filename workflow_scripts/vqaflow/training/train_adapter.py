@@ -36,6 +36,7 @@ from vqaflow.training.loop import Trainer
 from vqaflow.training.placement import make_deterministic, place, set_checkpointing
 from vqaflow.training.rows import FoldRows
 from vqaflow.training.settings import VIEW, TrainingPlaces, TrainingSettings
+from vqaflow.training.targets import Targets
 from vqaflow.training.trackers import dropped_if_failing, require_installed, start_trackers
 
 # Keys of `train` that do not change the adapter: a checkpoint stays valid when they change.
@@ -47,7 +48,7 @@ def train_adapter(
 ) -> None:
     """Train on all rows outside the fold of `rows`, or on all rows, and write the adapter folder `out`."""
     require_installed(settings.train.trackers)
-    inside, outside = rows.split()
+    inside, targets = rows.split()
     parts = {
         "stage": "train_adapter",
         "code": code_digest(__file__),
@@ -56,10 +57,10 @@ def train_adapter(
         "prompt": settings.prompt.content(),
         "train": {key: value for key, value in asdict(settings.train).items() if key not in WITHOUT_EFFECT},
         "last_epoch": settings.last_epoch,
-        "rows": value_digest([contents(outside), contents(inside)]),
+        "rows": value_digest([contents(targets.rows), contents(inside)]),
         "versions": decisive_versions(),
     }
-    job = Job(value_digest(parts), settings, outside, inside, places)
+    job = Job(value_digest(parts), settings, targets, inside, places)
     cached(store, parts, out, job.run)
     shutil.rmtree(places.work, ignore_errors=True)
 
@@ -70,9 +71,14 @@ class Job:
 
     key: str
     settings: TrainingSettings
-    rows: list[Row]
+    targets: Targets
     validation: list[Row]
     places: TrainingPlaces
+
+    @property
+    def rows(self) -> list[Row]:
+        """The rows that train."""
+        return self.targets.rows
 
     def run(self, out: Path) -> None:
         """Train, and write the adapter and its reports to `out`."""
@@ -112,6 +118,7 @@ class Job:
             "data": value_digest(contents(self.rows)),
             "held_out": value_digest(sorted(row.id for row in self.validation)),
             "rows": len(self.rows),
+            **self.targets.described(),
             "validation_rows": len(self.validation),
         }
 

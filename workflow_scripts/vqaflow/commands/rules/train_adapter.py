@@ -8,6 +8,7 @@ from vqaflow.commands.options import add_config, add_member, add_results
 from vqaflow.commands.rules.score_choices import part
 from vqaflow.config.loading import checked_config
 from vqaflow.config.members import TUNED, member_named, members_of, require_kind
+from vqaflow.config.sections import AnswersConfig, entries, section
 from vqaflow.runtime.artifact_store import Store
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.gpu_lease import lease_gpu
@@ -37,9 +38,10 @@ def run(arguments: argparse.Namespace) -> None:
     alike = [other for other in possible if fold_of(other) is not None and seed_of(other) == seed_of(fold)]
     histories = [results.adapter(member.name, other) / "log.csv" for other in alike] if fold_of(fold) is None else []
     train = member.train_for(seed_of(fold))
+    answers = section(AnswersConfig, entries(AnswersConfig, config["data"]))
     work, tracking = results.training_work(member.name, fold), results.tracking(member.name, fold)
     train_adapter(
-        rows=FoldRows(results.table("train"), results.folds, fold_of(fold)),
+        rows=FoldRows(results.table("train"), results.folds, fold_of(fold), answers),
         settings=TrainingSettings.of(member.model, member.prompt, train, arguments.best, histories),
         out=results.adapter(member.name, fold),
         places=TrainingPlaces(work, results.bases, results.vision, tracking),

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vqaflow.artifacts.columns import LETTERS, QTYPES
-from vqaflow.artifacts.reading import read_table
+from vqaflow.artifacts.columns import ALL_LETTERS, LETTERS, PEOPLE, QTYPES, share_columns
+from vqaflow.artifacts.reading import columns_in, read_table
+from vqaflow.data.exploration.agreement import agreement_summary
 from vqaflow.data.exploration.figures import draw_all
 from vqaflow.data.folds.balance import shares
 from vqaflow.data.folds.copies import near_report
@@ -54,8 +55,9 @@ def explore_data(
     `min_pixels` and `max_pixels` are the model's, and `token_pixels` those along the side of its visual tokens; they
     decide how many visual tokens an image costs: exactly in the Qwen families, nearly in others.
     """
+    more = columns_in(train, "validate_tables", [PEOPLE, *share_columns(ALL_LETTERS)])
     tables = {
-        "train": read_table(train, "validate_tables", [*EXPLORED_COLUMNS, "answer"]),
+        "train": read_table(train, "validate_tables", [*EXPLORED_COLUMNS, "answer", *more]),
         "test": read_table(test, "validate_tables", EXPLORED_COLUMNS),
     }
     given = (token_pixels, min_pixels, max_pixels)
@@ -111,6 +113,7 @@ def summarise(tables: Tables, token_pixels: int, min_pixels: int, max_pixels: in
         "shortcuts": shortcuts(train),
         "choices": frequent_choices(train),
         "folds": fold_summary(train),
+        **agreement_summary(train),
     }
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from vqaflow.artifacts.columns import LETTERS, QTYPES
+from vqaflow.data.exploration.agreement import draw_agreement
 from vqaflow.data.folds.balance import TOLERANCE
 from vqaflow.data.images.decoding import open_image
 from vqaflow.reporting.figures import MUTED, PALETTE, drawable, heatmap, label_axes, new_figure, save
@@ -32,6 +33,8 @@ def draw_all(tables: Tables, summary: Summary, folder: Path) -> None:
     draw_folds(summary, folder / "folds.png")
     draw_choices(summary, folder / "choices.png")
     draw_examples(tables["train"], folder / "examples.png")
+    if "agreement" in summary:
+        draw_agreement(summary, folder / "agreement.png")
 
 
 def draw_types(summary: Summary, path: Path) -> None:

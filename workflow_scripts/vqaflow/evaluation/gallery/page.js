@@ -1,5 +1,5 @@
 "use strict";
-const FIELDS = ["id", "question", "choices", "qtype", "fold", "answer", "predicted", "shares", "picture"];
+const FIELDS = ["id", "question", "choices", "qtype", "fold", "answer", "predicted", "shares", "given", "picture"];
 const SELECTS = ["type", "fold", "wrong", "sort"];
 const PAGE_ROWS = 24;
 const DEFAULTS = {type: "", fold: "", wrong: "1", sort: "confident", q: "", page: "1", theme: ""};
@@ -73,7 +73,8 @@ function card(row) {
     const bar = make("span", "bar");
     bar.style.width = 100 * row.shares[place] + "%";
     const sign = place === row.answer ? " ✓" : place === row.predicted ? " ✗" : "";
-    item.append(bar, make("span", "letter", data.letters[place] + sign), make("span", "text", text),
+    const people = row.given.length ? ` (${row.given[place]} of ${row.given.reduce((x, y) => x + y)} people)` : "";
+    item.append(bar, make("span", "letter", data.letters[place] + sign), make("span", "text", text + people),
       make("span", "share", percent(row.shares[place])));
     list.append(item);
   });

@@ -78,7 +78,7 @@ def best_letters(probabilities: pd.DataFrame) -> np.ndarray:
 
 def check_evaluation(results: Results) -> str:
     """metrics.json agrees with the OOF probabilities; figures and pages open."""
-    from vqaflow.evaluation.figures import FIGURES
+    from vqaflow.evaluation.figures import figures_of
     from vqaflow.evaluation.mistakes import LIMITS
     from vqaflow.evaluation.picks.page import PAGE
 
@@ -92,7 +92,7 @@ def check_evaluation(results: Results) -> str:
             f"{right} of {len(results.train)}. {again}"
         )
     check_member_numbers(results, metrics["members"]["each"], again)
-    for figure in FIGURES:
+    for figure in figures_of(metrics):
         check_picture(folder / f"{figure}.png", "evaluate_oof")
     for page in [*LIMITS, PAGE]:
         require_file(folder / page, "evaluate_oof")

@@ -15,7 +15,7 @@ from vqaflow.artifacts.choices import choices_there, even, own_letters
 from vqaflow.artifacts.columns import letters_in, probabilities_in
 from vqaflow.artifacts.parts import BASE, fold_of
 from vqaflow.artifacts.reading import require_file
-from vqaflow.artifacts.rows import contents, rows_of
+from vqaflow.artifacts.rows import all_asked, rows_of
 from vqaflow.artifacts.score_files import ScoreFile, check_complete, read_about, read_logits, row_index
 from vqaflow.ensemble.pool_member import from_scores, mean_of_parts, mean_of_views
 from vqaflow.ensemble.sources import Member, ViewsOfTest, read_members, read_oof
@@ -71,7 +71,7 @@ def check_origin(results: Results, file: ScoreFile, ids: set[str], digests: dict
     mine_N = table["id"].isin(ids).to_numpy()
     key = (file.split, np.packbits(mine_N).tobytes())
     if key not in digests:
-        digests[key] = value_digest(contents(rows_of(table[mine_N])))
+        digests[key] = value_digest(all_asked(rows_of(table[mine_N])))
     if about["rows"] != digests[key]:
         raise UserError(f"{file.path}: it was made of rows that have changed since, or of others. {again}")
 

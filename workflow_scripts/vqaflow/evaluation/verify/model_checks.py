@@ -42,7 +42,8 @@ def check_adapter(results: Results, member: str, part: str) -> dict[str, Any]:
     check_log(folder / "log.csv")
     run = read_json(folder / RUN, "train_adapter", ["parity", "held_out", "rows"])
     held_out = sorted(results.folds["id"][results.folds["fold"] == fold_of(part)])
-    if run["held_out"] != value_digest(held_out) or run["rows"] != len(results.folds) - len(held_out):
+    outside = run["rows"] + run.get("rows_left_out", 0)
+    if run["held_out"] != value_digest(held_out) or outside != len(results.folds) - len(held_out):
         raise UserError(
             f"{folder / RUN}: the adapter was trained with other folds and may have seen its fold. "
             f"Delete {folder} and train again (rule train_adapter)."
