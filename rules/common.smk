@@ -18,8 +18,17 @@ from vqaflow.data.images.visual_tokens import token_pixels
 from vqaflow.model.base_digest import base_digest
 from vqaflow.model.checkpoint import base_problems
 from vqaflow.runtime.code_digest import code_digest
-from vqaflow.config.sections import AnswersConfig, BaseConfig, EnsembleConfig, HpoConfig, ModelConfig, entries, section
-from vqaflow.config.members import TUNED, explored_model, members_of, with_model
+from vqaflow.config.sections import (
+    READING,
+    AnswersConfig,
+    BaseConfig,
+    EnsembleConfig,
+    HpoConfig,
+    ModelConfig,
+    entries,
+    section,
+)
+from vqaflow.config.members import TUNED, explored_model, explored_views, members_of, with_model
 from vqaflow.config.loading import in_order
 from vqaflow.config.check import check_config, check_files
 from vqaflow.config.invocation import require_kept
@@ -105,13 +114,21 @@ def model_of(wildcards):
 
 
 def prompt_of(wildcards):
-    """The section `prompt` of a member."""
-    return MEMBERS[wildcards.member].prompt
+    """The section `prompt` of a member; what asks for text in images only if the view, or training's, reads."""
+    member = MEMBERS[wildcards.member]
+    reads = member.views[wildcards.get("view", member.main_view)].get("read")
+    return {key: value for key, value in member.prompt.items() if reads or key not in READING}
 
 
 def train_of(wildcards):
     """The section `train` of an adapter: if its member has several seeds, with its own."""
     return MEMBERS[wildcards.member].train_for(seed_of(wildcards.get("fold", "")))
+
+
+def trained_view_of(wildcards):
+    """How the view renders the image that a member's training renders."""
+    member = MEMBERS[wildcards.member]
+    return member.rendering(member.main_view)
 
 
 def orders_of(wildcards):
@@ -121,8 +138,12 @@ def orders_of(wildcards):
 
 def view_of(wildcards):
     """How a view renders the image. Whether it is enabled is left out, because its scores do not depend on it."""
-    view = MEMBERS[wildcards.member].views[wildcards.view]
-    return {key: value for key, value in view.items() if key != "enabled"}
+    return MEMBERS[wildcards.member].rendering(wildcards.view)
+
+
+def main_of(wildcards):
+    """The view of a member that is scored for every row."""
+    return MEMBERS[wildcards.member].main_view
 
 
 def stored_base_of(wildcards):
@@ -167,25 +188,25 @@ def folds_of(wildcards):
 
 
 def margins_of(wildcards):
-    """The scores of the original view, for a view that is scored only where these are close."""
+    """The scores of the main view, for a view that is scored only where these are close."""
     if view_of(wildcards).get("when"):
-        return f"results/scores/{wildcards.member}/{wildcards.split}/fold{wildcards.fold}/original.parquet"
+        return f"results/scores/{wildcards.member}/{wildcards.split}/fold{wildcards.fold}/{main_of(wildcards)}.parquet"
     return []
 
 
-def score_files_of(name, suffix="parquet"):
-    """The files beside which a member's scores are written: one for each split, part and view."""
+def score_files_of(name, suffix="parquet", splits=("oof", "test"), blind=False):
+    """The files beside which a member's scores are written: one for each split, part and view, with `blind` ones."""
     member = MEMBERS[name]
     return [
         f"results/scores/{name}/{split}/fold{part}/{view}.{suffix}"
-        for split in ("oof", "test")
+        for split in splits
         for part in member.parts(split, len(FOLDS))
-        for view in member.shown_views
+        for view in (member.scored_views(split) if blind else member.pooled_views)
     ]
 
 
 def scores_of(wildcards):
-    """All scores of a member."""
+    """All scores of a member that answer."""
     return score_files_of(wildcards.member)
 
 

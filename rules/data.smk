@@ -92,6 +92,7 @@ rule explore_data:
         token_pixels=token_pixels(EXPLORED["base"], EXPLORED["revision"]),
         min_pixels=EXPLORED["min_pixels"],
         max_pixels=EXPLORED["max_pixels"],
+        views=explored_views(config),
         code=code_of("explore_data"),
     message:
         "Drawing what the data look like"

@@ -69,7 +69,7 @@ rule evaluate_oof:
         notes=rules.ensemble_probabilities.input.notes,
         members=expand("results/members/{member}/{split}.parquet", member=MEMBERS, split=["oof", "test"]),
         views=rules.ensemble_probabilities.input.oof_views + rules.ensemble_probabilities.input.test_views,
-        scores=[path for member in MEMBERS for path in score_files_of(member) if f"/{member}/oof/" in path],
+        scores=[path for member in MEMBERS for path in score_files_of(member, splits=["oof"], blind=True)],
         train_table="results/tables/train.parquet",
         test_table="results/tables/test.parquet",
         folds="results/folds.parquet",

@@ -30,6 +30,7 @@ rule run_trials:
         prompt=prompt_of,
         train=train_of,
         answers=entries(AnswersConfig, config["data"]),
+        view=trained_view_of,
         hpo=entries(HpoConfig, config["hpo"]),
         code=code_of("run_trials"),
     message:

@@ -37,6 +37,7 @@ rule score_choices:
         model=model_of,
         prompt=prompt_of,
         view=view_of,
+        main=main_of,
         orders=orders_of,
         code=code_of("score_choices"),
     message:

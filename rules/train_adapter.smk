@@ -45,6 +45,7 @@ rule train_adapter:
         prompt=prompt_of,
         train=train_of,
         answers=entries(AnswersConfig, config["data"]),
+        view=trained_view_of,
         code=code_of("train_adapter"),
     message:
         "Training the adapter of {wildcards.member}, fold {wildcards.fold}"

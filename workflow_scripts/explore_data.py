@@ -13,5 +13,6 @@ with stage(snakemake.log[0]):
         token_pixels=snakemake.params.token_pixels,
         min_pixels=snakemake.params.min_pixels,
         max_pixels=snakemake.params.max_pixels,
+        views=snakemake.params.views,
         out_dir=Path(snakemake.output.folder),
     )

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from vqaflow.artifacts.results_folder import RESULTS
-from vqaflow.config.sections import AnswersConfig, HpoConfig, ModelConfig, PromptConfig, section
+from vqaflow.config.sections import AnswersConfig, HpoConfig, ModelConfig, PromptConfig, ViewConfig, section
 from vqaflow.runtime.gpu_lease import lease_gpu
 from vqaflow.runtime.stage import stage
 
@@ -22,5 +22,6 @@ with stage(snakemake.log[0]):
         bases=RESULTS.bases,
         vision=RESULTS.vision,
         answers=section(AnswersConfig, snakemake.params.answers),
+        view=section(ViewConfig, snakemake.params.view),
     )
     run_trials(inputs, work=RESULTS.search_work(snakemake.wildcards.member), out=Path(snakemake.output.trials))

@@ -18,7 +18,7 @@ with stage(snakemake.log[0]):
         Path(given[name]) if given.get(name) else None for name in ("folds", "margins", "weights")
     )
     score_choices(
-        task=Task.of(at.view, params.model, params.prompt, params.view, params.orders),
+        task=Task.of(at.view, params.model, params.prompt, params.view, params.orders, params.main),
         rows=RowsToScore(Path(given.table), folds, at.fold, margins),
         adapter=weights.parent if weights else None,
         out=Path(snakemake.output.scores),

@@ -21,7 +21,7 @@ with stage(snakemake.log[0]):
     work, tracking = RESULTS.training_work(at.member, at.fold), RESULTS.tracking(at.member, at.fold)
     train_adapter(
         rows=FoldRows(Path(given.table), Path(given.folds), fold_of(at.fold), section(AnswersConfig, params.answers)),
-        settings=TrainingSettings.of(params.model, params.prompt, params.train, best, histories),
+        settings=TrainingSettings.of(params.model, params.prompt, params.train, best, histories, params.view),
         out=Path(snakemake.output.adapter),
         places=TrainingPlaces(work, RESULTS.bases, RESULTS.vision, tracking),
         store=Store(Path(snakemake.resources.store), snakemake.resources.store_gb),

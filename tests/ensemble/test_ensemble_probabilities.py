@@ -35,7 +35,7 @@ def mixed(tmp_path_factory):
     """A member of each kind, main with two seeds and a refit."""
     folder = tmp_path_factory.mktemp("mixed") / "results"
     folder.mkdir()
-    return make_results(folder, members=several_members(folder), train_rows=240, unusable=2)
+    return make_results(folder, members=several_members(folder), train_rows=240, unusable=2, seed=3)
 
 
 def edit(path, change):
@@ -230,23 +230,21 @@ def test_calibration_reports_before_and_after(results):
     assert calibration["after"]["nll"] < calibration["before"]["nll"]
 
 
-def test_unusable_test_rows_get_equal_probabilities(tmp_path):
-    """A quarantined row stays in the submission and claims no knowledge."""
-    results = make_results(tmp_path / "results", unusable=2)
+def test_unusable_test_rows_are_answered_and_counted(tmp_path):
+    """A quarantined row stays in the submission: equal probabilities would answer it with the letter a."""
+    results = make_results(tmp_path / "results", unusable=2, seed=3)
     recipe = ensemble(results)
-    assert (read(results, "test")[P].to_numpy()[:2] == 0.25).all()
+    assert (read(results, "test")[P].to_numpy()[:2] != 0.25).all()
     assert recipe["test"]["unusable_ids"] == ["test_0000", "test_0001"]
     assert (recipe["test"]["rows"], recipe["test"]["unusable"]) == (40, 2)
     assert "on 38 such rows" in recipe["expected"]["of"]
 
 
-def test_without_a_usable_test_row_the_run_still_ends(results):
-    """Nothing can be said of them, and nothing is."""
-    pool_members(results)
-    edit(results / "tables" / "test.parquet", lambda frame: frame.assign(usable=False))
-    pool_alone(results)
-    recipe = json.loads((results / "ensemble" / "recipe.json").read_text(encoding="utf-8"))
-    assert (read(results, "test")[P].to_numpy() == 0.25).all() and recipe["test"]["temperature"] is None
+def test_without_a_usable_test_row_the_run_still_ends(tmp_path):
+    """All answers are then by question and choices alone, and no score is promised."""
+    results = make_results(tmp_path / "results", unusable=40)
+    recipe = ensemble(results)
+    assert (read(results, "test")[P].to_numpy() != 0.25).all() and "on 0 such rows" in recipe["expected"]["of"]
 
 
 # --- test rows ---
@@ -356,11 +354,11 @@ def test_a_member_that_the_recipe_leaves_out_does_not_sharpen(mixed):
 
 
 def test_the_report_says_what_to_expect_on_test_rows(mixed):
-    recipe = ensemble(mixed)
+    recipe = ensemble(mixed, recipe="mean")
     test, expected, nested = recipe["test"], recipe["expected"], recipe["nested"]
     confidence = test["confidence"]
     assert confidence["test"] > confidence["test_average"]
-    assert confidence["test"] == pytest.approx(read(mixed, "test")[P].to_numpy()[2:].max(1).mean())
+    assert confidence["test"] == pytest.approx(read(mixed, "test")[P].to_numpy().max(1).mean())
     assert confidence["oof"] == pytest.approx(read(mixed, "oof")[P].to_numpy().max(1).mean())
     gain = test["gain_of_averaging"]
     assert gain["gain"] == pytest.approx(confidence["test"] - confidence["test_single_folds"], abs=1e-9)
@@ -382,10 +380,10 @@ def test_the_report_is_enough_to_compute_the_test_rows_again(mixed, name):
     recipe = json.loads((mixed / "ensemble" / "recipe.json").read_text(encoding="utf-8"))
     at = ResultsFolder(mixed)
     folders = [at.member(entry["name"]).folder for entry in recipe["members"]]
-    table = read_with_letters(at.table("test"), ["id", "usable"])
+    table = read_with_letters(at.table("test"), ["id"])
     again = recompute_test(recipe, folders, table)
     np.testing.assert_allclose(again.probabilities_NC, read(mixed, "test")[P].to_numpy(), atol=1e-12)
-    assert again.ids == table["id"].to_list() and len(again.usable_ids) == 38
+    assert again.ids == table["id"].to_list() and len(again.ids) == 40
     assert list(again.pooled.singles) == ["0", "1", "2"]
 
 

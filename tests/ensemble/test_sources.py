@@ -47,9 +47,8 @@ def rows_of(results):
     return oof_rows(ResultsFolder(results).table("train"), ResultsFolder(results).folds)
 
 
-def usable(results):
-    table = read_with_letters(ResultsFolder(results).table("test"), ["id", "usable"])
-    return table.filter(table["usable"])
+def rows_of_test(results):
+    return read_with_letters(ResultsFolder(results).table("test"), ["id"])
 
 
 def edit(results, name, split, change):
@@ -76,7 +75,7 @@ def test_oof_is_what_the_files_say(made):
 
 def test_test_rows_are_read_part_by_part(made):
     """Each member gives its own part; what is read for one fold must not stay for the next."""
-    members, rows = members_in(made), usable(made)
+    members, rows = members_in(made), rows_of_test(made)
     views = ViewsOfTest(members, rows)
     alone = {"friend": "file", "untuned": "base"}
     for parts in ({"main": "0", "other": "0"}, {"main": "1", "other": "1"}, {"main": "all", "other": "1"}):
@@ -99,7 +98,7 @@ def test_sources_that_lack_a_row_in_either_split_are_known(made, results):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda f: f.iloc[1:], "are not those of the table|does not have the 37 usable"),
+        (lambda f: f.iloc[1:], "are not those of the table|does not have the 40 test rows"),
         (lambda f: pd.concat([f.iloc[[1, 0]], f.iloc[2:]]), "are not those of the table"),
         (lambda f: f.drop(columns="original_b"), "is damaged"),
         (lambda f: f.assign(original_b=np.inf), "is damaged"),
@@ -119,7 +118,7 @@ def test_a_damaged_file_is_named(results, split, change, message):
 def read_all(results):
     members = members_in(results)
     read_oof(members, rows_of(results))
-    views = ViewsOfTest(members, usable(results))
+    views = ViewsOfTest(members, rows_of_test(results))
     views.read({m.name: m.parts[0] for m in members})
 
 
@@ -150,7 +149,7 @@ def test_a_broken_file_is_named(results, split, damage):
     [
         (lambda note: note.pop("parts"), "it has no parts"),
         (lambda note: note.update(views=[]), "no view or no part"),
-        (lambda note: note.update(parts=["0", "1"]), "does not have the 37 usable test rows of 0, 1"),
+        (lambda note: note.update(parts=["0", "1"]), "does not have the 40 test rows of 0, 1"),
         (lambda note: note.update(parts=["0", "1", "3"]), "has folds 0, 1, 2, but|has folds 0, 1, 3, but"),
     ],
 )

@@ -171,8 +171,8 @@ def test_the_leaderboard_s_scatter_is_that_of_its_size(evaluated):
     assert board["half_width_with_oof"] > max(board["half_width"], np.ptp(expected["interval"]) / 2)
 
 
-def test_the_leaderboard_leaves_out_the_rows_that_no_model_answers(tmp_path):
-    """They get equal probabilities: the accuracy that is expected of the others says nothing of them."""
+def test_the_leaderboard_leaves_out_the_rows_without_an_image(tmp_path):
+    """They are answered by their text alone: the accuracy that is expected of the others says nothing of them."""
     folder = make_results(tmp_path / "results", unusable=10)
     ensemble(folder)
     board = evaluate(folder)["leaderboard"]

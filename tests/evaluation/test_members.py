@@ -177,13 +177,13 @@ def test_overlap_of_errors():
     assert overlap(~wrong & wrong, ~wrong & wrong) is None
 
 
-def test_unusable_test_rows_do_not_count_as_agreement(tmp_path):
-    """They get equal probabilities from every member, which is no answer."""
+def test_test_rows_without_an_image_count_as_the_others_do(tmp_path):
+    """They have answers of their own; left out, the members' agreement would be that of another table."""
     folder = tmp_path / "results"
     folder.mkdir()
     make_results(folder, members=several_members(folder), unusable=30)
     ensemble(folder)
-    p = [answers(folder, name, "test")[0][30:] for name in ("friend", "untuned")]
+    p = [answers(folder, name, "test")[0] for name in ("friend", "untuned")]
     found = evaluate(folder)["members"]["disagreement"]["test"][0][3]
     assert found == pytest.approx((p[0] != p[1]).mean()) and found > 0
 

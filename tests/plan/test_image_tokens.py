@@ -22,7 +22,7 @@ def of_the_processor(name: str, sizes: list[tuple[int, int]], limits: tuple[int,
     counts = []
     for size in sizes:
         image = Image.new("RGB", encoder.fitted_size(*size, ViewConfig()))
-        made = encoder.run(encoder.processor, encoder.probe_text, image, encoder.image_options(ViewConfig()))
+        made = encoder.run(encoder.processor, encoder.probe_text, [image], encoder.image_options(ViewConfig()))
         counts.append(int((made["input_ids"] == token).sum()))
     return counts
 

@@ -152,7 +152,8 @@ def make_results(
                 mine = (assigned["fold"] == fold_of(part)).to_numpy() if split == "oof" else np.ones(len(table), bool)
                 mine = mine | (fold_of(part) is None)
                 for view in one.shown_views:
-                    keep = mine & (table["usable"] & ~((view == "hflip") & table["flip_unsafe"])).to_numpy()
+                    safe = table["usable"] & ~((view == "hflip") & table["flip_unsafe"])
+                    keep = mine & ((view == "original") | safe).to_numpy()  # unusable: by question and choices alone
                     power = one.views[view]["strength"]
                     logits = make_logits(right[split].to_numpy()[keep], power, rng, prior, orders, table[keep])
                     path = ResultsFolder(folder).scores(one.name, split, part, view)
@@ -219,7 +220,7 @@ def pool_members(folder: Path, order_pooling: str = "geometric") -> list[Path]:
         files = one.probabilities
         pool_member(
             about=one.describe(),
-            scores=[] if files else at.all_scores(name),
+            scores=[] if files else [path for path in at.all_scores(name) if path.stem in one.pooled_views],
             files=[Path(files[split]) for split in ("oof", "test")] if files else [],
             records=[],
             tables=Tables(at.table("train"), at.table("test"), at.folds, at.problems),

@@ -51,7 +51,9 @@ MODULES = [
 SILENT = ["runtime/stage.py", "runtime/progress.py", "runtime/messages.py", "training/curve.py", "plan/plan_text.py"]
 SILENT += ["commands/command_line.py", "commands/rules/train_adapter.py"]
 RULES = sorted(path.stem for path in SCRIPTS.glob("*.py"))
-FEW_FOLDS = {"folds": {"n": 2}, "views": {"fine": {"enabled": True}}, "model": {"allow_demo_base": True}}
+EXTRA_VIEWS = ("fine", "tiles", "native", "read", "blind")
+FEW_FOLDS = {"folds": {"n": 2}, "views": {name: {"enabled": True} for name in EXTRA_VIEWS}}
+FEW_FOLDS["model"] = {"allow_demo_base": True}
 SEARCH = FEW_FOLDS | {"hpo": {"enabled": True, "workers": 1}}
 
 
@@ -69,8 +71,9 @@ PATHS["model.allow_demo_base"] = ("model", "allow_demo_base")
 # Keys of a view that config.yaml leaves out, on one that it has.
 PATHS |= {f"views.hflip.{key}": ("views", "hflip", key) for key in ("enabled", "max_pixels", "min_pixels", "when")}
 KEYS = list(PATHS)
-# Keys that add jobs, which run because their outputs are missing.
-SHAPING = ["folds.n", "hpo.enabled", "hpo.workers"]
+# Keys that add jobs, which run because their outputs are missing; and one that pool_member only writes down: what it
+# pools does not come from a blind view.
+SHAPING = ["folds.n", "hpo.enabled", "hpo.workers", "views.blind.blind"]
 SEARCH_KEYS = [key for key in KEYS if key.startswith("hpo.") and key != "hpo.enabled"]
 # Values that a change by kind would not reach: files that must be there, texts of a form, lists that must stay whole.
 NEW_VALUES: dict[str, Any] = {
@@ -95,7 +98,9 @@ NEW_VALUES: dict[str, Any] = {
     "views.hflip.max_pixels": 50000,
     "views.hflip.min_pixels": 13000,
     "views.hflip.when": "margin < 0.2",
-    "views.fine.enabled": False,
+    **{f"views.{name}.enabled": False for name in EXTRA_VIEWS},
+    "views.tiles.tiles": "1x2",
+    "train.view": "fine",
     "views.fine.when": "margin < 0.2",
     "hpo.workers": 2,
 }
@@ -270,7 +275,7 @@ def test_another_view_is_scored_and_no_other_again(worlds, editable):
     plan = world.plan({"views": {"large": {"max_pixels": 100352}}})
     assert plan.jobs["score_choices"] == 4  # two folds and two splits
     pooling = {"pool_member"} | worlds["plain"].followers["pool_member"]
-    assert plan.rules == {"score_choices"} | pooling
+    assert plan.rules == {"score_choices", "explore_data"} | pooling  # explore_data counts its visual tokens
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -86,7 +86,7 @@ def test_positions_are_the_librarys(setting) -> None:
         )
         batch = pack([encoded], encoder.image_token, 0, multiple=1)
         assert torch.equal(batch.positions_3BT, theirs)
-    assert mrope_positions(10, 2, (1, 4, 4), 2)[:, 6].tolist() == [4, 4, 4]
+    assert mrope_positions(10, [2], [(1, 4, 4)], 2)[:, 6].tolist() == [4, 4, 4]
 
 
 def test_encoder_agrees_with_the_processor(setting) -> None:

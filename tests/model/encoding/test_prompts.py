@@ -302,6 +302,6 @@ class WordTokens:
 def test_a_prompt_without_letters_has_the_digests_that_it_had():
     """Else every kept adapter would be refused for a prompt that has not changed."""
     plain, other = rows.prompt_config(), replace(rows.prompt_config(), letters=("A", "B", "C", "D"))
-    assert set(plain.content()) == {"normal_form", "system", "choice_format", "templates"}
-    assert other.content()["letters"] == ("A", "B", "C", "D")
+    assert set(plain.content(False)) == {"normal_form", "system", "choice_format", "templates"}
+    assert other.content(False)["letters"] == ("A", "B", "C", "D")
     assert replace(plain, letters=(1, 2, 3, 4)).letters == ("1", "2", "3", "4")

@@ -1,6 +1,7 @@
 """What the processor makes of a row, read ahead in the background."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,14 @@ import torch
 from PIL import Image, ImageOps
 
 import random_others
-import random_qwen
 from rows import VIEW, make_rows
 from vqaflow.artifacts.rows import Row
 from vqaflow.config.sections import ViewConfig
+from vqaflow.data.images.decoding import open_image
 from vqaflow.model.features.stream import Prepared
 from vqaflow.model.separate import inputs as inputs_module
 from vqaflow.model.separate.encoder import PassEncoder
-from vqaflow.model.separate.inputs import PassInputs, RowInputs, row_inputs
+from vqaflow.model.separate.inputs import PassInputs, RowInputs, inputs_of, row_inputs
 
 ORDERS = ["abcd", "cdab", "dbca"]
 
@@ -55,10 +56,9 @@ def test_a_row_s_picture_is_computed_and_kept_once(name: str, monkeypatch: pytes
 def test_nothing_that_the_processor_makes_is_left_out(name: str, tmp_path: Path) -> None:
     """Gemma's pictures attend both ways only where mm_token_type_ids is passed on."""
     encoder, (row, *_) = random_others.encoder(name), make_rows(tmp_path, 1)
-    image = random_qwen.image(3, 60, 50)
-    text = encoder.encode(row, ORDERS, VIEW).texts[1]
-    wanted = encoder.run(encoder.processor, text, image, encoder.image_options(VIEW))
-    made = row_inputs(encoder, image, [text], VIEW).passes[0]
+    encoded = encoder.encode(row, ORDERS[1:2], VIEW)
+    wanted = encoder.run(encoder.processor, encoded.texts[0], [open_image(row.image_file)], encoder.image_options(VIEW))
+    made = row_inputs(encoder, row, encoded, VIEW).passes[0]
     assert made.keys() == wanted.keys()
     assert all(torch.equal(made[key], wanted[key]) for key in wanted)
     assert ("mm_token_type_ids" in made) == name.startswith("gemma4")
@@ -66,13 +66,12 @@ def test_nothing_that_the_processor_makes_is_left_out(name: str, tmp_path: Path)
 
 def test_flip_mirrors_the_picture(tmp_path: Path) -> None:
     """A flipped view that shows the same picture would count one opinion twice."""
-    encoder, image = random_others.encoder("llava"), random_qwen.image(3, 56, 56)
-    (row,) = make_rows(tmp_path, 1)
-    texts = encoder.encode(row, ORDERS, VIEW).texts
-    flipped = row_inputs(encoder, image, texts, ViewConfig(flip=True)).shared["pixel_values"]
-    mirrored = row_inputs(encoder, ImageOps.mirror(image), texts, VIEW).shared["pixel_values"]
+    encoder, (row,) = random_others.encoder("llava"), make_rows(tmp_path, 1)
+    encoded, image = encoder.encode(row, ORDERS, VIEW), open_image(row.image_file)
+    flipped = row_inputs(encoder, row, encoded, ViewConfig(flip=True)).shared["pixel_values"]
+    mirrored = inputs_of(encoder, ImageOps.mirror(image), encoded, VIEW).shared["pixel_values"]
     assert torch.equal(flipped, mirrored)
-    assert not torch.equal(flipped, row_inputs(encoder, image, texts, VIEW).shared["pixel_values"])
+    assert not torch.equal(flipped, row_inputs(encoder, row, encoded, VIEW).shared["pixel_values"])
 
 
 def test_unknown_classes_get_a_shrunk_picture(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -80,8 +79,10 @@ def test_unknown_classes_get_a_shrunk_picture(monkeypatch: pytest.MonkeyPatch, t
     encoder, (row,) = random_others.encoder("llava", max_pixels=2500), make_rows(tmp_path, 1)
     sizes: list[Any] = []
     run = encoder.run
-    monkeypatch.setattr(encoder, "run", lambda p, t, image, o: sizes.append(image.size) or run(p, t, image, o))
-    row_inputs(encoder, Image.new("RGB", (400, 100)), encoder.encode(row, ORDERS[:1], VIEW).texts, VIEW)
+    monkeypatch.setattr(encoder, "run", lambda p, t, images, o: sizes.append(images[0].size) or run(p, t, images, o))
+    Image.new("RGB", (400, 100)).save(row.image_file)
+    large = replace(row, width=400, height=100)
+    row_inputs(encoder, large, encoder.encode(large, ORDERS[:1], VIEW), VIEW)
     assert sizes[-1] == (100, 25)
 
 
@@ -103,8 +104,8 @@ def test_the_stream_reads_one_batch_ahead(monkeypatch: pytest.MonkeyPatch, tmp_p
     encoder, rows = random_others.encoder("llava"), make_rows(tmp_path, 5)
     source = PassInputs(random_others.base("llava"), encoder, VIEW)
     items, opened = prepared(encoder, rows), []
-    read = inputs_module.open_image
-    monkeypatch.setattr(inputs_module, "open_image", lambda file: opened.append(file) or read(file))
+    read = inputs_module.opened
+    monkeypatch.setattr(inputs_module, "opened", lambda file, view: opened.append(file) or read(file, view))
     stream = source.stream([[item] for item in items])
     next(stream)
     deadline = time.monotonic() + 10

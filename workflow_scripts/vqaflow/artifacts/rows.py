@@ -24,7 +24,8 @@ class Row:
     pixels, `sha256` is the digest of the image file, `answer` the letter of the right choice (None in the test table).
     Where several people answered, `shares` says for each letter which share of the `people` gave it, and `answer` is
     the letter that most of them gave. `source` is the table that the row is from. `weight` is how much the row's loss
-    counts in training.
+    counts in training. A row without a usable image has no size (0) and no digest (""). `transcript` is what the base
+    read in the image, for a view that reads; it follows from the content and the base.
     """
 
     id: str
@@ -40,6 +41,7 @@ class Row:
     people: int = 1
     source: str = ""
     weight: float = 1.0
+    transcript: str | None = None
 
     def asked(self) -> list[str]:
         """All that a score depends on, as strings; for the image, its digest and its size."""
@@ -64,7 +66,7 @@ class Row:
 
 def rows_of(table: pd.DataFrame) -> list[Row]:
     """The rows of a checked table, in its order; a null cell of a choice becomes ""."""
-    columns = [table[name].tolist() for name in FIELDS]
+    columns = [(table[name].fillna("") if name == "sha256" else table[name]).tolist() for name in FIELDS]
     choices = zip(*(table[letter].fillna("").tolist() for letter in letters_in(table)), strict=True)
     given = {
         "answer": table["answer"].tolist() if "answer" in table else [None] * len(table),

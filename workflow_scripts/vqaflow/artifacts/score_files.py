@@ -24,6 +24,7 @@ from vqaflow.runtime.messages import some
 
 PLACE = re.compile(rf"(?P<member>[^/]+)/(?P<split>oof|test)/fold(?P<part>{PART})/(?P<view>[^/]+)\.parquet$")
 ORIGINAL = "original"  # the view that has every row
+TRANSCRIPT = "transcript"  # the column of views that read: what the base read in the row's image
 ABOUT = b"vqaflow"  # the entry of a score file's metadata that says what was scored, and with what
 
 
@@ -118,6 +119,17 @@ def read_logits(file: ScoreFile, index: pl.DataFrame) -> Logits:
     count_N = np.bincount(row_L, minlength=len(index))
     _check_rows(file, index, logits_NKC, count_N)
     return Logits(tuple(orders), count_N > 0, logits_NKC)
+
+
+def read_transcripts(file: ScoreFile) -> dict[str, str]:
+    """What was read in the image of each row of a file, by the row's id; empty if its view does not read."""
+    try:
+        if TRANSCRIPT not in pl.read_parquet_schema(file.path):
+            return {}
+        frame = pl.read_parquet(file.path, columns=["id", TRANSCRIPT]).unique("id", maintain_order=True)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise damaged(file.path, "score_choices", error) from None
+    return dict(frame.iter_rows())
 
 
 def _check_rows(file: ScoreFile, index: pl.DataFrame, logits_NKC: np.ndarray, count_N: np.ndarray) -> None:

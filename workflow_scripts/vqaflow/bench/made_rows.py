@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from vqaflow.artifacts.columns import ALL_LETTERS
 from vqaflow.artifacts.rows import Row
 from vqaflow.config.sections import ViewConfig
+from vqaflow.data.images.pictures import Picture
 from vqaflow.model.base import Base
 from vqaflow.model.encoding.row_encoder import EncodedRow, mrope_positions
 from vqaflow.model.features.host_memory import HostMemory
@@ -60,9 +62,9 @@ class MadeRows:
             return torch.randint(self.shape.vocabulary // 2, (length,), generator=draw).tolist()
 
         prefix = text(BEFORE_IMAGE) + [self.image_token] * self.visual + text(AFTER_IMAGE)
-        positions = mrope_positions(len(prefix), BEFORE_IMAGE, self.grid, self.shape.merge)
+        positions = mrope_positions(len(prefix), [BEFORE_IMAGE], [self.grid], self.shape.merge)
         branches = [text(BRANCH) for _ in range(orders)]
-        return EncodedRow(f"made_{number}", prefix, branches, positions, int(positions.max()) + 1, self.grid)
+        return EncodedRow(f"made_{number}", prefix, branches, positions, int(positions.max()) + 1, (self.grid,))
 
     def pixels(self, count: int) -> list[torch.Tensor]:
         """Patches (h·w, values of a patch) of `count` images."""
@@ -88,7 +90,8 @@ class MadeEncoder:
 
     def encode(self, row: Row, orders: Sequence[str], view: ViewConfig) -> EncodedRow:
         """The made encoding of a made row."""
-        return self.made.encoded(int(row.id.rpartition("_")[2]), len(orders))
+        encoded = self.made.encoded(int(row.id.rpartition("_")[2]), len(orders))
+        return replace(encoded, pictures=(Picture(row.width, row.height),), keys=(row.sha256,))
 
 
 class MadeFeatures:

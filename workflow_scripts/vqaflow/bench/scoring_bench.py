@@ -16,11 +16,13 @@ from peft import get_peft_model
 from transformers import Qwen2VLImageProcessor
 
 from vqaflow.artifacts.columns import ALL_LETTERS
+from vqaflow.artifacts.rows import Row
 from vqaflow.bench.made_rows import SMALL_VISUAL, VISUAL, MadeEncoder, MadeRows
 from vqaflow.bench.random_base import build
 from vqaflow.bench.tools import table
 from vqaflow.bench.training_bench import IN_FLOAT16, precision_of, train_config
 from vqaflow.config.sections import ViewConfig
+from vqaflow.data.images.pictures import Picture
 from vqaflow.model.base import Base
 from vqaflow.model.decoder.branches import letter_logits
 from vqaflow.model.decoder.fused_decoder import FusedDecoder
@@ -53,12 +55,12 @@ class ScoredRows(MadeEncoder):
 
     def __init__(self, made: MadeRows) -> None:
         super().__init__(made)
-        self.patches = made.pixels(1)[0]
+        self.made_patches = made.pixels(1)[0]
         self.image_processor = Qwen2VLImageProcessor()
 
-    def pixels(self, image_file: str, view: ViewConfig) -> torch.Tensor:
-        """The same patches for each image."""
-        return self.patches
+    def patches(self, row: Row, view: ViewConfig, pictures: Sequence[Picture]) -> list[torch.Tensor]:
+        """The same patches for each picture."""
+        return [self.made_patches for _ in pictures]
 
     def pixel_limits(self, view: ViewConfig) -> tuple[int, int]:
         """A stand-in for the image area's limits."""
@@ -139,7 +141,7 @@ def library_inputs(bench: ScoringBench, rows: Sequence[EncodedRow], order: int) 
         "input_ids": ids,
         "attention_mask": torch.ones_like(ids),
         "mm_token_type_ids": (ids == bench.made.image_token).long(),
-        "pixel_values": torch.cat([bench.encoder.patches] * len(rows)),
+        "pixel_values": torch.cat([bench.encoder.made_patches] * len(rows)),
         "image_grid_thw": torch.tensor([row.grid for row in rows]),
     }
     return {name: value.to(bench.device) for name, value in inputs.items()}
@@ -281,7 +283,7 @@ def measure_tower(bench: ScoringBench, base: Base) -> None:
     """The tower as shipped and in the ways that are used here; their errors against float32."""
     visual, count = base.visual, min(8, bench.rows)
     grids = (bench.made.grid,) * count
-    patches = torch.cat([bench.encoder.patches] * count).to(bench.device, bench.dtype)
+    patches = torch.cat([bench.encoder.made_patches] * count).to(bench.device, bench.dtype)
     made: dict[str, torch.Tensor] = {}
 
     def add(name: str, run: Callable[[], torch.Tensor]) -> None:

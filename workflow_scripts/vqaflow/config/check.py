@@ -16,9 +16,9 @@ from vqaflow.artifacts.parts import FILE
 from vqaflow.artifacts.results_folder import RESULTS
 from vqaflow.config.choices_check import choices_problems
 from vqaflow.config.data_check import data_problems
-from vqaflow.config.members import SECTIONS, TUNED, member_problems, members_of, with_model
+from vqaflow.config.members import ORIGINAL, SECTIONS, TUNED, member_problems, members_of, with_model
 from vqaflow.config.recipe_names import recipe_problems
-from vqaflow.config.sections import WHEN, merged
+from vqaflow.config.sections import NATIVE, WHEN, merged
 from vqaflow.config.space_check import foldless, space_problems
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import did_you_mean, nearest
@@ -33,6 +33,7 @@ ARTICLED = {
     "null": "null",
 }
 EMPTY = {"object": "{}", "array": "[]"}
+TILES = "^([1-6]x[2-6]|[2-6]x1)$"  # of a view, as the schema has it
 NAME = "^[a-z][a-z0-9_]*$"  # of members and views, as the schema has it
 # JSON Schema accepts 3.0 as an integer and NaN as a number; the workflow can use neither.
 Validator = extend(
@@ -151,6 +152,8 @@ def _wording(error: ValidationError, schema: Mapping[str, Any]) -> Iterator[str]
         yield f"{where}{meant}: {value!r} is unknown. Write soft, majority, unanimous, or `at least 3`."
     elif error.validator == "pattern" and wanted == "^none$":
         yield f"{where}{meant}: {value!r} is neither. Write none, or keys of train."
+    elif error.validator == "pattern" and wanted == TILES:
+        yield f"{where}{meant}: {value!r} is not rows x columns of at most 6. Write, for example, 2x2."
     else:
         yield f"{where or 'top level'}{meant}: {error.message}. Change it."
 
@@ -191,13 +194,15 @@ def _cross_checks(config: Mapping[str, Any]) -> Iterator[str]:
     yield from choices_problems(config)
     yield from _section_problems(config, "", config["ensemble"])
     for name, entry in config["members"].items():
-        if entry and set(entry) & {*SECTIONS, "orders"}:
+        if entry and set(entry) & {*SECTIONS, "orders", "train"}:
             overridden = {key: merged(config[key], entry.get(key) or {}) for key in SECTIONS}
+            train = entry.get("train")
+            overridden["train"] = merged(config["train"], train if isinstance(train, Mapping) else {})
             own = overridden | {"orders": entry.get("orders", config["orders"])}
             found = _section_problems(own, f"members.{name}.", config["ensemble"])
             general = set(_section_problems(config, f"members.{name}.", config["ensemble"]))
             yield from (problem for problem in found if problem not in general)  # told of the sections themselves
-    views = {name: member.shown_views or [FILE] for name, member in members_of(config).items()}
+    views = {name: member.pooled_views or [FILE] for name, member in members_of(config).items()}
     yield from (f"ensemble.recipe: {what}" for what in recipe_problems(config["ensemble"]["recipe"], views))
     for member in members_of(config).values():
         if member.kind == TUNED:
@@ -217,7 +222,13 @@ def _section_problems(sections: Mapping[str, Any], where: str, ensemble: Mapping
     if ensemble["order_pooling"] == "prior" and sections["orders"] in ("identity", 1):
         cure = "Set orders to cyclic, or use geometric."
         yield f"{where}orders: a position prior cannot be estimated from one choice order. {cure}"
-    yield from _view_problems(f"{where}views", sections["views"], model)
+    for key, field in (("read", "{question}"), ("transcript", "{transcript}")):
+        if sections["prompt"][key].count(field) != 1:
+            yield f"{where}prompt.{key}: needs {field} once. Change it."
+    main = sections["train"]["view"]
+    yield from _main_view_problems(f"{where}train.view", f"{where}views", main, sections["views"])
+    for name, view in sections["views"].items():
+        yield from _view_problems(f"{where}views.{name}", name, view, model)
 
 
 def _demo_base_problems(config: Mapping[str, Any]) -> Iterator[str]:
@@ -275,15 +286,39 @@ def _template_problems(where: str, template: str) -> Iterator[str]:
         yield f"{where}: {{question}} must come before {{choices}}. Swap them."
 
 
-def _view_problems(where: str, views: Mapping[str, Any], model: Mapping[str, Any]) -> Iterator[str]:
-    if "original" not in views or views["original"].get("enabled") is False:
-        yield f"{where}.original: only this view has every row. Keep it enabled."
-    elif set(views["original"]) - {"enabled"}:
-        yield f"{where}.original: this view is the unchanged image. Put other settings into a view with another name."
-    for name, view in views.items():
-        if view.get("when") is not None and not WHEN.fullmatch(view["when"]):
-            yield f"{where}.{name}.when: {view['when']!r} is not a condition. Write, for example, margin < 0.3."
-        smallest = view.get("min_pixels") or model["min_pixels"]
-        largest = view.get("max_pixels") or model["max_pixels"]
-        if smallest > largest and {"min_pixels", "max_pixels"} & view.keys():
-            yield f"{where}.{name}: min_pixels {smallest} is above max_pixels {largest}. Change one of them."
+def _main_view_problems(where: str, views_where: str, main: str, views: Mapping[str, Any]) -> Iterator[str]:
+    """Problems of the view that training renders, which must have every row."""
+    if main not in views:
+        yield f"{where}: there is no view {main!r}; {did_you_mean(main, list(views))}"
+    elif main != ORIGINAL and views[main].get("flip"):
+        yield f"{where}: {main} mirrors, which can change the answer of training rows. Name a view that does not."
+    elif main != ORIGINAL and views[main].get("blind"):
+        yield f"{where}: {main} is blind, so nothing of the images would be learned. Name a view that shows them."
+    elif views[main].get("enabled") is False:
+        yield f"{views_where}.{main}: only this view has every row. Keep it enabled."
+    if ORIGINAL not in views:
+        yield f"{views_where}.{ORIGINAL}: the view is missing. Add it as {{}}."
+
+
+def _view_problems(where: str, name: str, view: Mapping[str, Any], model: Mapping[str, Any]) -> Iterator[str]:
+    """Problems of one view."""
+    given = {key for key, value in view.items() if value not in (None, False)} - {"enabled"}
+    if name == ORIGINAL and set(view) - {"enabled"}:
+        yield f"{where}: this view is the unchanged image. Put other settings into a view with another name."
+    if view.get("when") is not None and not WHEN.fullmatch(view["when"]):
+        yield f"{where}.when: {view['when']!r} is not a condition. Write, for example, margin < 0.3."
+    if "blind" in given and (others := given & {"flip", "tiles", "pixels", "read", "min_pixels", "max_pixels"}):
+        yield f"{where}.{min(others)}: a blind view shows no image, so this key has no meaning. Remove it."
+    if "overlap" in view and "tiles" not in view:
+        yield f"{where}.overlap: without tiles it has no meaning. Remove it, or set tiles."
+    if "read_tokens" in view and "read" not in view:
+        yield f"{where}.read_tokens: without read it has no meaning. Remove it, or set read: true."
+    if "pixels" in given and "min_pixels" in given:
+        yield f"{where}.min_pixels: pixels: {NATIVE} never enlarges. Remove one of them."
+    if "pixels" in given and "max_pixels" not in given:
+        cap = "a phone's photograph has 12 million pixels, 16,000 tokens. Add it, for example 3211264"
+        yield f"{where}.max_pixels: pixels: {NATIVE} needs a cap: {cap}."
+    smallest = 1 if "pixels" in given else view.get("min_pixels") or model["min_pixels"]
+    largest = view.get("max_pixels") or model["max_pixels"]
+    if smallest > largest and {"min_pixels", "max_pixels"} & view.keys():
+        yield f"{where}: min_pixels {smallest} is above max_pixels {largest}. Change one of them."

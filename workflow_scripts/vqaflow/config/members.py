@@ -13,6 +13,8 @@ from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import did_you_mean
 
 TUNED, UNTUNED, FOREIGN = "tuned", "untuned", "file"  # the kinds
+ORIGINAL = "original"  # the view of images as they are
+COUNTED = ("min_pixels", "max_pixels", "tiles", "overlap", "pixels", "blind")  # what visual tokens depend on
 SECTIONS = ("model", "prompt", "views")  # of the configuration, of which a member may override keys
 
 
@@ -35,9 +37,34 @@ class Member:
     probabilities: Mapping[str, str] | None = None
 
     @property
+    def main_view(self) -> str:
+        """The view that training renders, and that is scored for every row."""
+        return self.train.get("view", ORIGINAL)
+
+    @property
     def shown_views(self) -> list[str]:
-        """The views that are scored; none of a file."""
-        return [name for name, view in self.views.items() if view.get("enabled", True)] if self.kind != FOREIGN else []
+        """The views that are scored, blind ones included; none of a file.
+
+        Where training renders another view, the original one is scored only if it says `enabled: true`.
+        """
+        if self.kind == FOREIGN:
+            return []
+        is_main = self.main_view == ORIGINAL
+        return [name for name, view in self.views.items() if view.get("enabled", name != ORIGINAL or is_main)]
+
+    @property
+    def pooled_views(self) -> list[str]:
+        """The views that answer; blind ones only show how much of the accuracy needs no image."""
+        return [name for name in self.shown_views if not self.views[name].get("blind")]
+
+    def scored_views(self, split: str) -> list[str]:
+        """The views that have scores of a split, oof or test; blind ones have no use for test rows."""
+        return self.shown_views if split == "oof" else self.pooled_views
+
+    def rendering(self, view: str) -> dict[str, Any]:
+        """How a view renders the image and which rows it scores: the main view scores all, whatever its `when` says."""
+        unread = ("enabled", "when") if view == self.main_view else ("enabled",)
+        return {key: value for key, value in self.views[view].items() if key not in unread}
 
     def trained_parts(self, folds: int) -> list[str]:
         """The parts that an adapter is trained for: each fold and seed, and all rows if `refit`."""
@@ -111,11 +138,25 @@ def with_model(members: Mapping[str, Member]) -> list[Member]:
     return [member for member in members.values() if member.kind != FOREIGN]
 
 
-def explored_model(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The section `model` by which explore_data counts visual tokens: of main, else of the first that loads a model."""
+def explored_member(config: Mapping[str, Any]) -> Member | None:
+    """The member whose visual tokens explore_data counts: main, else the first that loads a model, if there is one."""
     models = with_model(members_of(config))
-    main = [member for member in models if member.name == "main"]
-    return (main or models)[0].model if models else config["model"]
+    return next((member for member in models if member.name == "main"), models[0] if models else None)
+
+
+def explored_model(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The section `model` by which explore_data counts visual tokens."""
+    member = explored_member(config)
+    return member.model if member else config["model"]
+
+
+def explored_views(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The views whose visual tokens explore_data counts, with the keys that decide how many there are."""
+    member = explored_member(config)
+    return {
+        name: {key: member.views[name][key] for key in COUNTED if key in member.views[name]}
+        for name in (member.shown_views if member else [])
+    }
 
 
 def require_kind(member: Member, kinds: Collection[str], what: str) -> None:

@@ -4,7 +4,7 @@ import dataclasses
 import re
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 from vqaflow.artifacts.columns import LETTERS
@@ -12,6 +12,9 @@ from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import did_you_mean
 
 T = TypeVar("T")
+Limits = tuple[int, int]  # the smallest and largest area of an image, in pixels
+READING = ("read", "transcript")  # keys of `prompt` that only views which read depend on
+NATIVE, TEXT, GREY = "native", "text", "grey"  # of a view's `pixels`, and of its `blind`
 WHEN = re.compile(r"\s*margin\s*<\s*(\d+(?:\.\d*)?|\.\d+)\s*")  # a view's condition, `margin < 0.3`
 
 
@@ -32,12 +35,18 @@ class ModelConfig(BaseConfig):
     min_pixels: int
     max_pixels: int
 
+    @property
+    def limits(self) -> Limits:
+        """The smallest and largest area of an image, in pixels."""
+        return self.min_pixels, self.max_pixels
+
 
 @dataclass(frozen=True)
 class PromptConfig:
     """`prompt`: what the model reads; `templates` has one entry per question type.
 
-    `letters` are those that the prompt shows and the model answers with; None: a, b, c, …
+    `letters` are those that the prompt shows and the model answers with; None: a, b, c, … `read` asks for the text in
+    the image, in views that read first; `transcript` shows what was read.
     """
 
     normal_form: str
@@ -45,16 +54,18 @@ class PromptConfig:
     choice_format: str
     templates: Mapping[str, str]
     letters: tuple[str, ...] | None = None
+    read: str = ""
+    transcript: str = ""
 
     def __post_init__(self) -> None:
         """YAML reads an unquoted 1 as a number."""
         if self.letters is not None:
             object.__setattr__(self, "letters", tuple(map(str, self.letters)))
 
-    def content(self) -> dict[str, Any]:
-        """All keys, for digests; without `letters` where it is not set, as before there was such a key."""
-        given = dataclasses.asdict(self)
-        return given if self.letters else {key: value for key, value in given.items() if key != "letters"}
+    def content(self, reads: bool) -> dict[str, Any]:
+        """The keys that answers depend on: those of reading only if a view `reads`, `letters` only if it is set."""
+        without = {*(() if reads else READING), *(() if self.letters else ("letters",))}
+        return {key: value for key, value in asdict(self).items() if key not in without}
 
 
 @dataclass(frozen=True)
@@ -101,6 +112,7 @@ class TrainConfig:
     max_minutes: float
     trackers: tuple[str, ...]
     augment: AugmentConfig
+    view: str = "original"
 
     def __post_init__(self) -> None:
         """YAML reads an unquoted ``off`` as false."""
@@ -110,13 +122,47 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class ViewConfig:
-    """One entry of `views`: a rendering of the image. Limits of None are the model's."""
+    """One entry of `views`: a rendering of the image. Limits of None are the model's.
+
+    tiles: "2x2" shows the whole image and then its tiles, rows x columns, each enlarged twice; neighbours share
+    `overlap` of a tile's side. pixels: "native" never enlarges. read: the model first transcribes at most `read_tokens`
+    tokens. blind: no image ("text") or a grey one ("grey").
+    """
 
     flip: bool = False
     min_pixels: int | None = None
     max_pixels: int | None = None
     when: str | None = None
     enabled: bool = True
+    tiles: str | None = None
+    overlap: float = 0.1
+    pixels: str | None = None
+    read: bool = False
+    read_tokens: int = 64
+    blind: str | None = None
+
+    def limits(self, of_model: Limits) -> Limits:
+        """The smallest and largest area of each picture, in pixels; `of_model` are those of the section `model`."""
+        smallest = of_model[0] if self.min_pixels is None else self.min_pixels
+        largest = of_model[1] if self.max_pixels is None else self.max_pixels
+        return 1 if self.pixels == NATIVE else smallest, largest
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of tiles; (1, 1) without tiles."""
+        rows, _, columns = (self.tiles or "1x1").partition("x")
+        return int(rows), int(columns)
+
+    def rendering(self) -> dict[str, Any]:
+        """All that changes what the model is shown, without the keys that the view leaves as they are.
+
+        It is part of the keys under which results are kept, which must not change when a new key is added.
+        """
+        shown: dict[str, Any] = {"flip": self.flip, "pixels": [self.min_pixels, self.max_pixels]}
+        shown |= {"tiles": self.tiles, "overlap": self.overlap} if self.tiles else {}
+        shown |= {"native": True} if self.pixels == NATIVE else {}
+        shown |= {"read": self.read_tokens} if self.read else {}
+        return shown | ({"blind": self.blind} if self.blind else {})
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 from vqaflow.config.sections import TrainConfig
 
-# They change how training runs, is watched or draws at random, not how well a setting learns.
+# They change how training runs, is watched, draws at random or what it is shown, not how well a setting learns.
 NOT_SEARCHED = (
     "seed",
     "gradient_checkpointing",
@@ -16,6 +16,7 @@ NOT_SEARCHED = (
     "checkpoint_minutes",
     "max_minutes",
     "trackers",
+    "view",
 )
 
 

@@ -21,7 +21,6 @@ from vqaflow.config.sections import EnsembleConfig, section
 from vqaflow.ensemble.calibration import CALIBRATIONS
 from vqaflow.ensemble.pooling import POOLS
 from vqaflow.ensemble.recipe_file import (
-    all_rows,
     calibration_report,
     candidate_table,
     expected_summary,
@@ -62,8 +61,7 @@ def ensemble_probabilities(
     """Pool and calibrate `members`, the folders results/members/{name} in the order of their names.
 
     `train` and `test` are the tables, `ensemble` is the config's section. The OOF file has the held-out predictions of
-    the nested cross-validation. Test rows are pooled by the recipe that is fitted on all OOF rows; unusable ones get
-    equal probabilities.
+    the nested cross-validation. Test rows are pooled by the recipe that is fitted on all OOF rows.
     """
     settings = section(EnsembleConfig, ensemble)
     check_names(settings)
@@ -147,13 +145,9 @@ def probabilities_of_test(
     table: pl.DataFrame, members: Sequence[Member], fitted: Fitted
 ) -> tuple[np.ndarray, Sharpening | None]:
     """Probabilities (N, C) of all test rows, and how they were sharpened."""
-    usable = table.filter(pl.col("usable")).select("id", OWN)
-    if unusable := len(table) - len(usable):
-        log.warning("%d test rows are unusable and get equal probabilities (see problems.csv)", unusable)
-    if not len(usable):
-        return all_rows(table, None, members[0].letters), None
-    pooled_NC, sharpness = sharpened(pool_test(members, usable, fitted))
-    return all_rows(table, pooled_NC, members[0].letters), sharpness
+    if unusable := int((~table["usable"]).sum()):
+        log.warning("%d test rows are unusable: those without an image are answered by their text", unusable)
+    return sharpened(pool_test(members, table.select("id", OWN), fitted))
 
 
 def write_probabilities(ids: pl.Series, probabilities_NC: np.ndarray, out: Path, **more: pl.Series) -> None:

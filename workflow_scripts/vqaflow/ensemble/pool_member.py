@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 
 from vqaflow.artifacts.adapter_files import RUN
-from vqaflow.artifacts.choices import OWN, choices_there, even, read_with_letters
+from vqaflow.artifacts.choices import OWN, choices_there, read_with_letters
 from vqaflow.artifacts.columns import ALL_LETTERS, probability_columns
 from vqaflow.artifacts.parts import ALL, BASE, FILE, fold_of, without_seed
 from vqaflow.artifacts.probability_files import read_pair
@@ -55,7 +55,7 @@ class Tables:
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows that a member answers: `oof` has id, answer and fold; `test` has id and usable.
+    """The rows that a member answers: `oof` has id, answer and fold; `test` has id.
 
     Both have their own letters in the column OWN; `letters` are those of the tables.
     """
@@ -64,15 +64,10 @@ class Rows:
     test: pl.DataFrame
     letters: tuple[str, ...]
 
-    @property
-    def usable(self) -> pl.DataFrame:
-        """The test rows that have scores: id and own letters."""
-        return self.test.filter(pl.col("usable")).select("id", OWN)
-
 
 @dataclass(frozen=True)
 class Answers:
-    """Log-probabilities by view: of OOF rows (N, V, C), and of usable test rows for each part without its seed."""
+    """Log-probabilities by view: of OOF rows (N, V, C), and of test rows for each part without its seed."""
 
     views: list[str]
     oof_NVC: np.ndarray
@@ -140,7 +135,7 @@ def read_rows(tables: Tables) -> Rows:
             f"{tables.test}: has {len(letters[1])} columns of choices, but {tables.train} has {len(letters[0])}. Run "
             "the rule validate_tables again."
         )
-    return Rows(oof, read_with_letters(tables.test, ["id", "usable"]), letters[0])
+    return Rows(oof, read_with_letters(tables.test, ["id"]), letters[0])
 
 
 # --- from scores ---
@@ -167,7 +162,7 @@ def from_scores(files: Sequence[ScoreFile], rows: Rows, order_pooling: str) -> A
                 there_NC = choices_there(rows.oof[OWN].gather(mine), rows.letters)
                 logp_NVC[mine] = pool_block(here, views, index, there_NC, order_pooling, priors, bar)
             else:
-                index, there_NC = row_index(rows.usable["id"]), choices_there(rows.usable[OWN], rows.letters)
+                index, there_NC = row_index(rows.test["id"]), choices_there(rows.test[OWN], rows.letters)
                 test[part] = pool_block(here, views, index, there_NC, order_pooling, priors, bar)
     return Answers(views, logp_NVC, test, [])
 
@@ -271,14 +266,11 @@ def from_files(files: Sequence[Path], rows: Rows, tables: Tables) -> Answers:
     read = read_pair(
         *files, rows.oof["id"].to_list(), answers_N, rows.test["id"].to_list(), left_out, rows.letters, there
     )
-    usable_N = rows.test["usable"].to_numpy()
-    unusable = int((~usable_N).sum())
-    notes = [f"its answers to the {unusable} test rows without a usable image are not used"] if unusable else []
     return Answers(
         [FILE],
         _logs(read.oof_NC, there[0])[:, None],
-        {FILE: _logs(read.test_NC, there[1])[usable_N][:, None]},
-        [*read.notes, *notes],
+        {FILE: _logs(read.test_NC, there[1])[:, None]},
+        list(read.notes),
     )
 
 
@@ -295,15 +287,12 @@ def write_member(answers: Answers, rows: Rows, out: MemberFolder) -> None:
     oof = {"id": rows.oof["id"], "fold": rows.oof["fold"]}
     _write(out.views("oof"), oof | view_columns(answers.views, answers.oof_NVC))
     blocks = [
-        {"part": [part] * len(rows.usable), "id": rows.usable["id"]} | view_columns(answers.views, logp_NVC)
+        {"part": [part] * len(rows.test), "id": rows.test["id"]} | view_columns(answers.views, logp_NVC)
         for part, logp_NVC in answers.test.items()
     ]
     _write(out.views("test"), *blocks)
     _write(out.answers("oof"), oof | answer_columns(mean_of_views(answers.oof_NVC)))
-    test_NC = even(choices_there(rows.test[OWN], rows.letters))
-    test_NC[rows.test["usable"].to_numpy()] = mean_of_parts(
-        {part: mean_of_views(logp_NVC) for part, logp_NVC in answers.test.items()}
-    )
+    test_NC = mean_of_parts({part: mean_of_views(logp_NVC) for part, logp_NVC in answers.test.items()})
     _write(out.answers("test"), {"id": rows.test["id"]} | answer_columns(test_NC))
 
 

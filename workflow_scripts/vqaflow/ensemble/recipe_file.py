@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from scipy.stats import norm
 
-from vqaflow.artifacts.choices import OWN, choices_there, even
+from vqaflow.artifacts.choices import OWN
 from vqaflow.config.recipe_names import Recipe
 from vqaflow.ensemble.calibration import apply_temperature
 from vqaflow.ensemble.noise import paired_summaries
@@ -217,39 +217,21 @@ def fitted_of(report: Mapping[str, Any]) -> Fitted:
 
 @dataclass(frozen=True)
 class Recomputed:
-    """Test probabilities (N, C) of all rows in the table's order, and what each fold alone gives on the usable ones."""
+    """Test probabilities (N, C) of all rows in the table's order, and what each fold alone gives."""
 
     ids: list[str]
     probabilities_NC: np.ndarray
-    usable_ids: list[str]
-    pooled: PooledTest | None
+    pooled: PooledTest
 
 
 def recompute_test(report: Mapping[str, Any], members: Sequence[Path], table: pl.DataFrame) -> Recomputed:
     """Compute test.parquet again from the members' folders (in recipe.json's order) as recipe.json says.
 
-    `table` has id, usable and own letters. What was learned and fitted is taken from the report: nothing is chosen
-    again.
+    `table` has id and own letters. What was learned and fitted is taken from the report: nothing is chosen again.
     """
-    usable, found = table.filter(pl.col("usable")).select("id", OWN), read_members(members)
-    if not len(usable):
-        return Recomputed(table["id"].to_list(), all_rows(table, None, found[0].letters), [], None)
-    pooled = pool_test(found, usable, fitted_of(report))
+    pooled = pool_test(read_members(members), table.select("id", OWN), fitted_of(report))
     temperature = report["test"]["temperature"]
     sharp_NC = pooled.average_NC
     if temperature is not None:
         sharp_NC = apply_temperature(sharp_NC, {"temperature": temperature})
-    return Recomputed(
-        table["id"].to_list(), all_rows(table, sharp_NC, found[0].letters), usable["id"].to_list(), pooled
-    )
-
-
-def all_rows(table: pl.DataFrame, usable_NC: np.ndarray | None, letters: Sequence[str]) -> np.ndarray:
-    """Probabilities of all rows of `table` (usable, own letters): those of the usable rows, equal ones for the others.
-
-    `letters` are those of the table; equal ones are over the choices that a row has.
-    """
-    probabilities_NC = even(choices_there(table[OWN], letters))
-    if usable_NC is not None:
-        probabilities_NC[table["usable"].to_numpy()] = usable_NC
-    return probabilities_NC
+    return Recomputed(table["id"].to_list(), sharp_NC, pooled)

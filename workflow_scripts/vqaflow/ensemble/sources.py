@@ -161,7 +161,7 @@ class ViewsOfTest:
         runs = part.rle().struct.unnest()
         found = dict(zip(runs["value"].to_list(), runs["len"].to_list(), strict=True))
         if len(runs) != len(found) or set(found) != set(member.parts) or set(found.values()) != {len(self.ids)}:
-            reason = f"it does not have the {len(self.ids)} usable test rows of {', '.join(member.parts)} in blocks"
+            reason = f"it does not have the {len(self.ids)} test rows of {', '.join(member.parts)} in blocks"
             raise damaged(path, RULE, ValueError(reason))
         return {name: number * len(self.ids) for number, name in enumerate(found)}
 

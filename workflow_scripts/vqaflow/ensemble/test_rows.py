@@ -4,7 +4,7 @@ Tuned members have an adapter per fold, and perhaps one that was trained on all 
 have the same probabilities in every fold. A pool is applied fold by fold, as it was validated, and once more with the
 refit adapters in the place of their members' folds; the two results count half and half.
 
-Shapes: N usable test rows, S sources, C choices.
+Shapes: N test rows, S sources, C choices.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ from vqaflow.runtime.progress import ProgressBar
 
 @dataclass(frozen=True)
 class PooledTest:
-    """Calibrated probabilities of the usable test rows: of each fold alone, and of the average of all."""
+    """Calibrated probabilities of the test rows: of each fold alone, and of the average of all."""
 
     singles: dict[str, np.ndarray]  # by the name of the fold; one entry if no kept member has folds
     average_NC: np.ndarray

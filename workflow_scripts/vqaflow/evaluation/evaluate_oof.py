@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from vqaflow.evaluation.answerers import answerer_line, answerer_metrics, source_metrics
+from vqaflow.evaluation.blind import FIGURE as BLIND_FIGURE
+from vqaflow.evaluation.blind import blind_lines, blind_metrics, draw_blind, gallery_notes, read_blind
 from vqaflow.evaluation.evidence import Evidence, read_evidence
 from vqaflow.evaluation.figures import draw_all
 from vqaflow.evaluation.members import member_lines, member_metrics
@@ -51,14 +53,17 @@ def evaluate_oof(
     """
     tables = {"train_table": train_table, "test_table": test_table, "folds": folds}
     found = read_evidence(oof=oof, recipe=recipe, members=members, scores=scores, adapters=adapters, **tables)
-    metrics = all_metrics(found)
+    blind = read_blind(found)
+    metrics = all_metrics(found) | ({"blind": blind_metrics(found.rows, blind)} if blind else {})
     with atomic_folder(out_dir) as folder:
         write_json(folder / "metrics.json", metrics)
         write_json(
             folder / "costs.json", {name: {"minutes": one.note["minutes"]} for name, one in found.answers.items()}
         )
         draw_all(metrics, histories(found), folder)
-        write_mistakes(found.rows, folder)
+        if blind:
+            draw_blind(metrics, folder / BLIND_FIGURE)
+        write_mistakes(found.rows, folder, gallery_notes(found, blind))
         by_name = dict(zip(found.answers, members, strict=True))
         pick_page(oof=oof, test=test, members=by_name, out=folder / PICKS, **tables)
     say(metrics)
@@ -100,7 +105,7 @@ def histories(found: Evidence) -> dict[str, Any]:
 
 def agreement_of_folds(found: Evidence) -> dict[str, Any] | None:
     """How alike the folds' adapters answer; by member if there are several; None if no member trains."""
-    tuned = {member.name: fold_agreement(member, found.usable) for member in found.members if member.folds}
+    tuned = {member.name: fold_agreement(member, found.test_rows) for member in found.members if member.folds}
     if len(found.members) > 1:
         return tuned
     return next(iter(tuned.values()), None)
@@ -113,7 +118,7 @@ def say(metrics: dict[str, Any]) -> None:
     log.info("OOF accuracy %.2f %% [%.2f, %.2f], n = %d", 100 * overall["accuracy"], low, high, overall["n"])
     if line := answerer_line(metrics):
         log.info("%s", line)
-    for line in member_lines(metrics["members"]):
+    for line in [*member_lines(metrics["members"]), *blind_lines(metrics)]:
         log.info("%s", line)
     if metrics["checkpoint_choice"]["adapters"]:
         log.info("%s", metrics["checkpoint_choice"]["text"])

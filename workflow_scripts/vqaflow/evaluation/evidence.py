@@ -1,6 +1,6 @@
 """What evaluate_oof reads: the ensemble's and the members' answers to the same rows, scores, and training logs.
 
-Shapes: N rows of the training table, T usable test rows, S sources (views of all members), C choices.
+Shapes: N rows of the training table, T test rows, S sources (views of all members), C choices.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -38,7 +38,7 @@ def namer(members: Sequence[str]) -> Namer:
 
 @dataclass(frozen=True)
 class Answers:
-    """What a member says: its note (member.json), and the probabilities of OOF rows and of usable test rows."""
+    """What a member says: its note (member.json), and the probabilities of OOF rows and of test rows."""
 
     note: Mapping[str, Any]
     oof_NC: np.ndarray
@@ -57,8 +57,8 @@ class Training:
 class Evidence:
     """All that is measured: `rows` are those of `read_oof_rows`, `recipe` is recipe.json, `oof` has all sources.
 
-    `usable` are the usable test rows (id, own letters).
-    `trainings` are by member and folder (`fold0`); `files` are the score files of OOF rows.
+    `test_rows` are the test rows (id, own letters). `trainings` are by member and folder (`fold0`); `files` are the
+    score files of OOF rows, `blind_files` those of blind views, which take no part in any answer.
     """
 
     rows: pd.DataFrame
@@ -66,8 +66,9 @@ class Evidence:
     members: list[Member]
     answers: dict[str, Answers]
     oof: Oof
-    usable: pl.DataFrame
+    test_rows: pl.DataFrame
     files: list[ScoreFile]
+    blind_files: list[ScoreFile]
     trainings: dict[tuple[str, str], Training]
 
     @property
@@ -89,22 +90,31 @@ def read_evidence(
 ) -> Evidence:
     """Read everything. Raises UserError if a file is missing, damaged or of other rows."""
     rows = read_oof_rows(oof, train_table, folds)
-    test = read_with_letters(test_table, ["id", "usable"])
+    test = read_with_letters(test_table, ["id"])
     found = read_members(members)
     logp_NSC = read_oof(found, pl.from_pandas(rows[["id", "fold", OWN]]))
+    answers = {
+        member.name: read_answers(MemberFolder(folder), rows["id"], test)
+        for member, folder in zip(found, members, strict=True)
+    }
+    blind = {(name, view) for name, one in answers.items() for view in blind_views(one.note)}
+    files = [file for file in score_files(scores) if file.split == "oof"] if scores else []
     return Evidence(
         rows,
         read_json(recipe, "ensemble_probabilities"),
         found,
-        {
-            member.name: read_answers(MemberFolder(folder), rows["id"], test)
-            for member, folder in zip(found, members, strict=True)
-        },
+        answers,
         Oof(sources_of(found), logp_NSC, rows["answer_index"].to_numpy(), rows["group"].to_numpy(), shares_in(rows)),
-        test.filter(pl.col("usable")).select("id", OWN),
-        [file for file in score_files(scores) if file.split == "oof"] if scores else [],
+        test,
+        [file for file in files if (file.member, file.view) not in blind],
+        [file for file in files if (file.member, file.view) in blind],
         read_trainings(adapters),
     )
+
+
+def blind_views(note: Mapping[str, Any]) -> list[str]:
+    """The blind views of a member, by its member.json; a file's member has no views."""
+    return [view for view, settings in note.get("shown", {}).items() if settings.get("blind")]
 
 
 def read_oof_rows(oof: Path, train_table: Path, folds: Path) -> pd.DataFrame:
@@ -139,7 +149,7 @@ def read_answers(place: MemberFolder, train_ids: pd.Series, test: pl.DataFrame) 
     note = read_json(place.note, "pool_member", NOTE_KEYS)
     oof_NC = _probabilities(place.answers("oof"), list(train_ids))
     test_NC = _probabilities(place.answers("test"), list(test["id"]))
-    return Answers(note, oof_NC, test_NC[test["usable"].to_numpy()])
+    return Answers(note, oof_NC, test_NC)
 
 
 def _probabilities(path: Path, ids: Sequence[str]) -> np.ndarray:

@@ -4,7 +4,7 @@ The overlap of two members' errors is the number of OOF rows that both answer wr
 that at least one of them answers wrongly (the Jaccard index): 1 if they fail on the same rows, 0 if they never do.
 Their disagreement is the share of rows that they answer differently.
 
-Shapes: N rows of the training table, T usable test rows, S sources (views of all members), C choices.
+Shapes: N rows of the training table, T test rows, S sources (views of all members), C choices.
 """
 
 from collections.abc import Hashable, Iterator, Mapping

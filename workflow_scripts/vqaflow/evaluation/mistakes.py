@@ -38,18 +38,19 @@ LISTED_ROWS = 20_000
 PICTURE_EDGE = 160  # pixels
 PICTURE_QUALITY = 50
 PICTURES_AT_ONCE = 64
+Notes = Mapping[str, list[str]]
 
 
-def write_mistakes(rows: pd.DataFrame, folder: Path) -> None:
+def write_mistakes(rows: pd.DataFrame, folder: Path, notes: Notes | None = None) -> None:
     """Write the page of `rows` (see evaluate_oof.read_oof_rows) and an excerpt of it for Snakemake's report.
 
     Rows are listed up to the page's limit: first the wrong ones, the most confident first, then the right ones, the
-    least confident first. The page says how many are not listed.
+    least confident first. The page says how many are not listed. `notes` are lines about rows, by their ids.
     """
     ordered = listing_order(rows)
     pictures = make_pictures(ordered)
     for name, limit in LIMITS.items():
-        data = page_data(ordered, pictures, limit)
+        data = page_data(ordered, pictures, limit, notes or {})
         left = len(rows) - len(data["rows"])
         data["total"], data["wrong"] = len(rows), int((~rows["right"]).sum())
         data["note"] = ""
@@ -100,24 +101,25 @@ def thumbnail(file: str) -> bytes | UserError:
     return buffer.getvalue()
 
 
-def page_data(rows: pd.DataFrame, pictures: Mapping[str, str], limit: int) -> dict[str, Any]:
+def page_data(rows: pd.DataFrame, pictures: Mapping[str, str], limit: int, notes: Notes) -> dict[str, Any]:
     """What the page's script reads, with as many of `rows` and their pictures as fit into `limit` bytes."""
     data: dict[str, Any] = {"letters": list(letters_in(rows)), "pictures": [], "rows": []}
     places: dict[str, int] = {}
     for sha256, record in zip(rows["sha256"], records(rows), strict=True):
         picture = None if sha256 in places else pictures.get(sha256)
-        limit -= len(as_json(record).encode()) + len(picture or "") + 12
+        said = [notes[record[0]]] if record[0] in notes else []
+        limit -= len(as_json([*record, *said]).encode()) + len(picture or "") + 12
         if limit < 0:
             break
         if picture is not None:
             places[sha256] = len(places)
             data["pictures"].append(picture)
-        data["rows"].append([*record, places.get(sha256, -1)])
+        data["rows"].append([*record, places.get(sha256, -1), *said])
     return data
 
 
 def records(rows: pd.DataFrame) -> Iterator[list[Any]]:
-    """Each row as a list in the order of the script's `FIELDS`, without the picture's place.
+    """Each row as a list in the order of the script's `FIELDS`, without the picture's place and the notes.
 
     The text of a choice that a row lacks is None.
     """

@@ -166,7 +166,7 @@ def correlation(first_N: np.ndarray, second_N: np.ndarray, rows_N: np.ndarray) -
 
 
 def fold_agreement(member: Member, rows: pl.DataFrame) -> dict[str, Any]:
-    """Share of usable test `rows` (id, own letters) that a member answers alike with two folds' adapters.
+    """Share of test `rows` (id, own letters) that a member answers alike with two folds' adapters.
 
     Views are averaged. Each OOF row is answered by one fold only. Seeds are pooled before.
     """

@@ -83,6 +83,12 @@ class Base:
         return self.network.get_submodule(self.family.tower)
 
     @property
+    def feature_width(self) -> int:
+        """Numbers in the features of one visual token: H, and as many again for each level of DeepStack."""
+        levels = len(getattr(self.visual, "deepstack_visual_indexes", []))
+        return (1 + levels) * self.network.get_input_embeddings().weight.shape[1]
+
+    @property
     def head(self) -> Any:
         """The language-model head."""
         return self.network.get_output_embeddings()

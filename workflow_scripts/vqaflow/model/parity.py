@@ -35,7 +35,7 @@ def parity(base: "Base", encoder: "RowEncoder", model: ModelConfig, prompt: Prom
         "base": base_digest(model),
         "min_pixels": model.min_pixels,
         "max_pixels": model.max_pixels,
-        "prompt": value_digest([prompt.content(), encoder.renderer.head, encoder.renderer.tail]),
+        "prompt": value_digest([prompt.content(False), encoder.renderer.head, encoder.renderer.tail]),
         "processor": type(base.processor).__name__,
         "image_processor": type(base.processor.image_processor).__name__,
         "letter_tokens": encoder.letter_ids,

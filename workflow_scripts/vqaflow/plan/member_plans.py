@@ -75,7 +75,7 @@ def test_rows(config: Mapping[str, Any], rows: int) -> tuple[int, str]:
 
 def own_config(config: Mapping[str, Any], member: Member) -> dict[str, Any]:
     """The configuration with the member's own sections."""
-    return {**config, "model": member.model, "train": member.train}
+    return {**config, "model": member.model, "train": member.train, "views": member.views}
 
 
 def print_member(config: Mapping[str, Any], member: Member, settings: Namespace, basis: PlanRows) -> str | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from vqaflow.config.sections import ModelConfig, TrainConfig, section
+from vqaflow.config.sections import ModelConfig, TrainConfig, ViewConfig, section
 from vqaflow.data.images.visual_tokens import HUB_NAME, base_file
 from vqaflow.model.checkpoint import (
     FITTING_SHARE,
@@ -22,7 +22,7 @@ from vqaflow.model.checkpoint import (
 )
 from vqaflow.model.families.known import family_of
 from vqaflow.plan.footprint import GIB
-from vqaflow.plan.image_tokens import image_tokens, largest_image
+from vqaflow.plan.image_tokens import ORIGINAL, image_tokens, largest_image
 from vqaflow.plan.plan_text import plan_lines
 from vqaflow.plan.published import PUBLISHED, published_in
 from vqaflow.plan.rows import PlanRows
@@ -35,10 +35,20 @@ SIZE = re.compile(r"(?<![0-9a-z.])[0-9.]+b(?![0-9a-z])")  # a model's size withi
 EXAMPLE = "Qwen/Qwen3-VL-8B-Instruct"
 
 
-def guessed_tokens(sizes: Sequence[tuple[int, int]], model: ModelConfig, orders: int, shape: Shape) -> Tokens:
-    """Estimated tokens from images' (width, height) and a usual text length; without sizes, of the largest images."""
-    visual = image_tokens(sizes, model, shape)
-    return usual_tokens(visual or [largest_image(model, shape)], orders, shape)
+def guessed_tokens(
+    sizes: Sequence[tuple[int, int]], model: ModelConfig, orders: int, shape: Shape, view: ViewConfig = ORIGINAL
+) -> Tokens:
+    """Estimated tokens from images' (width, height) and a usual text length; without sizes, of the largest images.
+
+    A view that reads is taken to read as much as it may.
+    """
+    visual = image_tokens(sizes, model, shape, view) or [largest_image(model, shape, view)]
+    return usual_tokens(visual, orders, shape, view.read_tokens if view.read else 0)
+
+
+def trained_view(config: Mapping[str, Any]) -> ViewConfig:
+    """The view that training renders."""
+    return section(ViewConfig, config["views"][config["train"].get("view", "original")])
 
 
 def shape_of(model: ModelConfig, named: str | None) -> tuple[Shape, str]:
@@ -119,7 +129,7 @@ def require_dtype(compute_dtype: str, shape: Shape) -> None:
 def basis_lines(config: Mapping[str, Any], basis: PlanRows, rows: int | None, shape: Shape) -> list[str]:
     """What the plan is based on, as lines of text."""
     counted = f"{fold_rows(config, basis)} train each fold, of {basis.rows} in {basis.source}"
-    tokens = largest_image(section(ModelConfig, config["model"]), shape)
+    tokens = largest_image(section(ModelConfig, config["model"]), shape, trained_view(config))
     assumed = f"assumed to have model.max_pixels, {tokens} visual tokens ({basis.sizes_source})"
     return [
         f"rows: {f'{rows} train each fold (--rows)' if rows else counted}",
@@ -142,7 +152,7 @@ def offline_plan(
     return plan_of(
         shape,
         train,
-        guessed_tokens(basis.sizes, model, train.choice_orders, shape),
+        guessed_tokens(basis.sizes, model, train.choice_orders, shape, trained_view(config)),
         settings.rows or fold_rows(config, basis),
         torch.float32 if model.compute_dtype == "float32" else torch.float16,
         is_quantized(model, shape, settings.vram),

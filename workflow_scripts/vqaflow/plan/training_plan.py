@@ -22,6 +22,7 @@ from vqaflow.plan.timing import matmul_ceiling
 EFFICIENCY = 0.5
 # A Korean question with four choices: the text up to the choices, and the choices with the text after them.
 TEXT_TOKENS, CHOICE_TOKENS = 100, 64
+ORIGINAL = ViewConfig()
 KEPT_SHARE = 0.95  # products are kept up to this share of the usable memory: the prediction may be slightly off
 
 
@@ -38,22 +39,25 @@ class Tokens:
     visual: float
 
 
-def tokens_of(encoder: RowEncoder, rows: Sequence[Row], orders: int) -> Tokens:
-    """The tokens of real rows, from their texts and image sizes."""
-    view = ViewConfig()
+def tokens_of(encoder: RowEncoder, rows: Sequence[Row], orders: int, view: ViewConfig) -> Tokens:
+    """The tokens of real rows in `view`, from their texts and image sizes."""
     shown = first_orders(ALL_LETTERS[: len(rows[0].choices)], orders)
     encoded = [encoder.encode(row, shown, view) for row in rows]
-    counts, visual = [one.tokens for one in encoded], [math.prod(one.grid) / encoder.merge**2 for one in encoded]
+    counts = [one.tokens for one in encoded]
+    visual = [sum(map(math.prod, one.grids)) / encoder.merge**2 for one in encoded]
     return Tokens(sum(counts) / len(counts), max(counts), sum(visual) / len(visual))
 
 
-def usual_tokens(visual: Sequence[int], orders: int, shape: Shape) -> Tokens:
-    """The tokens of rows whose images have so many `visual` tokens each, and whose texts have a usual length."""
+def usual_tokens(visual: Sequence[int], orders: int, shape: Shape, read: int = 0) -> Tokens:
+    """The tokens of rows whose images have so many `visual` tokens each, and whose texts have a usual length.
+
+    `read` tokens of a transcript are part of the text.
+    """
     mean, largest = sum(visual) / len(visual), max(visual)
     if family_of(shape.kind).prefix == "separate":
-        text = TEXT_TOKENS + CHOICE_TOKENS
+        text = TEXT_TOKENS + read + CHOICE_TOKENS
         return Tokens(orders * (mean + text), orders * (largest + text), mean)
-    text = TEXT_TOKENS + orders * CHOICE_TOKENS
+    text = TEXT_TOKENS + read + orders * CHOICE_TOKENS
     return Tokens(mean + text, largest + text, mean)
 
 
@@ -126,14 +130,16 @@ def plan_of(
     return Plan(footprint, tokens, rows, steps, vram_gib, seconds)
 
 
-def plan_training(base: Base, encoder: RowEncoder, train: TrainConfig, rows: Sequence[Row]) -> Plan:
-    """The plan for a loaded base and real rows."""
+def plan_training(
+    base: Base, encoder: RowEncoder, train: TrainConfig, rows: Sequence[Row], view: ViewConfig = ORIGINAL
+) -> Plan:
+    """The plan for a loaded base and real rows, shown in `view`."""
     on_gpu = base.device.type == "cuda"
     vram = torch.cuda.get_device_properties(base.device).total_memory / GIB if on_gpu else None
     return plan_of(
         Shape.of(base.network.config.to_dict()),
         train,
-        tokens_of(encoder, rows, train.choice_orders),
+        tokens_of(encoder, rows, train.choice_orders, view),
         len(rows),
         base.dtype,
         base.quantization == "nf4",

@@ -18,7 +18,7 @@ import pandas as pd
 from vqaflow.artifacts.adapter_files import adapter_digest
 from vqaflow.artifacts.reading import letters_of_table
 from vqaflow.artifacts.rows import Row, all_asked
-from vqaflow.artifacts.score_files import empty_scores, scores_frame, write_scores
+from vqaflow.artifacts.score_files import TRANSCRIPT, empty_scores, scores_frame, write_scores
 from vqaflow.model.base_digest import base_digest
 from vqaflow.runtime.artifact_store import Store, cached
 from vqaflow.runtime.code_digest import code_digest
@@ -75,8 +75,8 @@ def score_choices(
         "versions": decisive_versions(),
         "base": base_digest(task.model),
         "model": asdict(task.model) | {"base": None},
-        "prompt": task.prompt.content(),
-        "view": {"flip": task.view.flip, "pixels": [task.view.min_pixels, task.view.max_pixels]},
+        "prompt": task.prompt.content(task.view.read),
+        "view": task.view.rendering(),
         "orders": orders,
         **about,
     }
@@ -111,6 +111,7 @@ def _score(
     from vqaflow.model.numerics.elementwise import can_compile
     from vqaflow.model.parity import check_parity
     from vqaflow.model.pipeline.parts import kept_features, make_decoder, make_encoder, use
+    from vqaflow.model.pipeline.reading import with_transcripts
     from vqaflow.model.stored_base import open_base
     from vqaflow.scoring.scorer import Scorer
 
@@ -121,6 +122,7 @@ def _score(
         check_parity(folder, base, encoder, task.model, task.prompt)
     decoder = make_decoder(base, can_compile(base.device))
     kept = kept_features(base, encoder, task.view, places.vision, places.vision_gb)
+    rows = with_transcripts(rows, base, encoder, task.view, places.vision, kept)
     scorer = Scorer(decoder, encoder, task.view, orders, batch_tokens, kept)
     items = scorer.prepare(rows)
     if adapter:
@@ -130,7 +132,10 @@ def _score(
             raise UserError(f"{folder}: the adapter changes no logit. It was not trained or not saved. Train it again.")
     scores = _in_shards(scorer, items, places.work, [key, str(base.dtype), base.quantization])
     place = {row_id: i for i, row_id in enumerate(row.id for row in rows)}
-    return scores.iloc[scores["id"].map(place).argsort(kind="stable")].reset_index(drop=True)
+    scores = scores.iloc[scores["id"].map(place).argsort(kind="stable")].reset_index(drop=True)
+    if task.view.read:
+        scores[TRANSCRIPT] = scores["id"].map({row.id: row.transcript for row in rows})
+    return scores
 
 
 def _in_shards(scorer: Any, items: Sequence[Any], work: Path, context: Any) -> pd.DataFrame:

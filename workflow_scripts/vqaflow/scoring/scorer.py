@@ -34,7 +34,7 @@ def scoring_sequence(prepared: Sequence[Prepared]) -> list[Prepared]:
 
     def key(item: Prepared) -> tuple[Any, ...]:
         image = item.row.sha256
-        return item.encoded.grid, longest[image], image, item.encoded.tokens, item.row.id
+        return item.encoded.grids, longest[image], image, item.encoded.tokens, item.row.id
 
     return sorted(prepared, key=key)
 

@@ -15,7 +15,8 @@ from vqaflow.artifacts.parts import fold_of
 from vqaflow.artifacts.reading import read_table, require_file
 from vqaflow.artifacts.rows import Row, rows_of
 from vqaflow.artifacts.score_files import ORIGINAL, Logits, ScoreFile, read_logits, row_index
-from vqaflow.config.sections import WHEN, ModelConfig, PromptConfig, ViewConfig, section
+from vqaflow.config.sections import WHEN, Limits, ModelConfig, PromptConfig, ViewConfig, section
+from vqaflow.data.images.pictures import pictures_of
 from vqaflow.data.images.visual_tokens import base_file, json_object, token_pixels, visual_grids
 from vqaflow.model.checkpoint import family_in, unloadable
 from vqaflow.model.encoding.orders import scoring_orders
@@ -24,8 +25,6 @@ from vqaflow.model.families.known import family_of
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.stage import log
 from vqaflow.scoring.order_pooling import pool_orders
-
-Limits = tuple[int, int]  # the smallest and largest image area in pixels
 
 
 @dataclass(frozen=True)
@@ -40,6 +39,7 @@ class Task:
     prompt: PromptConfig
     view: ViewConfig
     orders: str | int
+    is_main: bool = False
 
     @classmethod
     def of(
@@ -49,9 +49,14 @@ class Task:
         prompt: Mapping[str, Any],
         view: Mapping[str, Any],
         orders: str | int,
+        main: str = ORIGINAL,
     ) -> "Task":
-        """The sections as they stand in the configuration; `view` is the entry of `views` called `name`."""
-        return cls(name, section(ModelConfig, model), section(PromptConfig, prompt), section(ViewConfig, view), orders)
+        """The sections as they stand in the configuration; `view` is the entry of `views` called `name`.
+
+        The view called `main` has every row.
+        """
+        sections = section(ModelConfig, model), section(PromptConfig, prompt), section(ViewConfig, view)
+        return cls(name, *sections, orders, name == main)
 
     def shown(self, letters: Sequence[str]) -> tuple[str, ...]:
         """The choice orders of a table with these letters. Raises UserError if there are too few or too many."""
@@ -60,9 +65,9 @@ class Task:
 
 @dataclass(frozen=True)
 class RowsToScore:
-    """The rows of `table` that the adapter of `part` has not seen, by the file `folds`; all usable ones if it is None.
+    """The rows of `table` that the adapter of `part` has not seen, by the file `folds`; all if it is None.
 
-    `margins_from` is the file of the original view's scores, which a view with `when` needs.
+    `margins_from` is the file of the main view's scores, which a view with `when` needs.
     """
 
     table: Path
@@ -72,20 +77,28 @@ class RowsToScore:
 
 
 def select_rows(given: RowsToScore, task: Task) -> list[Row]:
-    """The rows that a view scores, in the table's order. Raises UserError if a file is missing or damaged."""
+    """The rows that a view scores, in the table's order. Raises UserError if a file is missing or damaged.
+
+    Unusable rows are in the main view only, which asks those without an image by question and choices alone.
+    """
     table, view = read_table(given.table, "validate_tables"), task.view
-    mine = table[table["usable"]]
+    mine = table
     if given.folds is not None:
         assigned = read_table(given.folds, "make_folds", ["id", "fold"])
         ids = set(assigned.loc[assigned["fold"] == fold_of(given.part), "id"])
         if missing := ids - set(table["id"]):
             raise UserError(f"{given.folds}: id {min(missing)!r} is not in the table. Run rule make_folds again.")
         mine = mine[mine["id"].isin(ids)]
-    rows = mine
+    if task.is_main:
+        if imageless := int((mine["width"] == 0).sum()):
+            what = "rows have no usable image: they are asked by question and choices alone"
+            log.info("%d of %d %s (see problems.csv)", imageless, len(mine), what)  # ensemble_probabilities warns once
+        return rows_of(mine)
+    rows = mine[mine["usable"]]
     if view.flip:
         rows = rows[~rows["flip_unsafe"]]
-    elif (view.min_pixels, view.max_pixels) != (None, None):
-        rows = rows[_is_resized(rows, task.model, view)]
+    elif not view.read and {view.min_pixels, view.max_pixels, view.tiles, view.pixels} != {None}:
+        rows = rows[_is_changed(rows, task.model, view)]
     if view.when is not None:
         limit = margin_limit(task.name, view.when)
         margins = _margins(given, task, mine["id"].tolist())
@@ -94,29 +107,35 @@ def select_rows(given: RowsToScore, task: Task) -> list[Row]:
 
 
 def _margins(given: RowsToScore, task: Task, ids: list[str]) -> pd.Series:
-    """The original view's margin of each of `ids`."""
+    """The main view's margin of each of `ids`."""
     if given.margins_from is None:
-        what = f"config views.{task.name}.when: it needs the original view's scores"
-        raise UserError(f"{what}. Keep the view `original`.")
+        what = f"config views.{task.name}.when: it needs the main view's scores"
+        raise UserError(f"{what}. Keep the view that train.view names.")
     require_file(given.margins_from, "score_choices")
     logits = read_logits(ScoreFile("", "", given.part, ORIGINAL, given.margins_from), row_index(ids))
     return pd.Series(margins_of(logits), ids)
 
 
-def _is_resized(rows: pd.DataFrame, model: ModelConfig, view: ViewConfig) -> np.ndarray:
-    """Whether a view changes the size of each row's image from the original view: equal ones would count twice."""
-    limits = model.min_pixels, model.max_pixels
-    others = view.min_pixels or model.min_pixels, view.max_pixels or model.max_pixels
-    family, sizes = _family(model), [rows[side].to_numpy(np.int64) for side in ("width", "height")]
-    if family.prefix == "separate":
-        changed = (sizes[0] > 0) & _is_changed(sizes[0] * sizes[1], model, family, limits, others)
-    else:
-        side = token_pixels(model.base, model.revision)
-        grids, resized = (visual_grids(*sizes, side, *pixels) for pixels in (limits, others))
-        changed = np.array([one != other for one, other in zip(grids, resized, strict=True)], dtype=bool)
+def _is_changed(rows: pd.DataFrame, model: ModelConfig, view: ViewConfig) -> np.ndarray:
+    """Whether a view shows something else of each row's image than the original view: equal ones would count twice."""
+    limits, others = model.limits, view.limits(model.limits)
+    sizes = [rows[side].to_numpy(np.int64) for side in ("width", "height")]
+    cut = np.array([len(pictures_of(*size, view)) > 1 for size in zip(*sizes, strict=True)], dtype=bool)
+    decided = cut.all() or (view.tiles and limits == others)
+    changed = cut if decided else cut | _is_resized(sizes, model, limits, others)
     if not changed.all():
-        log.info("%d rows are left out: their images are as large as in the original view", (~changed).sum())
+        log.info("%d rows are left out: their images look as in the original view", (~changed).sum())
     return changed
+
+
+def _is_resized(sizes: Sequence[np.ndarray], model: ModelConfig, limits: Limits, others: Limits) -> np.ndarray:
+    """Whether `others` instead of `limits` change the sizes (widths, heights) at which images are shown."""
+    family = _family(model)
+    if family.prefix == "separate":
+        return (sizes[0] > 0) & _is_fitted_otherwise(sizes[0] * sizes[1], model, family, limits, others)
+    side = token_pixels(model.base, model.revision)
+    grids, resized = (visual_grids(*sizes, side, *pixels) for pixels in (limits, others))
+    return np.array([one != other for one, other in zip(grids, resized, strict=True)], dtype=bool)
 
 
 def _family(model: ModelConfig) -> Family:
@@ -125,7 +144,9 @@ def _family(model: ModelConfig) -> Family:
     return family_of(kind) if isinstance(kind, str) else family_in(model)
 
 
-def _is_changed(areas_N: np.ndarray, model: ModelConfig, family: Family, limits: Limits, others: Limits) -> np.ndarray:
+def _is_fitted_otherwise(
+    areas_N: np.ndarray, model: ModelConfig, family: Family, limits: Limits, others: Limits
+) -> np.ndarray:
     """Whether `others` instead of `limits` change images of these areas, in a family that resizes in its own way.
 
     Its image options say so for all images together. Images of unknown families are only shrunk to the largest area.

@@ -21,6 +21,7 @@ from vqaflow.config.sections import (
     ModelConfig,
     PromptConfig,
     TrainConfig,
+    ViewConfig,
     replace_keys,
     section,
 )
@@ -30,6 +31,7 @@ from vqaflow.model.base_digest import base_digest
 from vqaflow.model.features.cache import FeatureCache
 from vqaflow.model.lora import add_adapter, trainable
 from vqaflow.model.pipeline.parts import Encoder, make_encoder, make_features
+from vqaflow.model.pipeline.reading import with_transcripts
 from vqaflow.model.separate.inputs import PassInputs
 from vqaflow.model.stored_base import open_base
 from vqaflow.runtime.code_digest import code_digest
@@ -43,7 +45,7 @@ from vqaflow.training.checkpoints import StopRequest
 from vqaflow.training.loop import Trainer
 from vqaflow.training.placement import make_deterministic, place, set_checkpointing
 from vqaflow.training.rows import FoldRows
-from vqaflow.training.settings import VIEW
+from vqaflow.training.train_adapter import shown
 
 WITHOUT_EFFECT = set(NOT_SEARCHED) - {"seed", "validate_every"}  # on a trial's value
 
@@ -52,7 +54,8 @@ WITHOUT_EFFECT = set(NOT_SEARCHED) - {"seed", "validate_every"}  # on a trial's 
 class TrialInputs:
     """What all trials of a search share; a trial's parameters replace values of the section `train`.
 
-    `bases` and `vision` are folders that keep quantised bases and image features for later jobs.
+    `bases` and `vision` are folders that keep quantised bases and image features for later jobs. Rows are shown as
+    `view` renders them.
     """
 
     table: Path
@@ -64,6 +67,7 @@ class TrialInputs:
     bases: Path
     vision: Path
     answers: AnswersConfig = field(default_factory=AnswersConfig)
+    view: ViewConfig = ViewConfig()
 
 
 class TrialTrainer:
@@ -93,13 +97,14 @@ class TrialTrainer:
             "base": base_digest(self.model),
             "model": asdict(self.model) | {"base": None},
             "precision": self._precision(),
-            "prompt": self.inputs.prompt.content(),
+            "prompt": self.inputs.prompt.content(self.inputs.view.read),
             "train": settings,
             "start": self.start,
             "space": [asdict(dimension) for dimension in self.dimensions],
             "search": {key: getattr(self.hpo, key) for key in ("seed", "folds", "subset", "pruner")},
             "rows": [fold.digest() for fold in self.folds],
             "versions": decisive_versions(),
+            **shown(self.inputs.view),
         }
 
     def _precision(self) -> dict[str, str]:
@@ -139,7 +144,7 @@ class TrialTrainer:
     @cached_property
     def _features(self) -> FeatureCache | PassInputs:
         mode = section(TrainConfig, self.train).cache_vision
-        return make_features(self._base, self._encoder, VIEW, mode, self.inputs.vision)
+        return make_features(self._base, self._encoder, self.inputs.view, mode, self.inputs.vision)
 
     def value(self, parameters: Mapping[str, Any], folder: Path, report: Report, stop: StopRequest) -> list[float]:
         """Validation accuracy of each fold, with the weights that train.keep would keep; checkpoints go to `folder`.
@@ -166,6 +171,8 @@ class TrialTrainer:
         torch.cuda.empty_cache()
         base = self._base
         try:
+            read = partial(with_transcripts, base=base, encoder=self._encoder, view=self.inputs.view)
+            rows, held_out = (read(part, work=self.inputs.vision) for part in (fold.rows, fold.held_out))
             add_adapter(base, train.lora, train.seed)
             set_checkpointing(base, train)
             place(base, train, tower=True)
@@ -173,8 +180,8 @@ class TrialTrainer:
                 base,
                 self._encoder,
                 self._features,
-                fold.rows,
-                fold.held_out,
+                rows,
+                held_out,
                 train,
                 lambda record: report(len(trainer.progress.history), record["val_accuracy"]),
             )

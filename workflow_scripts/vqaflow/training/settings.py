@@ -12,17 +12,19 @@ import yaml
 from vqaflow.artifacts.reading import damaged, require_file
 from vqaflow.config.sections import ModelConfig, PromptConfig, TrainConfig, ViewConfig, replace_keys, section
 
-VIEW = ViewConfig()  # images are trained on as they are; mirroring is an augmentation
-
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """The sections `model`, `prompt` and `train`; a training ends at `last_epoch`, if that is given."""
+    """The sections `model`, `prompt` and `train`; a training ends at `last_epoch`, if that is given.
+
+    Rows are shown as `view` renders them.
+    """
 
     model: ModelConfig
     prompt: PromptConfig
     train: TrainConfig
     last_epoch: float | None = None
+    view: ViewConfig = ViewConfig()
 
     @classmethod
     def of(
@@ -32,23 +34,26 @@ class TrainingSettings:
         train: Mapping[str, Any],
         best: Path | None = None,
         histories: Sequence[Path] = (),
+        view: Mapping[str, Any] | None = None,
     ) -> "TrainingSettings":
         """The sections as they stand in the configuration.
 
         `best`, if given, is a YAML file whose `parameters` replace keys of `train` (dotted keys reach into
         `train.lora`). `histories` are the logs of the folds' trainings, which choose the last epoch of one on all rows.
+        `view` is the entry of `views` that `train.view` names.
         Raises UserError if a file is missing or damaged, or if a section has an unknown key.
         """
         found = section(TrainConfig, replace_keys(train, read_parameters(best) if best else {}))
         last = chosen_epoch(histories, found.keep) if histories else None
-        return cls(section(ModelConfig, model), section(PromptConfig, prompt), found, last)
+        shown = section(ViewConfig, view or {})
+        return cls(section(ModelConfig, model), section(PromptConfig, prompt), found, last, shown)
 
 
 @dataclass(frozen=True)
 class TrainingPlaces:
     """Folders of a training: `work` for plan and checkpoints until it ends, the others are shared with later jobs.
 
-    `bases` keeps quantised bases, `vision` image features, `tracking` what `train.trackers` write.
+    `bases` keeps quantised bases, `vision` image features and transcripts, `tracking` what `train.trackers` write.
     """
 
     work: Path

@@ -5,8 +5,9 @@ It is trained on the rows of all folds but one, or, for a member with `refit`, o
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ import pandas as pd
 
 from vqaflow.artifacts.adapter_files import RUN
 from vqaflow.artifacts.rows import Row, contents
+from vqaflow.config.sections import ViewConfig
 from vqaflow.model.base import Base
 from vqaflow.model.base_digest import base_digest
 from vqaflow.model.features.cache import FeatureCache
 from vqaflow.model.lora import add_adapter
 from vqaflow.model.parity import parity
 from vqaflow.model.pipeline.parts import Encoder, make_encoder, make_features
+from vqaflow.model.pipeline.reading import with_transcripts
 from vqaflow.model.separate.inputs import PassInputs
 from vqaflow.model.stored_base import open_base
 from vqaflow.plan.plan_text import log_plan
@@ -35,12 +38,13 @@ from vqaflow.training.curve import draw_curve
 from vqaflow.training.loop import Trainer
 from vqaflow.training.placement import make_deterministic, place, set_checkpointing
 from vqaflow.training.rows import FoldRows
-from vqaflow.training.settings import VIEW, TrainingPlaces, TrainingSettings
+from vqaflow.training.settings import TrainingPlaces, TrainingSettings
 from vqaflow.training.targets import Targets
 from vqaflow.training.trackers import dropped_if_failing, require_installed, start_trackers
 
-# Keys of `train` that do not change the adapter: a checkpoint stays valid when they change.
-WITHOUT_EFFECT = ("checkpoint_minutes", "max_minutes", "trackers")
+# Keys of `train` that do not change the adapter: a checkpoint stays valid when they change. What the view shows counts,
+# not what it is called.
+WITHOUT_EFFECT = ("checkpoint_minutes", "max_minutes", "trackers", "view")
 
 
 def train_adapter(
@@ -54,15 +58,21 @@ def train_adapter(
         "code": code_digest(__file__),
         "base": base_digest(settings.model),
         "model": asdict(settings.model) | {"base": None},
-        "prompt": settings.prompt.content(),
+        "prompt": settings.prompt.content(settings.view.read),
         "train": {key: value for key, value in asdict(settings.train).items() if key not in WITHOUT_EFFECT},
         "last_epoch": settings.last_epoch,
         "rows": value_digest([contents(targets.rows), contents(inside)]),
         "versions": decisive_versions(),
+        **shown(settings.view),
     }
     job = Job(value_digest(parts), settings, targets, inside, places)
     cached(store, parts, out, job.run)
     shutil.rmtree(places.work, ignore_errors=True)
+
+
+def shown(view: ViewConfig) -> dict[str, Any]:
+    """The entry of keys and of run.json that says how rows are shown; none if their images are as they are."""
+    return {} if view.rendering() == ViewConfig().rendering() else {"view": view.rendering()}
 
 
 @dataclass(frozen=True)
@@ -82,23 +92,26 @@ class Job:
 
     def run(self, out: Path) -> None:
         """Train, and write the adapter and its reports to `out`."""
-        began, model, train = time.monotonic(), self.settings.model, self.settings.train
+        began, model, train, view = time.monotonic(), self.settings.model, self.settings.train, self.settings.view
         make_deterministic()
         base = open_base(model, self.places.bases)
         encoder = make_encoder(base, model, self.settings.prompt, len(self.rows[0].choices))
+        read = partial(with_transcripts, base=base, encoder=encoder, view=view, work=self.places.vision)
+        rows, validation = read(self.rows), read(self.validation)
         add_adapter(base, train.lora, train.seed)
         set_checkpointing(base, train)
-        plan, settings = plan_training(base, encoder, train, self.rows), settings_of(base, model, train)
+        plan, settings = plan_training(base, encoder, train, rows, view), settings_of(base, model, train)
         log_plan(plan, settings)
         record = settings | {"plan": plan.as_dict()} | self.inputs(base, encoder)
         write_json(self.places.work / RUN, record)
-        trainer = Trainer(base, encoder, self.features(base, encoder), self.rows, self.validation, train)
+        features = self.features(base, encoder, [*rows, *validation])
+        trainer = Trainer(base, encoder, features, rows, validation, train)
         if self.settings.last_epoch is not None:
             trainer.end_at(self.settings.last_epoch)
         if train.gradient_checkpointing == "auto":
             trainer.model.keep(plan.footprint.kept_layers)
         self.follow(trainer, settings, began)
-        require_effect(base, trainer, (self.validation or self.rows)[:4])
+        require_effect(base, trainer, (validation or rows)[:4])
         save_adapter(base, model, out)
         history = pd.DataFrame(trainer.progress.history)
         history.to_csv(out / "log.csv", index=False, lineterminator="\n")
@@ -113,23 +126,23 @@ class Job:
             "train": asdict(self.settings.train),
             "last_epoch": self.settings.last_epoch,
             "model": asdict(self.settings.model),
-            "prompt": self.settings.prompt.content(),
+            "prompt": self.settings.prompt.content(self.settings.view.read),
             "key": self.key,
             "data": value_digest(contents(self.rows)),
             "held_out": value_digest(sorted(row.id for row in self.validation)),
             "rows": len(self.rows),
             **self.targets.described(),
             "validation_rows": len(self.validation),
+            **shown(self.settings.view),
         }
 
-    def features(self, base: Base, encoder: Encoder) -> FeatureCache | PassInputs:
-        """The images' features; if they are kept, all are computed now and the tower leaves the GPU."""
-        train = self.settings.train
-        features = make_features(base, encoder, VIEW, train.cache_vision, self.places.vision)
+    def features(self, base: Base, encoder: Encoder, rows: Sequence[Row]) -> FeatureCache | PassInputs:
+        """The images' features; if they are kept, those of `rows` are computed now and the tower leaves the GPU."""
+        train, view = self.settings.train, self.settings.view
+        features = make_features(base, encoder, view, train.cache_vision, self.places.vision)
         place(base, train, tower=True)
         if train.cache_vision != "off" and not base.is_separate:
-            rows = [*self.rows, *self.validation]
-            features.fill([(row, encoder.encode(row, [row.letters], VIEW)) for row in rows])
+            features.fill([(row, encoder.encode(row, [row.letters], view)) for row in rows])
             base.leave_gpu(base.visual)
         return features
 

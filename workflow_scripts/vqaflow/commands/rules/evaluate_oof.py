@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> None:
             results.scores(member.name, "oof", part, view)
             for member in members.values()
             for part in member.parts("oof", folds)
-            for view in member.shown_views
+            for view in member.scored_views("oof")
         ],
         adapters=[
             results.adapter(member.name, part) for member in members.values() for part in member.trained_parts(folds)

@@ -4,7 +4,7 @@ import argparse
 
 from vqaflow.commands.options import add_config, add_results
 from vqaflow.config.loading import checked_config
-from vqaflow.config.members import explored_model
+from vqaflow.config.members import explored_model, explored_views
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +18,8 @@ def run(arguments: argparse.Namespace) -> None:
     from vqaflow.data.exploration.explore_data import explore_data
     from vqaflow.data.images.visual_tokens import token_pixels
 
-    model, results = explored_model(checked_config(*arguments.config)), arguments.results
+    config, results = checked_config(*arguments.config), arguments.results
+    model = explored_model(config)
     explore_data(
         train=results.table("train"),
         test=results.table("test"),
@@ -26,5 +27,6 @@ def run(arguments: argparse.Namespace) -> None:
         token_pixels=token_pixels(model["base"], model["revision"]),
         min_pixels=model["min_pixels"],
         max_pixels=model["max_pixels"],
+        views=explored_views(config),
         out_dir=results.exploration,
     )

@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> None:
         results.scores(member.name, split, part, view)
         for split in ("oof", "test")
         for part in member.parts(split, folds)
-        for view in member.shown_views
+        for view in member.pooled_views
     ]
     runs = [results.adapter(member.name, part) / RUN for part in member.trained_parts(folds)]
     pool_member(

@@ -8,7 +8,7 @@ import argparse
 from vqaflow.commands.options import add_config, add_member, add_results
 from vqaflow.config.loading import checked_config
 from vqaflow.config.members import TUNED, member_named, members_of, require_kind
-from vqaflow.config.sections import AnswersConfig, HpoConfig, ModelConfig, PromptConfig, entries, section
+from vqaflow.config.sections import AnswersConfig, HpoConfig, ModelConfig, PromptConfig, ViewConfig, entries, section
 from vqaflow.runtime.gpu_lease import lease_gpu
 
 
@@ -44,5 +44,6 @@ def run(arguments: argparse.Namespace) -> None:
         bases=results.bases,
         vision=results.vision,
         answers=section(AnswersConfig, entries(AnswersConfig, config["data"])),
+        view=section(ViewConfig, member.rendering(member.main_view)),
     )
     run_trials(inputs, work=results.search_work(member.name), out=results.worker(member.name, arguments.worker))

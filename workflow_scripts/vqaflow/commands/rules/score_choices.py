@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError(f"--fold {fold}: {member.name} has no such {split} scores. Name one of {', '.join(possible)}.")
     if name not in member.views:
         raise UserError(f"--view {name}: the configuration has no such view; {did_you_mean(name, member.views)}")
-    view = member.views[name]
+    view, main = member.rendering(name), member.main_view
     lease_gpu()
     from vqaflow.scoring.score_choices import ScoringPlaces, score_choices
     from vqaflow.scoring.selection import RowsToScore, Task
@@ -53,12 +53,12 @@ def run(arguments: argparse.Namespace) -> None:
     out = results.scores(member.name, split, fold, name)
     work = results.scoring_work(member.name, split, fold, name)
     score_choices(
-        task=Task.of(name, member.model, member.prompt, view, member.orders),
+        task=Task.of(name, member.model, member.prompt, view, member.orders, main),
         rows=RowsToScore(
             results.table_of(split),
             results.folds if split == "oof" and fold_of(fold) is not None else None,
             fold,
-            results.scores(member.name, split, fold, "original") if view.get("when") else None,
+            results.scores(member.name, split, fold, main) if view.get("when") else None,
         ),
         adapter=adapter if member.kind == TUNED else None,
         out=out,

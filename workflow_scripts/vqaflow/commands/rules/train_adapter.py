@@ -37,12 +37,12 @@ def run(arguments: argparse.Namespace) -> None:
 
     alike = [other for other in possible if fold_of(other) is not None and seed_of(other) == seed_of(fold)]
     histories = [results.adapter(member.name, other) / "log.csv" for other in alike] if fold_of(fold) is None else []
-    train = member.train_for(seed_of(fold))
+    train, view = member.train_for(seed_of(fold)), member.rendering(member.main_view)
     answers = section(AnswersConfig, entries(AnswersConfig, config["data"]))
     work, tracking = results.training_work(member.name, fold), results.tracking(member.name, fold)
     train_adapter(
         rows=FoldRows(results.table("train"), results.folds, fold_of(fold), answers),
-        settings=TrainingSettings.of(member.model, member.prompt, train, arguments.best, histories),
+        settings=TrainingSettings.of(member.model, member.prompt, train, arguments.best, histories, view),
         out=results.adapter(member.name, fold),
         places=TrainingPlaces(work, results.bases, results.vision, tracking),
         store=Store(Path(config["hardware"]["store"]), config["hardware"]["store_gb"]),

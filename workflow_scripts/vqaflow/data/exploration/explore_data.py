@@ -1,6 +1,7 @@
 """What the tables contain, as numbers and figures, before anything is trained."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,13 @@ import pandas as pd
 
 from vqaflow.artifacts.columns import ALL_LETTERS, LETTERS, PEOPLE, QTYPES, share_columns
 from vqaflow.artifacts.reading import columns_in, read_table
+from vqaflow.config.sections import ViewConfig, section
 from vqaflow.data.exploration.agreement import agreement_summary
 from vqaflow.data.exploration.figures import draw_all
 from vqaflow.data.folds.balance import shares
 from vqaflow.data.folds.copies import near_report
 from vqaflow.data.images.near_duplicates import BITS, hash_numbers, nearest_distance
+from vqaflow.data.images.pictures import tokens_in_view
 from vqaflow.data.images.visual_tokens import visual_tokens
 from vqaflow.data.repeats import Repeats, question_keys
 from vqaflow.reporting.statistics import wilson
@@ -48,12 +51,14 @@ def explore_data(
     max_pixels: int,
     out_dir: Path,
     token_pixels: int,
+    views: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
     """Write ``summary.json`` and one PNG per figure (see figures.py) into `out_dir`, which is replaced as a whole.
 
     ``repeats.csv`` lists each test row that repeats a training row, and each training row that contradicts another.
     `min_pixels` and `max_pixels` are the model's, and `token_pixels` those along the side of its visual tokens; they
-    decide how many visual tokens an image costs: exactly in the Qwen families, nearly in others.
+    decide how many visual tokens an image costs: exactly in the Qwen families, nearly in others. `views` are those that
+    are scored: what an image costs in each is counted too.
     """
     more = columns_in(train, "validate_tables", [PEOPLE, *share_columns(ALL_LETTERS)])
     tables = {
@@ -66,6 +71,7 @@ def explore_data(
     tables["train"] = tables["train"].merge(assigned, on="id", validate="one_to_one")
     repeats = Repeats(tables["train"], tables["test"])
     summary = summarise(tables, *given) | {"repeats": repeats.counts()}
+    summary["visual_tokens"] |= tokens_by_view(tables, views or {}, *given)
     with atomic_folder(out_dir) as folder:
         write_json(folder / "summary.json", summary)
         repeats.listed().to_csv(folder / "repeats.csv", index=False, lineterminator="\n")
@@ -84,6 +90,29 @@ def describe(table: pd.DataFrame, token_pixels: int, min_pixels: int, max_pixels
     """The table with the columns ``question_length`` (characters) and ``tokens`` (visual; 0: no image)."""
     tokens = visual_tokens(table["width"], table["height"], token_pixels, min_pixels, max_pixels)
     return table.assign(question_length=table["question"].str.len(), tokens=tokens)
+
+
+def tokens_by_view(
+    tables: Tables, views: Mapping[str, Mapping[str, Any]], token_pixels: int, min_pixels: int, max_pixels: int
+) -> dict[str, Any]:
+    """The visual tokens of a row's prompt in each view in which they are not those of the images as they are."""
+    found: dict[str, Any] = {}
+    for name, settings in views.items():
+        view = section(ViewConfig, settings)
+        smallest, largest = view.limits((min_pixels, max_pixels))
+        count = partial(counted, token_pixels=token_pixels, min_pixels=smallest, max_pixels=largest)
+        for table_name, table in tables.items():
+            sizes = zip(table["width"], table["height"], strict=True)
+            tokens = pd.Series(tokens_in_view(sizes, view, count))
+            if not np.array_equal(tokens, table["tokens"]):
+                found.setdefault(name, {})[table_name] = {**(spread(tokens) or {}), "total": int(tokens.sum())}
+    return {"views": found} if found else {}
+
+
+def counted(sizes: Sequence[tuple[int, int]], token_pixels: int, min_pixels: int, max_pixels: int) -> list[int]:
+    """The visual tokens of pictures of these (width, height)."""
+    widths, heights = zip(*sizes, strict=True) if sizes else ((), ())
+    return visual_tokens(widths, heights, token_pixels, min_pixels, max_pixels)
 
 
 def summarise(tables: Tables, token_pixels: int, min_pixels: int, max_pixels: int) -> dict[str, Any]:

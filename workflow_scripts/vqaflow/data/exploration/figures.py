@@ -143,6 +143,10 @@ def draw_visual_tokens(tables: Tables, summary: Summary, path: Path) -> None:
         f"{found[name]['rows_enlarged']:,} rows enlarged, {found[name]['rows_shrunk']:,} shrunk"
         for name in tables
     ]
+    lines += [
+        f"view {drawable(view)}: mean " + ", ".join(f"{name} {part['mean']:,.0f}" for name, part in tables_of.items())
+        for view, tables_of in found.get("views", {}).items()
+    ]
     axes.legend(fontsize=8)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     label_axes(axes, f"visual tokens ({side} x {side} pixels each)", "share of rows", "\n".join(lines))

@@ -1,5 +1,5 @@
 "use strict";
-const FIELDS = ["id", "question", "choices", "qtype", "fold", "answer", "predicted", "shares", "given", "picture"];
+const FIELDS = ["id", "question", "choices", "qtype", "fold", "answer", "predicted", "shares", "given", "picture", "notes"];
 const SELECTS = ["type", "fold", "wrong", "sort"];
 const PAGE_ROWS = 24;
 const DEFAULTS = {type: "", fold: "", wrong: "1", sort: "confident", q: "", page: "1", theme: ""};
@@ -13,7 +13,8 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const rows = data.rows.map(values => {
   const row = Object.fromEntries(FIELDS.map((name, place) => [name, values[place]]));
   row.confidence = row.shares[row.predicted];
-  row.words = [row.id, row.question, ...row.choices].join("\n").toLowerCase();
+  row.notes = row.notes || [];
+  row.words = [row.id, row.question, ...row.choices, ...row.notes].join("\n").toLowerCase();
   return row;
 });
 rows.sort((x, y) => x.id < y.id ? -1 : x.id > y.id ? 1 : 0);
@@ -78,7 +79,7 @@ function card(row) {
       make("span", "share", percent(row.shares[place])));
     list.append(item);
   });
-  body.append(facts, make("p", "question", row.question), list);
+  body.append(facts, make("p", "question", row.question), list, ...row.notes.map(text => make("p", "facts", text)));
   node.append(image, body);
   return node;
 }

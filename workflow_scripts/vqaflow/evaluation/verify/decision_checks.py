@@ -62,7 +62,7 @@ def check_ensemble(results: Results) -> str:
 
 def check_pooled(results: Results, recipe: dict[str, Any], again: str) -> None:
     """Pool the members' test rows again as recipe.json says, and compare."""
-    table = pl.from_pandas(results.test[["id", "usable"]]).with_columns(pl.Series(OWN, own_letters(results.test)))
+    table = pl.from_pandas(results.test[["id"]]).with_columns(pl.Series(OWN, own_letters(results.test)))
     made = recompute_test(recipe, [results.at.member(name).folder for name in results.members], table)
     ensemble = results.ensemble("test")
     off_N = ~(np.abs(made.probabilities_NC - ensemble[probabilities_in(ensemble)].to_numpy()) <= TOLERANCE).all(1)

@@ -11,8 +11,7 @@ import pandas as pd
 import polars as pl
 
 from vqaflow.artifacts.adapter_files import adapter_digest
-from vqaflow.artifacts.choices import choices_there, even, own_letters
-from vqaflow.artifacts.columns import letters_in, probabilities_in
+from vqaflow.artifacts.columns import probabilities_in
 from vqaflow.artifacts.parts import BASE, fold_of
 from vqaflow.artifacts.reading import require_file
 from vqaflow.artifacts.rows import all_asked, rows_of
@@ -48,7 +47,7 @@ def check_part(
     results: Results, files: list[ScoreFile], split: str, part: str, digests: dict[tuple[str, bytes], str]
 ) -> int:
     """The number of scored orders of one part; `digests` keeps those of rows that several files score."""
-    ids, fold = results.test["id"][results.test["usable"]], fold_of(part)
+    ids, fold = results.test["id"], fold_of(part)
     if split == "oof":
         ids = results.folds["id"] if fold is None else results.folds["id"][results.folds["fold"] == fold]
     for file in files:
@@ -103,7 +102,7 @@ def check_members(results: Results) -> str:
             made = from_scores(files, results.rows, note.said["order_pooling"])
             require_equal(place.views("oof"), results.rows.oof["id"], oof_NVC, made.oof_NVC)
             for part, logp_NVC in made.test.items():
-                require_equal(place.views("test"), results.rows.usable["id"], test[part], logp_NVC)
+                require_equal(place.views("test"), results.rows.test["id"], test[part], logp_NVC)
         check_answers(results, name, oof_NVC, test)
         said.append(f"{name} ({note.said['kind']}{'' if files else ', its origin is not checked'})")
     return f"{', '.join(said)}: their probabilities follow from their scores"
@@ -120,9 +119,9 @@ def require_note(path: Path, note: Note) -> None:
 
 
 def read_views(results: Results, member: Member) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """A member's log-probabilities of OOF rows (N, V, C), and of usable test rows by part."""
+    """A member's log-probabilities of OOF rows (N, V, C), and of test rows by part."""
     oof_NVC = read_oof([member], results.rows.oof)
-    views = ViewsOfTest([member], results.rows.usable)
+    views = ViewsOfTest([member], results.rows.test["id"])
     return oof_NVC, {part: views.read({member.name: part}).copy() for part in member.parts}
 
 
@@ -137,10 +136,8 @@ def require_equal(path: Path, ids: pl.Series, found_NVC: np.ndarray, made_NVC: n
 
 def check_answers(results: Results, member: str, oof_NVC: np.ndarray, test: Mapping[str, np.ndarray]) -> None:
     """Raise UserError unless the member's own probabilities are the plain means of its views, folds and seeds."""
-    usable_N = results.test["usable"].to_numpy()
-    there_NC = choices_there(own_letters(results.test), letters_in(results.test))
-    made = {"oof": mean_of_views(oof_NVC), "test": even(there_NC)}
-    made["test"][usable_N] = mean_of_parts({part: mean_of_views(logp_NVC) for part, logp_NVC in test.items()})
+    test_NC = mean_of_parts({part: mean_of_views(logp_NVC) for part, logp_NVC in test.items()})
+    made = {"oof": mean_of_views(oof_NVC), "test": test_NC}
     tables: dict[str, pd.DataFrame] = {"oof": results.train, "test": results.test}
     for split, p_NC in made.items():
         answers, path = results.member_answers(member, split), results.at.member(member).answers(split)

@@ -91,6 +91,14 @@ def answer_states(language_model: Any, batch: Batch, features: Sequence[torch.Te
     language model is called with explicit positions and embeddings, so no state of an earlier call (rope_deltas) can
     leak in.
     """
+    arguments = decoder_arguments(language_model, batch, features)
+    hidden_BTH = language_model(**arguments, use_cache=False).last_hidden_state
+    index = batch.ends_BK[..., None].expand(-1, -1, hidden_BTH.shape[-1])
+    return hidden_BTH.gather(1, index)
+
+
+def decoder_arguments(language_model: Any, batch: Batch, features: Sequence[torch.Tensor]) -> dict[str, Any]:
+    """What the library's decoder takes for `batch`: embeddings with the image features in place, mask and positions."""
     table = language_model.embed_tokens
     embeds_BTH = table(batch.ids_BT.to(table.weight.device)).to(
         batch.ids_BT.device
@@ -98,15 +106,12 @@ def answer_states(language_model: Any, batch: Batch, features: Sequence[torch.Te
     image, *levels = torch.cat(list(features)).to(embeds_BTH.dtype).split(embeds_BTH.shape[-1], dim=1)
     embeds_BTH = embeds_BTH.masked_scatter(batch.image_BT[..., None], image)
     deepstack = {"visual_pos_masks": batch.image_BT, "deepstack_visual_embeds": levels} if levels else {}
-    hidden_BTH = language_model(
-        inputs_embeds=embeds_BTH,
-        attention_mask=batch.mask_B1TT,
-        position_ids=batch.positions_3BT,
-        use_cache=False,
+    return {
+        "inputs_embeds": embeds_BTH,
+        "attention_mask": batch.mask_B1TT,
+        "position_ids": batch.positions_3BT,
         **deepstack,
-    ).last_hidden_state
-    index = batch.ends_BK[..., None].expand(-1, -1, hidden_BTH.shape[-1])
-    return hidden_BTH.gather(1, index)
+    }
 
 
 def single_orders(rows: Sequence[EncodedRow]) -> list[EncodedRow]:

@@ -51,14 +51,31 @@ class PromptRenderer:
         self.letters: Sequence[str] = prompt.letters or ALL_LETTERS
         self.special = _special_tokens(processor)
         _require_plain(prompt, self.special)
-        self.head, self.tail = _template_around_user_text(processor, prompt.system, {**NO_THINKING, **arguments})
+        self.processor, self.arguments = processor, {**NO_THINKING, **arguments}
+        self.head, self.tail = _template_around_user_text(processor, prompt.system, self.arguments, 1)
+        self._around = {1: (self.head, self.tail)}
         self._reported: set[str] = set()
 
-    def render(self, row: Row, orders: Sequence[str]) -> RenderedRow:
+    def around(self, pictures: int) -> tuple[str, str]:
+        """What the chat template puts before and after the user's text, with so many pictures before it."""
+        if pictures not in self._around:
+            system = self.prompt.system
+            self._around[pictures] = _template_around_user_text(self.processor, system, self.arguments, pictures)
+        return self._around[pictures]
+
+    def render_reading(self, row: Row, pictures: int) -> RenderedRow:
+        """The request to transcribe what text in the pictures of `row` bears on its question: all of it is prefix."""
+        head, tail = self.around(pictures)
+        question = self._harmless(normalize(row.question, self.prompt.normal_form), row.id)
+        return RenderedRow(head + self.prompt.read.replace("{question}", question) + tail, ("",))
+
+    def render(self, row: Row, orders: Sequence[str], pictures: int = 1) -> RenderedRow:
         """Render `row` (question, choices, qtype) once per order of its choices, up to the answer's position.
 
-        An order may have letters of choices that the row lacks: these are not shown.
+        An order may have letters of choices that the row lacks: these are not shown. What was read in its image stands
+        before all else.
         """
+        head, tail = self.around(pictures)
         form = self.prompt.normal_form
         question = self._harmless(normalize(row.question, form), row.id)
         texts = normalize_choices([text for text in row.choices if text], form)
@@ -66,9 +83,12 @@ class PromptRenderer:
         template = self.prompt.templates[row.qtype]
         before, after = template.split("{choices}")
         before = before.replace("{question}", question)
+        if row.transcript:
+            read = self._harmless(normalize(row.transcript, form), row.id)
+            before = self.prompt.transcript.replace("{transcript}", read) + "\n" + before
         orders = [own_order(order, row.letters) for order in orders]
-        branches = [self._choice_lines([choices[x] for x in order]) + after + self.tail for order in orders]
-        return RenderedRow(self.head + before, tuple(branches))
+        branches = [self._choice_lines([choices[x] for x in order]) + after + tail for order in orders]
+        return RenderedRow(head + before, tuple(branches))
 
     def _harmless(self, text: str, row_id: str) -> str:
         """`text` with a space in each special token that its normal form has not broken: tables control nothing."""
@@ -112,7 +132,7 @@ def _found(special: Sequence[str], text: str) -> Iterator[str]:
 
 def _require_plain(prompt: PromptConfig, special: Sequence[str]) -> None:
     """Raise UserError if a configured text contains a special token."""
-    texts = {"system": prompt.system, "choice_format": prompt.choice_format}
+    texts = {key: getattr(prompt, key) for key in ("system", "choice_format", "read", "transcript")}
     texts |= {f"templates.{kind}": text for kind, text in prompt.templates.items()}
     texts["letters"] = "\n".join(prompt.letters or ())
     for key, text in texts.items():
@@ -123,18 +143,19 @@ def _require_plain(prompt: PromptConfig, special: Sequence[str]) -> None:
             )
 
 
-def _template_around_user_text(processor: Any, system: str, arguments: Mapping[str, Any]) -> tuple[str, str]:
-    """What the chat template puts before (image included) and after the user's text, up to the answer."""
-    messages: list[dict[str, Any]] = [
-        {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": USER_TEXT}]}
-    ]
+def _template_around_user_text(
+    processor: Any, system: str, arguments: Mapping[str, Any], pictures: int
+) -> tuple[str, str]:
+    """What the chat template puts before (pictures included) and after the user's text, up to the answer."""
+    content = [*({"type": "image"} for _ in range(pictures)), {"type": "text", "text": USER_TEXT}]
+    messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
     if system:
         messages.insert(0, {"role": "system", "content": [{"type": "text", "text": system}]})
     text = _rendered(processor, messages, arguments)
     if text.count(USER_TEXT) != 1:
         raise UserError(f"{WHERE} its chat template does not contain the user's text exactly once. {OWN_FILES}")
     head, tail = text.split(USER_TEXT)
-    _require_one_picture(processor, head, tail)
+    _require_pictures(processor, head, tail, pictures)
     if _is_open(tail):
         raise UserError(
             f"{WHERE} its chat template opens a thinking block that cannot be switched off. Use the Instruct edition."
@@ -161,14 +182,19 @@ def _rendered(processor: Any, messages: Sequence[Mapping[str, Any]], arguments: 
         raise UserError(f"{WHERE} its chat template fails ({reason}). {cure}") from error
 
 
-def _require_one_picture(processor: Any, head: str, tail: str) -> None:
-    """Raise UserError unless the picture's token stands before the user's text, exactly once.
+def _require_pictures(processor: Any, head: str, tail: str, pictures: int) -> None:
+    """Raise UserError unless each picture's token stands before the user's text, exactly once.
 
     Some processors expand another token, which begins an image, into the picture's tokens.
     """
     marks = [getattr(processor, name, None) for name in ("image_token", "boi_token")]
     counts = [((head + tail).count(mark), head.count(mark)) for mark in marks if mark]
-    if counts and next((count for count in counts if count[0]), None) != (1, 1):
+    if counts and next((count for count in counts if count[0]), (0, 0)) != (pictures, pictures):
+        if pictures > 1:
+            what = f"its chat template does not place {pictures} pictures before the user's text"
+            raise UserError(
+                f"{WHERE} {what}. Use views without tiles, or a base whose template takes several pictures."
+            )
         raise UserError(
             f"{WHERE} its chat template does not place the picture ({marks[0]}) before the user's text exactly once. "
             f"{OWN_FILES}"

@@ -13,8 +13,11 @@ from qwen_vl_utils.vision_process import fetch_image
 from vqaflow.artifacts.rows import Row
 from vqaflow.config.sections import ModelConfig, PromptConfig, ViewConfig
 from vqaflow.data.images.decoding import open_image
-from vqaflow.model.encoding.prompts import NO_THINKING, PromptRenderer
+from vqaflow.data.images.pictures import NEUTRAL, Picture, pictures_of
+from vqaflow.model.encoding.prompts import NO_THINKING, PromptRenderer, RenderedRow
 from vqaflow.runtime.errors import UserError
+
+Grid = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,8 @@ class EncodedRow:
     """One row, ready to be packed: a prefix of P tokens and K branches.
 
     `prefix_positions` is (3, P), M-RoPE's temporal, height and width positions; the tokens of each branch
-    start at `next_position`. `grid` is the image's (t, h, w) in patches.
+    start at `next_position`. `grids` are the (t, h, w) in patches of each picture, in their order in the prompt; what
+    they show is in `pictures`, and `keys` tells their features from those of others.
     """
 
     id: str
@@ -30,7 +34,14 @@ class EncodedRow:
     branch_ids: list[list[int]]
     prefix_positions: torch.Tensor
     next_position: int
-    grid: tuple[int, int, int]
+    grids: tuple[Grid, ...]
+    pictures: tuple[Picture, ...] = ()
+    keys: tuple[str, ...] = ()
+
+    @property
+    def grid(self) -> Grid:
+        """The grid of the first picture."""
+        return self.grids[0]
 
     @property
     def tokens(self) -> int:
@@ -62,66 +73,105 @@ class RowEncoder:
         self.letter_ids = self.renderer.answer_tokens(self.tokenizer, choices)
 
     def pixel_limits(self, view: ViewConfig) -> tuple[int, int]:
-        """The smallest and largest image area of `view`, in pixels."""
-        smallest = self.model.min_pixels if view.min_pixels is None else view.min_pixels
-        largest = self.model.max_pixels if view.max_pixels is None else view.max_pixels
-        return smallest, largest
+        """The smallest and largest area of a picture of `view`, in pixels."""
+        return view.limits(self.model.limits)
 
-    def grid_of(self, width: int, height: int, view: ViewConfig) -> tuple[int, int, int]:
-        """The patch grid (t, h, w) that an image of this size gets, without opening it."""
+    def grid_of(self, width: int, height: int, view: ViewConfig) -> Grid:
+        """The patch grid (t, h, w) that a picture of this size gets, without opening it."""
         smallest, largest = self.pixel_limits(view)
         factor = self.patch * self.merge
         rows, columns = smart_resize(height, width, factor, min_pixels=smallest, max_pixels=largest)
         return 1, rows // self.patch, columns // self.patch
 
     def pixels(self, image_file: Path | str, view: ViewConfig) -> torch.Tensor:
-        """The image's normalised patches, mirrored if the view says so.
+        """The patches of the whole image, mirrored if the view says so (see `patches`)."""
+        image = opened(image_file, view)
+        return self._patches(Picture(*image.size), image, view)
+
+    def patches(self, row: Row, view: ViewConfig, pictures: Sequence[Picture]) -> list[torch.Tensor]:
+        """The normalised patches of some of the row's pictures in `view`; its image is opened once.
 
         (h·w, 3 colours x 2 frames x patch²) float32: (h·w, 1176) for patches of 14 pixels, (h·w, 1536) for 16.
 
         qwen-vl-utils resizes, the processor only cuts and normalises: two resizers would give different images.
         """
-        image: Image.Image = open_image(image_file)
-        if view.flip:
-            image = ImageOps.mirror(image)
-        smallest, largest = self.pixel_limits(view)
-        resized = fetch_image({"image": image, "min_pixels": smallest, "max_pixels": largest}, self.patch)
+        is_shown = any(not picture.is_grey for picture in pictures)
+        image = opened(row.image_file, view) if is_shown else Image.new("RGB", (1, 1))
+        return [self._patches(picture, image, view) for picture in pictures]
+
+    def _patches(self, picture: Picture, image: Image.Image, view: ViewConfig) -> torch.Tensor:
+        if picture.is_grey:
+            image = Image.new("RGB", (picture.width, picture.height), NEUTRAL)
+        if picture.box:
+            _, rows, columns = self.grid_of(picture.width, picture.height, view)
+            resized = picture.cut(image, columns * self.patch, rows * self.patch)
+        else:
+            smallest, largest = self.pixel_limits(view)
+            resized = fetch_image({"image": image, "min_pixels": smallest, "max_pixels": largest}, self.patch)
         return self.image_processor(images=[resized], do_resize=False, return_tensors="pt")["pixel_values"]
 
     def encode(self, row: Row, orders: Sequence[str], view: ViewConfig) -> EncodedRow:
         """Encode `row` in the given choice orders."""
-        rendered = self.renderer.render(row, orders)
-        grid = self.grid_of(row.width, row.height, view)
-        if 0 in grid:
+        pictures = pictures_of(row.width, row.height, view)
+        return self._encoded(row, self.renderer.render(row, orders, len(pictures)), pictures, view)
+
+    def encode_reading(self, row: Row, view: ViewConfig) -> EncodedRow:
+        """Encode the request to transcribe the text in the image of `row`: one branch without a token."""
+        pictures = pictures_of(row.width, row.height, view)
+        return self._encoded(row, self.renderer.render_reading(row, len(pictures)), pictures, view)
+
+    def _encoded(self, row: Row, rendered: RenderedRow, pictures: tuple[Picture, ...], view: ViewConfig) -> EncodedRow:
+        grids = tuple(self.grid_of(picture.width, picture.height, view) for picture in pictures)
+        if any(0 in grid for grid in grids):
             size, largest = f"{row.width} x {row.height} pixels", self.pixel_limits(view)[1]
             raise UserError(
                 f"row {row.id!r} ({row.image_file}): an image of {size} is too thin for max_pixels {largest}. Crop it, "
                 "or raise max_pixels."
             )
-        image_tokens = grid[0] * grid[1] * grid[2] // self.merge**2
-        prefix = self._token_ids(rendered.prefix)
-        at = prefix.index(self.image_token)
-        assert prefix.count(self.image_token) == 1, "the chat template adds the image token, once"
-        prefix = prefix[:at] + [self.image_token] * image_tokens + prefix[at + 1 :]
-        positions = mrope_positions(len(prefix), at, grid, self.merge)
+        counts = [t * h * w // self.merge**2 for t, h, w in grids]
+        prefix, starts = with_image_tokens(self._token_ids(rendered.prefix), self.image_token, counts)
+        positions = mrope_positions(len(prefix), starts, grids, self.merge)
         branches = [self._token_ids(text) for text in rendered.branches]
-        return EncodedRow(row.id, prefix, branches, positions, int(positions.max()) + 1, grid)
+        keys = tuple(picture.key(row.sha256) for picture in pictures)
+        return EncodedRow(row.id, prefix, branches, positions, int(positions.max()) + 1, grids, pictures, keys)
 
     def _token_ids(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
-def mrope_positions(length: int, image_at: int, grid: tuple[int, int, int], merge: int) -> torch.Tensor:
-    """M-RoPE positions (3, length) of a text with one image whose first token stands at `image_at`.
+def opened(image_file: Path | str, view: ViewConfig) -> Image.Image:
+    """The image in a file, mirrored if the view says so."""
+    image: Image.Image = open_image(image_file)
+    return ImageOps.mirror(image) if view.flip else image
 
-    As Qwen2_5_VLModel.get_rope_index gives for one still image: text counts up in all three rows alike; an image's
-    tokens share one temporal position and count rows and columns of the merged grid; text continues after the largest.
+
+def with_image_tokens(ids: Sequence[int], image_token: int, counts: Sequence[int]) -> tuple[list[int], list[int]]:
+    """`ids` with its image tokens repeated, each as often as `counts` says, and where the first of each stands."""
+    assert ids.count(image_token) == len(counts), "the chat template adds the image token, once per picture"
+    whole: list[int] = []
+    starts: list[int] = []
+    for token in ids:
+        if token == image_token:
+            starts.append(len(whole))
+        whole += [token] * (counts[len(starts) - 1] if token == image_token else 1)
+    return whole, starts
+
+
+def mrope_positions(length: int, starts: Sequence[int], grids: Sequence[Grid], merge: int) -> torch.Tensor:
+    """M-RoPE positions (3, length) of a text with still images whose first tokens stand at `starts`.
+
+    As the library's get_rope_index gives: text counts up in all three rows alike; an image's tokens share one temporal
+    position and count rows and columns of the merged grid; text continues after the largest.
     """
-    rows, columns = grid[1] // merge, grid[2] // merge
-    image_tokens = rows * columns
-    before = torch.arange(image_at).expand(3, -1)
-    height = torch.arange(rows).repeat_interleave(columns)
-    width = torch.arange(columns).repeat(rows)
-    image = torch.stack([torch.zeros(image_tokens, dtype=torch.long), height, width]) + image_at
-    after = torch.arange(length - image_at - image_tokens).expand(3, -1) + image_at + max(rows, columns)
-    return torch.cat([before, image, after], dim=1)
+    parts: list[torch.Tensor] = []
+    token, position = 0, 0  # the next ones
+    for start, (_, patch_rows, patch_columns) in zip(starts, grids, strict=True):
+        rows, columns = patch_rows // merge, patch_columns // merge
+        parts.append((torch.arange(start - token) + position).expand(3, -1))
+        position += start - token
+        height = torch.arange(rows).repeat_interleave(columns)
+        width = torch.arange(columns).repeat(rows)
+        parts.append(torch.stack([torch.zeros_like(height), height, width]) + position)
+        token, position = start + rows * columns, position + max(rows, columns)
+    parts.append((torch.arange(length - token) + position).expand(3, -1))
+    return torch.cat(parts, dim=1)

@@ -1,12 +1,13 @@
-"""Image features of the frozen tower, computed once per image for all epochs, orders and, on disk, jobs.
+"""Image features of the frozen tower, computed once per picture for all epochs, orders and, on disk, jobs.
 
-A feature's key is the image's content, its resolution and mirroring, the image processor, the tower's weights and
+A picture is an image, or a tile of one. A feature's key is the image's content, the tile's box, the resolution and
+mirroring, the image processor, the tower's weights and
 precision, and the code and packages that compute pixels and features.
 
 Shapes: H hidden size; levels of DeepStack, 0 in most families.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from vqaflow.model.base import Base
 from vqaflow.model.encoding.row_encoder import EncodedRow, RowEncoder
 from vqaflow.model.features.folder import FeatureFolder
 from vqaflow.model.features.host_memory import HostMemory, to_send
+from vqaflow.model.features.wanted import Wanted, by_row, joined, wanted_of
 from vqaflow.model.vision.finite_features import finite_features
 from vqaflow.runtime.progress import ProgressBar
 
@@ -26,7 +28,7 @@ READERS = 2
 
 
 class FeatureCache:
-    """Features by image: kept nowhere (`off`), in the host's memory (`memory`), or in `folder` (`disk`).
+    """Features by picture: kept nowhere (`off`), in the host's memory (`memory`), or in `folder` (`disk`).
 
     On disk they take no memory: each use reads them again. Only what does not fit on disk stays in memory.
     """
@@ -39,47 +41,51 @@ class FeatureCache:
 
     def of(self, items: Sequence[tuple[Row, EncodedRow]]) -> list[torch.Tensor]:
         """Features (visual tokens, (1 + levels) x H) on the device for each row and its encoding."""
-        found = self._found(items)
-        return [found[row.sha256].to(self.base.device, non_blocking=True) for row, _ in items]
+        found, device = self._found(wanted_of(items)), self.base.device
+        parts = ([found[key].to(device, non_blocking=True) for key in encoded.keys] for _, encoded in items)
+        return [joined(pictures, self.base) for pictures in parts]
 
     def fill(self, items: Sequence[tuple[Row, EncodedRow]]) -> None:
         """Compute all features now; the tower is not needed again."""
-        unique = list({row.sha256: (row, encoded) for row, encoded in items}.values())
+        unique = list({encoded.keys: (row, encoded) for row, encoded in items}.values())
         with ProgressBar(len(unique), "vision features", "image") as bar:
             for start in range(0, len(unique), 32):
-                self._found(unique[start : start + 32])
+                self._found(wanted_of(unique[start : start + 32]))
                 bar.advance(len(unique[start : start + 32]))
 
-    def _found(self, items: Sequence[tuple[Row, EncodedRow]]) -> dict[str, torch.Tensor]:
-        """Features by image: those kept are found, the others are computed, and kept as the mode says."""
-        images = {row.sha256: (row, encoded) for row, encoded in items}
-        found = {image: self.kept[image] for image in images if image in self.kept}
+    def _found(self, wanted: Mapping[str, Wanted]) -> dict[str, torch.Tensor]:
+        """Features by picture: those kept are found, the others are computed, and kept as the mode says."""
+        found = {key: self.kept[key] for key in wanted if key in self.kept}
         if self.disk:
-            read = {image: self.disk.read(image) for image in images if image not in found}
-            found |= {image: features for image, features in read.items() if features is not None}
-        return found | self._compute([item for image, item in images.items() if image not in found])
+            read = {key: self.disk.read(key) for key in wanted if key not in found}
+            found |= {key: features for key, features in read.items() if features is not None}
+        return found | self._compute([one for key, one in wanted.items() if key not in found])
 
-    def _compute(self, items: list[tuple[Row, EncodedRow]]) -> dict[str, torch.Tensor]:
+    def _compute(self, wanted: list[Wanted]) -> dict[str, torch.Tensor]:
         made: dict[str, torch.Tensor] = {}
+        together = by_row(wanted)
+        wanted = [one for row in together for one in row]
         with ThreadPoolExecutor(READERS) as pool:
-            pixels = list(pool.map(lambda item: self._read(item[0]), items))
+            pixels = [patches for row in pool.map(self._read, together) for patches in row]
         for group in groups_of([len(p) for p in pixels], PATCHES_A_CALL):
-            rows = [items[i][0] for i in group]
-            grids = [items[i][1].grid for i in group]
+            pictures = [wanted[i] for i in group]
+            grids, rows = [one.grid for one in pictures], [one.row for one in pictures]
             features = finite_features(
                 self.base.family.features, self.base.visual, [pixels[i] for i in group], grids, rows
             )
-            made |= zip([row.sha256 for row in rows], features, strict=True)
-            for row in rows:
-                self._keep(row.sha256, made[row.sha256])
+            made |= zip([one.key for one in pictures], features, strict=True)
+            for one in pictures:
+                self._keep(one.key, made[one.key])
         return made
 
-    def _read(self, row: Row) -> torch.Tensor:
-        return to_send(self.encoder.pixels(row.image_file, self.view), self.base.device)
+    def _read(self, wanted: list[Wanted]) -> list[torch.Tensor]:
+        """The patches of pictures of one row, ready to be sent to the device."""
+        made = self.encoder.patches(wanted[0].row, self.view, [one.picture for one in wanted])
+        return [to_send(patches, self.base.device) for patches in made]
 
-    def _keep(self, image: str, features: torch.Tensor) -> None:
-        if self.mode == "memory" or (self.disk and not self.disk.write(image, features)):
-            self.kept[image] = self.memory.keep(features)
+    def _keep(self, key: str, features: torch.Tensor) -> None:
+        if self.mode == "memory" or (self.disk and not self.disk.write(key, features)):
+            self.kept[key] = self.memory.keep(features)
 
 
 def groups_of(sizes: list[int], limit: int) -> list[list[int]]:

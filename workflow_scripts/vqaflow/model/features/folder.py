@@ -1,4 +1,4 @@
-"""Features of images on disk, one file per image, for other jobs and runs.
+"""Features of pictures on disk, one file per picture, for other jobs and runs.
 
 Shapes: H hidden size; levels of DeepStack, 0 in most families.
 """
@@ -30,7 +30,7 @@ MAKERS = (row_encoder.__file__, finite_features.__file__, known.__file__)
 
 
 class FeatureFolder:
-    """Features on disk, one file per image, in a folder under `folder` for everything else that they depend on.
+    """Features on disk, one file per picture, in a folder under `folder` for everything else that they depend on.
 
     Nothing is written once `folder` as a whole holds `gb` gigabytes (several jobs at once may exceed that a little).
     Features made by other code or packages are useless and are removed a day after they were written.
@@ -47,23 +47,23 @@ class FeatureFolder:
             if not kept.name.startswith(makers):
                 sweep(folder, kept.name)
 
-    def read(self, sha256: str) -> torch.Tensor | None:
-        """An image's features (visual tokens, (1 + levels) x H), mapped from their file, if that is there and whole."""
-        file = self.folder / f"{sha256}.safetensors"
+    def read(self, key: str) -> torch.Tensor | None:
+        """A picture's features (visual tokens, (1 + levels) x H), mapped from their file, if it is whole."""
+        file = self.folder / f"{key}.safetensors"
         try:
             return load_file(file)["features"] if file.is_file() else None
         except (SafetensorError, KeyError, OSError):
             return None  # a damaged file is computed again
 
-    def write(self, sha256: str, features: torch.Tensor) -> bool:
-        """Keep the features of an image, if there is room; returns whether they are kept."""
+    def write(self, key: str, features: torch.Tensor) -> bool:
+        """Keep the features of a picture, if there is room; returns whether they are kept."""
         if self.written % FILES_BETWEEN_SIZES == 0 and self.gb < math.inf:
             self.full = self.full or size_of(self.root) > self.gb * 1e9
         if self.full:
             return False
         self.written += 1
         try:
-            with atomic_path(self.folder / f"{sha256}.safetensors", sweeping=False) as partial:
+            with atomic_path(self.folder / f"{key}.safetensors", sweeping=False) as partial:
                 save_file({"features": features.cpu().contiguous()}, partial)
         except (OSError, SafetensorError) as error:  # safetensors has its own error for a full disk
             log.warning("%s: cannot be written, so no more features are kept (%s)", self.root, error)

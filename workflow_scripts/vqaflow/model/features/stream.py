@@ -4,7 +4,7 @@ Shapes: H hidden size; levels of DeepStack, 0 in most families.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -17,6 +17,7 @@ from vqaflow.model.encoding.row_encoder import EncodedRow, RowEncoder
 from vqaflow.model.features.cache import groups_of
 from vqaflow.model.features.folder import FeatureFolder
 from vqaflow.model.features.host_memory import to_send
+from vqaflow.model.features.wanted import Wanted, joined, pictures_in
 from vqaflow.model.vision.finite_features import finite_features
 
 # Patches in one call of the tower: 8 images of 768 visual tokens fill a large GPU and still fit a small one.
@@ -35,14 +36,18 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Source:
-    """What the background threads found for an image: its features, or the patches to compute them from."""
+    """What the background threads found for a picture: its features, or the patches to compute them from."""
 
+    wanted: Wanted
     features: torch.Tensor | None
     patches: torch.Tensor | None
 
 
 class FeatureStream:
-    """The tower's features of batches, one batch ahead; an image is read and computed once for two neighbours."""
+    """The tower's features of batches, one batch ahead; an image is read and computed once for two neighbours.
+
+    The keys of a row's pictures stand for its image: rows that share one picture share all.
+    """
 
     def __init__(self, base: Base, encoder: RowEncoder, view: ViewConfig, folder: FeatureFolder | None) -> None:
         self.base, self.encoder, self.view, self.folder = base, encoder, view, folder
@@ -50,49 +55,60 @@ class FeatureStream:
 
     def stream(self, batches: Iterable[Sequence[Prepared]]) -> Iterator[tuple[Sequence[Prepared], list[torch.Tensor]]]:
         """Each batch with its rows' features (visual tokens, (1 + levels) x H) on the device."""
-        waiting: deque[tuple[Sequence[Prepared], dict[str, Future[Source]]]] = deque()
-        sources: dict[str, Future[Source]] = {}
+        waiting: deque[tuple[Sequence[Prepared], Sources]] = deque()
+        sources: Sources = {}
         features: dict[str, torch.Tensor] = {}
         with ThreadPoolExecutor(READERS) as pool, ThreadPoolExecutor(WRITERS) as writers:
             for batch in [*batches, None]:
                 if batch is not None:
-                    images = {item.row.sha256: item for item in batch}
+                    images = {item.encoded.keys: item for item in batch}
                     sources = {i: sources.get(i) or pool.submit(self._read, item) for i, item in images.items()}
                     waiting.append((batch, sources))
                 if len(waiting) > 1 or (batch is None and waiting):
                     now, found = waiting.popleft()
-                    features = {image: known for image, known in features.items() if image in found}
-                    features |= self._computed(now, {i: f for i, f in found.items() if i not in features}, writers)
-                    yield now, [features[item.row.sha256] for item in now]
+                    known = {key for keys in found for key in keys}
+                    features = {key: kept for key, kept in features.items() if key in known}
+                    features |= self._computed(found, features.keys(), writers)
+                    yield now, [joined([features[key] for key in item.encoded.keys], self.base) for item in now]
 
-    def _read(self, item: Prepared) -> Source:
-        """In the background: an image's features from the disk, else its patches, ready to be sent to the device."""
-        kept = self.folder.read(item.row.sha256) if self.folder else None
-        if kept is not None:
-            return Source(to_send(kept, self.base.device), None)
-        return Source(None, to_send(self.encoder.pixels(item.row.image_file, self.view), self.base.device))
+    def _read(self, item: Prepared) -> list[Source]:
+        """In the background: pictures' features from the disk, else their patches, ready to be sent to the device."""
+        wanted = pictures_in(item.row, item.encoded)
+        kept = [self.folder.read(one.key) if self.folder else None for one in wanted]
+        missing = [one.picture for one, features in zip(wanted, kept, strict=True) if features is None]
+        patches = iter(self.encoder.patches(item.row, self.view, missing) if missing else [])
+        return [
+            Source(one, None, to_send(next(patches), self.base.device))
+            if features is None
+            else Source(one, to_send(features, self.base.device), None)
+            for one, features in zip(wanted, kept, strict=True)
+        ]
 
     def _computed(
-        self, batch: Sequence[Prepared], sources: Mapping[str, "Future[Source]"], writers: ThreadPoolExecutor
+        self, sources: "Sources", known: Collection[str], writers: ThreadPoolExecutor
     ) -> dict[str, torch.Tensor]:
-        """Features of the images in `sources`, by the image's digest; new ones are written in the background."""
-        device, items = self.base.device, {item.row.sha256: item for item in batch}
-        ready = {image: source.result() for image, source in sources.items()}
-        made = {i: s.features.to(device, non_blocking=True) for i, s in ready.items() if s.features is not None}
-        todo = [image for image in ready if image not in made]
+        """Features of the pictures in `sources`, but of `known` ones; new ones are written in the background."""
+        todo, made = [], {}
+        for source in (one for keys, image in sources.items() if set(keys) - set(known) for one in image.result()):
+            if source.features is not None:
+                made[source.wanted.key] = source.features.to(self.base.device, non_blocking=True)
+            else:
+                todo.append(source)
         self.writes = [write for write in self.writes if not write.done()]
-        for group in groups_of([len(ready[image].patches) for image in todo], TOWER_PATCHES):
-            images = [todo[i] for i in group]
-            rows = [items[image] for image in images]
-            patches = [ready[image].patches for image in images]
+        for group in groups_of([len(source.patches) for source in todo], TOWER_PATCHES):
+            wanted = [todo[i].wanted for i in group]
             new = finite_features(
                 self.base.family.features,
                 self.base.visual,
-                patches,
-                [item.encoded.grid for item in rows],
-                [item.row for item in rows],
+                [todo[i].patches for i in group],
+                [one.grid for one in wanted],
+                [one.row for one in wanted],
             )
-            made.update(zip(images, new, strict=True))
+            keys = [one.key for one in wanted]
+            made.update(zip(keys, new, strict=True))
             if self.folder and len(self.writes) < MOST_WRITES:
-                self.writes += [writers.submit(self.folder.write, i, f.cpu()) for i, f in zip(images, new, strict=True)]
+                self.writes += [writers.submit(self.folder.write, k, f.cpu()) for k, f in zip(keys, new, strict=True)]
         return made
+
+
+Sources = dict[tuple[str, ...], "Future[list[Source]]"]

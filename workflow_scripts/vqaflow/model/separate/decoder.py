@@ -24,7 +24,7 @@ from vqaflow.model.decoder.branches import letter_logits
 from vqaflow.model.decoder.merged_adapters import PREFIX, Adapter, read_adapter
 from vqaflow.model.numerics.precision import name_of
 from vqaflow.model.separate.encoder import PassEncoder, PassRow
-from vqaflow.model.separate.inputs import RowInputs, is_sequence, row_inputs
+from vqaflow.model.separate.inputs import RowInputs, inputs_of, is_sequence
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import reason_of
 
@@ -228,7 +228,7 @@ def _probe(encoder: PassEncoder, number: int) -> tuple[PassRow, RowInputs]:
     letters = "".join(ALL_LETTERS[:count])
     orders = (letters, letters[half:][::-1] + letters[:half])  # abcd and dcab
     encoded = encoder.encode(row, orders, ViewConfig())
-    return encoded, row_inputs(encoder, Image.fromarray(pixels), encoded.texts, ViewConfig())
+    return encoded, inputs_of(encoder, Image.fromarray(pixels), encoded, ViewConfig())
 
 
 def _letters_follow(encoder: PassEncoder, row: PassRow) -> bool:
@@ -236,7 +236,7 @@ def _letters_follow(encoder: PassEncoder, row: PassRow) -> bool:
     image, options = Image.new("RGB", (96, 64)), encoder.image_options(ViewConfig())
     letters = encoder.renderer.letters[: len(encoder.letter_ids)]
     texts = [row.texts[0], *(row.texts[0] + letter for letter in letters)]
-    prompt, *answered = (encoder.run(encoder.processor, t, image, options)["input_ids"][0].tolist() for t in texts)
+    prompt, *answered = (encoder.run(encoder.processor, t, [image], options)["input_ids"][0].tolist() for t in texts)
     return answered == [[*prompt, letter] for letter in encoder.letter_ids]
 
 

@@ -10,8 +10,11 @@ from PIL import Image
 
 from vqaflow.artifacts.rows import Row, text_row
 from vqaflow.config.sections import ModelConfig, PromptConfig, ViewConfig
-from vqaflow.model.encoding.prompts import PromptRenderer
+from vqaflow.data.images.pictures import Picture, pictures_of
+from vqaflow.model.encoding.prompts import PromptRenderer, RenderedRow
 from vqaflow.model.families.family import Family
+from vqaflow.runtime.errors import UserError
+from vqaflow.runtime.messages import reason_of
 
 Size = tuple[int, int]  # width and height in pixels
 PROBE_SIZES: tuple[Size, Size] = ((640, 480), (300, 900))
@@ -21,13 +24,20 @@ PROBE_SIZES: tuple[Size, Size] = ((640, 480), (300, 900))
 class PassRow:
     """One row with K choice orders: `texts` has one full prompt per order, ready for the processor.
 
-    `tokens` is the number of tokens that all passes of the row hold; `grid` is (1, 1, visual tokens of one pass).
+    `tokens` is the number of tokens that all passes of the row hold; `grids` are (1, 1, visual tokens) of each picture,
+    and `pictures` what these show.
     """
 
     id: str
     texts: tuple[str, ...]
     tokens: int
-    grid: tuple[int, int, int]
+    grids: tuple[tuple[int, int, int], ...]
+    pictures: tuple[Picture, ...]
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        """The grid of the first picture."""
+        return self.grids[0]
 
 
 class PassEncoder:
@@ -59,10 +69,8 @@ class PassEncoder:
         self._marks = self._marks_around_counted()
 
     def pixel_limits(self, view: ViewConfig) -> tuple[int, int]:
-        """The smallest and largest image area of `view`, in pixels."""
-        smallest = self.model.min_pixels if view.min_pixels is None else view.min_pixels
-        largest = self.model.max_pixels if view.max_pixels is None else view.max_pixels
-        return smallest, largest
+        """The smallest and largest area of a picture of `view`, in pixels."""
+        return view.limits(self.model.limits)
 
     def image_options(self, view: ViewConfig) -> dict[str, Any]:
         """The processor's arguments for images in `view`."""
@@ -74,16 +82,29 @@ class PassEncoder:
         largest = self.pixel_limits(view)[1]
         if self.family.image_options or width * height <= largest:
             return width, height
-        scale = sqrt(largest / (width * height))
-        return max(1, int(width * scale)), max(1, int(height * scale))
+        return shrunk((width, height), largest)
+
+    def given_size(self, picture: Picture, view: ViewConfig) -> Size:
+        """The size at which the processor gets a picture: an enlarged tile has at most the view's area."""
+        size, largest = (picture.width, picture.height), self.pixel_limits(view)[1]
+        return shrunk(size, largest) if picture.box else self.fitted_size(*size, view)
 
     def encode(self, row: Row, orders: Sequence[str], view: ViewConfig) -> PassRow:
         """Encode `row` in the given choice orders, without opening its image."""
-        rendered = self.renderer.render(row, orders)
+        pictures = pictures_of(row.width, row.height, view)
+        return self._encoded(row, self.renderer.render(row, orders, len(pictures)), pictures, view)
+
+    def encode_reading(self, row: Row, view: ViewConfig) -> PassRow:
+        """Encode the request to transcribe the text in the image of `row`."""
+        pictures = pictures_of(row.width, row.height, view)
+        return self._encoded(row, self.renderer.render_reading(row, len(pictures)), pictures, view)
+
+    def _encoded(self, row: Row, rendered: RenderedRow, pictures: tuple[Picture, ...], view: ViewConfig) -> PassRow:
         texts = tuple(rendered.prefix + branch for branch in rendered.branches)
-        visual = self.visual_tokens(self.fitted_size(row.width, row.height, view), self.image_options(view))
-        tokens = sum(self._text_tokens(text) + visual for text in texts)
-        return PassRow(row.id, texts, tokens, (1, 1, visual))
+        options = self.image_options(view)
+        visual = [self.visual_tokens(self.given_size(picture, view), options) for picture in pictures]
+        tokens = sum(self._text_tokens(text) + sum(visual) for text in texts)
+        return PassRow(row.id, texts, tokens, tuple((1, 1, count) for count in visual), pictures)
 
     def _text_tokens(self, text: str) -> int:
         with self.lock:
@@ -104,7 +125,7 @@ class PassEncoder:
 
     def _measured(self, size: Size, options: dict[str, Any]) -> int:
         """Tokens of a blank image of `size` in the processor's output, less those of the text."""
-        inputs = self.run(self.processor, self.probe_text, Image.new("RGB", size), options)
+        inputs = self.run(self.processor, self.probe_text, [Image.new("RGB", size)], options)
         return inputs["input_ids"].shape[1] - self._text_tokens(self.probe_text)
 
     def _counted(self, size: Size, options: dict[str, Any]) -> int | None:
@@ -124,15 +145,32 @@ class PassEncoder:
             missing.add(None if counted is None else self._measured(size, options) - counted)
         return missing.pop() if len(missing) == 1 else None
 
-    def run(self, processor: Any, text: str, image: Image.Image, options: dict[str, Any]) -> dict[str, Any]:
-        """What `processor`, this encoder's or a copy of it, makes of one prompt and its image: one pass's inputs."""
-        with self.lock:
-            made = processor(
-                images=[[image]],
-                text=[text],
-                padding=False,
-                return_tensors="pt",
-                **self.text_options(text),
-                **options,
-            )
+    def run(
+        self, processor: Any, text: str, pictures: Sequence[Image.Image], options: dict[str, Any]
+    ) -> dict[str, Any]:
+        """What `processor`, this encoder's or a copy of it, makes of one prompt and its pictures: one pass's inputs.
+
+        Raises UserError if it does not take several pictures, or a prompt without one.
+        """
+        shown = {"images": [list(pictures)], **options} if pictures else {}
+        try:
+            with self.lock:
+                made = processor(**shown, text=[text], padding=False, return_tensors="pt", **self.text_options(text))
+        except Exception as error:  # processors raise whatever they do not expect
+            if len(pictures) == 1:
+                raise
+            name, count = type(self.processor).__name__, len(pictures) or "no"
+            raise UserError(
+                f"config model.base: {name} does not take a prompt with {count} pictures ({reason_of(error)}). Use a "
+                "base of another class, or views without tiles and blind."
+            ) from error
         return dict(made)
+
+
+def shrunk(size: Size, largest: int) -> Size:
+    """`size`, or its shape with about the area `largest` in pixels if it is larger."""
+    width, height = size
+    if width * height <= largest:
+        return size
+    scale = sqrt(largest / (width * height))
+    return max(1, int(width * scale)), max(1, int(height * scale))

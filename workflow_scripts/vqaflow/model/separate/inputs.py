@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 
 from vqaflow.artifacts.rows import Row
 from vqaflow.config.sections import ViewConfig
-from vqaflow.data.images.decoding import open_image
+from vqaflow.data.images.pictures import NEUTRAL, Picture
 from vqaflow.model.base import Base
+from vqaflow.model.encoding.row_encoder import opened
 from vqaflow.model.features.stream import Prepared
-from vqaflow.model.separate.encoder import PassEncoder, PassRow
+from vqaflow.model.separate.encoder import PassEncoder, PassRow, Size
 
 READERS = 4
 
@@ -66,27 +67,39 @@ class PassInputs:
                 yield _ready(*waiting.popleft())
 
     def _read(self, row: Row, encoded: PassRow) -> RowInputs:
-        return row_inputs(self.encoder, open_image(row.image_file), encoded.texts, self.view)
+        return row_inputs(self.encoder, row, encoded, self.view)
 
 
 def _ready(batch: Sequence[Prepared], inputs: list["Future[RowInputs]"]) -> tuple[Sequence[Prepared], list[RowInputs]]:
     return batch, [future.result() for future in inputs]
 
 
-def row_inputs(encoder: PassEncoder, image: Image.Image, texts: Sequence[str], view: ViewConfig) -> RowInputs:
-    """What the processor makes of `texts`, each with `image` as `view` shows it."""
-    size = encoder.fitted_size(*image.size, view)
-    if size != image.size:
-        image = image.resize(size, Image.Resampling.BICUBIC)
-    if view.flip:
-        image = ImageOps.mirror(image)
+def row_inputs(encoder: PassEncoder, row: Row, encoded: PassRow, view: ViewConfig) -> RowInputs:
+    """What the processor makes of a row's texts, each with the pictures of its image in `view`."""
+    is_shown = any(not picture.is_grey for picture in encoded.pictures)
+    image = opened(row.image_file, view) if is_shown else Image.new("RGB", (1, 1))
+    return inputs_of(encoder, image, encoded, view)
+
+
+def inputs_of(encoder: PassEncoder, image: Image.Image, encoded: PassRow, view: ViewConfig) -> RowInputs:
+    """The same for an opened image, mirrored if the view says so."""
+    pictures = [shown(picture, image, encoder.given_size(picture, view)) for picture in encoded.pictures]
     processor = copy.copy(encoder.processor)
     processor.image_processor = Once(encoder.image_processor)
     options = encoder.image_options(view)
-    passes = [encoder.run(processor, text, image, options) for text in texts]
+    passes = [encoder.run(processor, text, pictures, options) for text in encoded.texts]
     shared = {name: value for name, value in passes[0].items() if _is_common(name, passes)}
     own = tuple({name: value for name, value in made.items() if name not in shared} for made in passes)
     return RowInputs(own, shared, encoder.together)
+
+
+def shown(picture: Picture, image: Image.Image, size: Size) -> Image.Image:
+    """A picture of `image` in the size at which the processor gets it."""
+    if picture.is_grey:
+        return Image.new("RGB", size, NEUTRAL)
+    if picture.box:
+        return picture.cut(image, *size)
+    return image if size == image.size else image.resize(size, Image.Resampling.BICUBIC)
 
 
 class Once:
