@@ -1,4 +1,4 @@
-"""vqaflow: from a table of images, questions and four choices to a validated submission.
+"""vqaflow: from a table of images, questions and choices to a validated submission.
 
 `snakemake help` lists the targets.
 """

@@ -27,7 +27,7 @@ from vqaflow.plan.plan_text import plan_lines
 from vqaflow.plan.published import PUBLISHED, published_in
 from vqaflow.plan.rows import PlanRows
 from vqaflow.plan.shape import Shape, published
-from vqaflow.plan.training_plan import Plan, Tokens, plan_of, usual_tokens
+from vqaflow.plan.training_plan import USUAL_CHOICES, Plan, Tokens, plan_of, usual_tokens
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.stage import log
 
@@ -36,6 +36,7 @@ EXAMPLE = "Qwen/Qwen3-VL-8B-Instruct"
 
 
 def guessed_tokens(
+<<<<<<< ours
     sizes: Sequence[tuple[int, int]], model: ModelConfig, orders: int, shape: Shape, view: ViewConfig = ORIGINAL
 ) -> Tokens:
     """Estimated tokens from images' (width, height) and a usual text length; without sizes, of the largest images.
@@ -49,6 +50,13 @@ def guessed_tokens(
 def trained_view(config: Mapping[str, Any]) -> ViewConfig:
     """The view that training renders."""
     return section(ViewConfig, config["views"][config["train"].get("view", "original")])
+=======
+    sizes: Sequence[tuple[int, int]], model: ModelConfig, orders: int, shape: Shape, choices: int = USUAL_CHOICES
+) -> Tokens:
+    """Estimated tokens from images' (width, height) and a usual text length; without sizes, of the largest images."""
+    visual = image_tokens(sizes, model, shape)
+    return usual_tokens(visual or [largest_image(model, shape)], orders, shape, choices)
+>>>>>>> theirs
 
 
 def shape_of(model: ModelConfig, named: str | None) -> tuple[Shape, str]:
@@ -152,7 +160,11 @@ def offline_plan(
     return plan_of(
         shape,
         train,
+<<<<<<< ours
         guessed_tokens(basis.sizes, model, train.choice_orders, shape, trained_view(config)),
+=======
+        guessed_tokens(basis.sizes, model, train.choice_orders, shape, len(config["data"]["columns"]["choices"])),
+>>>>>>> theirs
         settings.rows or fold_rows(config, basis),
         torch.float32 if model.compute_dtype == "float32" else torch.float16,
         is_quantized(model, shape, settings.vram),

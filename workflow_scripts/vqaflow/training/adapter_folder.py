@@ -1,10 +1,12 @@
 """What is written beside an adapter: the plan, the settings as they were loaded, and the outcome."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from vqaflow.artifacts.rows import Row
 from vqaflow.config.sections import ModelConfig, TrainConfig
 from vqaflow.model.base import Base
 from vqaflow.model.lora import target_pattern
@@ -58,10 +60,10 @@ def outcome(trainer: Trainer, seconds: float) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def require_effect(base: Base, trainer: Trainer, rows: list[dict[str, Any]]) -> None:
+def require_effect(base: Base, trainer: Trainer, rows: Sequence[Row]) -> None:
     """Raise UserError if the adapter changes no logit: then nothing was trained."""
     base.model.eval()
-    orders = [["abcd"]] * len(rows)
+    orders = [[row.letters] for row in rows]
     with_adapter = trainer.model.library_states(rows, orders)
     with base.model.disable_adapter():
         without = trainer.model.library_states(rows, orders)
