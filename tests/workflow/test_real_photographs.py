@@ -35,7 +35,6 @@ def run(tmp_path_factory):
         "folds": {"n": 2},
         "train": {"epochs": 2, "batch_size": 4, "trackers": []},
         "views": {"hflip": {"enabled": False}},
-        "orders": 2,
         "hardware": {"store": str(folder / "store")},
     }
     (folder / "my.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
