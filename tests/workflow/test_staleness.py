@@ -29,7 +29,7 @@ MODULES = [
     "runtime/files.py",
     "artifacts/columns.py",
     "config/sections.py",
-    "question_types/guide.py",
+    "question_types/features.py",
     "reporting/figures.py",
     "reporting/statistics.py",
     "data/folds/balance.py",

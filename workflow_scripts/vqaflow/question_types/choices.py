@@ -1,7 +1,10 @@
-"""What the four choices of a question look like: colours, numbers, names, statements."""
+"""What the choices of a question look like: colours, numbers, names, statements."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
+
+from vqaflow.question_types.parsing import Word
 
 KOREAN_COLOR = re.compile(
     "빨간|빨강|붉은|적색|파란|파랑|푸른|청색|노란|노랑|황색|초록|녹색|연두|보라|자주|분홍|핑크|주황|검은|검정|까만|흑색|하얀|흰|백색|하양|회색|갈색|남색|하늘색|"
@@ -35,7 +38,6 @@ MEASURED = re.compile(
     re.IGNORECASE,
 )
 LATIN, HANGUL, DIGIT = re.compile("[A-Za-z]"), re.compile("[가-힣]"), re.compile(r"\d")
-ONLY_DIGITS = re.compile(r"[\d\s\-:.,*/+()]+")
 AT_PLACE = re.compile(
     r"(?:위|아래|앞|뒤|옆|안|밖|속|근처|사이|내부|외부|쪽|입구|에서|에|주변|중앙|가운데|상단|하단|모서리|구석)$"
 )
@@ -44,19 +46,8 @@ TURNED = re.compile(
     re.IGNORECASE,
 )
 STATEMENT = re.compile(r"[가-힣]다[.!]?$")
-LOOKS_NAME = re.compile(
-    r"(?:탑|타워|대교|다리|궁|성|성당|대성당|사원|사찰|사|문|산|강|섬|폭포|공원|광장|동상|여신상|신전|궁전|미술관|박물관|성곽|교|루|각|정|전|릉|호수|"
-    r"해변|해수욕장|브릿지|콜로세움)$"
-)
-SIGN_NAME = re.compile(
-    r"(?:점|집|방|당|관|원|청|역|길|로|대로|빌|빌라|타운|힐스|힐즈|아파트|주택|호텔|센터|카페|식당|학교|대학|은행|마트|병원|약국|교회|회사|그룹|커피|치킨|"
-    r"족발|국밥|분식|플라자|프라자|몰|스퀘어|시티|파크|하우스|호|거리|구|동|시|도|군|면|읍)$"
-)
-STATION = re.compile(r"[가-힣]\s?역$|\b(?:station|airport)$", re.IGNORECASE)
-QUOTED = re.compile(r"쓰여|써 있|써져|적혀|라고|\b(?:says|reads|written)\b", re.IGNORECASE)
-WEEKDAY = re.compile(r"[월화수목금토일]요일|연중무휴|\b(?:mon|tues|wednes|thurs|fri|satur|sun)days?\b", re.IGNORECASE)
-PAIR = re.compile(r"[가-힣][와과] ")
 
+MANY = 5
 TESTS: dict[str, Callable[[str], object]] = {
     "yes_no": YES_NO.fullmatch,
     "color": lambda c: KOREAN_COLOR.search(c) or ENGLISH_COLOR.search(c),
@@ -65,21 +56,23 @@ TESTS: dict[str, Callable[[str], object]] = {
     "measured": MEASURED.fullmatch,
     "latin": lambda c: LATIN.search(c) and not HANGUL.search(c),
     "digit": DIGIT.search,
-    "only_digits": ONLY_DIGITS.fullmatch,
     "at_place": AT_PLACE.search,
     "turned": TURNED.search,
     "statement": STATEMENT.search,
-    "looks_name": LOOKS_NAME.search,
-    "sign_name": SIGN_NAME.search,
-    "station": STATION.search,
-    "weekday": WEEKDAY.search,
-    "quoted": QUOTED.search,
     "long": lambda c: len(c) >= 12,
     "phrase": lambda c: len(c.split()) >= 3,
-    "pair": PAIR.search,
 }
 
 
-def choice_counts(choices: Sequence[str]) -> dict[str, int]:
-    """How many of the choices pass each of TESTS."""
-    return {name: sum(bool(test(choice)) for choice in choices) for name, test in TESTS.items()}
+def looks(choices: Sequence[str], words: Sequence[Sequence[Word]]) -> Counter[str]:
+    """How many of the choices pass each of TESTS, and how many hold a word of each kind; `words` are each choice's."""
+    counts = Counter({name: sum(bool(test(choice)) for choice in choices) for name, test in TESTS.items()})
+    for of_choice in words:
+        counts.update({f"tag {word.tag}" for word in of_choice})
+        counts.update({f"{min(len(of_choice), MANY)} words"})
+    return +counts
+
+
+def is_turned(texts: Sequence[str]) -> bool:
+    """Whether any of the texts tells left from right."""
+    return any(map(TURNED.search, texts))

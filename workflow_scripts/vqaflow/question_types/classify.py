@@ -1,18 +1,19 @@
 """Question types: what each question asks for, and whether mirroring its image could change the answer.
 
-Types are those of the labelling guide: counting, color, ocr, yesno, location, attribute, general. Where the guide's
-clear cases do not decide, a small model over classes of words does (the command question_model trains and measures it).
+Types are those of the labelling guide: counting, color, ocr, yesno, location, attribute, general. Two linear models
+over yes-or-no features decide (the command question_model trains and measures them).
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from vqaflow.artifacts.columns import LETTERS
-from vqaflow.question_types.features import features
-from vqaflow.question_types.guide import Row, is_final, mirror_matters
 from vqaflow.question_types.weights import Weights, shipped_weights
 
-NEEDED = ("id", "question", *LETTERS)
+if TYPE_CHECKING:
+    from vqaflow.question_types.features import Row
+
+LETTERS = "abcdefghij"  # a question has two to ten choices
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +24,12 @@ class QuestionType:
     flip_unsafe: bool
 
 
-def classify_many(rows: Sequence[Mapping[str, str]]) -> list[QuestionType]:
-    """Type each of `rows`, which have the keys question, a, b, c and d."""
+def classify_many(rows: Sequence[Mapping[str, Any]]) -> list[QuestionType]:
+    """Type each of `rows`, with the keys question, a, b, … up to j; absent, None and empty choices are skipped."""
     return list(classify(rows))
 
 
-def classify(rows: Iterable[Mapping[str, str]]) -> Iterator[QuestionType]:
+def classify(rows: Iterable[Mapping[str, Any]]) -> Iterator[QuestionType]:
     """The same as an iterator, for tables that are read row by row."""
     from vqaflow.question_types.reading import read_questions
 
@@ -36,9 +37,9 @@ def classify(rows: Iterable[Mapping[str, str]]) -> Iterator[QuestionType]:
     return (decide(row, weights) for row in read_questions(rows))
 
 
-def decide(row: Row, weights: Weights) -> QuestionType:
-    """The type of a row: the guide's if it is final, otherwise the model's."""
-    scores, flip_score = weights.scores(features(row))
-    qtype = row.guide if is_final(row) else weights.types[int(scores.argmax())]
-    by_model = not is_final(row) and (qtype == "ocr" or flip_score >= weights.flip_threshold)
-    return QuestionType(qtype, mirror_matters(row) or by_model)
+def decide(row: "Row", weights: Weights) -> QuestionType:
+    """The type of a row, and whether mirroring is unsafe."""
+    from vqaflow.question_types.features import features
+
+    qtype, unsafe = weights.say(features(row))
+    return QuestionType(qtype, unsafe >= weights.flip_threshold)

@@ -5,12 +5,13 @@ import io
 from itertools import islice
 from pathlib import Path
 
-from vqaflow.question_types.classify import NEEDED, classify
+from vqaflow.question_types.classify import LETTERS, classify
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.files import write_text
 from vqaflow.runtime.progress import ProgressBar
 from vqaflow.runtime.stage import log
 
+NEEDED = ("id", "question", "a", "b")
 CHUNK = 1000
 
 
@@ -32,12 +33,12 @@ def type_table(source: Path, out: Path) -> None:
 
 
 def read_question_table(source: Path) -> list[dict[str, str]]:
-    """The needed columns of the CSV `source`, every cell unchanged. Raises UserError if one is missing."""
+    """Ids, questions and choices of the CSV `source`, every cell unchanged. Raises UserError if a column is missing."""
     from vqaflow.artifacts.csv_files import read_csv
 
     header, records = read_csv(source)
     if missing := [name for name in NEEDED if name not in header]:
-        needed = ", ".join(NEEDED)
+        needed = f"{', '.join(NEEDED)}, and c to {LETTERS[-1]} as far as there are choices"
         raise UserError(f"{source}: no column {', '.join(missing)}. Give a CSV with the columns {needed}.")
-    places = {name: header.index(name) for name in NEEDED}
+    places = {name: header.index(name) for name in ("id", "question", *LETTERS) if name in header}
     return [{name: record[place] for name, place in places.items()} for record in records]

@@ -1,8 +1,8 @@
 """Train or measure the model of question types on questions that people have labelled.
 
 check measures the model that comes with the code. train writes the package's weights.json again: the same rows give
-the same file. evaluate measures by repeated grouped cross-validation, in which a question's wording is never in
-training and test at once and the threshold is chosen within the training part.
+the same file. evaluate measures models on questions that they were not trained on: for each file one that was trained
+on the other files, and for all of them together by cross-validation, in which near-same questions share a fold.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from vqaflow.runtime.stage import log
 ACTIONS = {
     "check": "measure the model that comes with the code",
     "train": "train the model and write its weights",
-    "evaluate": "measure by repeated cross-validation",
+    "evaluate": "measure models on files, and on folds, that they were not trained on",
 }
 
 
@@ -24,21 +24,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True)
     for name, text in ACTIONS.items():
         action = actions.add_parser(name, help=text, description=f"{text.capitalize()}.")
-        action.add_argument("labelled", type=Path, help="CSV: id, question, a, b, c, d, qtype, flip_unsafe")
+        columns = "CSV: id, qtype, flip_unsafe; and question, a, b, … unless --text has them"
+        action.add_argument("labelled", type=Path, nargs="+", help=columns)
+        action.add_argument("--text", type=Path, nargs="+", default=[], help="tables with question and choices by id")
         if name == "train":
             action.add_argument("--out", type=Path, help="file to write (default: the package's weights.json)")
-        elif name == "evaluate":
-            action.add_argument("--repeats", type=int, default=5, help="repeats of the 10 folds (default: %(default)s)")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
-    from vqaflow.question_types.evaluation import cross_validated_report, report
+    from vqaflow.question_types.evaluation import cross_validate, judge, table, transfer
     from vqaflow.question_types.labelled import read_labelled
     from vqaflow.question_types.training import fit, weights_text
     from vqaflow.question_types.weights import FILE, shipped_weights
 
-    labelled = read_labelled(arguments.labelled)
+    if arguments.action == "check":
+        read = {path.stem: read_labelled([path], arguments.text) for path in arguments.labelled}
+        print(table({name: judge(labelled, shipped_weights()) for name, labelled in read.items()}))
+        return
+    labelled = read_labelled(arguments.labelled, arguments.text)
     if arguments.action == "train":
         out = arguments.out or FILE
         write_text(out, weights_text(fit(labelled), labelled))
@@ -47,7 +51,11 @@ def run(arguments: argparse.Namespace) -> None:
             out,
             file_digest(out),
         )
-    elif arguments.action == "check":
-        print(report(labelled, shipped_weights()))
-    else:
-        print(cross_validated_report(labelled, arguments.repeats))
+        return
+    names = [path.stem for path in arguments.labelled]
+    across = {
+        f"{name}, trained on the others": transfer(labelled, name) for name in names[: len(names) * (len(names) > 1)]
+    }
+    folded = cross_validate(labelled)
+    within = {f"{name}, cross-validated": folded.take(labelled.sources_N == name) for name in names}
+    print(table(across | within))
