@@ -11,14 +11,15 @@ from typing import Any
 
 import torch
 
+from vqaflow.artifacts.columns import ALL_LETTERS
 from vqaflow.config.members import TUNED, Member
-from vqaflow.config.sections import ModelConfig, TrainConfig, section
+from vqaflow.config.sections import ModelConfig, TrainConfig, ViewConfig, section
 from vqaflow.model.encoding.orders import scoring_orders
 from vqaflow.model.families.known import family_of
 from vqaflow.plan.footprint import GIB, NF4_BYTES, Footprint
 from vqaflow.plan.offline import guessed_tokens, is_quantized
 from vqaflow.plan.shape import Shape
-from vqaflow.plan.training_plan import EFFICIENCY, Plan, plan_of
+from vqaflow.plan.training_plan import EFFICIENCY, USUAL_CHOICES, Plan, plan_of
 from vqaflow.reporting.terminal_table import table_lines
 
 NOT_IN_DIGESTS = True  # a plan is not a result
@@ -33,12 +34,13 @@ FLOAT32, FLOAT16 = 4, 2
 
 @dataclass(frozen=True)
 class Data:
-    """What a run answers: numbers of training and test rows, folds, and (width, height) of images."""
+    """What a run answers: numbers of training and test rows, folds, choices, and (width, height) of images."""
 
     train_rows: int
     test_rows: int
     folds: int
     sizes: Sequence[tuple[int, int]]
+    choices: int = USUAL_CHOICES
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,8 @@ def base_gib(member: Member, shape: Shape, speed: Speed) -> float:
 def training_plan(member: Member, shape: Shape, data: Data, speed: Speed, rows: int) -> Plan:
     """The memory and time of an adapter's steps."""
     model, train = section(ModelConfig, member.model), section(TrainConfig, member.train)
-    tokens = guessed_tokens(data.sizes, model, train.choice_orders, shape)
+    view = section(ViewConfig, member.views[member.main_view])
+    tokens = guessed_tokens(data.sizes, model, train.choice_orders, shape, data.choices, view)
     quantized = is_quantized(model, shape, speed.gib)
     return plan_of(shape, train, tokens, rows, torch.float16, quantized, speed.gib, speed.operations)
 
@@ -108,10 +111,9 @@ def training_seconds(member: Member, shape: Shape, data: Data, speed: Speed, row
 
 def scoring_seconds(member: Member, view: str, shape: Shape, data: Data, speed: Speed, rows: int) -> float:
     """Seconds of a view's scores of `rows`: one pass of the decoder per row, of the tower and the reader per image."""
-    settings = member.views[view]
-    model = section(ModelConfig, {**member.model, **_limits(settings)})
-    orders = len(scoring_orders(member.orders))
-    tokens = guessed_tokens(data.sizes, model, orders, shape)
+    settings, model = member.views[view], section(ModelConfig, member.model)
+    orders = len(orders_shown(member, data.choices))
+    tokens = guessed_tokens(data.sizes, model, orders, shape, data.choices, section(ViewConfig, settings))
     passes = orders if family_of(shape.kind).prefix == "separate" else 1
     tower = 2 * shape.tower_weights * shape.merge**2 * tokens.visual * passes
     decoder = 2 * shape.products * tokens.mean
@@ -120,9 +122,9 @@ def scoring_seconds(member: Member, view: str, shape: Shape, data: Data, speed: 
     return shown * max(computing, 1 / IMAGES_PER_SECOND)
 
 
-def _limits(view: Mapping[str, Any]) -> dict[str, int]:
-    """The limits of an image's area that a view has of its own."""
-    return {key: view[key] for key in ("min_pixels", "max_pixels") if view.get(key)}
+def orders_shown(member: Member, choices: int) -> Sequence[str]:
+    """The choice orders in which a member is scored."""
+    return scoring_orders(member.orders, ALL_LETTERS[:choices])
 
 
 def gated_share(view: Mapping[str, Any]) -> float:
@@ -182,7 +184,7 @@ class Change:
     member: Member
 
 
-def changes_of(member: Member) -> Iterator[Change]:
+def changes_of(member: Member, choices: int = USUAL_CHOICES) -> Iterator[Change]:
     """Changes of a member that shorten the run, those that cost least first; of one price, alternatives."""
     train, model = dict(member.train), dict(member.model)
     if member.kind == TUNED:
@@ -196,7 +198,7 @@ def changes_of(member: Member) -> Iterator[Change]:
             cached = train | {"cache_vision": "disk"}
             yield Change("train: {cache_vision: disk}", "disk", with_train(member, cached))
     for name in member.shown_views:
-        if name != "original":
+        if name != member.main_view:
             fewer = {**member.views, name: {**member.views[name], "enabled": False}}
             yield Change(
                 f"views: {{{name}: {{enabled: false}}}}", "a view less to average", replace(member, views=fewer)
@@ -209,7 +211,7 @@ def changes_of(member: Member) -> Iterator[Change]:
     if member.kind == TUNED and train["choice_orders"] > 1:
         one = train | {"choice_orders": 1}
         yield Change("train: {choice_orders: 1}", "fewer orders learned", with_train(member, one))
-    if len(scoring_orders(member.orders)) > 2:
+    if len(orders_shown(member, choices)) > 2:
         yield Change("orders: 2", "noisier answers", replace(member, orders=2))
     half = max(model["min_pixels"], model["max_pixels"] // 2)
     if half < model["max_pixels"]:
@@ -228,7 +230,7 @@ def shorter_lines(members: Sequence[Member], shapes: Mapping[str, Shape], data: 
     whole = sum(job.seconds for own in jobs.values() for job in own)
     best: dict[tuple[str, str], tuple[float, Change]] = {}
     for member in members:
-        for change in changes_of(member):
+        for change in changes_of(member, data.choices):
             if not fits(change.member, shapes[member.name], data, speed):
                 continue
             own = sum(job.seconds for job in jobs_of(change.member, shapes[member.name], data, speed))

@@ -52,7 +52,8 @@ def run_lines(config: Mapping[str, Any], members: list[Member], settings: Namesp
     folds = config["folds"]["n"]
     rows = round(settings.rows / (1 - 1 / folds)) if settings.rows else basis.rows
     tests, source = test_rows(config, rows)
-    data, speed = Data(rows, tests, folds, basis.sizes), Speed(settings.vram, settings.tflops * 1e12)
+    choices = len(config["data"]["columns"]["choices"])
+    data, speed = Data(rows, tests, folds, basis.sizes, choices), Speed(settings.vram, settings.tflops * 1e12)
     jobs = [job for m in members for job in jobs_of(m, shapes[m.name], data, speed)]
     yield settings.told
     yield f"test rows: {tests}{source}"

@@ -36,27 +36,24 @@ EXAMPLE = "Qwen/Qwen3-VL-8B-Instruct"
 
 
 def guessed_tokens(
-<<<<<<< ours
-    sizes: Sequence[tuple[int, int]], model: ModelConfig, orders: int, shape: Shape, view: ViewConfig = ORIGINAL
+    sizes: Sequence[tuple[int, int]],
+    model: ModelConfig,
+    orders: int,
+    shape: Shape,
+    choices: int = USUAL_CHOICES,
+    view: ViewConfig = ORIGINAL,
 ) -> Tokens:
     """Estimated tokens from images' (width, height) and a usual text length; without sizes, of the largest images.
 
     A view that reads is taken to read as much as it may.
     """
     visual = image_tokens(sizes, model, shape, view) or [largest_image(model, shape, view)]
-    return usual_tokens(visual, orders, shape, view.read_tokens if view.read else 0)
+    return usual_tokens(visual, orders, shape, choices, view.read_tokens if view.read else 0)
 
 
 def trained_view(config: Mapping[str, Any]) -> ViewConfig:
     """The view that training renders."""
     return section(ViewConfig, config["views"][config["train"].get("view", "original")])
-=======
-    sizes: Sequence[tuple[int, int]], model: ModelConfig, orders: int, shape: Shape, choices: int = USUAL_CHOICES
-) -> Tokens:
-    """Estimated tokens from images' (width, height) and a usual text length; without sizes, of the largest images."""
-    visual = image_tokens(sizes, model, shape)
-    return usual_tokens(visual or [largest_image(model, shape)], orders, shape, choices)
->>>>>>> theirs
 
 
 def shape_of(model: ModelConfig, named: str | None) -> tuple[Shape, str]:
@@ -160,11 +157,14 @@ def offline_plan(
     return plan_of(
         shape,
         train,
-<<<<<<< ours
-        guessed_tokens(basis.sizes, model, train.choice_orders, shape, trained_view(config)),
-=======
-        guessed_tokens(basis.sizes, model, train.choice_orders, shape, len(config["data"]["columns"]["choices"])),
->>>>>>> theirs
+        guessed_tokens(
+            basis.sizes,
+            model,
+            train.choice_orders,
+            shape,
+            len(config["data"]["columns"]["choices"]),
+            trained_view(config),
+        ),
         settings.rows or fold_rows(config, basis),
         torch.float32 if model.compute_dtype == "float32" else torch.float16,
         is_quantized(model, shape, settings.vram),

@@ -21,12 +21,8 @@ from vqaflow.plan.timing import matmul_ceiling
 # A training step's speed as a share of a large matrix product's; measured (docs/benchmarks/train.md).
 EFFICIENCY = 0.5
 # A Korean question with four choices: the text up to the choices, and the choices with the text after them.
-<<<<<<< ours
-TEXT_TOKENS, CHOICE_TOKENS = 100, 64
-ORIGINAL = ViewConfig()
-=======
 TEXT_TOKENS, CHOICES_TOKENS, USUAL_CHOICES = 100, 64, 4
->>>>>>> theirs
+ORIGINAL = ViewConfig()
 KEPT_SHARE = 0.95  # products are kept up to this share of the usable memory: the prediction may be slightly off
 
 
@@ -52,27 +48,19 @@ def tokens_of(encoder: RowEncoder, rows: Sequence[Row], orders: int, view: ViewC
     return Tokens(sum(counts) / len(counts), max(counts), sum(visual) / len(visual))
 
 
-<<<<<<< ours
-def usual_tokens(visual: Sequence[int], orders: int, shape: Shape, read: int = 0) -> Tokens:
+def usual_tokens(
+    visual: Sequence[int], orders: int, shape: Shape, choices: int = USUAL_CHOICES, read: int = 0
+) -> Tokens:
     """The tokens of rows whose images have so many `visual` tokens each, and whose texts have a usual length.
 
     `read` tokens of a transcript are part of the text.
     """
-    mean, largest = sum(visual) / len(visual), max(visual)
-    if family_of(shape.kind).prefix == "separate":
-        text = TEXT_TOKENS + read + CHOICE_TOKENS
-        return Tokens(orders * (mean + text), orders * (largest + text), mean)
-    text = TEXT_TOKENS + read + orders * CHOICE_TOKENS
-=======
-def usual_tokens(visual: Sequence[int], orders: int, shape: Shape, choices: int = USUAL_CHOICES) -> Tokens:
-    """The tokens of rows whose images have so many `visual` tokens each, and whose texts have a usual length."""
     shown = math.ceil(CHOICES_TOKENS * choices / USUAL_CHOICES)
     mean, largest = sum(visual) / len(visual), max(visual)
     if family_of(shape.kind).prefix == "separate":
-        text = TEXT_TOKENS + shown
+        text = TEXT_TOKENS + read + shown
         return Tokens(orders * (mean + text), orders * (largest + text), mean)
-    text = TEXT_TOKENS + orders * shown
->>>>>>> theirs
+    text = TEXT_TOKENS + read + orders * shown
     return Tokens(mean + text, largest + text, mean)
 
 
