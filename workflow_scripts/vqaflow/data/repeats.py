@@ -16,14 +16,14 @@ import pyarrow
 import pyarrow.compute
 import pyarrow.parquet
 
-from vqaflow.artifacts.columns import LETTERS
+from vqaflow.artifacts.columns import letters_in
 from vqaflow.data.normal_form import normalize
 from vqaflow.data.problems import LEFT_OUT, WARNING, Problems
 from vqaflow.runtime.stage import log
 
 KEEP, LEAVE_OUT = "keep", "leave_out"  # data.contradictions
 END = re.compile(r"[\s.,;:!?…。、，]+$")  # what people add to a text or leave out
-REPEAT_COLUMNS = ["id", "pixels", "question", *LETTERS]
+REPEAT_COLUMNS = ["id", "pixels", "question"]  # and the choices
 LISTED = ["kind", "id", "train_id", "train_answer"]  # of the table of repeats
 
 
@@ -36,7 +36,8 @@ def plain(text: str) -> str:
 
 def question_keys(table: pd.DataFrame) -> list[str]:
     """What a row asks: its question and its choices in any order; a choice that the row lacks is null."""
-    choices = [[plain(text) if isinstance(text, str) else "" for text in table[letter].tolist()] for letter in LETTERS]
+    columns = [table[letter].tolist() for letter in letters_in(table)]
+    choices = [[plain(text) if isinstance(text, str) else "" for text in column] for column in columns]
     pairs = zip(map(plain, table["question"].tolist()), zip(*choices, strict=True), strict=True)
     return ["\n".join([question, *sorted(filter(None, shown))]) for question, shown in pairs]
 
@@ -49,8 +50,9 @@ def content_keys(table: pd.DataFrame) -> list[str | None]:
 
 def answer_texts(train: pd.DataFrame) -> list[str]:
     """The text of each training row's answer: the letter depends on the order of the choices."""
-    rows = zip(train["answer"], *(train[letter] for letter in LETTERS), strict=True)
-    return [texts[LETTERS.index(answer)] for answer, *texts in rows]
+    letters = letters_in(train)
+    rows = zip(train["answer"], *(train[letter] for letter in letters), strict=True)
+    return [texts[letters.index(answer)] for answer, *texts in rows]
 
 
 @dataclass(frozen=True)
@@ -119,13 +121,14 @@ class Repeats:
 
 def judge_repeats(
     train: Path, test: Path, contradictions: str, places: Mapping[str, tuple[Path, int]], problems: Problems
-) -> int:
+) -> list[str]:
     """Tell what the rows of two checked tables repeat; `places` has the file and line of each id.
 
     With data.contradictions ``leave_out``, the training table is written again without the rows that contradict each
-    other. Returns how many those are.
+    other. Returns the ids of those.
     """
-    columns = {train: [*REPEAT_COLUMNS, "answer"], test: REPEAT_COLUMNS}
+    letters = letters_in(pyarrow.parquet.read_schema(train).names)
+    columns = {train: [*REPEAT_COLUMNS, *letters, "answer"], test: [*REPEAT_COLUMNS, *letters]}
     tables = [pyarrow.parquet.read_table(file, columns=names).to_pandas() for file, names in columns.items()]
     repeats = Repeats(*tables)
     if told := [f"{count:,} {name.replace('_', ' ')}" for name, count in repeats.counts().items() if count]:
@@ -135,7 +138,7 @@ def judge_repeats(
         whole = pyarrow.parquet.read_table(train)
         kept = pyarrow.compute.invert(pyarrow.compute.is_in(whole["id"], pyarrow.array(left_out)))
         pyarrow.parquet.write_table(whole.filter(kept), train)
-    return len(left_out)
+    return left_out
 
 
 def note_repeats(
