@@ -47,6 +47,7 @@ TURNED = re.compile(
 )
 STATEMENT = re.compile(r"[가-힣]다[.!]?$")
 
+LETTERS = "abcdefghij"  # a question has two to ten choices
 MANY = 5
 TESTS: dict[str, Callable[[str], object]] = {
     "yes_no": YES_NO.fullmatch,

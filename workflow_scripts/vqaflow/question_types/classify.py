@@ -13,8 +13,6 @@ from vqaflow.question_types.weights import Weights, shipped_weights
 if TYPE_CHECKING:
     from vqaflow.question_types.features import Row
 
-LETTERS = "abcdefghij"  # a question has two to ten choices
-
 
 @dataclass(frozen=True, slots=True)
 class QuestionType:

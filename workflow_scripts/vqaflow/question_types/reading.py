@@ -8,8 +8,7 @@ from functools import cache
 from itertools import accumulate, islice
 from typing import TYPE_CHECKING, Any
 
-from vqaflow.question_types.choices import HANGUL
-from vqaflow.question_types.classify import LETTERS
+from vqaflow.question_types.choices import HANGUL, LETTERS
 from vqaflow.question_types.features import Row
 from vqaflow.question_types.parsing import Word, english_question, korean_question
 from vqaflow.question_types.words import english_word, korean_noun

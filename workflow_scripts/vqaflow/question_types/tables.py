@@ -5,7 +5,8 @@ import io
 from itertools import islice
 from pathlib import Path
 
-from vqaflow.question_types.classify import LETTERS, classify
+from vqaflow.question_types.choices import LETTERS
+from vqaflow.question_types.classify import classify
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.files import write_text
 from vqaflow.runtime.progress import ProgressBar

@@ -3,6 +3,8 @@
 check measures the model that comes with the code. train writes the package's weights.json again: the same rows give
 the same file. evaluate measures models on questions that they were not trained on: for each file one that was trained
 on the other files, and for all of them together by cross-validation, in which near-same questions share a fold.
+
+Shapes: N questions.
 """
 
 import argparse
