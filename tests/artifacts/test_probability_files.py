@@ -10,9 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vqaflow.artifacts.columns import LETTERS
+from vqaflow.artifacts.columns import ALL_LETTERS
 from vqaflow.artifacts.probability_files import read_pair, read_probabilities
 from vqaflow.runtime.errors import UserError
+
+LETTERS = ALL_LETTERS[:4]
 
 TRAIN, TEST = [f"train_{i:04d}" for i in range(300)], [f"test_{i:04d}" for i in range(200)]
 NAMES = [f"p_{letter}" for letter in LETTERS]

@@ -19,10 +19,13 @@ from results_world import (
     pool_members,
     several_members,
 )
-from vqaflow.artifacts.columns import LETTERS, PROBABILITIES, logit_columns
+from vqaflow.artifacts.columns import ALL_LETTERS, logit_columns, probability_columns
 from vqaflow.artifacts.results_folder import ResultsFolder
 from vqaflow.config.members import UNTUNED
 from vqaflow.runtime.errors import UserError
+
+LETTERS = ALL_LETTERS[:4]
+PROBABILITIES = probability_columns("abcd")
 
 LOGITS = logit_columns("abcd")
 

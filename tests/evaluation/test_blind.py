@@ -10,12 +10,15 @@ import pandas as pd
 import pytest
 
 from results_world import ensemble, evaluate, make_results, member
-from vqaflow.artifacts.columns import LETTERS, LOGITS
+from vqaflow.artifacts.columns import ALL_LETTERS, logit_columns
 from vqaflow.artifacts.results_folder import ResultsFolder
 from vqaflow.artifacts.score_files import TRANSCRIPT
 from vqaflow.config.members import Member
 from vqaflow.evaluation.blind import SURE
 from vqaflow.evaluation.mistakes import PAGE
+
+LETTERS = ALL_LETTERS[:4]
+LOGITS = logit_columns("abcd")
 
 
 def with_blind_view(name: str = "main") -> Member:

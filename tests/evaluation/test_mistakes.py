@@ -12,9 +12,11 @@ from PIL import Image
 
 from browser import browser
 from people import with_answers
-from vqaflow.artifacts.columns import LETTERS
+from vqaflow.artifacts.columns import ALL_LETTERS
 from vqaflow.evaluation import mistakes
 from vqaflow.evaluation.mistakes import EXCERPT, PAGE, as_json, make_pictures, write_mistakes
+
+LETTERS = ALL_LETTERS[:4]
 
 NASTY = '</script><script>document.title=1</script><img src="http://192.0.2.1/x" onerror="alert(1)"> "\'&amp; \u2028'
 TYPES = ("counting", "ocr", "color")

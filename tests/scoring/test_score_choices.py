@@ -22,7 +22,6 @@ import rows
 import scoring_world
 from scoring_world import save_adapter, save_run
 from vqaflow.artifacts.adapter_files import adapter_digest
-from vqaflow.artifacts.columns import LOGITS
 from vqaflow.artifacts.rows import all_asked, rows_of
 from vqaflow.artifacts.score_files import Logits, ScoreFile, read_about, read_logits, row_index
 from vqaflow.config.sections import ModelConfig, ViewConfig, section
@@ -346,6 +345,8 @@ def test_another_release_of_what_makes_the_inputs_scores_anew(world, tmp_path, m
 FROM_STORE = """
 import pickle, sys
 from vqaflow.scoring.score_choices import score_choices
+
+LOGITS = logit_columns("abcd")
 score_choices(**pickle.load(open(sys.argv[1], "rb")))
 sys.exit("torch" in sys.modules)
 """

@@ -12,7 +12,7 @@ import pytest
 import rows
 import scoring_world
 from places import ROOT
-from vqaflow.artifacts.columns import LETTERS, LOGITS
+from vqaflow.artifacts.columns import ALL_LETTERS, logit_columns
 from vqaflow.artifacts.score_files import TRANSCRIPT, ScoreFile, read_logits, read_transcripts, row_index
 from vqaflow.config.sections import PromptConfig, ViewConfig, section
 from vqaflow.data.images.decoding import inspect_image
@@ -21,6 +21,9 @@ from vqaflow.model.features import stream as feature_stream
 from vqaflow.model.pipeline import reading
 from vqaflow.runtime.artifact_store import Store
 from vqaflow.scoring.score_choices import score_choices
+
+LETTERS = ALL_LETTERS[:4]
+LOGITS = logit_columns("abcd")
 
 VIEWS: dict[str, dict[str, Any]] = {
     "tiles": {"tiles": "2x2"},

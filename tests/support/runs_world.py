@@ -7,12 +7,15 @@ from pathlib import Path
 import pandas as pd
 
 from results_world import make_results, member, pool_members, submit
-from vqaflow.artifacts.columns import LETTERS, PROBABILITIES
+from vqaflow.artifacts.columns import ALL_LETTERS, probability_columns
 from vqaflow.artifacts.results_folder import ResultsFolder
 from vqaflow.config.members import Member
 from vqaflow.evaluation.runs.kept import KeptRun
 from vqaflow.reporting.statistics import accuracy_summary
 from vqaflow.runtime.digests import file_digest
+
+LETTERS = ALL_LETTERS[:4]
+PROBABILITIES = probability_columns("abcd")
 
 
 def make_run(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import random_qwen
 import rows
-from vqaflow.artifacts.columns import LETTERS
+from vqaflow.artifacts.columns import ALL_LETTERS
 from vqaflow.artifacts.rows import Row
 from vqaflow.config.sections import AugmentConfig
 from vqaflow.runtime.artifact_store import Store
@@ -20,6 +20,8 @@ from vqaflow.training.augment import augment_row, paraphrase, shuffle_choices
 from vqaflow.training.rows import FoldRows
 from vqaflow.training.settings import TrainingPlaces, TrainingSettings
 from vqaflow.training.train_adapter import train_adapter
+
+LETTERS = ALL_LETTERS[:4]
 
 ROW = Row("r", "사진에 보이는 동물은 무엇인가요?", ("개", "고양이", "소", "말"), "attribute", "", "", 1, 1, "c")
 SEEDS = st.integers(0, 10_000)

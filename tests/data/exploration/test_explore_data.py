@@ -19,7 +19,7 @@ import random_qwen
 import rows
 from people import with_answers
 from places import REAL_DATA, ROOT, needs_real_data
-from vqaflow.artifacts.columns import LETTERS
+from vqaflow.artifacts.columns import ALL_LETTERS
 from vqaflow.commands.command_line import main
 from vqaflow.config.sections import ColumnsConfig
 from vqaflow.data.exploration import explore_data as stage_module
@@ -28,6 +28,8 @@ from vqaflow.data.folds.make_folds import make_folds
 from vqaflow.data.images.visual_tokens import token_pixels, visual_tokens
 from vqaflow.data.validate_tables import RawFiles, TableFiles, TableSettings, validate_tables
 from vqaflow.model.encoding.row_encoder import RowEncoder
+
+LETTERS = ALL_LETTERS[:4]
 
 REAL = REAL_DATA / "questions_dev.csv"
 FIGURES = ["answers", "choices", "duplicates", "examples", "folds", "image_sizes", "lengths", "types", "visual_tokens"]

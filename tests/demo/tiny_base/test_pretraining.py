@@ -8,7 +8,7 @@ from PIL import Image
 from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
 
 from places import ROOT
-from vqaflow.artifacts.columns import LETTERS
+from vqaflow.artifacts.columns import ALL_LETTERS
 from vqaflow.artifacts.rows import text_row
 from vqaflow.config.loading import load_config
 from vqaflow.config.sections import ModelConfig, PromptConfig, section
@@ -23,6 +23,8 @@ from vqaflow.demo.tiny_base.prompts import prompt_styles
 from vqaflow.demo.tiny_base.words import LANGUAGES, UNGROUNDED, family, wordings
 from vqaflow.demo.tiny_base.world import KINDS, GeneratedWorld
 from vqaflow.model.encoding.prompts import PromptRenderer
+
+LETTERS = ALL_LETTERS[:4]
 
 CPU = torch.device("cpu")
 CONFIG = load_config(ROOT / "config.yaml")

@@ -5,11 +5,14 @@ import pandas as pd
 import pytest
 
 from results_world import make_results, pool_members
-from vqaflow.artifacts.columns import LETTERS, PROBABILITIES
+from vqaflow.artifacts.columns import ALL_LETTERS, probability_columns
 from vqaflow.artifacts.probability_files import read_pair, read_probabilities
 from vqaflow.artifacts.results_folder import ResultsFolder
 from vqaflow.evaluation.export.probabilities import export_probabilities
 from vqaflow.runtime.errors import UserError
+
+LETTERS = ALL_LETTERS[:4]
+PROBABILITIES = probability_columns("abcd")
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import pytest
 from browser import browser
 from results_world import several_members
 from runs_world import make_run
-from vqaflow.artifacts.columns import PROBABILITIES
+from vqaflow.artifacts.columns import probability_columns
 from vqaflow.artifacts.results_folder import ResultsFolder
 from vqaflow.commands.tools.picks import public_score
 from vqaflow.evaluation.picks.advise import advise
@@ -24,6 +24,8 @@ from vqaflow.evaluation.picks.wording import described
 from vqaflow.evaluation.runs.kept import keep
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.files import write_json
+
+PROBABILITIES = probability_columns("abcd")
 
 
 @pytest.fixture(scope="module")

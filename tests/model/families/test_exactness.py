@@ -17,7 +17,7 @@ from qwen_vl_utils.vision_process import fetch_image
 import random_families
 import rows
 from random_families import NAMES
-from vqaflow.artifacts.columns import LETTERS
+from vqaflow.artifacts.columns import ALL_LETTERS
 from vqaflow.artifacts.rows import Row
 from vqaflow.config.sections import LoraConfig
 from vqaflow.data.images.decoding import open_image
@@ -32,6 +32,8 @@ from vqaflow.model.encoding.row_encoder import RowEncoder
 from vqaflow.model.lora import add_adapter, trainable
 from vqaflow.model.pipeline.parts import make_encoder
 from vqaflow.runtime.errors import UserError
+
+LETTERS = ALL_LETTERS[:4]
 
 CPU = torch.device("cpu")
 ALL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")

@@ -11,10 +11,6 @@ QTYPES = ("counting", "color", "ocr", "yesno", "location", "attribute", "general
 LOGIT, PROBABILITY, SHARE = "logit_", "p_", "share_"
 PEOPLE, SOURCE = "people", "source"  # of the checked train table: how many people answered, which table a row is from
 
-LETTERS = ALL_LETTERS[:4]
-LOGITS = [f"logit_{letter}" for letter in LETTERS]
-PROBABILITIES = [f"p_{letter}" for letter in LETTERS]
-
 
 def letters_in(columns: Iterable[str], prefix: str = "") -> tuple[str, ...]:
     """The letters a, b, c, … that a checked table has columns for, up to the first that it lacks.

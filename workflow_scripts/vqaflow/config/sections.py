@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
-from vqaflow.artifacts.columns import LETTERS
+from vqaflow.artifacts.columns import ALL_LETTERS
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import did_you_mean
 
@@ -190,7 +190,7 @@ class ColumnsConfig:
     id: str = "id"
     image: str = "path"
     question: str = "question"
-    choices: tuple[str, ...] = field(default=LETTERS)
+    choices: tuple[str, ...] = field(default=ALL_LETTERS[:4])
     answer: str = "answer"
 
 

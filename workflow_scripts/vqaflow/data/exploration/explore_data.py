@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vqaflow.artifacts.columns import ALL_LETTERS, LETTERS, PEOPLE, QTYPES, share_columns
-from vqaflow.artifacts.reading import columns_in, read_table
+from vqaflow.artifacts.columns import ALL_LETTERS, PEOPLE, QTYPES, letters_in, share_columns
+from vqaflow.artifacts.reading import columns_in, letters_of_table, read_table
 from vqaflow.config.sections import ViewConfig, section
 from vqaflow.data.exploration.agreement import agreement_summary
 from vqaflow.data.exploration.figures import draw_all
@@ -30,7 +30,6 @@ EXPLORED_COLUMNS = [
     "id",
     "image_file",
     "question",
-    *LETTERS,
     "sha256",
     "pixels",
     "phash",
@@ -60,10 +59,11 @@ def explore_data(
     decide how many visual tokens an image costs: exactly in the Qwen families, nearly in others. `views` are those that
     are scored: what an image costs in each is counted too.
     """
+    letters = letters_of_table(train, "validate_tables")
     more = columns_in(train, "validate_tables", [PEOPLE, *share_columns(ALL_LETTERS)])
     tables = {
-        "train": read_table(train, "validate_tables", [*EXPLORED_COLUMNS, "answer", *more]),
-        "test": read_table(test, "validate_tables", EXPLORED_COLUMNS),
+        "train": read_table(train, "validate_tables", [*EXPLORED_COLUMNS, *letters, "answer", *more]),
+        "test": read_table(test, "validate_tables", [*EXPLORED_COLUMNS, *letters]),
     }
     given = (token_pixels, min_pixels, max_pixels)
     tables = {name: describe(table, *given) for name, table in tables.items()}
@@ -118,14 +118,15 @@ def counted(sizes: Sequence[tuple[int, int]], token_pixels: int, min_pixels: int
 def summarise(tables: Tables, token_pixels: int, min_pixels: int, max_pixels: int) -> dict[str, Any]:
     """The content of summary.json."""
     train = tables["train"]
+    letters = letters_in(train)
     images = {name: table[table["width"] > 0] for name, table in tables.items()}
     return {
         "rows": {name: len(table) for name, table in tables.items()},
         "types": {name: counts(table["qtype"], QTYPES) for name, table in tables.items()},
         "flip_unsafe": {name: int(table["flip_unsafe"].sum()) for name, table in tables.items()},
         "answers": {
-            "all": counts(train["answer"], LETTERS),
-            **{qtype: counts(train["answer"][train["qtype"] == qtype], LETTERS) for qtype in QTYPES},
+            "all": counts(train["answer"], letters),
+            **{qtype: counts(train["answer"][train["qtype"] == qtype], letters) for qtype in QTYPES},
         },
         "question_length": {name: spread(table["question_length"]) for name, table in tables.items()},
         "choice_length": {name: spread(choice_lengths(table)) for name, table in tables.items()},
@@ -161,7 +162,7 @@ def spread(values: pd.Series) -> dict[str, float] | None:
 
 def choice_lengths(table: pd.DataFrame) -> pd.Series:
     """Characters of every choice of every row."""
-    return pd.concat([table[letter].str.len() for letter in LETTERS], ignore_index=True)
+    return pd.concat([table[letter].str.len() for letter in letters_in(table)], ignore_index=True).dropna()
 
 
 def token_summary(table: pd.DataFrame, min_pixels: int, max_pixels: int) -> dict[str, Any]:
@@ -206,18 +207,18 @@ def repeated(keys: pd.Series) -> int:
 
 
 def shortcuts(train: pd.DataFrame) -> dict[str, Any]:
-    """How often rules that use neither image nor question are right; chance is a quarter."""
-    lengths = np.stack([train[letter].str.len() for letter in LETTERS], axis=1)
-    answer = train["answer"].map(LETTERS.index).to_numpy()
-    first = {"longest_choice": lengths.argmax(1), "shortest_choice": lengths.argmin(1)}
+    """How often rules that use neither image nor question are right; chance is one over the number of choices."""
+    lengths = np.stack([train[letter].str.len().astype(float) for letter in letters_in(train)], axis=1)
+    answer = train["answer"].map(ALL_LETTERS.index).to_numpy()
+    first = {"longest_choice": np.nanargmax(lengths, 1), "shortest_choice": np.nanargmin(lengths, 1)}
     commonest = train["answer"].mode()[0]
-    first["commonest_letter"] = np.full(len(train), LETTERS.index(commonest))
+    first["commonest_letter"] = np.full(len(train), ALL_LETTERS.index(commonest))
     return {name: rate(int((guess == answer).sum()), len(train)) for name, guess in first.items()}
 
 
 def frequent_choices(train: pd.DataFrame) -> list[dict[str, Any]]:
     """The most frequent choice texts: in how many rows they are a choice, and how often the right one."""
-    long = train.melt(id_vars=["answer"], value_vars=list(LETTERS), var_name="letter", value_name="text")
+    long = train.melt(id_vars=["answer"], value_vars=list(letters_in(train)), var_name="letter", value_name="text")
     table = long.assign(right=long["letter"] == long["answer"]).groupby("text")["right"].agg(["size", "sum"])
     top = table.sort_values("size", ascending=False, kind="stable").head(FREQUENT)
     return [{"text": str(text), **rate(int(right), int(size))} for text, size, right in top.itertuples()]

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from vqaflow.artifacts.columns import LETTERS, QTYPES
+from vqaflow.artifacts.columns import QTYPES, letters_in
 from vqaflow.data.exploration.agreement import draw_agreement
 from vqaflow.data.folds.balance import TOLERANCE
 from vqaflow.data.images.decoding import open_image
@@ -66,8 +66,10 @@ def draw_answers(summary: Summary, path: Path) -> None:
     texts = [
         [f"{n:,} ({100 * p:.0f} %)" for n, p in zip(*pair, strict=True)] for pair in zip(numbers, parts, strict=True)
     ]
-    figure, axes = new_figure("Answers by question type (training rows)", size=(6.5, 1.4 + 0.42 * len(rows)))
-    heatmap(axes, parts, list(rows), LETTERS, texts, top=max(0.5, parts.max()))
+    figure, axes = new_figure(
+        "Answers by question type (training rows)", size=(2.5 + numbers.shape[1], 1.4 + 0.42 * len(rows))
+    )
+    heatmap(axes, parts, list(rows), list(summary["answers"]["all"]), texts, top=max(0.5, parts.max()))
     axes.set_aspect("auto")
     label_axes(axes, "right letter", "")
     save(figure, path)
@@ -77,7 +79,9 @@ def draw_lengths(tables: Tables, path: Path) -> None:
     """Lengths of questions and choices in characters."""
     figure, (left, right) = new_figure("Lengths of the texts", 1, 2, (9, 3.8))
     questions = {name: table["question_length"] for name, table in tables.items()}
-    choices = {name: pd.concat([table[x].str.len() for x in LETTERS]) for name, table in tables.items()}
+    choices = {
+        name: pd.concat([table[x].str.len() for x in letters_in(table)]).dropna() for name, table in tables.items()
+    }
     for axes, values, title in ((left, questions, "question"), (right, choices, "each choice")):
         draw_histogram(axes, values, bins_of(values))
         label_axes(axes, "characters", "share of texts", title)
@@ -236,12 +240,14 @@ def draw_examples(train: pd.DataFrame, path: Path) -> None:
     figure, panels = new_figure("One training row of each type", 2 * lines, 4, (11, 4.5 * lines), height_ratios=ratios)
     for axes in panels.flat:
         axes.axis("off")
+    letters = letters_in(train)
     pictures, texts = panels[::2].flat, panels[1::2].flat
     for picture, text, row in zip(pictures, texts, rows.to_dict("records"), strict=False):
         show_image(picture, row["image_file"])
         picture.set_title(row["qtype"] + (", flip-unsafe" if row["flip_unsafe"] else ""))
         read = [*wrap(shorten(row["question"], 90), 24), ""]
-        read += [f"{letter}. {shorten(row[letter], 22)}" + " ✓" * (row["answer"] == letter) for letter in LETTERS]
+        shown = [letter for letter in letters if isinstance(row[letter], str)]
+        read += [f"{letter}. {shorten(row[letter], 22)}" + " ✓" * (row["answer"] == letter) for letter in shown]
         text.text(0.02, 1, "\n".join(read), va="top", size=8.5, parse_math=False)
     save(figure, path)
 

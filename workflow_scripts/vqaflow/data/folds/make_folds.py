@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vqaflow.artifacts.columns import LETTERS
+from vqaflow.artifacts.columns import letters_in
 from vqaflow.artifacts.reading import damaged, read_table
 from vqaflow.data.folds.balance import balance_report, deal
 from vqaflow.data.folds.copies import COPY_COLUMNS, find_copies, joined_pairs, near_report
@@ -40,8 +40,8 @@ def make_folds(
     `n`, `seed`, `group_by` and `near_distance` are the configuration's section `folds`. Raises UserError if there are
     fewer groups than folds.
     """
-    columns = [*COPY_COLUMNS, "qtype", "answer", "question", *LETTERS]
     table = read_table(train, "validate_tables")
+    columns = [*COPY_COLUMNS, "qtype", "answer", "question", *(letters_in(table) or "a")]
     if lacking := [name for name in columns if name not in table]:
         raise damaged(train, "validate_tables", ValueError(f"it has no {', '.join(lacking)}"))
     table = table[[*columns, *(["source"] if "source" in table else [])]]
