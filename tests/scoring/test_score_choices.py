@@ -22,6 +22,7 @@ import rows
 import scoring_world
 from scoring_world import save_adapter, save_run
 from vqaflow.artifacts.adapter_files import adapter_digest
+from vqaflow.artifacts.columns import logit_columns
 from vqaflow.artifacts.rows import all_asked, rows_of
 from vqaflow.artifacts.score_files import Logits, ScoreFile, read_about, read_logits, row_index
 from vqaflow.config.sections import ModelConfig, ViewConfig, section
@@ -37,6 +38,8 @@ from vqaflow.runtime.errors import UserError
 from vqaflow.scoring import score_choices as stage_module
 from vqaflow.scoring.score_choices import score_choices
 from vqaflow.scoring.selection import margins_of
+
+LOGITS = logit_columns("abcd")
 
 
 @pytest.fixture(scope="module")
@@ -345,8 +348,6 @@ def test_another_release_of_what_makes_the_inputs_scores_anew(world, tmp_path, m
 FROM_STORE = """
 import pickle, sys
 from vqaflow.scoring.score_choices import score_choices
-
-LOGITS = logit_columns("abcd")
 score_choices(**pickle.load(open(sys.argv[1], "rb")))
 sys.exit("torch" in sys.modules)
 """
