@@ -16,9 +16,9 @@ from runs_world import make_run
 from vqaflow.artifacts.columns import probability_columns
 from vqaflow.artifacts.results_folder import ResultsFolder
 from vqaflow.commands.tools.picks import public_score
+from vqaflow.ensemble.submission.answers import accepted_of_run
 from vqaflow.evaluation.picks.advise import advise
 from vqaflow.evaluation.picks.candidates import CURRENT, MEAN, read_candidates
-from vqaflow.evaluation.picks.files import labels_of
 from vqaflow.evaluation.picks.page import PAGE, pick_page
 from vqaflow.evaluation.picks.wording import described
 from vqaflow.evaluation.runs.kept import keep
@@ -51,7 +51,9 @@ def paths(results):
 
 
 def read(results, runs=(), files=()):
-    return read_candidates(**paths(results), runs=dict(runs), files=list(files))
+    at = ResultsFolder(results)
+    accepted = accepted_of_run(at.labels, at.table("test"))
+    return read_candidates(**paths(results), runs=dict(runs), files=list(files), accepted=accepted)
 
 
 def names(found):
@@ -108,7 +110,10 @@ def test_answers_are_matched_by_id(results, submitted, tmp_path):
         (lambda ids, answers: (ids[1:], answers[1:]), "ids 'test_0000' of the test table are missing"),
         (lambda ids, answers: ([*ids, "x"], [*answers, "a"]), "ids 'x' are not in the test table"),
         (lambda ids, answers: ([*ids, ids[0]], [*answers, "a"]), "an id occurs more than once"),
-        (lambda ids, answers: (ids, ["A", *answers[1:]]), "answers 'A' are not among a, b, c, d"),
+        (
+            lambda ids, answers: (ids, ["A", *answers[1:]]),
+            "answers 'A' are not those of the submission, which is written a to d",
+        ),
     ],
 )
 def test_files_of_other_rows_or_labels_are_refused(results, submitted, tmp_path, change, message):
@@ -345,26 +350,34 @@ def test_command_counts_rounding_by_the_coarsest_score(results):
     assert "Check the public scores" not in coarse.stdout
 
 
-def test_labels_that_the_submission_never_shows_are_asked_for(tmp_path):
-    """With labels 1 to 4 nothing tells what a choice is called that no row has."""
-    labels = {0: "1", 1: "2", 3: "4"}
-    assert labels_of(["2", "1", "4"], [1, 0, 3], {0, 1, 3}, tmp_path) == labels
-    assert labels_of(["b", "a"], [1, 0], {2}, tmp_path) == dict(enumerate("abc"))
-    with pytest.raises(UserError, match="no row has choice c, so that its label is not known. Write the picks"):
-        labels_of(["2", "1", "4"], [1, 0, 3], {0, 2}, tmp_path)
-
-
-def test_command_names_the_choice_without_a_label(results, tmp_path):
-    """Not a traceback, and no half of the picks."""
-    other = shutil.copytree(results, tmp_path / "numbers")
+@pytest.mark.parametrize("labels", ["1234", "ABCD", "texts"])
+def test_picks_are_read_and_written_in_the_submission_s_labels(results, tmp_path, labels):
+    """A file of letters would count as all wrong where the competition writes numbers or texts."""
+    other = shutil.copytree(results, tmp_path / "other")
     at = ResultsFolder(other)
-    for split in ("oof", "test"):
-        frame = pd.read_parquet(at.probabilities(split)).assign(p_d=0.0)
-        frame.to_parquet(at.probabilities(split), index=False)
-    write_answers(at.submission, frame["id"], frame[PROBABILITIES].to_numpy().argmax(1) + 1)  # frame: of test rows
-    done = run_command("picks", "--results", other, "--count", 9, "--write", tmp_path / "chosen")
-    assert done.returncode == 1 and "submission.csv: no row has choice d" in done.stderr
-    assert "Traceback" not in done.stderr and not (tmp_path / "chosen").exists()
+    written = "texts" if labels == "texts" else dict(zip("abcd", labels, strict=True))
+    write_json(at.labels, {"answers": dict(zip("abcd", "abcd", strict=True)), "submission": written})
+    table = pd.read_parquet(at.table("test")).set_index("id")
+    with at.submission.open(encoding="utf-8", newline="") as file:
+        header, *rows = csv.reader(file)
+
+    def label(row_id, letter):
+        return table.at[row_id, letter] if labels == "texts" else written[letter]
+
+    write_answers(at.submission, [row_id for row_id, _ in rows], [label(*row) for row in rows], header)
+    old = write_answers(tmp_path / "old.csv", [row_id for row_id, _ in rows], [label(i, "a") for i, _ in rows])
+    done = run_command("picks", old, "--results", other, "--count", 9, "--write", tmp_path / "chosen")
+    assert done.returncode == 0, done.stderr
+    found = []
+    for pick in (tmp_path / "chosen").glob("pick*.csv"):
+        with pick.open(encoding="utf-8", newline="") as file:
+            first, *lines = csv.reader(file)
+        assert first == header and all(answer in [label(i, letter) for letter in "abcd"] for i, answer in lines)
+        found.append(lines)
+    assert [[row_id, label(row_id, letter)] for row_id, letter in rows] in found
+    letters = write_answers(tmp_path / "letters.csv", [row_id for row_id, _ in rows], ["b"] * len(rows))
+    refused = run_command("picks", letters, "--results", other)
+    assert refused.returncode == 1 and "letters.csv: answers 'b' are not those of the submission" in refused.stderr
 
 
 @pytest.mark.parametrize(

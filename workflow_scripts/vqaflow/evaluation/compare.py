@@ -77,7 +77,7 @@ def compare(first: Path, second: Path) -> Comparison:
 
 def content(rows: pd.DataFrame) -> pd.DataFrame:
     """What makes rows the same question in two runs; "" for choices that they lack."""
-    return rows.reindex(columns=CONTENT).fillna("")
+    return rows.reindex(columns=CONTENT).astype(object).fillna("")
 
 
 def read_run(folder: Path) -> pd.DataFrame:

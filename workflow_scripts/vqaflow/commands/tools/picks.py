@@ -41,6 +41,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
     from dataclasses import asdict
 
+    from vqaflow.ensemble.submission.answers import accepted_of_run
     from vqaflow.evaluation.picks.advise import advise
     from vqaflow.evaluation.picks.candidates import read_candidates
     from vqaflow.evaluation.picks.files import write_picks
@@ -54,6 +55,7 @@ def run(arguments: argparse.Namespace) -> None:
     scores = [public_score(text) for text in arguments.public]
     named = [*arguments.files, *(name for name, *_ in scores if name.endswith(".csv"))]
     runs, files = sort_out(list(dict.fromkeys(named)), results)
+    accepted = accepted_of_run(results.labels, results.table("test"))
     found = read_candidates(
         train_table=results.table("train"),
         test_table=results.table("test"),
@@ -63,6 +65,7 @@ def run(arguments: argparse.Namespace) -> None:
         members={name: results.member(name).folder for name in results.members()},
         runs=runs,
         files=files,
+        accepted=accepted,
     )
     public = {found.place(name): score for name, score, _ in scores}
     step = max((step for _, _, step in scores), default=0.0)
@@ -72,7 +75,7 @@ def run(arguments: argparse.Namespace) -> None:
         write_page(advice, arguments.out)
         log.info("%s: written", arguments.out)
     if arguments.write is not None:
-        for file in write_picks(advice, found, results.submission, arguments.write):
+        for file in write_picks(advice, found, results.submission, accepted, arguments.write):
             log.info("%s: written", file)
     if arguments.json is not None:
         write_json(arguments.json, asdict(advice))

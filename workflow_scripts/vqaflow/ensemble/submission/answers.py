@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vqaflow.artifacts.columns import ALL_LETTERS, FEWEST_CHOICES
 from vqaflow.artifacts.labels import LETTERS, SIGNS, Choices, Labels, family_labels, read_submission_labels
+from vqaflow.artifacts.reading import letters_of_table, read_table
 
 FOUR = ALL_LETTERS[:4]  # where nothing says how many choices there are
 
@@ -42,6 +43,10 @@ class Accepted:
             return [ALL_LETTERS[0]] if answer.strip() else []
         return [letter for letter, text in self.choices[row_id].items() if text == answer]
 
+    def label(self, row_id: str, letter: str) -> str:
+        """What is written for `letter` in a row."""
+        return self.labels.label_of(letter, self.choices.get(row_id, {}))
+
     def fault(self, row_id: str, answer: str) -> str | None:
         """What is wrong with an answer, in a word; None if it is right."""
         if self.letter(row_id, answer) is not None:
@@ -69,6 +74,14 @@ def choices_by_id(ids: Sequence[str], columns: Mapping[str, Sequence[str | None]
         if len(choices) >= FEWEST_CHOICES:
             found[row_id] = choices
     return found
+
+
+def accepted_of_run(labels: Path, test_table: Path) -> Accepted:
+    """The answers that a run's competition accepts, by its labels.json and its checked test table."""
+    letters = letters_of_table(test_table, "validate_tables")
+    table = read_table(test_table, "validate_tables", ["id", *letters])
+    choices = choices_by_id(table["id"].tolist(), {letter: table[letter].fillna("").tolist() for letter in letters})
+    return Accepted(read_submission_labels(labels), choices)
 
 
 def accepted_answers(

@@ -18,6 +18,7 @@ from vqaflow.artifacts.columns import ALL_LETTERS, probability_columns
 from vqaflow.artifacts.csv_files import read_csv
 from vqaflow.artifacts.reading import letters_of_table, read_json, read_table
 from vqaflow.artifacts.results_folder import MEMBER_NOTE
+from vqaflow.ensemble.submission.answers import Accepted
 from vqaflow.reporting.statistics import negative_log_likelihood
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import some
@@ -92,12 +93,13 @@ def read_candidates(
     test: Path,
     members: Mapping[str, Path],
     runs: Mapping[str, Path],
-    files: Sequence[Path],
+    files: Sequence[Path] = (),
+    accepted: Accepted | None = None,
 ) -> Candidates:
     """Read all candidates. `oof` and `test` are the ensemble's; `members` and `runs` are folders with such files.
 
-    `members` are those of results/members, `runs` are results folders, `files` are submission files. Raises UserError
-    if a file is of other rows, or has other labels.
+    `members` are those of results/members, `runs` are results folders, `files` are submission files, with
+    the answers that are `accepted`. Raises UserError if a file is of other rows, or has other labels.
     """
     train = read_table(train_table, "validate_tables", ["id", "answer"])
     rows = train.merge(read_table(folds, "make_folds", ["id", "group"]), on="id", validate="1:1")
@@ -107,7 +109,7 @@ def read_candidates(
     reader = Reader(rows, read_table(test_table, "validate_tables", ["id"])["id"], letters)
     current = reader.probabilities(CURRENT, oof, test)
     found = [reader.candidate(CURRENT, current), *reader.pools(members), *reader.runs(runs)]
-    found += [reader.submission(file) for file in files]
+    found += [reader.submission(file, accepted) for file in files if accepted]
     found.sort(key=lambda candidate: candidate.oof_N is None)
     return Candidates(
         merged(found), reader.answers_N, rows["group"].to_numpy(), list(reader.ids), current[1], reader.notes
@@ -192,8 +194,8 @@ class Reader:
                 found.append(Candidate(f"run {name}", test_NC.argmax(1)))
         return found
 
-    def submission(self, file: Path) -> Candidate:
-        """A submission file: the id in the column `id` or the first one, the letter in the other column."""
+    def submission(self, file: Path, accepted: Accepted) -> Candidate:
+        """A submission file: the id in the column `id` or the first one, the answer in the other column."""
         header, records = read_csv(file)
         if len(header) != 2:
             raise UserError(f"{file}: it has {len(header)} columns. Give a submission of two, the id and the answer.")
@@ -207,9 +209,10 @@ class Reader:
             )
         if extra := sorted(given.keys() - set(self.ids)):
             raise UserError(f"{file}: ids {some(extra)} are not in the test table. Give a file of this test table.")
-        if bad := sorted({label for label in given.values() if label not in self.letters}):
+        letters = [accepted.letter(row_id, given[row_id]) for row_id in self.ids]
+        if bad := sorted({given[i] for i, letter in zip(self.ids, letters, strict=True) if letter is None}):
             raise UserError(
-                f"{file}: answers {some(bad)} are not among {', '.join(self.letters)}. Write them as these letters."
+                f"{file}: answers {some(bad)} are not those of the submission, which is written {accepted.labels}. "
+                "Write them alike."
             )
-        letters = {letter: number for number, letter in enumerate(self.letters)}
-        return Candidate(file.as_posix(), np.array([letters[given[i]] for i in self.ids]))
+        return Candidate(file.as_posix(), np.array([ALL_LETTERS.index(letter) for letter in letters if letter]))

@@ -65,7 +65,6 @@ def pick_page(
         test=test,
         members=members,
         runs={},
-        files=[],
     )
     if found.test_rows < LEAST_ROWS:
         write_text(out, page(TITLE, [f"There is no advice for a test table of {found.test_rows} row."], []))

@@ -23,6 +23,7 @@ from vqaflow.artifacts.columns import ALL_LETTERS, probabilities_in
 from vqaflow.artifacts.csv_files import read_csv
 from vqaflow.artifacts.reading import read_json, read_table
 from vqaflow.artifacts.results_folder import ResultsFolder
+from vqaflow.ensemble.submission.answers import accepted_of_run
 from vqaflow.evaluation.run_settings import settings_of
 from vqaflow.evaluation.runs.summary import one_line, summary_of
 from vqaflow.runtime.digests import file_digest
@@ -146,7 +147,9 @@ def check_finished(results: ResultsFolder) -> None:
     test = read_table(results.probabilities("test"), "ensemble_probabilities")
     best = dict(zip(test["id"], test[probabilities_in(test)].to_numpy().argmax(1).tolist(), strict=True))
     given = submitted(results.submission)
-    if len(given) != len(best) or given.keys() != best.keys() or not same_letters(given, best):
+    accepted = accepted_of_run(results.labels, results.table("test"))
+    shown = {row_id: accepted.letter(row_id, answer) for row_id, answer in given.items()}
+    if shown != {row_id: ALL_LETTERS[choice] for row_id, choice in best.items()}:
         raise UserError(f"{results.submission}: has other answers than {results.probabilities('test')}. {again}")
 
 
@@ -162,12 +165,6 @@ def counted(results: ResultsFolder) -> tuple[int, int]:
 def submitted(path: Path) -> dict[str, str]:
     """The label of each id in a submission."""
     return {cells[0]: cells[1] for cells in read_csv(path)[1]}
-
-
-def same_letters(given: dict[str, str], best: dict[str, int]) -> bool:
-    """Whether labels stand for the choices in `best`: each label for one of them, whatever the labels are."""
-    pairs = {(given[i], choice) for i, choice in best.items()}
-    return len(pairs) == len({label for label, _ in pairs}) == len({choice for _, choice in pairs})
 
 
 def sources(results: ResultsFolder) -> Iterator[Path]:

@@ -12,10 +12,9 @@ import polars as pl
 
 from vqaflow.artifacts.choices import OWN, choices_there, own_letters
 from vqaflow.artifacts.columns import ALL_LETTERS, letters_in, probabilities_in, probability_columns
-from vqaflow.artifacts.labels import read_submission_labels
 from vqaflow.artifacts.reading import check_picture, read_json, require_file
 from vqaflow.ensemble.recipe_file import recompute_test
-from vqaflow.ensemble.submission.answers import Accepted, choices_by_id
+from vqaflow.ensemble.submission.answers import accepted_of_run
 from vqaflow.ensemble.submission.checks import find_problems, parse
 from vqaflow.ensemble.submission.sample import Sample, read_sample
 from vqaflow.evaluation.verify.results import Results
@@ -115,13 +114,6 @@ def check_member_numbers(results: Results, each: dict[str, Any], again: str) -> 
             )
 
 
-def accepted_by(results: Results) -> Accepted:
-    """The answers that the competition accepts, by labels.json and the test table."""
-    table = results.test
-    choices = choices_by_id(table["id"].tolist(), {x: table[x].fillna("").tolist() for x in letters_in(table)})
-    return Accepted(read_submission_labels(results.at.labels), choices)
-
-
 def check_submission(results: Results, sample: Path | None = None) -> str:
     """The submission has the ensemble's best letters and the sample's shape, and is the file that was validated."""
     path, again = results.at.submission, "Run the rules write_submission and validate_submission again."
@@ -134,7 +126,7 @@ def check_submission(results: Results, sample: Path | None = None) -> str:
     _, rows = parse(path.read_bytes().decode("utf-8", errors="replace"))
     given = [fields[0] for _, fields in rows[1:]]
     shape = read_sample(sample) if sample else Sample(tuple(validated["columns"]), given)
-    accepted = accepted_by(results)
+    accepted = accepted_of_run(results.at.labels, results.at.table("test"))
     if problems := list(find_problems(path.read_bytes(), shape, ids, accepted)):
         raise UserError(f"{path}: {problems[0]} {again}")
     best = dict(zip(ids, best_letters(results.ensemble("test")), strict=True))

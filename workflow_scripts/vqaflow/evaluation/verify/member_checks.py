@@ -121,7 +121,7 @@ def require_note(path: Path, note: Note) -> None:
 def read_views(results: Results, member: Member) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """A member's log-probabilities of OOF rows (N, V, C), and of test rows by part."""
     oof_NVC = read_oof([member], results.rows.oof)
-    views = ViewsOfTest([member], results.rows.test["id"])
+    views = ViewsOfTest([member], results.rows.test)
     return oof_NVC, {part: views.read({member.name: part}).copy() for part in member.parts}
 
 
