@@ -9,10 +9,14 @@ import pandas as pd
 import pytest
 
 from competition import COLUMNS, Competition
+from rows import prompt_config
+from vqaflow.artifacts.choices import own_letters
 from vqaflow.artifacts.columns import ALL_LETTERS
 from vqaflow.artifacts.rows import rows_of
 from vqaflow.data.people import people_columns, plurality
 from vqaflow.data.training_tables import further_tables
+from vqaflow.evaluation.export.rows import NoTemplate
+from vqaflow.model.encoding.prompts import PromptRenderer
 
 ANSWERS = ["aaaaa", "aabbc", "dd   ", "b    ", "abcd ", "ccccb"]
 SHARES = ["share_a", "share_b", "share_c", "share_d"]
@@ -264,6 +268,18 @@ def test_answers_and_numbers_of_choices_that_a_row_cannot_have(data):
     assert "id 'train_0000': the row has 1 choice, and needs 2. Fill the others in" in message
     train, test = data.run(missing_choices="accept", on_bad_row="quarantine")
     assert "train_0000" not in set(train["id"]) and test["usable"].tolist() == [False, *[True] * 5]
+
+
+def test_a_test_row_without_two_choices_can_be_asked_and_answered(data):
+    """Its scores were refused as no finite numbers, after hours of training: each test row gets an answer."""
+    data.test[0] |= dict.fromkeys("bcd", "")
+    data.test[1] |= dict.fromkeys("abcd", "")
+    data.test[2]["b"] = ""
+    _, test = data.run(on_bad_row="quarantine")
+    rows = rows_of(test)
+    assert [row.letters for row in rows] == own_letters(test) == ["abcd", "abcd", "acd", *["abcd"] * 3]
+    rendered = PromptRenderer(NoTemplate(), prompt_config()).render(rows[0], ["bcda"])
+    assert rendered.branches[0].splitlines()[:4] == ["a. ", "b. ", "c. ", "d. 빨강"]
 
 
 def test_people_s_answers_with_a_choice_that_the_row_lacks(data):

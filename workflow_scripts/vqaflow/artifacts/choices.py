@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 
-from vqaflow.artifacts.columns import letters_in
+from vqaflow.artifacts.columns import FEWEST_CHOICES, letters_in
 from vqaflow.artifacts.reading import letters_of_table, read_table
 
 OWN = "letters"  # the column of a row's own letters, as "abd"
@@ -28,11 +28,14 @@ def read_with_letters(path: Path, columns: Sequence[str]) -> pl.DataFrame:
 
 
 def own_letters(table: pd.DataFrame) -> list[str]:
-    """The letters of each row's choices, as "abd": those whose cells are not null."""
-    own = np.full(len(table), "", dtype=object)
-    for letter in letters_in(table):
+    """The letters of each row's choices, as "abd": those whose cells are not null.
+
+    A test row with fewer than two choices cannot be used, and is answered all the same: it counts as having all.
+    """
+    letters, own = letters_in(table), np.full(len(table), "", dtype=object)
+    for letter in letters:
         own = own + np.where(table[letter].notna(), letter, "").astype(object)
-    return own.tolist()
+    return [found if len(found) >= FEWEST_CHOICES else "".join(letters) for found in own.tolist()]
 
 
 def choices_there(own: Iterable[str], letters: Sequence[str]) -> np.ndarray:

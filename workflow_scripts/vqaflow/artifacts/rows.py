@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from vqaflow.artifacts.columns import ALL_LETTERS, PEOPLE, SOURCE, letters_in, share_columns
+from vqaflow.artifacts.columns import ALL_LETTERS, FEWEST_CHOICES, PEOPLE, SOURCE, letters_in, share_columns
 from vqaflow.artifacts.reading import columns_in, read_table
 
 FIELDS = ("id", "question", "qtype", "image_file", "sha256", "width", "height")
@@ -49,8 +49,10 @@ class Row:
 
     @property
     def letters(self) -> str:
-        """The letters of the choices that this row has, as "abd"."""
-        return "".join(letter for letter, text in zip(ALL_LETTERS, self.choices, strict=False) if text)
+        """The letters of the choices that this row has, as "abd"; all if it has fewer than two (see `own_letters`)."""
+        every = ALL_LETTERS[: len(self.choices)]
+        own = "".join(letter for letter, text in zip(every, self.choices, strict=True) if text)
+        return own if len(own) >= FEWEST_CHOICES else "".join(every)
 
     def content(self) -> list[str]:
         """All that an adapter depends on: what is asked, and the answers that it learns or is measured by."""

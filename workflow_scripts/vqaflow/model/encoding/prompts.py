@@ -15,7 +15,7 @@ from vqaflow.artifacts.rows import Row, text_row
 from vqaflow.config.choices_check import letters_problem
 from vqaflow.config.sections import PromptConfig
 from vqaflow.data.normal_form import normalize, normalize_choices
-from vqaflow.model.encoding.orders import own_order
+from vqaflow.model.encoding.orders import own_order, shown
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import reason_of
 from vqaflow.runtime.stage import log
@@ -78,7 +78,7 @@ class PromptRenderer:
         head, tail = self.around(pictures)
         form = self.prompt.normal_form
         question = self._harmless(normalize(row.question, form), row.id)
-        texts = normalize_choices([text for text in row.choices if text], form)
+        texts = normalize_choices(shown(row.choices, row.letters), form)
         choices = dict(zip(row.letters, (self._harmless(text, row.id) for text in texts), strict=True))
         template = self.prompt.templates[row.qtype]
         before, after = template.split("{choices}")
