@@ -8,6 +8,7 @@ import pytest
 
 from vqaflow.artifacts.labels import SIGNS, Labels, labels_content
 from vqaflow.commands.command_line import main
+from vqaflow.ensemble.submission.answers import accepted_of_run
 from vqaflow.ensemble.submission.checks import rows_to_constant
 from vqaflow.ensemble.submission.validate_submission import validate_submission
 from vqaflow.ensemble.submission.write_submission import write_submission
@@ -164,8 +165,11 @@ def test_a_row_without_choices_is_answered_all_the_same(world, family):
     table = pd.read_parquet(world / "test.parquet")
     table.loc[2, ["a", "b", "c", "d"]] = None
     table.to_parquet(world / "test.parquet", index=False)
-    assert write(world, family)[2] == ("c" if family == "texts" else label(family, "c", 2))
+    written = write(world, family)[2]
+    assert written == ("c" if family == "texts" else label(family, "c", 2))
     assert validate(world, labels=world / "labels.json")["rows"] == 12
+    accepted = accepted_of_run(world / "labels.json", world / "test.parquet")
+    assert accepted.label("003", "c") == written and accepted.letter("003", written) == "c"
 
 
 @pytest.mark.parametrize(("choices", "rows"), [(2, 21), (3, 14), (4, 11), (10, 7)])

@@ -39,13 +39,13 @@ class Accepted:
         """The letters of an answer as it is written, whether or not the row has them."""
         if self.labels.letters is not None:
             return [self.labels.letters[answer]] if answer in self.labels.letters else []
-        if row_id not in self.choices:
-            return [ALL_LETTERS[0]] if answer.strip() else []
+        if row_id not in self.choices:  # what `label` writes for it is a letter
+            return [answer if answer in ALL_LETTERS else ALL_LETTERS[0]] if answer.strip() else []
         return [letter for letter, text in self.choices[row_id].items() if text == answer]
 
     def label(self, row_id: str, letter: str) -> str:
-        """What is written for `letter` in a row."""
-        return self.labels.label_of(letter, self.choices.get(row_id, {}))
+        """What is written for `letter` in a row; the letter itself, where labels are texts that are not known."""
+        return self.labels.label_of(letter, self.choices.get(row_id, {letter: letter}))
 
     def fault(self, row_id: str, answer: str) -> str | None:
         """What is wrong with an answer, in a word; None if it is right."""

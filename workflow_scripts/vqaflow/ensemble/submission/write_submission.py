@@ -10,9 +10,8 @@ import io
 from pathlib import Path
 
 from vqaflow.artifacts.columns import PROBABILITY, letters_in, probability_columns
-from vqaflow.artifacts.labels import read_submission_labels
 from vqaflow.artifacts.reading import damaged, read_table
-from vqaflow.ensemble.submission.answers import choices_by_id
+from vqaflow.ensemble.submission.answers import accepted_of_run
 from vqaflow.ensemble.submission.sample import read_sample
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.files import write_text
@@ -62,14 +61,11 @@ def best_letters(test: Path) -> dict[str, str]:
 
 def in_labels(answers: dict[str, str], labels: Path, test_table: Path) -> dict[str, str]:
     """The `answers`, by id, as the competition writes them."""
-    written = read_submission_labels(labels)
-    table = read_table(test_table, "validate_tables")
-    choices = choices_by_id(table["id"].tolist(), {x: table[x].fillna("").tolist() for x in letters_in(table)})
-    if absent := [row_id for row_id, letter in answers.items() if letter not in choices.get(row_id, answers.values())]:
+    accepted = accepted_of_run(labels, test_table)
+    known = accepted.choices
+    if absent := [row_id for row_id, letter in answers.items() if row_id in known and letter not in known[row_id]]:
         raise UserError(
             f"{test_table}: rows {some(absent)} do not have the choice that is their answer. "
             "Run the rule ensemble_probabilities again."
         )
-    return {
-        row_id: written.label_of(letter, choices.get(row_id, {letter: letter})) for row_id, letter in answers.items()
-    }
+    return {row_id: accepted.label(row_id, letter) for row_id, letter in answers.items()}
