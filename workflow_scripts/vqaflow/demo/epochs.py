@@ -3,7 +3,7 @@
 Each fold is trained once per base and seed, to its end. At each epoch, the held-out rows and the test rows are scored
 in all cyclic choice orders. A rule picks an epoch by the held-out rows; the test rows say how good the pick was.
 
-Shapes: E epochs, N held-out rows, T test rows, C choices, F folds.
+Shapes: E epochs, N held-out rows, T test rows, C choices, F folds, B rows of a pass, K choice orders, H hidden size.
 """
 
 from collections.abc import Callable, Mapping, Sequence

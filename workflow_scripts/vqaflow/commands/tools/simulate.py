@@ -3,6 +3,8 @@
 simulate epochs: which epoch of an adapter to keep (train.keep). It trains each fold of the demo once per base and seed,
 and judges each rule by the demo's test rows, which chose nothing. Needs the demo's tables and folds (snakemake
 results/folds.parquet); 30 trainings take minutes on a GPU and hours on a CPU.
+
+Shapes: E epochs.
 """
 
 import argparse
