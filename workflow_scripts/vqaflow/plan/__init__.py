@@ -1,1 +1,1 @@
-"""Estimates the memory and hours of a training before a GPU is used."""
+"""Estimates the memory of each training and the hours of the whole run before a GPU is used."""

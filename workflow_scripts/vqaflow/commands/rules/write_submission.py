@@ -1,4 +1,4 @@
-"""Write the most probable letter for each id of the sample submission."""
+"""Write the label of the most probable choice for each id of the sample submission."""
 
 import argparse
 from pathlib import Path
