@@ -91,6 +91,19 @@ def test_what_is_right_passes(data):
         ),
         ({"more_train": [{"csv": "x.csv", "answers": {"1": "e"}}]}, "data.more_train.0.answers.1: 'e' is neither"),
         ({"columns": {"choices": ["a", "b", "c", "id"]}}, "data.columns: 'id' is given twice. Name each column once."),
+        (  # what an entry leaves out is data's own, which may not fit its columns
+            {
+                "columns": {"choices": ["yes", "no"]},
+                "answers": {"O": "yes", "X": "no"},
+                "more_train": [{"csv": "x.csv", "columns": {"choices": ["ja", "nein"]}}],
+            },
+            "data.more_train.0.answers.O: 'yes' is neither a letter from a to b, nor a column of",
+        ),
+        ({"answers_by": ["p1", "b"]}, "data.answers_by: 'b' is one of data.columns. Name only columns of answers."),
+        (
+            {"answers_by": ["p1"], "more_train": [{"csv": "x.csv", "columns": {"question": "p1"}}]},
+            "data.more_train.0.answers_by: 'p1' is one of data.more_train.0.columns. Name only columns of answers.",
+        ),
     ],
 )
 def test_what_is_wrong_is_named_with_its_cure(data, words):

@@ -61,6 +61,15 @@ def test_several_people_s_answers_are_found_and_told(data, names, caplog):
     assert train["answer"][1] in "ab" and train[last].tolist()[0] == "a", "what each person said stays"
 
 
+def test_choices_called_like_answers_are_no_people(data):
+    """`answer1` to `answer4` are choices here, and the column of the right one is missing, which ended in a KeyError."""
+    names = dict(zip("abcd", ("answer1", "answer2", "answer3", "answer4"), strict=True))
+    data.train = [{names.get(key, key): cell for key, cell in row.items() if key != "answer"} for row in data.train]
+    data.test = [{names.get(key, key): cell for key, cell in row.items()} for row in data.test]
+    message = data.fail(columns=COLUMNS | {"choices": list(names.values())})
+    assert "no column 'answer' among" in message
+
+
 def test_ties_favour_no_letter():
     """The first letter in every tie would teach the model to prefer it."""
     found = Counter(plurality(f"row_{i}", "aabbc") for i in range(2000))

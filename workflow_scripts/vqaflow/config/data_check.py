@@ -15,6 +15,7 @@ def data_problems(data: Mapping[str, Any]) -> Iterator[str]:
     columns = data["columns"]
     yield from column_problems("data.columns", columns)
     yield from answer_problems("data.answers", data["answers"], columns["choices"])
+    yield from people_problems("data", data["answers_by"], columns)
     yield from submission_problems("data.submission_labels", data["submission_labels"], columns["choices"])
     sources = {Path(data["train_csv"]).stem: "data.train_csv"}
     for number, entry in enumerate(data["more_train"]):
@@ -24,7 +25,10 @@ def data_problems(data: Mapping[str, Any]) -> Iterator[str]:
         if len(own["choices"]) != len(columns["choices"]):
             counts = f"{len(own['choices'])} columns, and data.columns.choices {len(columns['choices'])}"
             yield f"{where}.columns.choices: it names {counts}. Name as many; cells may be empty."
-        yield from answer_problems(f"{where}.answers", entry.get("answers"), own["choices"])
+        if "answers" in entry or own["choices"] != columns["choices"]:  # else they are told of data itself
+            yield from answer_problems(f"{where}.answers", entry.get("answers", data["answers"]), own["choices"])
+        if "answers_by" in entry or own != columns:
+            yield from people_problems(where, entry.get("answers_by", data["answers_by"]), own)
         name = entry.get("name") or Path(entry["csv"]).stem
         if name in sources:
             yield f"{where}: its rows would have the source {name!r}, like those of {sources[name]}. Give it a name."
@@ -47,6 +51,13 @@ def answer_problems(where: str, labels: Any, choices: Sequence[str]) -> Iterator
             yield f"{where}: it has no labels. Write null, or a choice for each label."
         for label, choice in labels.items():
             yield from choice_problems(f"{where}.{label}", choice, choices)
+
+
+def people_problems(where: str, people: Sequence[str] | None, columns: Mapping[str, Any]) -> Iterator[str]:
+    """Columns of several people's answers that hold something else; the one right answer may be a person's."""
+    others = {columns["id"], columns["image"], columns["question"], *columns["choices"]}
+    for name in sorted(others & set(people or ())):
+        yield f"{where}.answers_by: {name!r} is one of {where}.columns. Name only columns of answers."
 
 
 def submission_problems(where: str, labels: Any, choices: Sequence[str]) -> Iterator[str]:

@@ -119,8 +119,11 @@ def lay_out_training(header: Sequence[str], source: TableSource) -> tuple[TableL
 
     The columns of several people's answers are among the extra ones.
     """
-    people = source.answers_by or (people_columns(header, source.columns.answer) if by_several(header, source) else ())
-    layout, faults = lay_out(header, wanted_columns(source.columns, with_answer=not people), RESERVED)
+    names = source.columns
+    known = {names.id, names.image, names.question, *names.choices}  # choices may be called answer1, answer2, …
+    others = [name for name in header if name not in known]
+    people = source.answers_by or (people_columns(others, names.answer) if by_several(header, source) else ())
+    layout, faults = lay_out(header, wanted_columns(names, with_answer=not people), RESERVED)
     if layout.columns:
         faults += [missing_person(name, source, header) for name in people if name not in header]
         faults += [repeated_column(name) for name in people if header.count(name) > 1]
