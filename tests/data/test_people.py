@@ -62,7 +62,7 @@ def test_several_people_s_answers_are_found_and_told(data, names, caplog):
 
 
 def test_choices_called_like_answers_are_no_people(data):
-    """`answer1` to `answer4` are choices here, and the column of the right one is missing, which ended in a KeyError."""
+    """`answer1` to `answer4` are choices, and the column of the right one is missing: it ended in a KeyError."""
     names = dict(zip("abcd", ("answer1", "answer2", "answer3", "answer4"), strict=True))
     data.train = [{names.get(key, key): cell for key, cell in row.items() if key != "answer"} for row in data.train]
     data.test = [{names.get(key, key): cell for key, cell in row.items()} for row in data.test]
