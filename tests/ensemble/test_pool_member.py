@@ -6,6 +6,7 @@ The reference is written with loops over single rows, views, seeds and orders, i
 import json
 import shutil
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,8 @@ from results_world import (
 from vqaflow.artifacts.columns import ALL_LETTERS, logit_columns, probability_columns
 from vqaflow.artifacts.results_folder import ResultsFolder
 from vqaflow.config.members import UNTUNED
+from vqaflow.evaluation.verify.member_checks import check_scores
+from vqaflow.evaluation.verify.results import Results
 from vqaflow.runtime.errors import UserError
 
 LETTERS = ALL_LETTERS[:4]
@@ -164,6 +167,21 @@ def test_a_missing_view_leaves_no_row_unanswered(world):
     (world / "scores" / "main" / "oof" / "fold0-seed2" / "original.parquet").unlink()
     with pytest.raises(UserError, match=r"fold0-seed2: has no scores for rows"):
         pool_members(world)
+
+
+def test_only_the_main_view_must_have_the_unusable_rows(tmp_path):
+    """With train.view: tiles and the original view as a second one, each test row without an image stopped the run."""
+    views = {"original": {"strength": 1.5, "enabled": True}, "tiles": {"strength": 2.0}}
+    tiled = replace(member("main"), train={"view": "tiles"}, views=views)
+    folder = make_results(tmp_path, members={"main": tiled}, unusable=3)
+    pool_members(folder)
+    parts = pd.read_parquet(ResultsFolder(folder).member("main").views("test"))
+    assert parts["original_a"].isna().sum() == 3 * 3 and parts["tiles_a"].notna().all()
+    assert "scored orders" in check_scores(Results(ResultsFolder(folder)))
+    tiles = ResultsFolder(folder).scores("main", "test", 0, "tiles")
+    pd.read_parquet(tiles).iloc[4:].to_parquet(tiles, index=False)
+    with pytest.raises(UserError, match=r"tiles\.parquet: has no scores for rows"):
+        pool_members(folder)
 
 
 def test_rows_of_another_fold_are_refused(world):

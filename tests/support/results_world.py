@@ -153,7 +153,7 @@ def make_results(
                 mine = mine | (fold_of(part) is None)
                 for view in one.shown_views:
                     safe = table["usable"] & ~((view == "hflip") & table["flip_unsafe"])
-                    keep = mine & ((view == "original") | safe).to_numpy()  # unusable: by question and choices alone
+                    keep = mine & ((view == one.main_view) | safe).to_numpy()  # unusable: by question and choices alone
                     power = one.views[view]["strength"]
                     logits = make_logits(right[split].to_numpy()[keep], power, rng, prior, orders, table[keep])
                     path = ResultsFolder(folder).scores(one.name, split, part, view)

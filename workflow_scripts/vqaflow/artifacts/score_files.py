@@ -23,7 +23,7 @@ from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import some
 
 PLACE = re.compile(rf"(?P<member>[^/]+)/(?P<split>oof|test)/fold(?P<part>{PART})/(?P<view>[^/]+)\.parquet$")
-ORIGINAL = "original"  # the view that has every row
+ORIGINAL = "original"  # the main view, unless train.view names another: it has every row
 TRANSCRIPT = "transcript"  # the column of views that read: what the base read in the row's image
 ABOUT = b"vqaflow"  # the entry of a score file's metadata that says what was scored, and with what
 
@@ -155,10 +155,12 @@ def _lack_choices(logits_NKC: np.ndarray) -> np.ndarray:
     return alike_N & (lacks_NKC | np.isfinite(logits_NKC)).all((1, 2)) & ((~lacks_NKC).any(1).sum(1) > 1)
 
 
-def check_complete(files: Sequence[ScoreFile], present: Sequence[np.ndarray], index: pl.DataFrame) -> None:
-    """Raise UserError unless each row of `index` is in a view of `files` (one fold), and in the original if scored."""
+def check_complete(
+    files: Sequence[ScoreFile], present: Sequence[np.ndarray], index: pl.DataFrame, main: str = ORIGINAL
+) -> None:
+    """Raise UserError unless each row of `index` is in a view of `files` (one fold), and in the main one if scored."""
     for file, present_N in zip(files, present, strict=True):
-        if file.view == ORIGINAL and not present_N.all():
+        if file.view == main and not present_N.all():
             _raise_missing(f"{file.path}", index, present_N)
     present_N = np.any(present, axis=0)
     if not present_N.all():

@@ -91,8 +91,9 @@ class Member:
         told = {"name": self.name, "kind": self.kind, "seeds": list(self.seeds), "refit": self.refit}
         if self.kind == FOREIGN:
             return told | {"probabilities": dict(self.probabilities or {})}
-        shown = {name: {k: v for k, v in self.views[name].items() if k != "enabled"} for name in self.shown_views}
-        return told | {"model": self.model, "prompt": self.prompt, "orders": self.orders, "shown": shown}
+        shown = {name: self.rendering(name) for name in self.shown_views}
+        main = {} if self.main_view == ORIGINAL else {"main_view": self.main_view}
+        return told | {"model": self.model, "prompt": self.prompt, "orders": self.orders, "shown": shown} | main
 
 
 def members_of(config: Mapping[str, Any]) -> dict[str, Member]:

@@ -24,6 +24,7 @@ from vqaflow.artifacts.probability_files import read_pair
 from vqaflow.artifacts.reading import letters_of_table, read_json, read_table
 from vqaflow.artifacts.results_folder import MemberFolder
 from vqaflow.artifacts.score_files import (
+    ORIGINAL,
     Logits,
     ScoreFile,
     check_complete,
@@ -94,7 +95,7 @@ def pool_member(
     if files:
         answers = from_files(files, rows, tables)
     else:
-        answers = from_scores(score_files(scores), rows, order_pooling)
+        answers = from_scores(score_files(scores), rows, order_pooling, about.get("main_view", ORIGINAL))
     notes = [*answers.notes, *([REFIT_NOTE] if ALL in answers.test else [])]
     for note in notes:
         log.info("%s: %s", about["name"], note)
@@ -141,8 +142,11 @@ def read_rows(tables: Tables) -> Rows:
 # --- from scores ---
 
 
-def from_scores(files: Sequence[ScoreFile], rows: Rows, order_pooling: str) -> Answers:
-    """What the score files of a member say. Raises UserError if a file or a row is missing or too much."""
+def from_scores(files: Sequence[ScoreFile], rows: Rows, order_pooling: str, main: str = ORIGINAL) -> Answers:
+    """What the score files of a member say, of which the view `main` has every row.
+
+    Raises UserError if a file or a row is missing or too much.
+    """
     views = views_of(files)
     logp_NVC, priors = np.full((len(rows.oof), len(views), len(rows.letters)), np.nan), {}
     test: dict[str, np.ndarray] = {}
@@ -160,10 +164,10 @@ def from_scores(files: Sequence[ScoreFile], rows: Rows, order_pooling: str) -> A
                 mine = np.arange(len(rows.oof)) if fold is None else np.flatnonzero(rows.oof["fold"].to_numpy() == fold)
                 index = row_index(rows.oof["id"].gather(mine))
                 there_NC = choices_there(rows.oof[OWN].gather(mine), rows.letters)
-                logp_NVC[mine] = pool_block(here, views, index, there_NC, order_pooling, priors, bar)
+                logp_NVC[mine] = pool_block(here, views, index, there_NC, order_pooling, priors, bar, main)
             else:
                 index, there_NC = row_index(rows.test["id"]), choices_there(rows.test[OWN], rows.letters)
-                test[part] = pool_block(here, views, index, there_NC, order_pooling, priors, bar)
+                test[part] = pool_block(here, views, index, there_NC, order_pooling, priors, bar, main)
     return Answers(views, logp_NVC, test, [])
 
 
@@ -192,10 +196,11 @@ def pool_block(
     how: str,
     priors: Priors,
     bar: ProgressBar,
+    main: str,
 ) -> np.ndarray:
     """The log-probabilities (N, V, C) of the rows in `index`: each file pooled over its orders, then over the seeds.
 
-    `there_NC` says which choices each row has; the files must have logits of the same ones.
+    `there_NC` says which choices each row has; the files must have logits of the same ones. `main` has all rows.
     OOF files add their position prior to `priors`; test files use it, or their own where no OOF row has the view.
     """
     by_view: dict[str, list[np.ndarray]] = defaultdict(list)
@@ -210,7 +215,7 @@ def pool_block(
         present[file.part].append(logits.present_N)
         bar.advance()
     for part, present_N in present.items():
-        check_complete([file for file in files if file.part == part], present_N, index)
+        check_complete([file for file in files if file.part == part], present_N, index, main)
     logp_NVC = np.full((len(index), len(views), there_NC.shape[1]), np.nan)
     for view, logp in by_view.items():
         logp_NVC[:, views.index(view)] = logp[0] if len(logp) == 1 else mean_of_seeds(np.stack(logp))

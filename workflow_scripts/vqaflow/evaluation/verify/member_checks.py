@@ -38,15 +38,18 @@ def check_scores(results: Results) -> str:
         for split in ("oof", "test"):
             for part in note.scored_parts(split):
                 here = results.scores(note, split, part)
-                orders += check_part(results, here, split, part, digests)
+                orders += check_part(results, here, split, part, note.main_view, digests)
                 files += len(here)
     return f"{files} files, {orders:,} scored orders, each OOF row by an adapter that did not see it"
 
 
 def check_part(
-    results: Results, files: list[ScoreFile], split: str, part: str, digests: dict[tuple[str, bytes], str]
+    results: Results, files: list[ScoreFile], split: str, part: str, main: str, digests: dict[tuple[str, bytes], str]
 ) -> int:
-    """The number of scored orders of one part; `digests` keeps those of rows that several files score."""
+    """The number of scored orders of one part, of which the view `main` has every row.
+
+    `digests` keeps those of rows that several files score.
+    """
     ids, fold = results.test["id"], fold_of(part)
     if split == "oof":
         ids = results.folds["id"] if fold is None else results.folds["id"][results.folds["fold"] == fold]
@@ -54,7 +57,7 @@ def check_part(
         require_file(file.path, "score_choices")
     index, wanted = row_index(ids.tolist()), ids.to_numpy()
     loaded = [read_logits(file, index) for file in files]
-    check_complete(files, [logits.present_N for logits in loaded], index)
+    check_complete(files, [logits.present_N for logits in loaded], index, main)
     for file, logits in zip(files, loaded, strict=True):
         check_origin(results, file, set(wanted[logits.present_N]), digests)
     return sum(int(logits.present_N.sum()) * len(logits.orders) for logits in loaded)
@@ -99,7 +102,7 @@ def check_members(results: Results) -> str:
             for file in results.scores(note, split, part)
         ]
         if files:
-            made = from_scores(files, results.rows, note.said["order_pooling"])
+            made = from_scores(files, results.rows, note.said["order_pooling"], note.main_view)
             require_equal(place.views("oof"), results.rows.oof["id"], oof_NVC, made.oof_NVC)
             for part, logp_NVC in made.test.items():
                 require_equal(place.views("test"), results.rows.test["id"], test[part], logp_NVC)

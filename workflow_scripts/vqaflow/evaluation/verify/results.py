@@ -11,7 +11,7 @@ from vqaflow.artifacts.columns import PROBABILITY, probability_columns
 from vqaflow.artifacts.parts import ALL, BASE, FILE, trained_part
 from vqaflow.artifacts.reading import letters_of_table, read_json, read_table
 from vqaflow.artifacts.results_folder import ResultsFolder
-from vqaflow.artifacts.score_files import ScoreFile, score_file
+from vqaflow.artifacts.score_files import ORIGINAL, ScoreFile, score_file
 from vqaflow.config.members import FOREIGN, TUNED
 from vqaflow.ensemble.pool_member import Rows, Tables, read_rows
 from vqaflow.runtime.errors import UserError
@@ -29,6 +29,11 @@ class Note:
     name: str
     said: dict[str, Any]
     folds: list[int]
+
+    @property
+    def main_view(self) -> str:
+        """The view that must have every row."""
+        return self.said.get("main_view", ORIGINAL)
 
     @property
     def parts(self) -> list[str]:
