@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 
 from results_world import ensemble, evaluate, make_results, member
+from vqaflow.artifacts.choices import OWN
 from vqaflow.artifacts.columns import ALL_LETTERS, logit_columns
 from vqaflow.artifacts.results_folder import ResultsFolder
 from vqaflow.artifacts.score_files import TRANSCRIPT
 from vqaflow.config.members import Member
-from vqaflow.evaluation.blind import SURE
+from vqaflow.evaluation.blind import SURE, one_view
 from vqaflow.evaluation.mistakes import PAGE
 
 LETTERS = ALL_LETTERS[:4]
@@ -45,6 +46,12 @@ def evaluated(tmp_path_factory):
     """A results folder with a blind view, and its metrics."""
     folder = make_run(tmp_path_factory.mktemp("world") / "results", with_blind_view())
     return folder, evaluate(folder)
+
+
+def test_chance_is_that_of_the_choices_that_rows_have() -> None:
+    """Of rows with two choices, half are right by chance, not a quarter."""
+    told = {"qtype": "general", "group": [1, 2], "answer_index": 0, "right": True, OWN: ["ab", "abcd"]}
+    assert one_view(pd.DataFrame(told), np.array([[0.6, 0.4, 0, 0], [0.4, 0.2, 0.2, 0.2]]))["chance"] == 0.375
 
 
 def blind_probabilities(folder: Path) -> pd.DataFrame:

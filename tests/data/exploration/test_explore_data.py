@@ -24,6 +24,7 @@ from vqaflow.commands.command_line import main
 from vqaflow.config.sections import ColumnsConfig
 from vqaflow.data.exploration import explore_data as stage_module
 from vqaflow.data.exploration.explore_data import explore_data, frequent_choices, shortcuts
+from vqaflow.data.exploration.figures import chance
 from vqaflow.data.folds.make_folds import make_folds
 from vqaflow.data.images.visual_tokens import token_pixels, visual_tokens
 from vqaflow.data.validate_tables import RawFiles, TableFiles, TableSettings, validate_tables
@@ -194,6 +195,13 @@ def test_shortcuts_and_frequent_choices(tmp_path):
     assert (top["text"], top["n"], top["right"]) == ("아주 긴 선택", 8, 6) and top["wilson"][0] < 0.75 < top["wilson"][
         1
     ]
+
+
+def test_chance_is_that_of_the_choices_that_rows_have(tmp_path):
+    """The figure of frequent choices showed a quarter, whatever the number of choices."""
+    table = table_of(tmp_path, "train", 4)
+    assert chance(table) == 0.25 and chance(table.drop(columns=["c", "d"])) == 0.5
+    assert chance(table.assign(d=["x", None, None, None])) == 4 / 13
 
 
 def test_odd_tables_are_drawn(explored, tmp_path):

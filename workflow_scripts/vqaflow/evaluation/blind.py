@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from vqaflow.artifacts.choices import OWN
 from vqaflow.artifacts.parts import fold_of
 from vqaflow.artifacts.score_files import ScoreFile, read_logits, read_transcripts, row_index
 from vqaflow.evaluation.evidence import Evidence, Namer
@@ -61,7 +62,7 @@ def one_view(rows: pd.DataFrame, p_NC: np.ndarray) -> dict[str, Any]:
     return {
         "overall": pair(told),
         "by_type": {str(kind): pair(part) for kind, part in told.groupby("qtype")},
-        "chance": 1 / p_NC.shape[1],
+        "chance": float((1 / rows[OWN].str.len()).mean()),
         "needs_no_image": {"rows": int((right_N & (p_NC.max(1) >= SURE)).sum()), "n": len(told), "confidence": SURE},
     }
 

@@ -31,7 +31,7 @@ def draw_all(tables: Tables, summary: Summary, folder: Path) -> None:
     draw_visual_tokens(tables, summary, folder / "visual_tokens.png")
     draw_duplicates(summary, folder / "duplicates.png")
     draw_folds(summary, folder / "folds.png")
-    draw_choices(summary, folder / "choices.png")
+    draw_choices(tables["train"], summary, folder / "choices.png")
     draw_examples(tables["train"], folder / "examples.png")
     if "agreement" in summary:
         draw_agreement(summary, folder / "agreement.png")
@@ -208,7 +208,12 @@ def draw_folds(summary: Summary, path: Path) -> None:
     save(figure, path)
 
 
-def draw_choices(summary: Summary, path: Path) -> None:
+def chance(train: pd.DataFrame) -> float:
+    """How often a choice is right by chance, over all choices that the rows have."""
+    return len(train) / int(train[list(letters_in(train))].notna().to_numpy().sum())
+
+
+def draw_choices(train: pd.DataFrame, summary: Summary, path: Path) -> None:
     """The most frequent choice texts and how often they are right, with intervals."""
     entries = summary["choices"]
     figure, axes = new_figure("Frequent choices: how often right?", size=(7.5, 1.4 + 0.28 * len(entries)))
@@ -217,7 +222,7 @@ def draw_choices(summary: Summary, path: Path) -> None:
         axes.plot([low, high], [place, place], color=PALETTE[0], linewidth=2)
         axes.plot(entry["share"], place, "o", color=PALETTE[0], markersize=5)
         axes.text(1.02, place, f"n={entry['n']:,}", va="center", size=8, transform=axes.get_yaxis_transform())
-    axes.axvline(0.25, color=MUTED, linewidth=1)
+    axes.axvline(chance(train), color=MUTED, linewidth=1)
     axes.set_yticks(range(len(entries)), [shorten(entry["text"], 24) for entry in entries], parse_math=False)
     axes.invert_yaxis()
     axes.set_xlim(0, 1)
