@@ -59,12 +59,12 @@ def test_what_is_right_passes(data):
         ({"answers": {"x": "e"}}, "data.answers.x: 'e' is neither a letter from a to d, nor a column of"),
         ({"answers": {}}, "data.answers: it has no labels. Write null, or a choice for each label."),
         ({"answers": "form 1"}, "data.answers: 'form 1' is unknown; did you mean 'from 1'?"),
-        ({"answers": ["a"]}, "data.answers (what the labels of answers stand for"),
+        ({"answers": ["a"]}, "data.answers (how answers are written"),
         ({"submission_labels": {"a": "A"}}, "data.submission_labels: each of the 4 choices needs a label of its own"),
         ({"submission_labels": dict.fromkeys("abcd", "x")}, "needs a label of its own"),
         (
             {"submission_labels": {"a": True, "b": False}, "columns": {"choices": ["o", "x"]}},
-            "data.submission_labels.a: true is no text. Put the label in quotes, as YAML reads yes, no, on and",
+            "data.submission_labels.a: true is not text. Put the label in quotes, as YAML reads yes, no, on and",
         ),
         ({"submission_labels": {"e": "A"}}, "data.submission_labels.e: 'e' is neither a letter from a to d"),
         ({"submission_labels": "letter"}, "did you mean 'letters'?"),
@@ -83,7 +83,7 @@ def test_what_is_right_passes(data):
         ),
         (
             {"more_train": [{"csv": "x.csv", "columns": {"choices": ["a", "b"]}}]},
-            "data.more_train.0.columns.choices: it names 2 columns, and data.columns.choices 4",
+            "data.more_train.0.columns.choices: it names 2 columns, but data.columns.choices names 4",
         ),
         (
             {"more_train": [{"csv": "x.csv", "columns": {"answer": "id"}}]},

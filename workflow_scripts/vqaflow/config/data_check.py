@@ -23,8 +23,8 @@ def data_problems(data: Mapping[str, Any]) -> Iterator[str]:
         own = merged(columns, entry.get("columns") or {})
         yield from column_problems(f"{where}.columns", own)
         if len(own["choices"]) != len(columns["choices"]):
-            counts = f"{len(own['choices'])} columns, and data.columns.choices {len(columns['choices'])}"
-            yield f"{where}.columns.choices: it names {counts}. Name as many; cells may be empty."
+            counts = f"{len(own['choices'])} columns, but data.columns.choices names {len(columns['choices'])}"
+            yield f"{where}.columns.choices: it names {counts}. Name as many; their cells may be empty."
         if "answers" in entry or own["choices"] != columns["choices"]:  # else they are told of data itself
             yield from answer_problems(f"{where}.answers", entry.get("answers", data["answers"]), own["choices"])
         if "answers_by" in entry or own != columns:
@@ -69,7 +69,7 @@ def submission_problems(where: str, labels: Any, choices: Sequence[str]) -> Iter
             yield from choice_problems(f"{where}.{choice}", choice, choices)
             if isinstance(label, bool):
                 quotes = "Put the label in quotes, as YAML reads yes, no, on and off as true or false."
-                yield f"{where}.{choice}: {str(label).lower()} is no text. {quotes}"
+                yield f"{where}.{choice}: {str(label).lower()} is not text. {quotes}"
         written = [str(label) for label in labels.values()]
         if len(labels) != len(choices) or len(set(written)) != len(choices) or not all(written):
             yield f"{where}: each of the {len(choices)} choices needs a label of its own. Add or change labels."

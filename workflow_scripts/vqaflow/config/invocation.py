@@ -47,7 +47,7 @@ def _problems(options: argparse.Namespace, config: Mapping[str, Any], made: Path
     settings = _profile_settings(options.profile)
     if options.config and settings and not (config.get("hardware") or {}).get("settings"):
         yield (
-            f"--config replaces that of the profile {options.profile}, whose settings are lost. Add them: "
+            f"--config replaces the one of the profile {options.profile}, whose settings are lost. Add them: "
             f'--config "hardware={{settings: {settings}}}" {" ".join(map(repr, options.config[-1]))}, or put your keys '
             "into a file for --configfile."
         )
