@@ -114,11 +114,11 @@ def test_a_sample_s_placeholder_shows_the_family(data, sample, train, labels):
         (
             ["yes", "no"] * 4,
             "letters",
-            "'yes', 'no', are no known labels of 4 choices",
+            "'yes', 'no', are not known labels of 4 choices",
             "{a: LABEL, b: LABEL, c: LABEL, d: LABEL}",
         ),
-        (["e"] * 8, "letters", "'e' in all rows, are no known labels", "{a: LABEL"),
-        (["w", "x", "y", "z"] * 2, "letters", "no known labels", "{a: 'w', b: 'x', c: 'y', d: 'z'}"),
+        (["e"] * 8, "letters", "'e' in all rows, are not known labels", "{a: LABEL"),
+        (["w", "x", "y", "z"] * 2, "letters", "not known labels", "{a: 'w', b: 'x', c: 'y', d: 'z'}"),
     ],
 )
 def test_a_sample_that_leaves_it_open_is_refused_before_training(data, sample, train, words, value, on_bad_row):
@@ -155,13 +155,13 @@ def test_the_configuration_decides_how_the_submission_is_written(data, given, la
         ("01234123", "go from 0 to 4, which are more than the 4 choices", ["answers: from 1", "answers: from 0"]),
         (
             ["1번", "2번", "3번", "4번"] * 2,
-            "not known, or in several: '1번' (2, first in train_0000)",
+            "in an unknown way, or in several ways: '1번' (2, first in train_0000)",
             ["{'1번': a, '2번': b, "],
         ),
         (["yes", "no"] * 4, "'yes' (4, first in train_0000), 'no' (4, first in train_0001)", ["{'no': a, 'yes': b}"]),
-        (["it's", "x"] * 4, "not known", ["{'it''s': a, 'x': b}"]),
-        (["a", "b", "c", "d", "1", "2", "3", "4"], "or in several: 'a' (1, first in train_0000)", ["'1': a, "]),
-        ([f"text {i}" for i in range(8)] + ["y"], "not known", ["LABEL: a"]),
+        (["it's", "x"] * 4, "in an unknown way", ["{'it''s': a, 'x': b}"]),
+        (["a", "b", "c", "d", "1", "2", "3", "4"], "or in several ways: 'a' (1, first in train_0000)", ["'1': a, "]),
+        ([f"text {i}" for i in range(8)] + ["y"], "in an unknown way", ["LABEL: a"]),
     ],
 )
 @pytest.mark.parametrize("on_bad_row", ["stop", "quarantine"])
@@ -212,7 +212,7 @@ def test_counted_things_are_texts_and_not_numbers_of_choices(data):
 @pytest.mark.parametrize(
     ("answer", "kind", "words"),
     [
-        ("1", "answer_mixed", "the answer is written otherwise than most, which are a to d ('1')"),
+        ("1", "answer_mixed", "the answer is not written like most others, which are a to d ('1')"),
         ("B", "answer_form", "Write b"),
         ("ｂ", "answer_form", "Write b"),
         ("x", "answer_value", "the answer is not one of a, b, c, d ('x'). Write the letter of the right choice"),
@@ -234,7 +234,7 @@ def test_single_labels_of_another_kind_are_refused_with_their_rows(data, answer,
         ("capitals", "b", "Write B"),
         ("capitals", "E", "not one of A, B, C, D"),
         ("circled", "2", "Write ②"),
-        ("circled", "b", "written otherwise than most, which are ① to ④ ('b')"),
+        ("circled", "b", "not written like most others, which are ① to ④ ('b')"),
         ("texts", "보라", "not the text of exactly one of the row's choices ('보라'). Write the text"),
     ],
 )
@@ -270,7 +270,7 @@ def test_two_labels_of_one_choice_are_read_and_not_written(data):
     given = {"a": "a", "A": "a", "b": "b", "c": "c", "d": "d"}
     data.train[0]["answer"] = "A"
     message = data.fail(answers=given)
-    assert "shows no answers, and data.answers has not one label for each choice" in message
+    assert "shows no answers, and data.answers does not have one label for each choice" in message
     assert data.run(answers=given, submission_labels="letters")[0]["answer"][0] == "a"
 
 

@@ -288,7 +288,7 @@ def test_training_images_in_test_are_reported(run):
     near = {"train_rows": 2, "train_images": 2, "test_rows": 2}  # t0 has an equal image, and is near r3 as well
     near["examples"] = [{"train": "r2", "test": "t1"}, {"train": "r3", "test": "t0"}]
     assert report["in_test"]["near"] == near | {"distance": 1}
-    assert "1 training images (2 rows) reappear in test with the same pixels (1 rows)" in text
+    assert "1 training images (2 rows) reappear in test, with the same pixels (1 rows there)" in text
     assert "within 1 bits of test images" in text
     assert seen_images(train, test, 0)["near"]["train_rows"] == 0
 

@@ -151,7 +151,7 @@ def ask(seen: SeenAnswers, what: str, families: Sequence[str], key: str) -> Faul
 def unknown(seen: SeenAnswers, columns: Sequence[str], key: str) -> Fault:
     """The problem of answers in no known family, or in several."""
     found = sorted(seen.counts)
-    what = f"the answers are written in a way that is not known, or in several: {shown(seen)}"
+    what = f"the answers are written in an unknown way, or in several ways: {shown(seen)}"
     if len(found) > 2 * len(columns):
         cure = f"Name their column in data.columns.answer, or say what each means: `{key.format('{LABEL: a, …}')}`"
         return what, cure, "answer_labels"
@@ -188,7 +188,7 @@ def judge_label(value: str, labels: Labels, layout: TableLayout, letters: Sequen
         cure = f"Set data.columns.choices: [{', '.join([*columns, plain])}], or leave out such rows"
         return f"the answer is a choice beyond the {len(letters)} of data.columns.choices", cure, "answer_value"
     if value in {sign for signs in SIGNS.values() for sign in signs[: len(letters)]}:
-        what, cure = f"the answer is written otherwise than most, which are {labels}", "Write it as they are"
+        what, cure = f"the answer is not written like most others, which are {labels}", "Write it like these"
         return what, f"{cure}, or say what each label means with data.answers", "answer_mixed"
     right = "letter" if labels.is_plain else "label"
     return f"the answer is not one of {', '.join(own)}", f"Write the {right} of the right choice", "answer_value"

@@ -21,7 +21,7 @@ def check_share(problems: Problems, usable: Mapping[Path, int], most: float, lis
         first, count = commonest(found)
         raise UserError(
             f"{file}: {bad:,} of {bad + rows:,} rows ({bad / (bad + rows):.1%}) cannot be used, more than "
-            f"data.max_quarantined = {most:g} ({most:.0%}). Commonest cause, {count:,} times ({first.kind}): "
+            f"data.max_quarantined = {most:g} ({most:.0%}). Most frequent cause, {count:,} times ({first.kind}): "
             f"{first.problem}, first in line {first.row} ({first.value!r}). {first.cure}. "
             f"{listed} lists all. To go on without these rows, raise data.max_quarantined."
         )

@@ -74,8 +74,8 @@ def without_family(sample: SampleAnswers, train: Labels, columns: Sequence[str])
     signs = {sign for family in SIGNS for sign in SIGNS[family]}
     (answer, *others) = sample.counts
     if not others and len(answer) > LONGEST_LABEL and answer not in signs:
-        return like_training(train, f"the sample submission's answers, {sample}, are no labels", columns)
-    what = f"the answers, {sample}, are no known labels of {len(columns)} choices"
+        return like_training(train, f"the sample submission's answers, {sample}, are not labels", columns)
+    what = f"the answers, {sample}, are not known labels of {len(columns)} choices"
     return what, cure_of([example(sorted(sample.counts), columns)]), "sample_labels"
 
 
@@ -85,7 +85,7 @@ def like_training(train: Labels, why: str, columns: Sequence[str]) -> tuple[Labe
         note = "" if train.is_plain else f"{why}; the submission is written {train}, like the training answers"
         return train, note
     return (
-        f"{why}, and data.answers has not one label for each choice",
+        f"{why}, and data.answers does not have one label for each choice",
         cure_of([example([], columns)]),
         "sample_labels",
     )

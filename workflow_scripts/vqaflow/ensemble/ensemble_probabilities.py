@@ -146,7 +146,9 @@ def probabilities_of_test(
 ) -> tuple[np.ndarray, Sharpening | None]:
     """Probabilities (N, C) of all test rows, and how they were sharpened."""
     if unusable := int((~table["usable"]).sum()):
-        log.warning("%d test rows are unusable: those without an image are answered by their text", unusable)
+        log.warning(
+            "%d test rows are unusable: those without an image are answered from question and choices", unusable
+        )
     return sharpened(pool_test(members, table.select("id", OWN), fitted))
 
 

@@ -87,7 +87,7 @@ def answerer_line(metrics: dict[str, Any]) -> str | None:
     majority = found["majority"]
     return (
         f"against several people's answers (n = {found['n']:,}): {100 * found['expected_accuracy']['value']:.2f} % of "
-        f"single answers agree; one person agrees with another in {100 * found['one_person']['value']:.2f} %, and no "
-        f"answers could agree with more than {100 * found['best_possible']:.2f} %. Accuracy to their majority is "
-        f"{100 * majority['accuracy']:.2f} %; {majority['ties']:,} rows have no single majority"
+        f"single answers agree; one person agrees with another in {100 * found['one_person']['value']:.2f} %, and the "
+        f"best possible answers agree with {100 * found['best_possible']:.2f} %. Accuracy against their majority is "
+        f"{100 * majority['accuracy']:.2f} %; {majority['ties']:,} rows have several equally frequent answers"
     )

@@ -20,7 +20,7 @@ def draw_answerers(metrics: Mapping[str, Any], path: Path) -> None:
     height = 2.2 + 0.34 * max(len(types), len(by_level))
     figure, (left, right) = new_figure("Against several people's answers (OOF)", 1, 2, (10, height), sharex=True)
     draw_parts(left, types, "by question type")
-    draw_parts(right, by_level, "by agreement: people of the most frequent answer")
+    draw_parts(right, by_level, "by how many people agree")
     left.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.25), ncols=3)
     save(figure, path)
 

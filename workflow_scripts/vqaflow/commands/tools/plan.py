@@ -23,8 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     number, whole = positive(float), positive(int)
     cards = f"one of {', '.join(BY_NAME)} (default: the GPU of this machine, else t4)"
     parser.add_argument("--card", type=card, help=cards)
-    parser.add_argument("--vram", type=number, help="the GPU's GiB, in place of --card's; alone: of the card like it")
-    sustained = "TFLOP/s that its matrix products in 16 bits sustain, in place of the card's"
+    memory = "the GPU's memory in GiB, instead of --card's; without --card, of the known card that is nearest"
+    parser.add_argument("--vram", type=number, help=memory)
+    sustained = "TFLOP/s that its matrix products in 16 bits sustain, instead of the card's"
     parser.add_argument("--tflops", type=number, help=sustained)
     session = "hours of a session, such as Kaggle's 12: says whether the run fits (default: hardware.session_hours)"
     parser.add_argument("--session", type=number, help=session)
@@ -76,7 +77,7 @@ def card(text: str) -> Card:
 def on_card(arguments: argparse.Namespace) -> argparse.Namespace:
     """The options with the memory and the speed of the card, and a title of it, filled in."""
     like = arguments.card or (card_of(arguments.vram) if arguments.vram else card_here() or card_named("t4"))
-    how = "given" if arguments.tflops else "measured" if like.measured else "assumed; --tflops gives another"
+    how = "given" if arguments.tflops else "measured" if like.measured else "assumed; --tflops sets another"
     vram, tflops = arguments.vram or like.gib, arguments.tflops or like.tflops
     title = like.title if abs(vram - like.gib) < 0.05 * like.gib else f"a card of {vram:g} GiB"
     told = f"card: {title}, {vram:.1f} GiB, products of {tflops:g} TFLOP/s ({how})"

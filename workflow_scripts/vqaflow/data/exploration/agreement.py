@@ -62,5 +62,5 @@ def draw_agreement(summary: Mapping[str, Any], path: Path) -> None:
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
     axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=min(len(names), 6))
-    label_axes(axes, "share of rows, by people of the most frequent answer", "")
+    label_axes(axes, "share of rows, by how many people gave the most frequent answer", "")
     save(figure, path)

@@ -122,7 +122,7 @@ def log_report(report: dict[str, Any]) -> None:
     for found, how in ((exact, "with the same pixels"), (copies, "saved again, mirrored or turned")):
         if found["train_rows"]:
             rows = found["train_images"], found["train_rows"], how, found["test_rows"]
-            log.warning("folds: %d training images (%d rows) reappear in test %s (%d rows)", *rows)
+            log.warning("folds: %d training images (%d rows) reappear in test, %s (%d rows there)", *rows)
     if near["train_rows"]:
         rows = near["train_images"], near["train_rows"], near["distance"], near["test_rows"]
         log.info("folds: %d training images (%d rows) are within %d bits of test images (%d rows)", *rows)
@@ -135,9 +135,7 @@ def log_copies(copies: Mapping[str, Any], near: Mapping[str, Any]) -> None:
         counts = ", ".join(f"{count} {how}" for how, count in kinds)
         log.info("folds: %d copies of training images share their fold: %s", len(copies["joined"]), counts)
     if near["in_different_folds"]:
-        what = (
-            "folds: %d pairs of training images in different folds have hashes within %d bits, and differ in pixels; "
-        )
+        what = "folds: %d pairs of training images in different folds have hashes within %d bits, but other pixels; "
         what += "if they show the same thing, set folds.near_distance: %d (see folds.report.json)"
         log.info(what, near["in_different_folds"], near["distance"], near["distance"])
     if copies["images_not_read"]:
