@@ -157,7 +157,7 @@ QWEN = {"base": "Qwen/Qwen3-VL-8B-Instruct"}
 @pytest.mark.parametrize(
     ("members", "told"),
     [
-        ({"main": {}}, "model.base: assets/tiny-qwen2_5-vl knows only the demo's pictures"),
+        ({"main": {}}, "model.base: assets/tiny-qwen2_5-vl knows only the demo's images"),
         ({"main": {"model": QWEN}, "new": {"train": "none"}}, "model.base: assets/tiny-qwen2_5-vl knows only"),
         (
             {"main": {"model": QWEN}, "new": {"model": {"base": "/x/assets/tiny-qwen3-vl/"}}},

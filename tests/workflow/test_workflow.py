@@ -177,7 +177,7 @@ def test_a_bad_row_stops_before_any_training(again, fault):
         ({"train": {"learning_rat": 0.1}}, ["train.learning_rat", "learning_rate"]),
         ({"model": {"max_pixels": "many"}}, ["model.max_pixels", "many"]),
         ({"data": {"image_root": "nowhere"}}, ["data.image_root", "nowhere"]),
-        ({"data": {"train_csv": "config.yaml"}}, ["model.base", "knows only the demo's pictures", "allow_demo_base"]),
+        ({"data": {"train_csv": "config.yaml"}}, ["model.base", "knows only the demo's images", "allow_demo_base"]),
     ],
 )
 def test_a_bad_setting_stops_before_anything(again, settings, words):

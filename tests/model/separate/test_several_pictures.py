@@ -112,5 +112,5 @@ def test_a_processor_that_takes_one_picture_is_named(table, monkeypatch: pytest.
 
     monkeypatch.setattr(encoder, "processor", one_picture)
     pictures = [Image.new("RGB", (9, 9))] * 3
-    with pytest.raises(UserError, match="does not take a prompt with 3 pictures .*views without tiles"):
+    with pytest.raises(UserError, match="does not take a prompt with 3 images .*views without tiles"):
         encoder.run(one_picture, "?", pictures, encoder.image_options(view))

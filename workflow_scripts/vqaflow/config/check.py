@@ -232,7 +232,7 @@ def _section_problems(sections: Mapping[str, Any], where: str, ensemble: Mapping
 
 
 def _demo_base_problems(config: Mapping[str, Any]) -> Iterator[str]:
-    """A tiny base that would answer the user's own questions: it knows the demo's pictures only."""
+    """A tiny base that would answer the user's own questions: it knows only the demo's images."""
     if config["model"].get("allow_demo_base") or Path(config["data"]["train_csv"]).is_relative_to(RESULTS.demo):
         return
     for member in with_model(members_of(config)):
@@ -243,7 +243,7 @@ def _demo_base_problems(config: Mapping[str, Any]) -> Iterator[str]:
             and Path(base).name.startswith("tiny-")
         ):
             where = f"members.{member.name}.model.base" if "base" in own else "model.base"
-            what = f"{base} knows only the demo's pictures, but data.train_csv is your own table"
+            what = f"{base} knows only the demo's images, but data.train_csv is your own table"
             yield f"{where}: {what}. Name a real base (docs/models.md), or set model.allow_demo_base: true for a trial."
             return
 

@@ -191,9 +191,9 @@ def _require_pictures(processor: Any, head: str, tail: str, pictures: int) -> No
     counts = [((head + tail).count(mark), head.count(mark)) for mark in marks if mark]
     if counts and next((count for count in counts if count[0]), (0, 0)) != (pictures, pictures):
         if pictures > 1:
-            what = f"its chat template does not place {pictures} pictures before the user's text"
+            what = f"its chat template does not place {pictures} images before the user's text"
             raise UserError(
-                f"{WHERE} {what}. Use views without tiles, or a base whose template takes several pictures."
+                f"{WHERE} {what}. Use views without tiles, or a base whose template takes several images."
             )
         raise UserError(
             f"{WHERE} its chat template does not place the picture ({marks[0]}) before the user's text exactly once. "

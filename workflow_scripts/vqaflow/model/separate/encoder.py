@@ -161,7 +161,7 @@ class PassEncoder:
                 raise
             name, count = type(self.processor).__name__, len(pictures) or "no"
             raise UserError(
-                f"config model.base: {name} does not take a prompt with {count} pictures ({reason_of(error)}). Use a "
+                f"config model.base: {name} does not take a prompt with {count} images ({reason_of(error)}). Use a "
                 "base of another class, or views without tiles and blind."
             ) from error
         return dict(made)
