@@ -1,5 +1,6 @@
 """The plan of a whole run: a user decides by it whether a session's hours are enough, and what to change."""
 
+from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from vqaflow.config.loading import load_config
 from vqaflow.config.members import members_of
 from vqaflow.config.sections import replace_keys
 from vqaflow.plan.cards import BY_NAME, card_named, card_of
-from vqaflow.plan.evening import Data, Job, Speed, changes_of, jobs_of, makespan, shorter_lines
+from vqaflow.plan.evening import Data, Job, Speed, changes_of, disk_gb, jobs_of, makespan, shorter_lines
 from vqaflow.plan.shape import published
 from vqaflow.runtime.errors import UserError
 
@@ -68,6 +69,21 @@ def test_a_refit_adapter_and_an_untuned_base_have_their_jobs():
     assert longest.name.startswith("main all"), "all rows take longer than a fold's"
     assert {job.stage for job in untuned} == {"score"} and all(job.after is None for job in untuned)
     assert len(untuned) == 2 * 2
+
+
+def test_views_are_planned_as_they_are_scored():
+    """Blind views have no test rows, the main view all rows whatever its `when` says, and tiles more features."""
+    shown = {"tiles": {"tiles": "2x2", "when": "margin < 0.3"}, "blind": {"blind": "text"}}
+    config = KAGGLE | {"views": {"original": {}} | shown, "members": {"main": {}}}
+    config |= {"train": KAGGLE["train"] | {"view": "tiles", "cache_vision": "disk"}}
+    tiled = members_of(config)["main"]
+    names = [job.name for job in jobs_of(tiled, SHAPE, DATA, T4) if job.stage == "score"]
+    assert len(names) == 2 * 3 + 3 and not any(name.endswith("test blind") for name in names)
+    without = replace(tiled, views=tiled.views | {"tiles": {"tiles": "2x2"}})
+    assert jobs_of(tiled, SHAPE, DATA, T4) == jobs_of(without, SHAPE, DATA, T4)
+    one = replace(tiled, train=tiled.train | {"view": "original"})
+    sizes = [disk_gb([m], {"main": SHAPE}, DATA, T4)["image features"] for m in (tiled, one)]
+    assert sizes[0] > 3 * sizes[1]
 
 
 @pytest.mark.parametrize("cards", [1, 2, 3])

@@ -74,7 +74,7 @@ def jobs_of(member: Member, shape: Shape, data: Data, speed: Speed) -> list[Job]
         for part in member.parts(split, data.folds):
             fold_share = 1 / data.folds if member.kind == TUNED else 1.0
             rows = data.test_rows if split == "test" else round(data.train_rows * fold_share)
-            for view in member.shown_views:
+            for view in member.scored_views(split):
                 seconds = loading + scoring_seconds(member, view, shape, data, speed, rows)
                 after = f"{member.name} {part}" if member.kind == TUNED else None
                 jobs.append(Job(member.name, "score", f"{member.name} {part} {split} {view}", seconds, after))
@@ -90,7 +90,7 @@ def base_gib(member: Member, shape: Shape, speed: Speed) -> float:
 def training_plan(member: Member, shape: Shape, data: Data, speed: Speed, rows: int) -> Plan:
     """The memory and time of an adapter's steps."""
     model, train = section(ModelConfig, member.model), section(TrainConfig, member.train)
-    view = section(ViewConfig, member.views[member.main_view])
+    view = section(ViewConfig, member.rendering(member.main_view))
     tokens = guessed_tokens(data.sizes, model, train.choice_orders, shape, data.choices, view)
     quantized = is_quantized(model, shape, speed.gib)
     return plan_of(shape, train, tokens, rows, torch.float16, quantized, speed.gib, speed.operations)
@@ -111,7 +111,7 @@ def training_seconds(member: Member, shape: Shape, data: Data, speed: Speed, row
 
 def scoring_seconds(member: Member, view: str, shape: Shape, data: Data, speed: Speed, rows: int) -> float:
     """Seconds of a view's scores of `rows`: one pass of the decoder per row, of the tower and the reader per image."""
-    settings, model = member.views[view], section(ModelConfig, member.model)
+    settings, model = member.rendering(view), section(ModelConfig, member.model)
     orders = len(orders_shown(member, data.choices))
     tokens = guessed_tokens(data.sizes, model, orders, shape, data.choices, section(ViewConfig, settings))
     passes = orders if family_of(shape.kind).prefix == "separate" else 1
@@ -257,7 +257,8 @@ def disk_gb(members: Sequence[Member], shapes: Mapping[str, Shape], data: Data, 
         weights = Footprint(shape, 1, train.lora.r, train.lora.targets).adapter_weights
         parts["adapters"] += weights * FLOAT32 * len(member.trained_parts(data.folds)) / 1e9
         if train.cache_vision == "disk":
-            visual = guessed_tokens(data.sizes, model, 1, shape).visual
+            view = section(ViewConfig, member.rendering(member.main_view))
+            visual = guessed_tokens(data.sizes, model, 1, shape, data.choices, view).visual
             per_image = visual * shape.hidden * FLOAT16 * (1 + shape.levels)
             parts["image features"] += per_image * data.train_rows / 1e9
     return parts
