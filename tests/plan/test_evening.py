@@ -159,7 +159,7 @@ def printed(capsys, tmp_path: Path, *options: str) -> str:
 def test_the_command_tells_the_card_and_the_session(capsys, tmp_path):
     told = printed(capsys, tmp_path, "--card", "h100", "--session", "0.05")
     assert "card: H100 80 GB, 79.1 GiB, products of 750 TFLOP/s (measured)" in told
-    assert "the whole run: 1 card" in told and "sessions, which resume, of 0.05 hours" in told
+    assert "the whole run: 1 card" in told and "sessions of 0.05 hours" in told
     told = printed(capsys, tmp_path, "--vram", "80", "--tflops", "100", "--session", "12")
     assert "100 TFLOP/s (given)" in told and "with 1 card it fits into 12 hours" in told
 

@@ -166,7 +166,7 @@ def hours_lines(jobs: Sequence[Job], limit_hours: float | None) -> Iterator[str]
         for count, span in spans.items():
             sessions = -(-span // (3600 * limit_hours))
             if count <= 2:
-                fits = "fits into" if sessions <= 1 else f"takes {sessions:.0f} sessions, which resume, of"
+                fits = "fits into" if sessions <= 1 else f"takes {sessions:.0f} sessions of"
                 yield f"with {count} card{'s' * (count > 1)} it {fits} {limit_hours:g} hours"
 
 
@@ -201,16 +201,14 @@ def changes_of(member: Member, choices: int = USUAL_CHOICES) -> Iterator[Change]
         if name != member.main_view:
             fewer = {**member.views, name: {**member.views[name], "enabled": False}}
             yield Change(
-                f"views: {{{name}: {{enabled: false}}}}", "a view less to average", replace(member, views=fewer)
+                f"views: {{{name}: {{enabled: false}}}}", "one view fewer in the average", replace(member, views=fewer)
             )
     if member.kind == TUNED and train["epochs"] > 1:
         once = train | {"epochs": 1}
-        yield Change(
-            "train: {epochs: 1}", "what this year's winners trained; look at the curves", with_train(member, once)
-        )
+        yield Change("train: {epochs: 1}", "may learn too little: look at the curves", with_train(member, once))
     if member.kind == TUNED and train["choice_orders"] > 1:
         one = train | {"choice_orders": 1}
-        yield Change("train: {choice_orders: 1}", "fewer orders learned", with_train(member, one))
+        yield Change("train: {choice_orders: 1}", "learns fewer choice orders", with_train(member, one))
     if len(orders_shown(member, choices)) > 2:
         yield Change("orders: 2", "noisier answers", replace(member, orders=2))
     half = max(model["min_pixels"], model["max_pixels"] // 2)

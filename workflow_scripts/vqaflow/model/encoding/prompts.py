@@ -192,9 +192,7 @@ def _require_pictures(processor: Any, head: str, tail: str, pictures: int) -> No
     if counts and next((count for count in counts if count[0]), (0, 0)) != (pictures, pictures):
         if pictures > 1:
             what = f"its chat template does not place {pictures} images before the user's text"
-            raise UserError(
-                f"{WHERE} {what}. Use views without tiles, or a base whose template takes several images."
-            )
+            raise UserError(f"{WHERE} {what}. Use views without tiles, or a base whose template takes several images.")
         raise UserError(
             f"{WHERE} its chat template does not place the picture ({marks[0]}) before the user's text exactly once. "
             f"{OWN_FILES}"
