@@ -190,6 +190,15 @@ def test_ids_that_two_tables_share_are_errors_that_name_both(data):
     assert train["id"].is_unique and train["id"][7] == "dev/train_0003"
 
 
+def test_a_row_that_is_left_out_is_listed_by_the_id_that_others_know_it_by(data):
+    """Someone's OOF file has the ids with their prefix: pool_member refused it for the rows that were left out."""
+    added, more = add_table(data, id_prefix="dev/")
+    added[1]["question"] = ""
+    data.write("dev", added)
+    train, _ = data.run(more=more, on_bad_row="quarantine")
+    assert ("empty_cell", "dev/dev_0001", "question") in data.kinds() and len(train) == 6 + 3
+
+
 def test_faults_of_a_further_table_name_its_file_and_its_entry(data):
     added, more = add_table(data, image_root="nowhere")
     for row in added:

@@ -30,7 +30,7 @@ WRONG_EXTENSION = "image_extension"  # the only oddity that is about a name
 class Chunk:
     """Some records of one file as strings (`frame`), the lines they start at, and the positions of the `bad` ones.
 
-    `id_prefix` is put before the ids in the frame; messages have the ids of the file.
+    `id_prefix` is put before the ids in the frame, by which problems name the rows.
     """
 
     def __init__(
@@ -56,8 +56,8 @@ class Chunk:
 
     def report(self, position: int, column: str, what: str, cure: str, kind: str, severity: str = ERROR) -> None:
         """Note a problem of the record at `position`; `column` is "" if the problem is not in one cell."""
-        row_id = self.ids[position]
-        value = row_id if column == "id" else self.frame.at[position, column] if column else ""
+        row_id = self.frame.at[position, "id"]
+        value = self.ids[position] if column == "id" else self.frame.at[position, column] if column else ""
         name = self.layout.user_name(column) if column else ""
         self.problems.add(
             self.file, self.lines[position], row_id, name, value, problem=what, cure=cure, kind=kind, severity=severity
