@@ -11,7 +11,7 @@ import random_qwen
 import rows
 from vqaflow.artifacts.columns import ALL_LETTERS
 from vqaflow.model.decoder.branches import answer_states, letter_logits, pack
-from vqaflow.model.encoding.orders import all_orders, position_of, scoring_orders
+from vqaflow.model.encoding.orders import all_orders, scoring_orders
 from vqaflow.model.encoding.row_encoder import RowEncoder
 from vqaflow.model.vision.windows import image_features
 
@@ -112,7 +112,6 @@ def test_letters_tokens_and_positions_agree_for_any_number_of_choices(
         for position, original in enumerate(order):
             letter = (shown or ALL_LETTERS)[position]
             assert lines[position] == f"{letter}. {row.choices[ALL_LETTERS.index(original)]}"
-            assert position_of(original, order) == position
             told = conversation_ids(processor, encoder, row, letter, order)
             at = len(encoded.prefix_ids + encoded.branch_ids[0])
             assert list(told[:at]) == encoded.prefix_ids + encoded.branch_ids[0]

@@ -15,7 +15,6 @@ from vqaflow.model.encoding.orders import (
     inverse,
     own_order,
     places_of,
-    position_of,
     scoring_orders,
     shown,
     training_orders,
@@ -34,7 +33,7 @@ def test_inverse_undoes_an_order(order: str) -> None:
     at_positions = shown(texts, order)
     assert [at_positions[i] for i in inverse(order)] == texts
     for letter, text in zip(LETTERS, texts, strict=True):
-        assert at_positions[position_of(letter, order)] == text
+        assert at_positions[order.index(letter)] == text
 
 
 def test_all_orders_are_24_different_ones_with_the_cyclic_ones_first() -> None:

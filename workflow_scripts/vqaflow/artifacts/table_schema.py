@@ -11,10 +11,9 @@ import pandera.pandas as pa
 import pyarrow
 from pandera.typing.pandas import Series
 
-from vqaflow.artifacts.columns import ALL_LETTERS, QTYPES, letters_in, share_columns
+from vqaflow.artifacts.columns import ALL_LETTERS, PEOPLE, QTYPES, SOURCE, letters_in, share_columns
 
 EMPTY_CELL = "empty_cell"  # the check's name, as pandera reports it
-SOURCE, PEOPLE = "source", "people"
 
 
 def is_filled(cells: Series) -> Series:

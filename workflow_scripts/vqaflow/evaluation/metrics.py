@@ -117,7 +117,7 @@ def leaderboard(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def usable_rows(recipe: Mapping[str, Any]) -> int:
-    """The test rows that a model answers: the others get equal probabilities."""
+    """The test rows that are like the training rows: the others have no usable image, or other faults."""
     return recipe["test"]["rows"] - recipe["test"]["unusable"]
 
 

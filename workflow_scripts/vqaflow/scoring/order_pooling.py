@@ -115,6 +115,3 @@ def _without_prior(log_RKC: np.ndarray, logits: Logits, prior: np.ndarray | None
     for there_C, rows in letter_sets(log_RKC):
         corrected_RKC[rows] -= prior[places_in(logits.orders, logits.letters, there_C)]  # absent ones stay -inf
     return corrected_RKC
-
-
-ORDER_POOLINGS = ("geometric", "arithmetic", "prior")

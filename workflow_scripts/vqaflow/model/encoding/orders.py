@@ -100,11 +100,6 @@ def shown(choices: Sequence[str], order: str) -> list[str]:
     return [choices[ALL_LETTERS.index(letter)] for letter in order]
 
 
-def position_of(answer: str, order: str) -> int:
-    """The position (from 0) at which `order` shows the choice with the original letter `answer`."""
-    return order.index(answer)
-
-
 def inverse(order: str) -> list[int]:
     """For each original letter the position that shows it: ``logits_at_positions[inverse(order)]`` undoes an order.
 
