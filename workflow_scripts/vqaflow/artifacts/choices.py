@@ -42,8 +42,3 @@ def choices_there(own: Iterable[str], letters: Sequence[str]) -> np.ndarray:
     """Which of the table's `letters` each row has (N, C), from its own letters."""
     own_N = pl.Series(list(own), dtype=pl.String)
     return np.stack([own_N.str.contains(letter, literal=True).to_numpy() for letter in letters], axis=1)
-
-
-def even(there_NC: np.ndarray) -> np.ndarray:
-    """The same probability for each choice that a row has (N, C)."""
-    return there_NC / there_NC.sum(1, keepdims=True)
