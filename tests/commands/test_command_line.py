@@ -34,6 +34,7 @@ MISSING = NEEDED | {
     "question_model": ["check", "nowhere.csv"],
     "question_types": ["nowhere.csv", "--out", "out.csv"],
     "runs": ["nowhere", "current"],
+    "simulate": ["epochs"],
     "store": ["list"],
     "store_base": ["--config", "nowhere.yaml"],
     "tiny_base": ["--config", "nowhere.yaml", "--out", "base"],

@@ -20,6 +20,7 @@ SNIPPETS = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
 def test_each_snippet_is_a_file_of_settings(snippet, tmp_path):
     (tmp_path / "my.yaml").write_text(snippet, encoding="utf-8")
     config = load_config(ROOT / "config.yaml", tmp_path / "my.yaml")
+    config["model"]["base"] = "Qwen/Qwen3-VL-8B-Instruct"  # a profile names one
     check_config(config, ROOT / "schemas" / "config.schema.yaml")
     data = config["data"] | {"normal_form": "NFKC"}
     raw, settings = RawFiles.read(data), TableSettings.read(data, ())

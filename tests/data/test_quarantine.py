@@ -86,7 +86,7 @@ def test_a_real_competition_of_which_most_photographs_are_missing(tmp_path):
     out.mkdir()
     raw = RawFiles(folder / "train.csv", folder / "test.csv", folder / "example_submission.csv", folder)
     settings = TableSettings(ColumnsConfig(), on_bad_row="quarantine", normal_form="NFKC", max_image_pixels=10**8)
-    files = TableFiles(out / "train.parquet", out / "test.parquet", out / "problems.csv")
+    files = TableFiles(*(out / name for name in ("train.parquet", "test.parquet", "problems.csv", "labels.json")))
     with replaced_classifier(), pytest.raises(UserError) as caught:
         validate_tables(raw, settings, files)
     assert "train.csv: 5,064 of 5,073 rows (99.8%) cannot be used" in str(caught.value)

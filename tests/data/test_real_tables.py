@@ -59,7 +59,9 @@ def world(tmp_path_factory):
         "image_root": str(folder / "images"),
         "more_train": [{"csv": str(TABLES / "dev.csv")}],
     }
-    (folder / "my.yaml").write_text(yaml.safe_dump({"data": data}), encoding="utf-8")
+    (folder / "my.yaml").write_text(
+        yaml.safe_dump({"data": data, "model": {"allow_demo_base": True}}), encoding="utf-8"
+    )
     return folder
 
 

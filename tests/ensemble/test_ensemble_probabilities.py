@@ -353,8 +353,15 @@ def test_a_member_that_the_recipe_leaves_out_does_not_sharpen(mixed):
     assert recipe["test"]["temperature"] is None
 
 
-def test_the_report_says_what_to_expect_on_test_rows(mixed):
+def test_the_report_says_what_to_expect_on_test_rows(tmp_path):
+    """The numbers of a submission must follow from each other, so far as the temperature is not at its limit."""
+    mixed = tmp_path / "results"
+    mixed.mkdir()
+    members = {"main": member("main", strength={"original": 1.0, "hflip": 0.8})}
+    members["untuned"] = several_members(mixed)["untuned"]
+    make_results(mixed, members=members, train_rows=240, test_rows=400, unusable=2, seed=3)
     recipe = ensemble(mixed, recipe="mean")
+    assert 1 / 3 < recipe["test"]["temperature"] < 1
     test, expected, nested = recipe["test"], recipe["expected"], recipe["nested"]
     confidence = test["confidence"]
     assert confidence["test"] > confidence["test_average"]
@@ -367,7 +374,7 @@ def test_the_report_says_what_to_expect_on_test_rows(mixed):
     assert 0 <= lower < low <= expected["accuracy"] <= high <= higher <= 1
     of_oof = nested["accuracy"] - min(nested["wilson"][0], nested["bootstrap"][0])
     of_gain, center = 1.959964 * gain["standard_error"], expected["accuracy"]
-    scatter = 1.959964 * math.sqrt(center * (1 - center) / 38)
+    scatter = 1.959964 * math.sqrt(center * (1 - center) / 398)
     assert low == pytest.approx(center - math.hypot(of_oof, of_gain), abs=1e-6)
     assert lower == pytest.approx(center - math.hypot(of_oof, of_gain, scatter), abs=1e-6)
     assert "one adapter of each tuned member per row" in nested["of"]

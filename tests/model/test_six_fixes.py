@@ -30,7 +30,6 @@ from vqaflow.model.families import qwen2_5_vl
 from vqaflow.model.lora import add_adapter, trainable
 from vqaflow.runtime.errors import UserError
 from vqaflow.training.adapter_folder import settings_of
-from vqaflow.training.settings import VIEW
 
 GPU = torch.device("cuda")
 CPU = torch.device("cpu")
@@ -157,11 +156,11 @@ def test_6_training_and_scoring_share_one_resolution(tmp_path) -> None:
     encoder = RowEncoder(random_qwen.processor(), rows.model_config(), rows.prompt_config())
     views = yaml.safe_load((rows.ROOT / "config.yaml").read_text(encoding="utf-8"))["views"]
     scored = section(ViewConfig, views["original"])
-    assert encoder.pixel_limits(VIEW) == encoder.pixel_limits(scored) == (56 * 56, 140 * 140)
+    assert encoder.pixel_limits(ViewConfig()) == encoder.pixel_limits(scored) == (56 * 56, 140 * 140)
     for row in rows.make_rows(tmp_path):
-        grid = encoder.grid_of(row.width, row.height, VIEW)
+        grid = encoder.grid_of(row.width, row.height, ViewConfig())
         assert grid == encoder.grid_of(row.width, row.height, scored)
-        trained, seen = (encoder.pixels(row.image_file, view) for view in (VIEW, scored))
+        trained, seen = (encoder.pixels(row.image_file, view) for view in (ViewConfig(), scored))
         assert torch.equal(trained, seen) and len(trained) == grid[1] * grid[2], "nothing may resize twice"
         assert 14 * 14 * len(trained) <= 140 * 140, "the configured limit must be the one that holds"
 

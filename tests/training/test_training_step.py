@@ -12,14 +12,13 @@ import random_qwen
 import rows
 from vqaflow.artifacts.rows import Row
 from vqaflow.config.loading import load_config
-from vqaflow.config.sections import TrainConfig, section
+from vqaflow.config.sections import TrainConfig, ViewConfig, section
 from vqaflow.model.base import Base
 from vqaflow.model.encoding.row_encoder import RowEncoder
 from vqaflow.model.features.cache import FeatureCache
 from vqaflow.model.lora import add_adapter, trainable
 from vqaflow.training.loop import Trainer
 from vqaflow.training.rows import FoldRows
-from vqaflow.training.settings import VIEW
 
 CONFIG = replace(
     section(TrainConfig, load_config(rows.ROOT / "config.yaml")["train"]),
@@ -43,7 +42,9 @@ def trainer(folder: Path, config: TrainConfig = CONFIG, count: int = 11) -> Trai
     encoder = RowEncoder(base.processor, rows.model_config(), rows.prompt_config())
     add_adapter(base, config.lora, config.seed)
     table = rows.make_rows(folder, count)
-    return Trainer(base, encoder, FeatureCache(base, encoder, VIEW, "off", folder), table[:-3], table[-3:], config)
+    return Trainer(
+        base, encoder, FeatureCache(base, encoder, ViewConfig(), "off", folder), table[:-3], table[-3:], config
+    )
 
 
 def answer_text(row: Row) -> str:

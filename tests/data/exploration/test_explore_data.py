@@ -263,7 +263,7 @@ def test_real_questions_from_the_csv_to_the_figures(tmp_path, explored, monkeypa
     test = table[table.index % 8 == 0].assign(id=lambda kept: "test_" + kept["id"])
     test[texts].to_csv(tmp_path / "test.csv", index=False)
     test[["id"]].assign(answer="").to_csv(tmp_path / "sample.csv", index=False)
-    files = TableFiles(*(tmp_path / name for name in ("train.parquet", "test.parquet", "problems.csv")))
+    files = TableFiles(*(tmp_path / name for name in ("train.parquet", "test.parquet", "problems.csv", "labels.json")))
     validate_tables(
         RawFiles(tmp_path / "train.csv", tmp_path / "test.csv", tmp_path / "sample.csv", tmp_path),
         TableSettings(ColumnsConfig(), on_bad_row="stop", normal_form="NFKC", max_image_pixels=10**6),

@@ -28,6 +28,7 @@ from vqaflow.model.pipeline.parts import make_decoder, make_encoder, make_featur
 from vqaflow.scoring.order_pooling import pool_orders
 from vqaflow.scoring.scorer import Scorer
 from vqaflow.training.objective import answer_loss
+from vqaflow.training.targets import batch_targets
 
 CPU = torch.device("cpu")
 SHARED, SEPARATE = ("qwen2_5_vl", "qwen3_5"), ("gemma4_small", "llava")
@@ -101,7 +102,7 @@ def ours(base: Base, encoder: Any, table: Sequence[Row], orders: Sequence[Sequen
     encoded = [encoder.encode(row, shown, rows.VIEW) for row, shown in zip(table, orders, strict=True)]
     features = make_features(base, encoder, rows.VIEW, "off", Path()).of(list(zip(table, encoded, strict=True)))
     states = make_decoder(base, False).states(encoded, features)
-    target = torch.tensor([[o.index(row.answer) for o in shown] for row, shown in zip(table, orders, strict=True)])
+    target, _ = batch_targets(list(zip(table, orders, strict=True)))
     head, ids = base.head.weight, encoder.letter_ids
     counts = torch.tensor([len(row.letters) for row in table])
     return answer_loss(objective, states, target, ids, head[ids], head, SMOOTHING, base.softcap, counts)[0]

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from vqaflow.artifacts.columns import ALL_LETTERS
-from vqaflow.artifacts.reading import read_json
 from vqaflow.runtime.errors import UserError
 
 LETTERS, CAPITALS, FROM_1, FROM_0, CIRCLED, KOREAN = "letters", "capitals", "from 1", "from 0", "circled", "korean"
@@ -104,6 +103,8 @@ def labels_content(answers: Labels, submission: Labels, more: Mapping[str, Label
 
 def read_submission_labels(path: Path) -> Labels:
     """The labels that the submission is written in, from labels.json. Raises UserError if the file has none."""
+    from vqaflow.artifacts.reading import read_json  # the configuration is checked without pandas
+
     written = read_json(path, "validate_tables", ["submission"])["submission"]
     if written == TEXTS:
         return Labels(None)

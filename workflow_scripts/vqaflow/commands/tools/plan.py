@@ -1,4 +1,4 @@
-"""Estimate the memory of each member's training and the hours of the whole run, without weights, GPU or network.
+"""Estimate the memory and the hours of the whole run, without weights, GPU or network.
 
 vqaflow plan --config my.yaml --card a100-80 needs only the base's config.json or a published shape.
 """
