@@ -138,7 +138,11 @@ def orders_of(wildcards):
 
 def view_of(wildcards):
     """How a view renders the image. Whether it is enabled is left out, because its scores do not depend on it."""
-    return MEMBERS[wildcards.member].rendering(wildcards.view)
+    member = MEMBERS[wildcards.member]
+    if wildcards.view not in member.views:
+        known = f"It has {', '.join(member.shown_views)}" if member.shown_views else "It has none"
+        raise WorkflowError(f"{wildcards.member} has no view {wildcards.view} here. {known}.")
+    return member.rendering(wildcards.view)
 
 
 def main_of(wildcards):

@@ -188,3 +188,12 @@ def test_a_target_that_its_member_does_not_have_is_refused(world, target, words)
     """An adapter on all rows must never score the rows that it was trained on as if they were out of fold."""
     status, printed = world.ask("-n", *world.configured(), "--", target)
     assert status != 0 and words in printed
+
+
+def test_a_view_that_only_another_member_has_is_refused(world):
+    """It ended in a KeyError."""
+    change = {"members": {"other": {"views": {"large": {"max_pixels": 100352}}}}}
+    (world.folder / "mine" / "change.yaml").write_text(yaml.safe_dump(change), encoding="utf-8")
+    target = "results/scores/main/oof/fold0/large.parquet"
+    status, printed = world.ask("-n", *world.configured("mine/change.yaml"), "--", target)
+    assert status != 0 and "main has no view large here. It has original." in printed
