@@ -17,13 +17,13 @@ SIZES = [(64, 64), (100, 110), (120, 130), (300, 200), (90, 400), (0, 0)]
 LIMITS = {"min_pixels": 3136, "max_pixels": 19600}
 
 
-def selected(base: str, folder: Path, **view: int) -> list[int]:
-    """The places in SIZES of the rows that a view selects."""
+def selected(base: str, folder: Path, main: str = "original", **view: int) -> list[int]:
+    """The places in SIZES of the rows that a view selects, beside the main view."""
     table = rows.make_table(folder, len(SIZES)).assign(flip_unsafe=False, usable=True)
     table["width"], table["height"] = zip(*SIZES, strict=True)
     table.to_parquet(folder / "table.parquet")
     model = asdict(rows.model_config(base=base, **LIMITS))
-    task = Task.of("view", model, asdict(rows.prompt_config()), asdict(ViewConfig(**view)), "identity")
+    task = Task.of("view", model, asdict(rows.prompt_config()), asdict(ViewConfig(**view)), "identity", main)
     places = {row_id: i for i, row_id in enumerate(table["id"])}
     return [places[row.id] for row in select_rows(RowsToScore(folder / "table.parquet", None, 0), task)]
 
@@ -52,6 +52,12 @@ def test_qwen_models_keep_the_rows_of_another_size(tmp_path: Path) -> None:
     """Their rows are judged one by one."""
     base = str(rows.ROOT / "assets" / "tiny-qwen2_5-vl")
     assert selected(base, tmp_path, max_pixels=12544) == [2, 3, 4]
+
+
+def test_beside_another_main_view_every_image_is_shown(tmp_path: Path) -> None:
+    """Images were left out since they look as in the original view, which then nobody scores."""
+    base = str(rows.ROOT / "assets" / "tiny-qwen2_5-vl")
+    assert selected(base, tmp_path, main="tiles", max_pixels=12544) == [0, 1, 2, 3, 4]
 
 
 def test_a_downloaded_base_is_of_the_family_in_its_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,7 +42,7 @@ def _problems(options: argparse.Namespace, config: Mapping[str, Any], made: Path
         what = f"--configfile is given twice, and Snakemake reads only the last; {names} is lost"
         yield f"{what}. Write --configfile {files}"
     for name in last:
-        if Path(name).is_relative_to(made):
+        if Path(name).is_relative_to(made) and Path(name).suffix not in (".yaml", ".yml"):
             yield f"{name} was read as a file of settings, not as a target. Put -- before the targets: -- {name}"
     settings = _profile_settings(options.profile)
     if options.config and settings and not (config.get("hardware") or {}).get("settings"):

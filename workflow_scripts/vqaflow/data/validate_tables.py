@@ -160,7 +160,7 @@ def validate_tables(raw: RawFiles, settings: TableSettings, out: TableFiles) -> 
     if problems.found:
         log.warning("tables: %s; each is listed in %s", problems.count(), out.problems)
     for line in grouped_lines([problem for problem in problems.sorted() if problem.severity in (ERROR, LEFT_OUT)]):
-        log.warning("tables: left out: %s", line)
+        log.warning("tables: not usable: %s", line)
 
 
 def training_sources(raw: RawFiles, settings: TableSettings) -> list[TableSource]:
@@ -223,7 +223,7 @@ class TableReader:
         with pyarrow.parquet.ParquetWriter(out, schema) as writer:
             for table in tables:
                 ids = SeenIds()
-                usable[table.source.csv] = 0
+                usable.setdefault(table.source.csv, 0)
                 for rows in self.training_rows(table, ids, others, with_shares):
                     usable[table.source.csv] += len(rows)
                     write_rows(writer, rows, schema)

@@ -31,7 +31,9 @@ from vqaflow.scoring.order_pooling import pool_orders
 class Task:
     """What to score and how: a view by its `name`, and all that its scores depend on except rows and adapter.
 
-    `orders` is what the configuration says of them; the table's letters make them those that are shown.
+    `orders` is what the configuration says of them; the table's letters make them those that are shown. The main view
+    has every row (`is_main`). If it is the original one (`beside_original`), other views leave out images that they
+    show alike.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Task:
     view: ViewConfig
     orders: str | int
     is_main: bool = False
+    beside_original: bool = True
 
     @classmethod
     def of(
@@ -56,7 +59,7 @@ class Task:
         The view called `main` has every row.
         """
         sections = section(ModelConfig, model), section(PromptConfig, prompt), section(ViewConfig, view)
-        return cls(name, *sections, orders, name == main)
+        return cls(name, *sections, orders, name == main, main == ORIGINAL)
 
     def shown(self, letters: Sequence[str]) -> tuple[str, ...]:
         """The choice orders of a table with these letters. Raises UserError if there are too few or too many."""
@@ -97,7 +100,9 @@ def select_rows(given: RowsToScore, task: Task) -> list[Row]:
     rows = mine[mine["usable"]]
     if view.flip:
         rows = rows[~rows["flip_unsafe"]]
-    elif not view.read and {view.min_pixels, view.max_pixels, view.tiles, view.pixels} != {None}:
+    elif (
+        task.beside_original and not view.read and {view.min_pixels, view.max_pixels, view.tiles, view.pixels} != {None}
+    ):
         rows = rows[_is_changed(rows, task.model, view)]
     if view.when is not None:
         limit = margin_limit(task.name, view.when)

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_member(parser)
     parser.add_argument("--split", choices=["oof", "test"], required=True, help="rows to score")
     parser.add_argument("--fold", type=part, help="fold of the adapter; an untuned member has none")
-    parser.add_argument("--view", default="original", help="a key of views in the configuration (default: %(default)s)")
+    parser.add_argument("--view", help="a key of views in the configuration (default: the one that train.view names)")
     add_results(parser)
 
 
@@ -35,8 +35,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
     config, results = checked_config(*arguments.config), arguments.results
     member = member_named(members_of(config), arguments.member)
-    split, name = arguments.split, arguments.view
     require_kind(member, (TUNED, UNTUNED), "score")
+    split, name = arguments.split, arguments.view or member.main_view
     fold = arguments.fold or (None if member.kind == TUNED else BASE)
     if fold is None:
         raise UserError(f"--fold: name one of {', '.join(member.parts(split, config['folds']['n']))}.")
