@@ -3,6 +3,7 @@
 Shapes: H hidden size, C letters.
 """
 
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 import transformers
 from transformers import AutoProcessor, BitsAndBytesConfig
+from transformers.utils import logging as library_logging
 
 from vqaflow.config.sections import BaseConfig
 from vqaflow.model.checkpoint import (
@@ -191,6 +193,8 @@ def load_network(model: BaseConfig, device: torch.device, stored: Path | None = 
         if family.nf4:
             log.warning("%s in NF4: %s. bfloat16 needs a card with more memory", family.name, family.nf4)
         options["quantization_config"] = nf4_config(family, dtype)
+    if not sys.stderr.isatty():
+        library_logging.disable_progress_bar()  # a file gets whole lines, not a bar that is drawn over itself
     with library_errors(model):
         network, loading = getattr(transformers, family.network).from_pretrained(
             stored or model.base,

@@ -100,9 +100,7 @@ def select_rows(given: RowsToScore, task: Task) -> list[Row]:
     rows = mine[mine["usable"]]
     if view.flip:
         rows = rows[~rows["flip_unsafe"]]
-    elif (
-        task.beside_original and not view.read and {view.min_pixels, view.max_pixels, view.tiles, view.pixels} != {None}
-    ):
+    elif task.beside_original and not view.read and _shows_otherwise(view):
         rows = rows[_is_changed(rows, task.model, view)]
     if view.when is not None:
         limit = margin_limit(task.name, view.when)
@@ -119,6 +117,11 @@ def _margins(given: RowsToScore, task: Task, ids: list[str]) -> pd.Series:
     require_file(given.margins_from, "score_choices")
     logits = read_logits(ScoreFile("", "", given.part, ORIGINAL, given.margins_from), row_index(ids))
     return pd.Series(margins_of(logits), ids)
+
+
+def _shows_otherwise(view: ViewConfig) -> bool:
+    """Whether a view has a resolution of its own, or cuts images."""
+    return {view.min_pixels, view.max_pixels, view.tiles, view.pixels} != {None}
 
 
 def _is_changed(rows: pd.DataFrame, model: ModelConfig, view: ViewConfig) -> np.ndarray:
