@@ -115,10 +115,10 @@ def test_calibration_measures_by_hand():
 
 def test_recall_spread_shows_position_bias():
     answers = np.array([0, 0, 1, 1, 2, 2, 3, 3])
-    assert recall_spread(recall_by_letter(answers, answers)) == 0
-    always_a = recall_by_letter(np.zeros(8, int), answers)
+    assert recall_spread(recall_by_letter(answers, answers, 4)) == 0
+    always_a = recall_by_letter(np.zeros(8, int), answers, 4)
     assert always_a == [1, 0, 0, 0] and recall_spread(always_a) == pytest.approx(np.std([1, 0, 0, 0]))
-    assert recall_spread(recall_by_letter(np.array([0]), np.array([0]))) is None
+    assert recall_spread(recall_by_letter(np.array([0]), np.array([0]), 4)) is None
 
 
 def test_the_interval_that_is_shown_covers_both():

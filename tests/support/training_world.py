@@ -20,6 +20,7 @@ SMALL = {
     "learning_rate": 0.01,
     "choice_orders": 2,
     "checkpoint_minutes": 0,
+    "keep": "best",
     "trackers": [],
 }
 

@@ -24,7 +24,11 @@ def setting(tmp_path_factory):
     """Rows, one of which several people answered, their encoder and a random model."""
     table = rows.make_rows(tmp_path_factory.mktemp("images"))
     table[1] = replace(table[1], shares=(0.2, 0.6, 0.0, 0.2), people=5)
-    return table, RowEncoder(random_qwen.processor(), rows.model_config(), rows.prompt_config()), random_qwen.model()
+    return (
+        table,
+        RowEncoder(random_qwen.processor(), rows.model_config(), rows.prompt_config(), choices=4),
+        random_qwen.model(),
+    )
 
 
 def naive(setting, objective: str) -> torch.Tensor:
@@ -52,7 +56,7 @@ def ours(setting, objective: str) -> torch.Tensor:
     target, weight = batch_targets([(row, ["abcd"]) for row in table])
     head = network.lm_head.weight
     letters = head[encoder.letter_ids]
-    return answer_loss(objective, states, target, encoder.letter_ids, letters, head, SMOOTHING, None, weight)[0]
+    return answer_loss(objective, states, target, encoder.letter_ids, letters, head, SMOOTHING, weight_BK=weight)[0]
 
 
 @pytest.mark.parametrize("objective", ["choice", "lm", "mixed"])

@@ -50,7 +50,7 @@ MODULES = [
 # Modules that rules load and no result depends on, and the commands, which rules do not load.
 SILENT = ["runtime/stage.py", "runtime/progress.py", "runtime/messages.py", "training/curve.py", "plan/plan_text.py"]
 SILENT += ["commands/command_line.py", "commands/rules/train_adapter.py"]
-RULES = sorted(path.stem for path in SCRIPTS.glob("*.py"))
+RULES = sorted({path.stem for path in SCRIPTS.glob("*.py")} - {"plan"})  # which prints, and makes nothing
 EXTRA_VIEWS = ("fine", "tiles", "native", "read", "blind")
 FEW_FOLDS = {"folds": {"n": 2}, "views": {name: {"enabled": True} for name in EXTRA_VIEWS}}
 FEW_FOLDS["model"] = {"allow_demo_base": True}
@@ -103,6 +103,7 @@ NEW_VALUES: dict[str, Any] = {
     "train.view": "fine",
     "views.fine.when": "margin < 0.2",
     "hpo.workers": 2,
+    "hardware.session_hours": 9,
 }
 
 
