@@ -75,7 +75,7 @@ def test_what_was_left_out_is_told_after_the_run(data, caplog, monkeypatch):
     lose(data, "train", 2)
     Image.new("RGB", (8, 8)).save(data.folder / "train/train_0005.png", format="JPEG")
     data.run(on_bad_row="quarantine", max_quarantined=0.05)
-    told = list({record.getMessage() for record in caplog.records if "left out" in record.getMessage()})
+    told = list({record.getMessage() for record in caplog.records if "not usable" in record.getMessage()})
     assert len(told) == 1 and "there is no file" in told[0] and "The same 1 times more: line 3." in told[0]
 
 

@@ -166,7 +166,7 @@ def test_copies_in_test_are_reported(tmp_path, folds):
     _, report, text = folds(train, test)
     example = {"train": "3.png", "test": "t.jpg"}
     assert report["in_test"]["copies"] == {"train_rows": 1, "train_images": 1, "test_rows": 1, "examples": [example]}
-    assert report["copies"]["joined"] == [] and "saved again, mirrored or turned (1 rows)" in text
+    assert report["copies"]["joined"] == [] and "saved again, mirrored or turned (1 rows there)" in text
 
 
 def test_pictures_that_cannot_be_read_are_told(tmp_path, folds):
