@@ -31,7 +31,7 @@ def run(tmp_path_factory):
     settings = {
         "data": {f"{name}_csv": str(folder / f"{name}.csv") for name in ("train", "test")}
         | {"sample_submission": str(folder / "sample.csv"), "image_root": str(REAL)},
-        "model": {"base": str(ROOT / "assets" / "tiny-qwen2_5-vl")},
+        "model": {"base": str(ROOT / "assets" / "tiny-qwen2_5-vl"), "allow_demo_base": True},
         "folds": {"n": 2},
         "train": {"epochs": 2, "batch_size": 4, "trackers": []},
         "views": {"hflip": {"enabled": False}},
