@@ -1,6 +1,9 @@
 # make demo: the whole workflow on a small real data set. make test: the whole test suite. Both build .venv first.
 PYTHON ?= python3
 BIN := .venv/bin
+# Python's compiled files are kept, and beside them what vqaflow found in its own source files: hundreds of processes
+# need both.
+export PYTHONDONTWRITEBYTECODE :=
 
 # Jobs with the demo's model take 1.3 GB each, so three run at a time (gpu=3), however many cores there are.
 # A killed run leaves Snakemake's locks behind. The file `demo` among them, which is removed with them, shows that they

@@ -24,6 +24,7 @@ KEYS = ("training/train_adapter.py", "scoring/score_choices.py", "search/trial.p
 NO_RESULT = {
     "plan/cards.py",
     "plan/plan_text.py",
+    "runtime/analysis.py",
     "runtime/artifact_store.py",
     "runtime/code_digest.py",
     "runtime/locks.py",

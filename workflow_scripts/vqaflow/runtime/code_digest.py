@@ -6,22 +6,19 @@ that the file reaches, does, and so does any edit of a data file in such a modul
 digest in every version of Python. docs/staleness.md says more.
 """
 
-import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-from vqaflow.runtime.digests import value_digest
-from vqaflow.runtime.silence import Definition, definitions, is_silent, loaded, silence, without_unused
+from vqaflow.runtime.analysis import analysis_of
+from vqaflow.runtime.digests import text_digest, value_digest
+from vqaflow.runtime.silence import Definition, is_silent, without_unused
 
 NOT_IN_DIGESTS = True  # an edit here that matters changes the digests themselves
 PACKAGE = Path(__file__).resolve().parents[1]
 NAME = PACKAGE.name
 DATA = {".css", ".html", ".js", ".json"}  # files that modules read (pyproject.toml: package-data)
-# Fields of syntax nodes that add nothing to the others, or that not every version of Python has.
-IGNORED = {"ctx", "kind", "type_comment", "type_ignores"}
 
 
 @dataclass(frozen=True)
@@ -84,19 +81,16 @@ def _name_of(path: Path) -> str:
 
 @cache
 def _module(path: Path, source: bytes) -> Module:
-    tree = ast.parse(source)
-    before = loaded(tree)
-    tree = silence(tree, before)
+    analysis = analysis_of(path, source)
     imports: dict[Path, set[str]] = {}
-    for node in (node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)):
-        for target, name in _imported(node, path):
+    for level, module, taken in analysis.imports:
+        for target, name in _imported(level, module, taken, path):
             for file in _files(target):
                 if not is_silent(file.read_bytes()):
                     imports.setdefault(file, set()).update([name] if file == _files(target)[-1] else [])
     imports.setdefault(PACKAGE / "__init__.py", set())  # the package's own file runs before any of them
-    found = definitions(tree, before)
-    optional = frozenset(name for one in found for name in one.names)
-    return Module(found, {file: frozenset(names) for file, names in imports.items() if file != path}, optional)
+    optional = frozenset(name for one in analysis.found for name in one.names)
+    return Module(analysis.found, {file: frozenset(names) for file, names in imports.items() if file != path}, optional)
 
 
 def _optional(path: Path, wanted: set[str]) -> frozenset[str]:
@@ -109,31 +103,28 @@ def _optional(path: Path, wanted: set[str]) -> frozenset[str]:
 def _own_digest(path: Path, source: bytes, wanted: frozenset[str]) -> str:
     """Digest of one file, without the optional names that neither it nor others (`wanted`) use."""
     kept = without_unused(_module(path, source).found, wanted)
-    return value_digest([_meaning(one.statement) for one in kept])
+    return text_digest(f"[{','.join(one.meaning for one in kept)}]")
 
 
-def _imported(node: ast.AST, path: Path) -> Iterator[tuple[str, str]]:
-    """Dotted names below the package that an import statement in `path` loads, each with the name that it takes."""
-    if isinstance(node, ast.Import):
-        for alias in node.names:
-            if alias.name == NAME or alias.name.startswith(f"{NAME}."):
-                yield alias.name.removeprefix(NAME).removeprefix("."), "*"
-    elif isinstance(node, ast.ImportFrom):
-        base = _base_of(node, path)
-        if base is not None:
-            for alias in node.names:
-                inner = f"{base}.{alias.name}".lstrip(".")
-                yield (inner, "*") if _files(inner) else (base, alias.name)
+def _imported(level: int, module: str, taken: str, path: Path) -> Iterator[tuple[str, str]]:
+    """The dotted name below the package that an import in `path` loads, with the name that it takes."""
+    if not taken:
+        if module == NAME or module.startswith(f"{NAME}."):
+            yield module.removeprefix(NAME).removeprefix("."), "*"
+        return
+    base = _base_of(level, module, path)
+    if base is not None:
+        inner = f"{base}.{taken}".lstrip(".")
+        yield (inner, "*") if _files(inner) else (base, taken)
 
 
-def _base_of(node: ast.ImportFrom, path: Path) -> str | None:
+def _base_of(level: int, module: str, path: Path) -> str | None:
     """The dotted name below the package that `from … import` names; None outside the package."""
-    if node.level:
-        folder = path.parents[node.level - 1]
+    if level:
+        folder = path.parents[level - 1]
         if not folder.is_relative_to(PACKAGE):
             return None
-        return ".".join([*folder.relative_to(PACKAGE).parts, *filter(None, [node.module])])
-    module = node.module or ""
+        return ".".join([*folder.relative_to(PACKAGE).parts, *filter(None, [module])])
     return module.removeprefix(NAME).removeprefix(".") if module == NAME or module.startswith(f"{NAME}.") else None
 
 
@@ -147,15 +138,3 @@ def _files(dotted: str) -> list[Path]:
         return []
     above = [PACKAGE.joinpath(*parts[:depth], "__init__.py") for depth in range(len(parts))]
     return [file for file in above if file.is_file()] + [own]
-
-
-def _meaning(node: Any) -> Any:
-    """A syntax tree as plain values, without what is empty."""
-    if isinstance(node, list):
-        return [_meaning(item) for item in node]
-    if not isinstance(node, ast.AST):
-        return ascii(node)
-    fields = {name: value for name, value in ast.iter_fields(node) if name not in IGNORED and value not in (None, [])}
-    if isinstance(node, ast.Constant):
-        fields["value"] = node.value  # None is a value here
-    return [type(node).__name__, {name: _meaning(value) for name, value in fields.items()}]

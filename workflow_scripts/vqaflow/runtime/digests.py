@@ -13,5 +13,14 @@ def file_digest(path: Path | str) -> str:
 
 def value_digest(value: object) -> str:
     """sha256 of a plain value (numbers, strings, lists, dicts), independent of the order of dict keys."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return text_digest(value_text(value))
+
+
+def value_text(value: object) -> str:
+    """The one line of JSON that `value_digest` digests."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def text_digest(text: str) -> str:
+    """sha256 of a text, in hexadecimal."""
     return hashlib.sha256(text.encode("utf-8")).hexdigest()

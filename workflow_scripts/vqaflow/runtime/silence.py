@@ -9,7 +9,10 @@ import ast
 import builtins
 from collections import Counter
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
+
+from vqaflow.runtime.digests import value_text
 
 NOT_IN_DIGESTS = True  # as code_digest
 MARKER = "NOT_IN_DIGESTS"  # how a module says that no result depends on it
@@ -26,9 +29,12 @@ PURE = set("len str repr sorted min max sum round list tuple set dict range type
 PURE |= {"some", "nearest", "did_you_mean"}
 PURE_METHODS = set("join format items keys values split strip lower upper removeprefix".split())
 PURE_METHODS |= set("most_common tolist to_list splitlines rpartition isoformat".split())
+# Fields of syntax nodes that add nothing to the others, or that not every version of Python has.
+IGNORED = {"ctx", "kind", "type_comment", "type_ignores"}
 Scope = ast.FunctionDef | ast.AsyncFunctionDef
 
 
+@cache
 def is_silent(source: bytes) -> bool:
     """Whether a module declares ``NOT_IN_DIGESTS = True`` at its top level."""
     if MARKER.encode() not in source:
@@ -50,16 +56,31 @@ def silence(tree: ast.Module, before: Counter[str]) -> ast.Module:
 
 @dataclass(frozen=True)
 class Definition:
-    """A statement at a module's top level: the names that it reads, and those that it defines, if it may go."""
+    """A statement at a module's top level: what it says (a line of JSON), and which names it reads.
 
-    statement: ast.stmt
+    `names` are those that it defines, if it may go.
+    """
+
+    meaning: str
     reads: Counter[str]
     names: tuple[str, ...]
 
 
 def definitions(tree: ast.Module, before: Counter[str]) -> list[Definition]:
     """The statements of a silenced module. Those may go whose names it read `before`: then only messages used them."""
-    return [Definition(node, loaded(node), tuple(_removable(node, before))) for node in tree.body]
+    return [Definition(value_text(_meaning(node)), loaded(node), tuple(_removable(node, before))) for node in tree.body]
+
+
+def _meaning(node: Any) -> Any:
+    """A syntax tree as plain values, without what is empty."""
+    if isinstance(node, list):
+        return [_meaning(item) for item in node]
+    if not isinstance(node, ast.AST):
+        return ascii(node)
+    fields = {name: value for name, value in ast.iter_fields(node) if name not in IGNORED and value not in (None, [])}
+    if isinstance(node, ast.Constant):
+        fields["value"] = node.value  # None is a value here
+    return [type(node).__name__, {name: _meaning(value) for name, value in fields.items()}]
 
 
 def without_unused(found: list[Definition], wanted: frozenset[str]) -> list[Definition]:
