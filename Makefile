@@ -27,12 +27,25 @@ lint: .venv/ready
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint
 
+# Of what pip says: the packages counted, the large files with their sizes, and what is not progress (errors go through).
+define INSTALLED
+/^Ignoring / { all--; next } \
+/^(Collecting|Processing|Requirement already) / { if (n++ % 20 == 0) print "installing: package " n " of " all; fflush(); next } \
+/^ *Downloading .*\([0-9.]+ (MB|GB)\)/ { if ($$0 ~ /\([0-9][0-9][0-9]+\.?[0-9]* MB\)|GB\)/) print "installing:" $$0; fflush(); next } \
+/^Installing collected/ { print "installing: unpacking all " n ", which takes a minute or two"; fflush(); next } \
+/^Successfully installed/ { print "installed: " n " packages in .venv"; fflush(); next } \
+/^ *(Downloading|Using cached|Looking in|Attempting|Found existing|Uninstalling|Successfully uninstalled)/ { next } \
+{ print; fflush() }
+endef
+
 # An unfinished environment has no .venv/ready and is made again from scratch.
 .venv/ready: requirements.lock pyproject.toml
 	rm -rf .venv
 	$(PYTHON) -c 'import sys; sys.exit("vqaflow needs Python 3.11 or newer: make PYTHON=python3.12") if sys.version_info < (3, 11) else 0'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
+	@{ PYTHONUNBUFFERED=1 $(BIN)/python -m pip install --progress-bar off --disable-pip-version-check --require-hashes --no-deps \
+		-r requirements.lock || touch .venv/failed; } | awk -v all=$$(grep -c '==' requirements.lock) '$(INSTALLED)'
+	@test ! -e .venv/failed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch .venv/ready
 

@@ -35,6 +35,7 @@ include: "rules/score_choices.smk"
 include: "rules/ensemble.smk"
 include: "rules/submission.smk"
 include: "rules/runs.smk"
+include: "rules/run.smk"
 
 
 report: "docs/captions/workflow.rst"

@@ -5,7 +5,6 @@ Parsing reads no data. Snakemake compares params as text, so keys are sorted: th
 
 import os
 import sys
-import time
 from pathlib import Path
 
 SCRIPTS = Path(workflow.basedir) / "workflow_scripts"
@@ -30,10 +29,10 @@ from vqaflow.config.sections import (
 )
 from vqaflow.config.members import TUNED, explored_model, explored_views, members_of, with_model
 from vqaflow.config.loading import in_order
+from vqaflow.config.named_values import named_values
 from vqaflow.config.check import check_config, check_files
 from vqaflow.config.invocation import require_kept
 from vqaflow.runtime.errors import UserError
-from vqaflow.runtime.stage import RUN_STARTED
 from snakemake.exceptions import WorkflowError
 
 try:
@@ -48,9 +47,6 @@ try:
 except UserError as error:
     raise SystemExit(f"error: {error}") from None
 
-STARTED = time.time()
-if workflow.is_main_process:
-    os.environ[RUN_STARTED] = str(STARTED)
 HELP = """Targets, with your own data: snakemake --configfile my.yaml -- TARGET
   plan                                   what fits, and the hours of the whole run, before it starts
   (none)                                 everything out of date, up to results/submission.validated.json
@@ -71,6 +67,7 @@ TRAINED = [member for member in MODELS if member.kind == TUNED]
 BASES = {member.name: base_digest(section(ModelConfig, member.model)) for member in MODELS}
 VIEWS = sorted({view for member in MODELS for view in member.shown_views})
 EXPLORED = explored_model(config)
+NOT_COMPARED = ...  # Snakemake compares texts, numbers, lists and dictionaries only
 
 
 wildcard_constraints:
@@ -82,13 +79,34 @@ wildcard_constraints:
 
 
 def code_of(rule_name):
-    """The digest of the code that a rule's results depend on: its script and what it imports from the package."""
-    return code_digest(SCRIPTS / f"{rule_name}.py")
+    """A digest of the code that a rule's results depend on: its script and what it imports from the package."""
+    return f"code of {rule_name}: {code_digest(SCRIPTS / f'{rule_name}.py')[:16]}"
 
 
-def image_root_of(wildcards):
-    """The folder of the images, which belongs to the user and is not an output of the workflow."""
-    return lookup(dpath="data/image_root", within=config)
+def named(key, value, examples=(), shown=None):
+    """Params of a rule: a setting, under the last part of its key, and what Snakemake compares of it, one text per key.
+
+    `value` may be a function of wildcards; then `examples` are its values, which say which keys there are. The texts
+    name keys that begin with `shown`, or with `key`. Snakemake does not compare a param whose function takes `output`.
+    """
+    title = key if shown is None else shown
+    function = value if callable(value) else lambda wildcards: value
+    leaves = {leaf for example in (examples if callable(value) else [value]) for leaf in named_values(title, example)}
+    known = {}
+
+    def text_of(leaf):
+        def text(wildcards):
+            at = tuple(wildcards)
+            if at not in known:
+                known[at] = named_values(title, function(wildcards))
+                assert known[at].keys() <= leaves, f"{key}: no example has all keys of {at}"
+            return known[at].get(leaf, NOT_COMPARED)
+
+        return text
+
+    return {key.rpartition(".")[2]: lambda wildcards, output: function(wildcards)} | {
+        f"text of {leaf}": text_of(leaf) for leaf in sorted(leaves)
+    }
 
 
 def base_of(wildcards):
@@ -96,6 +114,38 @@ def base_of(wildcards):
     if wildcards.member not in BASES:
         raise WorkflowError(f"{wildcards.member} comes from files: it has no base. Name another member.")
     return BASES[wildcards.member]
+
+
+def named_base():
+    """The param `base`: the identity of the base of a member."""
+    return named("base", base_of, ["..."], shown="files of the base")
+
+
+def named_model():
+    """The param `model`: the section of a member."""
+    return named("model", model_of, [member.model for member in MODELS])
+
+
+def named_prompt():
+    """The param `prompt`: the section of a member, as far as a job reads it."""
+    return named("prompt", prompt_of, [member.prompt for member in MODELS])
+
+
+def named_train():
+    """The param `train`: the section of a member."""
+    return named("train", train_of, [member.train for member in MODELS])
+
+
+def named_view(function):
+    """The param `view`: how the view of a job, or of a member's training, renders the image."""
+
+    def entry_of(wildcards):
+        return {wildcards.get("view", main_of(wildcards)): function(wildcards)}
+
+    renderings = [{view: member.rendering(view)} for member in MODELS for view in member.views]
+    texts = named("views", entry_of, renderings)
+    texts.pop("views")
+    return texts | {"view": lambda wildcards, output: function(wildcards)}
 
 
 def require_part(wildcards, parts):
@@ -111,6 +161,11 @@ def require_part(wildcards, parts):
 def model_of(wildcards):
     """The section `model` of a member."""
     return MEMBERS[wildcards.member].model
+
+
+def stored_model_of(wildcards):
+    """The keys of a member's section `model` that say which base it is and how its weights are stored."""
+    return entries(BaseConfig, model_of(wildcards))
 
 
 def prompt_of(wildcards):
@@ -129,6 +184,11 @@ def trained_view_of(wildcards):
     """How the view renders the image that a member's training renders."""
     member = MEMBERS[wildcards.member]
     return member.rendering(member.main_view)
+
+
+def told_of_member(wildcards):
+    """What member.json says of a member, as far as the configuration knows it."""
+    return MEMBERS[wildcards.member].describe()
 
 
 def orders_of(wildcards):
@@ -225,17 +285,3 @@ def files_of(wildcards):
     """The files of a member that someone else has made: OOF, then test."""
     files = MEMBERS[wildcards.member].probabilities
     return [files["oof"], files["test"]] if files else []
-
-
-def print_errors():
-    """Repeat what stopped the run, below Snakemake's last lines: the messages of the stages, or where to find them."""
-    from vqaflow.reporting.closing_line import error_lines
-
-    print("", *error_lines(Path("results/logs"), STARTED), sep="\n", file=sys.stderr)
-
-
-def print_result():
-    """Say what came out, below Snakemake's own last lines."""
-    from vqaflow.reporting.closing_line import closing_line  # a dry run need not load its statistics
-
-    print(closing_line(Path("results"), STARTED))

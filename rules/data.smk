@@ -28,20 +28,20 @@ rule validate_tables:
     resources:
         resize_limits=limits_text(resize_limits(MODELS)),
     params:
-        image_root=image_root_of,
-        columns=lookup(dpath="data/columns", within=config),
-        missing_choices=lookup(dpath="data/missing_choices", within=config),
-        answers=lookup(dpath="data/answers", within=config),
-        submission_labels=lookup(dpath="data/submission_labels", within=config),
-        answers_by=lookup(dpath="data/answers_by", within=config),
-        more_train=lookup(dpath="data/more_train", within=config),
-        on_bad_row=lookup(dpath="data/on_bad_row", within=config),
-        max_image_pixels=lookup(dpath="data/max_image_pixels", within=config),
-        truncated_images=lookup(dpath="data/truncated_images", within=config),
-        follow_links=lookup(dpath="data/follow_links", within=config),
-        max_quarantined=lookup(dpath="data/max_quarantined", within=config),
-        contradictions=lookup(dpath="data/contradictions", within=config),
-        normal_form=lookup(dpath="prompt/normal_form", within=config),
+        **named("data.image_root", config["data"]["image_root"]),
+        **named("data.columns", config["data"]["columns"]),
+        **named("data.missing_choices", config["data"]["missing_choices"]),
+        **named("data.answers", config["data"]["answers"]),
+        **named("data.submission_labels", config["data"]["submission_labels"]),
+        **named("data.answers_by", config["data"]["answers_by"]),
+        **named("data.more_train", config["data"]["more_train"]),
+        **named("data.on_bad_row", config["data"]["on_bad_row"]),
+        **named("data.max_image_pixels", config["data"]["max_image_pixels"]),
+        **named("data.truncated_images", config["data"]["truncated_images"]),
+        **named("data.follow_links", config["data"]["follow_links"]),
+        **named("data.max_quarantined", config["data"]["max_quarantined"]),
+        **named("data.contradictions", config["data"]["contradictions"]),
+        **named("prompt.normal_form", config["prompt"]["normal_form"]),
         code=code_of("validate_tables"),
     message:
         "Checking every row and image"
@@ -61,7 +61,7 @@ rule make_folds:
     conda:
         "../envs/vqaflow.yaml"
     params:
-        folds=lookup(dpath="folds", within=config),
+        **named("folds", config["folds"]),
         code=code_of("make_folds"),
     message:
         "Splitting the training rows into leak-free folds"
@@ -89,10 +89,10 @@ rule explore_data:
     conda:
         "../envs/vqaflow.yaml"
     params:
-        token_pixels=token_pixels(EXPLORED["base"], EXPLORED["revision"]),
-        min_pixels=EXPLORED["min_pixels"],
-        max_pixels=EXPLORED["max_pixels"],
-        views=explored_views(config),
+        **named("token_pixels", token_pixels(EXPLORED["base"], EXPLORED["revision"]), shown="pixels of a visual token"),
+        **named("model.min_pixels", EXPLORED["min_pixels"]),
+        **named("model.max_pixels", EXPLORED["max_pixels"]),
+        **named("views", explored_views(config)),
         code=code_of("explore_data"),
     message:
         "Drawing what the data look like"

@@ -27,8 +27,8 @@ rule pool_member:
     conda:
         "../envs/vqaflow.yaml"
     params:
-        about=lambda wildcards: MEMBERS[wildcards.member].describe(),
-        order_pooling=lookup(dpath="ensemble/order_pooling", within=config),
+        **named("about", told_of_member, [member.describe() for member in MEMBERS.values()], shown=""),
+        **named("ensemble.order_pooling", config["ensemble"]["order_pooling"]),
         code=code_of("pool_member"),
     message:
         "Pooling the scores of {wildcards.member}"
@@ -53,7 +53,7 @@ rule ensemble_probabilities:
     conda:
         "../envs/vqaflow.yaml"
     params:
-        ensemble=entries(EnsembleConfig, config["ensemble"]),
+        **named("ensemble", entries(EnsembleConfig, config["ensemble"])),
         code=code_of("ensemble_probabilities"),
     message:
         "Pooling the members into probabilities"

@@ -25,13 +25,13 @@ rule run_trials:
     resources:
         gpu=1,
     params:
-        base=base_of,
-        model=model_of,
-        prompt=prompt_of,
-        train=train_of,
-        answers=entries(AnswersConfig, config["data"]),
-        view=trained_view_of,
-        hpo=entries(HpoConfig, config["hpo"]),
+        **named_base(),
+        **named_model(),
+        **named_prompt(),
+        **named_train(),
+        **named("answers", entries(AnswersConfig, config["data"]), shown="data"),
+        **named_view(trained_view_of),
+        **named("hpo", entries(HpoConfig, config["hpo"])),
         code=code_of("run_trials"),
     message:
         "Trying training parameters of {wildcards.member}, worker {wildcards.worker}"
@@ -58,7 +58,7 @@ rule search_hyperparameters:
     conda:
         "../envs/vqaflow.yaml"
     params:
-        trials=lookup(dpath="hpo/trials", within=config),
+        **named("hpo.trials", config["hpo"]["trials"]),
         code=code_of("search_hyperparameters"),
     message:
         "Choosing the best training parameters of {wildcards.member}"

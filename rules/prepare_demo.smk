@@ -20,7 +20,7 @@ rule prepare_demo:
     conda:
         "../envs/vqaflow.yaml"
     params:
-        demo=lookup(dpath="data/demo", within=config),
+        **named("data.demo", config["data"]["demo"]),
         code=code_of("prepare_demo"),
     message:
         "Making the demo's tables and images"

@@ -33,12 +33,12 @@ rule score_choices:
         vision_gb=lookup(dpath="hardware/vision_gb", within=config),
         batch_tokens=lookup(dpath="hardware/score_batch_tokens", within=config),
     params:
-        base=base_of,
-        model=model_of,
-        prompt=prompt_of,
-        view=view_of,
-        main=main_of,
-        orders=orders_of,
+        **named_base(),
+        **named_model(),
+        **named_prompt(),
+        **named_view(view_of),
+        **named("main", main_of, [""], shown="the view that training renders"),
+        **named("orders", orders_of, [""]),
         code=code_of("score_choices"),
     message:
         "Scoring {wildcards.split} rows, {wildcards.member}, fold {wildcards.fold}, view {wildcards.view}"

@@ -24,8 +24,8 @@ rule store_base:
     resources:
         gpu=1,
     params:
-        base=base_of,
-        model=lambda wildcards: entries(BaseConfig, model_of(wildcards)),
+        **named_base(),
+        **named("model", stored_model_of, [entries(BaseConfig, member.model) for member in MODELS]),
         code=code_of("store_base"),
     message:
         "Quantising the base model of {wildcards.member} once for all jobs"

@@ -40,12 +40,12 @@ rule train_adapter:
         store=lookup(dpath="hardware/store", within=config),
         store_gb=lookup(dpath="hardware/store_gb", within=config),
     params:
-        base=base_of,
-        model=model_of,
-        prompt=prompt_of,
-        train=train_of,
-        answers=entries(AnswersConfig, config["data"]),
-        view=trained_view_of,
+        **named_base(),
+        **named_model(),
+        **named_prompt(),
+        **named_train(),
+        **named("answers", entries(AnswersConfig, config["data"]), shown="data"),
+        **named_view(trained_view_of),
         code=code_of("train_adapter"),
     message:
         "Training the adapter of {wildcards.member}, fold {wildcards.fold}"

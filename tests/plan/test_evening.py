@@ -86,6 +86,31 @@ def test_views_are_planned_as_they_are_scored():
     assert sizes[0] > 3 * sizes[1]
 
 
+def test_a_view_that_reads_is_planned_with_its_reading():
+    """Writing 64 tokens per row takes longer than scoring it; each row is read once, for all folds."""
+    view = {"enabled": True, "read": True, "read_tokens": 64}
+
+    def planned(read: dict, main: str = "original", speed: Speed = T4) -> list[Job]:
+        config = KAGGLE | {"views": {"original": {}, "read": read}, "members": {"main": {}}}
+        config |= {"train": KAGGLE["train"] | {"view": main}}
+        return jobs_of(members_of(config)["main"], SHAPE, DATA, speed)
+
+    def reading(**options) -> dict[str, float]:
+        """Seconds by job that 63 of the 64 tokens take, beyond that they are shown."""
+        quiet = planned(view | {"read_tokens": 1}, **options)
+        return {a.name: a.seconds - b.seconds for a, b in zip(planned(view, **options), quiet, strict=True)}
+
+    more = reading()
+    assert more["main 0 oof read"] > 1000 * 63 * 0.02  # a thousand rows of a fold, 28 layers
+    assert more["main 0 test read"] > 5 * more["main 1 test read"]
+    assert more["main 0"] == more["main 0 oof original"] == 0
+    trained = reading(main="read")
+    assert trained["main 0"] > 2.5 * more["main 0 oof read"] > 20 * trained["main 0 oof read"]
+    gated = planned(view | {"when": "margin < 0.3"})
+    assert sum(job.seconds for job in gated) < sum(job.seconds for job in planned(view))
+    assert sum(reading(speed=Speed(14.7, 24e12, 100e9)).values()) > 1.3 * sum(more.values())
+
+
 @pytest.mark.parametrize("cards", [1, 2, 3])
 def test_jobs_wait_for_their_adapter_and_for_a_card(cards):
     """With two cards a run takes at least as long as a training and its scoring, and as half of all."""

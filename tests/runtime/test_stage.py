@@ -18,7 +18,7 @@ from places import SCRIPTS
 from vqaflow.reporting.closing_line import error_lines
 from vqaflow.runtime.errors import OutOfMemory, UserError
 from vqaflow.runtime.files import atomic_folder, atomic_path, write_text
-from vqaflow.runtime.stage import RUN_STARTED, log, stage
+from vqaflow.runtime.stage import CLOSING, RUN_STARTED, log, stage
 from workflow_world import copy_workflow, snakemake
 
 FULL = Path("/dev/full")  # writing to it fails as on a full disk
@@ -183,3 +183,23 @@ def test_snakemake_itself_tells_a_user_error_once(tmp_path):
     done = snakemake(folder, "--cores", "1", *target)
     assert done.returncode != 0 and done.stdout.count("Trying to restart job") == 2
     assert len(re.findall(r"^\d\d:\d\d:\d\d E error: ", done.stdout, re.MULTILINE)) == 1, done.stdout
+
+
+def test_a_stage_ends_with_one_line(tmp_path, capsys):
+    """What was done, how much, and how long it took; a stage that says nothing of itself is still seen to end."""
+    with stage(tmp_path / "a.log"):
+        log.info("%d rows scored", 300, extra=CLOSING)
+        log.info("1 row is left out")
+    with stage(tmp_path / "b.log"):
+        pass
+    told = [line[11:] for line in capsys.readouterr().err.splitlines()]
+    assert told == ["1 row is left out", "300 rows scored (0 s)", "done (0 s)"]
+    assert (tmp_path / "a.log").read_text(encoding="utf-8").count("300 rows") == 1
+
+
+def test_a_stage_that_fails_does_not_say_that_it_is_done(tmp_path, capsys):
+    def work():
+        log.info("300 rows scored", extra=CLOSING)
+        raise UserError("a row is missing.")
+
+    assert "scored" not in ended(tmp_path / "a.log", work, capsys)

@@ -307,6 +307,20 @@ def test_other_messages_rerun_nothing(editable):
     assert world.plan().jobs == {}
 
 
+def test_a_changed_key_is_named_once(worlds):
+    """An edit of one sentence of the prompt dumped all templates once per fold."""
+    world = worlds["plain"]
+    change = {"prompt": {"system": "Other words."}, "train": {"lora": {"r": 5}}}
+    (world.folder / "mine" / "named.yaml").write_text(yaml.safe_dump(change), encoding="utf-8")
+    status, printed = world.ask("-n", *world.configured("mine/named.yaml"))
+    assert status == 0, printed
+    told = printed.splitlines()
+    start = told.index("vqaflow: changed since the results were made:")
+    assert told[start + 1 :] == ["  prompt.system (train_adapter)", "  train.lora.r (train_adapter)"]
+    assert 'prompt.system: "Other words."' in printed and "train.lora.r: 5" in printed
+    assert "templates" not in printed and "learning_rate" not in printed
+
+
 @pytest.mark.parametrize("rule", ["score_choices", "evaluate_oof"])
 def test_an_edit_of_a_script_reruns_its_rule(worlds, editable, rule):
     world = editable("plain")

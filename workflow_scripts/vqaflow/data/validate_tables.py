@@ -48,7 +48,7 @@ from vqaflow.data.training_tables import TableSource, TrainTable, further_tables
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.files import atomic_path, write_json
 from vqaflow.runtime.progress import ProgressBar
-from vqaflow.runtime.stage import log
+from vqaflow.runtime.stage import CLOSING, log
 
 CHUNK_ROWS = 1000
 PREFIX_CURE = "Change one of them, or give the entry in data.more_train an id_prefix"
@@ -156,7 +156,7 @@ def validate_tables(raw: RawFiles, settings: TableSettings, out: TableFiles) -> 
         more = {table.source.name: table.labels for table in tables[1:]}
         write_json(out.labels, labels_content(tables[0].labels, written, more))
     out.failed.unlink(missing_ok=True)
-    log.info("tables: %d training and %d test rows", sum(trained.values()), len(test_ids))
+    log.info("tables: %d training and %d test rows", sum(trained.values()), len(test_ids), extra=CLOSING)
     if problems.found:
         log.warning("tables: %s; each is listed in %s", problems.count(), out.problems)
     for line in grouped_lines([problem for problem in problems.sorted() if problem.severity in (ERROR, LEFT_OUT)]):

@@ -22,7 +22,7 @@ from vqaflow.demo.questions import DIGIT_QUESTIONS, KINDS, KOREAN, LANGUAGES, an
 from vqaflow.runtime.digests import file_digest
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.files import atomic_folder
-from vqaflow.runtime.stage import log
+from vqaflow.runtime.stage import CLOSING, log
 
 LETTERS = ALL_LETTERS[:4]  # its questions have four choices
 IMAGE_SIDE = 64  # easy-VQA's; digits are enlarged to it
@@ -60,7 +60,7 @@ def prepare_demo(*, demo: dict[str, Any], out: Path) -> None:
             random.Random(settings.seed).shuffle(answers := list(tables["train"]["answer"]))
             tables["train"]["answer"] = answers
         write_tables(tables["train"], tables["test"], folder)
-    log.info("demo: %d training and %d test rows in %s", settings.train_rows, settings.test_rows, out)
+    log.info("demo: %d training and %d test rows in %s", settings.train_rows, settings.test_rows, out, extra=CLOSING)
 
 
 def pools(split: str) -> Pools:

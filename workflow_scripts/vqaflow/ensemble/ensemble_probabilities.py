@@ -44,7 +44,7 @@ from vqaflow.reporting.measures import METRICS
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.files import atomic_path, write_json
 from vqaflow.runtime.messages import did_you_mean, some
-from vqaflow.runtime.stage import log
+from vqaflow.runtime.stage import CLOSING, log
 
 
 def ensemble_probabilities(
@@ -94,6 +94,7 @@ def ensemble_probabilities(
     write_probabilities(rows["id"], held_out.calibrated_NC, oof_out, fold=rows["fold"])
     write_probabilities(table["id"], probabilities_NC, test_out)
     write_json(recipe_out, report | recipe_summary(every[0], fitted, found))
+    log.info("members pooled: %d; %d OOF and %d test rows", len(found), len(rows), len(table), extra=CLOSING)
 
 
 def check_names(settings: EnsembleConfig) -> None:

@@ -37,7 +37,7 @@ from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.files import atomic_path, write_json
 from vqaflow.runtime.messages import some
 from vqaflow.runtime.progress import ProgressBar
-from vqaflow.runtime.stage import log
+from vqaflow.runtime.stage import CLOSING, log
 from vqaflow.scoring.order_pooling import log_softmax, pool_orders, position_prior, safe_log
 
 Priors = dict[tuple[str, str], np.ndarray | None]  # the position prior of each (part, view), estimated on OOF rows
@@ -112,6 +112,7 @@ def pool_member(
             "minutes": round(sum(seconds) / 60, 2) if records else None,
         },
     )
+    log.info("%s: %d OOF and %d test rows pooled", about["name"], len(rows.oof), len(rows.test), extra=CLOSING)
 
 
 def read_seconds(path: Path) -> float:

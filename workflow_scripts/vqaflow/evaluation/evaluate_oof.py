@@ -28,7 +28,7 @@ from vqaflow.evaluation.single_passes import (
 )
 from vqaflow.reporting.statistics import widest
 from vqaflow.runtime.files import atomic_folder, write_json
-from vqaflow.runtime.stage import log
+from vqaflow.runtime.stage import CLOSING, log
 
 
 def evaluate_oof(
@@ -115,7 +115,9 @@ def say(metrics: dict[str, Any]) -> None:
     """Log the headline and what it means."""
     overall = metrics["overall"]
     low, high = (100 * bound for bound in widest(overall))
-    log.info("OOF accuracy %.2f %% [%.2f, %.2f], n = %d", 100 * overall["accuracy"], low, high, overall["n"])
+    log.info(
+        "OOF accuracy %.2f %% [%.2f, %.2f], n = %d", 100 * overall["accuracy"], low, high, overall["n"], extra=CLOSING
+    )
     if line := answerer_line(metrics):
         log.info("%s", line)
     for line in [*member_lines(metrics["members"]), *blind_lines(metrics)]:

@@ -10,7 +10,7 @@ NOT_IN_DIGESTS = True  # a plan is not a result
 
 @dataclass(frozen=True)
 class Card:
-    """A GPU: GiB as torch sees them, and the TFLOP/s that its products in 16 bits sustain.
+    """A GPU: GiB as torch sees them, the TFLOP/s that its products in 16 bits sustain, and GB/s of its memory.
 
     `measured` says that the speed is from docs/benchmarks; the other speeds are assumed from the makers' peaks.
     """
@@ -19,22 +19,23 @@ class Card:
     title: str
     gib: float
     tflops: float
+    gbps: float
     measured: bool = False
     bfloat16: bool = True
 
 
 # Peaks without sparsity, by the makers' data sheets: T4 65, L4 121, RTX 4060 Ti 88 (16-bit sums in 32 bits), RTX 4090
 # 165, A100 312, H100 989 TFLOP/s. A large product sustains three quarters of it (H100: measured); a T4 and an L4, whose
-# 70 watts do not last, 0.4 and 0.5.
+# 70 watts do not last, 0.4 and 0.5. The speeds of memory in GB/s are those of the data sheets.
 CARDS = [
-    Card("t4", "T4 16 GB", 14.7, 24.0, bfloat16=False),
-    Card("rtx-4060ti", "RTX 4060 Ti 16 GB", 15.6, 66.0),
-    Card("l4", "L4 24 GB", 22.0, 60.0),
-    Card("rtx-4090", "RTX 4090 24 GB", 23.5, 124.0),
-    Card("a100-40", "A100 40 GB", 39.4, 234.0),
-    Card("a100-80", "A100, H100 80 GB", 79.1, 234.0),
-    Card("h100", "H100 80 GB", 79.1, 750.0, measured=True),
-    Card("h200", "H200 141 GB", 139.8, 750.0, measured=True),
+    Card("t4", "T4 16 GB", 14.7, 24.0, 320.0, bfloat16=False),
+    Card("rtx-4060ti", "RTX 4060 Ti 16 GB", 15.6, 66.0, 288.0),
+    Card("l4", "L4 24 GB", 22.0, 60.0, 300.0),
+    Card("rtx-4090", "RTX 4090 24 GB", 23.5, 124.0, 1008.0),
+    Card("a100-40", "A100 40 GB", 39.4, 234.0, 1555.0),
+    Card("a100-80", "A100, H100 80 GB", 79.1, 234.0, 1935.0),
+    Card("h100", "H100 80 GB", 79.1, 750.0, 3350.0, measured=True),
+    Card("h200", "H200 141 GB", 139.8, 750.0, 4800.0, measured=True),
 ]
 BY_NAME = {card.name: card for card in CARDS}
 
@@ -62,4 +63,4 @@ def card_here() -> Card | None:
     named = [card for card in CARDS if card.name.split("-")[0] in words and abs(card.gib - gib) < 0.1 * gib]
     like = named[0] if named else card_of(gib)
     bfloat16 = torch.cuda.get_device_capability(0) >= (8, 0)
-    return Card("here", found.name, gib, like.tflops, bool(named) and like.measured, bfloat16)
+    return Card("here", found.name, gib, like.tflops, like.gbps, bool(named) and like.measured, bfloat16)

@@ -12,19 +12,22 @@ from typing import Any
 import torch
 
 from vqaflow.artifacts.columns import ALL_LETTERS
+from vqaflow.artifacts.parts import fold_of
 from vqaflow.config.members import TUNED, Member
 from vqaflow.config.sections import ModelConfig, TrainConfig, ViewConfig, section
 from vqaflow.model.encoding.orders import scoring_orders
 from vqaflow.model.families.known import family_of
+from vqaflow.plan.cards import Card
 from vqaflow.plan.footprint import GIB, NF4_BYTES, Footprint
 from vqaflow.plan.offline import guessed_tokens, is_quantized
 from vqaflow.plan.shape import Shape
-from vqaflow.plan.training_plan import EFFICIENCY, USUAL_CHOICES, Plan, plan_of
+from vqaflow.plan.training_plan import EFFICIENCY, TEXT_TOKENS, USUAL_CHOICES, Plan, plan_of
 from vqaflow.reporting.terminal_table import table_lines
 
 NOT_IN_DIGESTS = True  # a plan is not a result
 # Seconds until a job computes: imports, and reading the base; measured on a 7B's shape of 15 GiB: 45 s.
 START_SECONDS, SECONDS_PER_GIB = 15.0, 2.0
+STEP_SECONDS_PER_LAYER = 0.8e-3  # of a token that a view reads: the library's layers, one row at a time; assumed
 IMAGES_PER_SECOND = 35.0  # that two readers decode and resize, of one megapixel; measured
 CARD_COUNTS = (1, 2, 4)
 BATCHES = (1, 2, 4, 8, 16)
@@ -45,10 +48,16 @@ class Data:
 
 @dataclass(frozen=True)
 class Speed:
-    """The card that is planned for: GiB, and operations per second of its products."""
+    """The card that is planned for: GiB, operations per second of its products, and bytes per second of its memory."""
 
     gib: float
     operations: float
+    bandwidth: float = 300e9
+
+    @classmethod
+    def of(cls, card: Card, vram: float | None = None, tflops: float | None = None) -> "Speed":
+        """That of a card, with other memory or another speed of products."""
+        return cls(vram or card.gib, (tflops or card.tflops) * 1e12, card.gbps * 1e9)
 
 
 @dataclass(frozen=True)
@@ -66,9 +75,12 @@ def jobs_of(member: Member, shape: Shape, data: Data, speed: Speed) -> list[Job]
     """All trainings and scorings of a member."""
     jobs: list[Job] = []
     loading = START_SECONDS + SECONDS_PER_GIB * base_gib(member, shape, speed)
+    first = next(iter(member.trained_parts(data.folds)), None)
     for part in member.trained_parts(data.folds):
         rows = data.train_rows if part.startswith("all") else round(data.train_rows * (1 - 1 / data.folds))
         seconds = loading + training_seconds(member, shape, data, speed, rows)
+        if part == first:
+            seconds += reading_seconds(member, member.main_view, shape, data, speed, data.train_rows)
         jobs.append(Job(member.name, "train", f"{member.name} {part}", seconds))
     for split in ("oof", "test"):
         for part in member.parts(split, data.folds):
@@ -76,6 +88,8 @@ def jobs_of(member: Member, shape: Shape, data: Data, speed: Speed) -> list[Job]
             rows = data.test_rows if split == "test" else round(data.train_rows * fold_share)
             for view in member.scored_views(split):
                 seconds = loading + scoring_seconds(member, view, shape, data, speed, rows)
+                if is_read_here(member, split, part, view, data.folds):
+                    seconds += reading_seconds(member, view, shape, data, speed, rows)
                 after = f"{member.name} {part}" if member.kind == TUNED else None
                 jobs.append(Job(member.name, "score", f"{member.name} {part} {split} {view}", seconds, after))
     return jobs
@@ -120,6 +134,31 @@ def scoring_seconds(member: Member, view: str, shape: Shape, data: Data, speed: 
     computing = (decoder + tower) / (EFFICIENCY * speed.operations)
     shown = gated_share(settings) * rows
     return shown * max(computing, 1 / IMAGES_PER_SECOND)
+
+
+def is_read_here(member: Member, split: str, part: str, view: str, folds: int) -> bool:
+    """Whether a scoring is the first that reads its rows: a row is read once, those of training's view by training."""
+    parts = member.parts(split, folds)
+    if split == "test":
+        return part == parts[0]
+    is_first = part == next(other for other in parts if fold_of(other) == fold_of(part))  # of several seeds
+    return is_first and not (member.kind == TUNED and view == member.main_view)
+
+
+def reading_seconds(member: Member, view: str, shape: Shape, data: Data, speed: Speed, rows: int) -> float:
+    """Seconds until the base has written down the text in `rows` images, if the view reads: as much as it may.
+
+    A step of the decoder makes one token of one row: it takes as long as reading all weights from memory, or as
+    starting its kernels.
+    """
+    settings, model = member.rendering(view), section(ModelConfig, member.model)
+    shown = section(ViewConfig, settings)
+    if not shown.read:
+        return 0.0
+    visual = guessed_tokens(data.sizes, model, 1, shape, data.choices, shown).visual
+    prompt = 2 * (shape.products * (visual + TEXT_TOKENS) + shape.tower_weights * shape.merge**2 * visual)
+    step = max(base_gib(member, shape, speed) * GIB / speed.bandwidth, STEP_SECONDS_PER_LAYER * len(shape.layers))
+    return gated_share(settings) * rows * (prompt / (EFFICIENCY * speed.operations) + shown.read_tokens * step)
 
 
 def orders_shown(member: Member, choices: int) -> Sequence[str]:

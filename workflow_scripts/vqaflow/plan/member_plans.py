@@ -49,19 +49,24 @@ def print_plans(config: Mapping[str, Any], settings: argparse.Namespace) -> None
 def run_lines(config: Mapping[str, Any], members: list[Member], settings: Namespace, basis: PlanRows) -> Iterator[str]:
     """The hours of the whole run, what it writes, and what would shorten it."""
     shapes = {m.name: shape_of(section(ModelConfig, m.model), settings.shape)[0] for m in members}
-    folds = config["folds"]["n"]
-    rows = round(settings.rows / (1 - 1 / folds)) if settings.rows else basis.rows
-    tests, source = test_rows(config, rows)
-    choices = len(config["data"]["columns"]["choices"])
-    data, speed = Data(rows, tests, folds, basis.sizes, choices), Speed(settings.vram, settings.tflops * 1e12)
+    data, source = planned_data(config, basis, settings.rows)
+    speed = Speed.of(settings.like, settings.vram, settings.tflops)
     jobs = [job for m in members for job in jobs_of(m, shapes[m.name], data, speed)]
     yield settings.told
-    yield f"test rows: {tests}{source}"
+    yield f"test rows: {data.test_rows}{source}"
     yield from hours_lines(jobs, settings.session)
     sizes = disk_gb(members, shapes, data, speed)
     told = ", ".join(f"{name} {size:.1f} GB" for name, size in sizes.items() if size > 0.05)
     yield f"disk: {told or 'less than 0.1 GB'}"
     yield from shorter_lines(members, shapes, data, speed)
+
+
+def planned_data(config: Mapping[str, Any], basis: PlanRows, rows_per_fold: int | None = None) -> tuple[Data, str]:
+    """What the run answers, and the source of the number of test rows; `rows_per_fold`: instead of the table's."""
+    folds = config["folds"]["n"]
+    rows = round(rows_per_fold / (1 - 1 / folds)) if rows_per_fold else basis.rows
+    tests, source = test_rows(config, rows)
+    return Data(rows, tests, folds, basis.sizes, len(config["data"]["columns"]["choices"])), source
 
 
 def test_rows(config: Mapping[str, Any], rows: int) -> tuple[int, str]:

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,11 +15,13 @@ from typing import NoReturn
 from tqdm import tqdm
 
 from vqaflow.runtime.errors import OutOfMemory, UserError
+from vqaflow.runtime.hours_left import span
 
 NOT_IN_DIGESTS = True  # log lines, and how a job ends, are not a result
 log = logging.getLogger("vqaflow")
 LOG_FORMAT = "%(asctime)s %(levelname).1s %(message)s"
 UNEXPECTED = "stopped by an unexpected error"
+CLOSING = {"closing": True}  # log.info(…, extra=CLOSING) is what a stage says at its end, with the time that it took
 RUN_STARTED = "VQAFLOW_RUN_STARTED"  # when Snakemake was started, in seconds since 1970; its jobs inherit it
 # What keeps a file from being read or written, and what to do about it. Other system errors are unexpected.
 NO_RIGHT = "Give yourself permission (chmod, chown), or use another place."
@@ -73,6 +76,26 @@ def _add_handler(handler: logging.Handler) -> None:
 
 
 @contextmanager
+def closing_line() -> Iterator[None]:
+    """End the work with one line: what was done, which is the last record marked as CLOSING, and how long it took."""
+    began, told = time.monotonic(), ["done"]
+
+    def hold(record: logging.LogRecord) -> bool:
+        """Keep the record for the end."""
+        is_closing = getattr(record, "closing", False)
+        if is_closing:
+            told.append(record.getMessage())
+        return not is_closing
+
+    log.addFilter(hold)
+    try:
+        yield
+    finally:
+        log.removeFilter(hold)
+    log.info("%s (%s)", told[-1], span(time.monotonic() - began))
+
+
+@contextmanager
 def stage(log_path: Path | str | None) -> Iterator[None]:
     """Run a rule's script with a log in `log_path`. Any error is reported once and ends it with exit status 1.
 
@@ -85,7 +108,8 @@ def stage(log_path: Path | str | None) -> Iterator[None]:
         raise SystemExit(1)
     try:
         start_log(log_path)
-        yield
+        with closing_line():
+            yield
     except OutOfMemory as error:
         _end(str(error))
     except UserError as error:

@@ -26,7 +26,7 @@ from vqaflow.runtime.digests import value_digest
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.files import atomic_path, write_json
 from vqaflow.runtime.progress import ProgressBar
-from vqaflow.runtime.stage import log
+from vqaflow.runtime.stage import CLOSING, log
 from vqaflow.runtime.versions import decisive_versions
 from vqaflow.scoring.selection import RowsToScore, Task, select_rows
 
@@ -154,5 +154,5 @@ def _in_shards(scorer: Any, items: Sequence[Any], work: Path, context: Any) -> p
                     scores_frame([item.row.id for item in shard], scorer.orders, logits_RKC).to_parquet(partial)
                 done += len(shard)
             parts.append(pd.read_parquet(file))
-    log.info("%d rows scored, %.1f rows/s", done, done / (monotonic() - began))
+    log.info("%d rows scored, %.1f rows/s", done, done / (monotonic() - began), extra=CLOSING)
     return pd.concat(parts, ignore_index=True)

@@ -19,7 +19,7 @@ from vqaflow.reporting.statistics import wilson
 from vqaflow.runtime.digests import value_digest
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.files import atomic_folder, atomic_path, write_text
-from vqaflow.runtime.stage import log
+from vqaflow.runtime.stage import CLOSING, log
 from vqaflow.runtime.versions import package_versions
 from vqaflow.search.figures import draw_search
 from vqaflow.search.study import FILE, counted_trials, storage
@@ -54,7 +54,7 @@ def search_hyperparameters(
         draw_search(considered, best, study.user_attrs["saw"], folder)
         write_text(folder / "best.html", as_page(summary))  # browsers do not open YAML from within a report
     write_text(best_out, HEADER + yaml.safe_dump(summary, sort_keys=False, allow_unicode=True, width=1000))
-    log.info("best of %d trials is trial %d: %s", len(considered), best.number, summary["accuracy"])
+    log.info("best of %d trials is trial %d: %s", len(considered), best.number, summary["accuracy"], extra=CLOSING)
 
 
 def study_name(workers: Sequence[Path]) -> str:

@@ -31,6 +31,7 @@ from vqaflow.runtime.artifact_store import Store, cached
 from vqaflow.runtime.code_digest import code_digest
 from vqaflow.runtime.digests import value_digest
 from vqaflow.runtime.files import write_json
+from vqaflow.runtime.stage import CLOSING, log
 from vqaflow.runtime.versions import decisive_versions, package_versions
 from vqaflow.training.adapter_folder import outcome, require_effect, save_adapter, settings_of
 from vqaflow.training.checkpoints import stop_on_signals
@@ -117,6 +118,7 @@ class Job:
         history.to_csv(out / "log.csv", index=False, lineterminator="\n")
         draw_curve(history, out / "curve.png")
         write_json(out / RUN, record | outcome(trainer, time.monotonic() - began))
+        log.info("adapter of %d rows after %d steps", len(rows), trainer.progress.step, extra=CLOSING)
 
     def inputs(self, base: Base, encoder: Encoder) -> dict[str, Any]:
         """What the adapter is made of, for run.json."""

@@ -81,7 +81,7 @@ def on_card(arguments: argparse.Namespace) -> argparse.Namespace:
     vram, tflops = arguments.vram or like.gib, arguments.tflops or like.tflops
     title = like.title if abs(vram - like.gib) < 0.05 * like.gib else f"a card of {vram:g} GiB"
     told = f"card: {title}, {vram:.1f} GiB, products of {tflops:g} TFLOP/s ({how})"
-    return argparse.Namespace(**{**vars(arguments), "vram": vram, "tflops": tflops, "told": told})
+    return argparse.Namespace(**{**vars(arguments), "vram": vram, "tflops": tflops, "like": like, "told": told})
 
 
 def positive(kind: Callable[[str], float]) -> Callable[[str], float]:

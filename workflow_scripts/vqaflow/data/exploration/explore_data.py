@@ -21,7 +21,7 @@ from vqaflow.data.images.visual_tokens import visual_tokens
 from vqaflow.data.repeats import Repeats, question_keys
 from vqaflow.reporting.statistics import wilson
 from vqaflow.runtime.files import atomic_folder, write_json
-from vqaflow.runtime.stage import log
+from vqaflow.runtime.stage import CLOSING, log
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 SAMPLE = 3000  # images per table for which the nearest training image is searched
@@ -83,6 +83,7 @@ def explore_data(
         len(tables["test"]),
         tokens["mean"],
         out_dir,
+        extra=CLOSING,
     )
 
 

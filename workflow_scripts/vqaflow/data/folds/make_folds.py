@@ -21,7 +21,7 @@ from vqaflow.data.folds.groups import row_groups
 from vqaflow.data.folds.seen_images import seen_images
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.files import atomic_path, write_json
-from vqaflow.runtime.stage import log
+from vqaflow.runtime.stage import CLOSING, log
 
 
 def make_folds(
@@ -111,7 +111,7 @@ def log_report(report: dict[str, Any]) -> None:
     """Log what the user should know about the folds."""
     groups = report["groups"]
     sizes = ", ".join(str(fold["rows"]) for fold in report["folds"])
-    log.info("folds: %d rows in %d groups; rows per fold: %s", report["rows"], groups["count"], sizes)
+    log.info("folds: %d rows in %d groups; rows per fold: %s", report["rows"], groups["count"], sizes, extra=CLOSING)
     if groups["largest"] * report["n"] > report["rows"]:
         cure = "Lower folds.near_distance, or group by less (folds.group_by)"
         log.warning("folds: one group has %d rows, more than a fold's share. %s", groups["largest"], cure)

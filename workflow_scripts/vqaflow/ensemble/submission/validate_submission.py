@@ -16,7 +16,7 @@ from vqaflow.ensemble.submission.sample import Sample, TestRows, read_sample, re
 from vqaflow.runtime.digests import file_digest
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.files import write_json
-from vqaflow.runtime.stage import log
+from vqaflow.runtime.stage import CLOSING, log
 
 
 def validate_submission(
@@ -65,6 +65,7 @@ def validate_submission(
     }
     if out is not None:
         write_json(out, report)
+        log.info("%s is complete: %d rows", submission, report["rows"], extra=CLOSING)
     return report
 
 

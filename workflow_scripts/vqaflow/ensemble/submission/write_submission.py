@@ -16,7 +16,7 @@ from vqaflow.ensemble.submission.sample import read_sample
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.files import write_text
 from vqaflow.runtime.messages import some
-from vqaflow.runtime.stage import log
+from vqaflow.runtime.stage import CLOSING, log
 
 
 def write_submission(
@@ -46,7 +46,7 @@ def write_submission(
     writer.writerow(sample.columns)
     writer.writerows((row_id, answers[row_id]) for row_id in sample.ids)
     write_text(out, text.getvalue())
-    log.info("%d answers in %s", len(sample.ids), out)
+    log.info("%d answers in %s", len(sample.ids), out, extra=CLOSING)
 
 
 def best_letters(test: Path) -> dict[str, str]:

@@ -1,0 +1,108 @@
+"""Listens to what a run logs, and keeps the hours that are left: in a file for the bars, and for the run's own lines.
+
+`RunWatch` is a handler of Snakemake's logger. It knows Snakemake's records by their attributes only.
+"""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from vqaflow.runtime.hours_left import HoursLeft
+
+NOT_IN_DIGESTS = True  # what the terminal shows during a run
+HOURS_LEFT = "VQAFLOW_HOURS_LEFT"  # the file with the state of the run, for the bars of its jobs
+SECONDS_BETWEEN_STATES, SECONDS_BETWEEN_LINES = 5.0, 600.0
+PLAN = (sys.executable, "-m", "vqaflow.plan.job_seconds")
+
+
+class RunWatch(logging.Handler):
+    """Follows the jobs of a run.
+
+    `jobs` are asked for when the first one starts: each job's rule and its name in the plan, by number. `config` is
+    what the plan is made of, in a process of its own. `say` prints a line of the run's state, which is due if no job
+    has ended for ten minutes.
+    """
+
+    def __init__(self, jobs: Callable[[], Mapping[int, tuple[str, str]]], config: Any, say: Callable[[], None]) -> None:
+        super().__init__()
+        self.jobs, self.config, self.say = jobs, config, say
+        self.run: HoursLeft | None = None
+        self.state = Path(os.environ[HOURS_LEFT])
+        self.ended = threading.Event()
+        self.last_line = time.monotonic()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Note jobs that start, end or fail."""
+        event = getattr(getattr(record, "event", None), "name", "")
+        if event == "JOB_STARTED":
+            self._watch()
+            self.run.start(record.jobs, time.monotonic())
+        elif event == "JOB_FINISHED" and self.run:
+            self.run.finish(record.job_id, time.monotonic())
+        elif event == "JOB_ERROR" and self.run:
+            self.run.fail(record.jobid)
+        elif event == "PROGRESS":
+            self.last_line = time.monotonic()
+
+    def line(self, told: str) -> str:
+        """Snakemake's own line on how far it is, with the time."""
+        if self.run is None:
+            return told
+        with self.lock:
+            return f"{told} {self.run.told(time.monotonic())}"
+
+    def close(self) -> None:
+        """End with the run."""
+        self.ended.set()
+        self.state.unlink(missing_ok=True)
+        super().close()
+
+    def _watch(self) -> None:
+        if self.run is not None:
+            return
+        jobs = self.jobs()
+        self.names = {job: name for job, (_, name) in jobs.items()}
+        long = frozenset(job for job, name in self.names.items() if name)
+        self.run = HoursLeft({job: rule for job, (rule, _) in jobs.items()}, long)
+        threading.Thread(target=self._keep_state, daemon=True).start()
+
+    def _keep_state(self) -> None:
+        self._plan()
+        while not self.ended.wait(SECONDS_BETWEEN_STATES):
+            with self.lock:
+                state = self.run.short(time.monotonic())
+            with suppress(OSError):  # the disk is full: the jobs say so
+                self.state.parent.mkdir(parents=True, exist_ok=True)
+                self.state.write_text(state, encoding="utf-8")
+            if time.monotonic() - self.last_line > SECONDS_BETWEEN_LINES:
+                self.last_line = time.monotonic()
+                self.say()
+
+    def _plan(self) -> None:
+        """Ask for the plan's seconds; without a plan, jobs are only counted."""
+        if not any(self.names.values()):
+            return
+        asked = subprocess.run(PLAN, input=json.dumps(self.config), capture_output=True, text=True, check=False)
+        if asked.returncode != 0:
+            return
+        found = json.loads(asked.stdout)
+        seconds = found["seconds"]
+        with self.lock:
+            self.run.certain, self.run.cards = found["certain"], found["cards"]
+            self.run.planned |= {job: seconds[name] for job, name in self.names.items() if name in seconds}
+
+
+def hours_left() -> str:
+    """The state of the run whose job this is, for the end of a bar; "" if there is none."""
+    try:
+        return Path(os.environ[HOURS_LEFT]).read_text(encoding="utf-8")
+    except (KeyError, OSError):
+        return ""
