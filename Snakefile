@@ -10,23 +10,19 @@ from snakemake.utils import min_version
 min_version("9.27")
 
 
-# The folder of this file; not workflow.basedir, which is that of the main workflow if this one is a module of it.
-CHECKOUT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True))
+if not Path("config.yaml").is_file():
+    raise SystemExit(
+        f"error: {Path.cwd()}: there is no config.yaml here. "
+        f"Run snakemake in the folder of the workflow, {workflow.basedir}, without --directory."
+    )
 
 
-configfile: str(CHECKOUT / "config.yaml")
+configfile: "config.yaml"
 
 
-if Path("config.yaml").is_file() and not Path("config.yaml").samefile(CHECKOUT / "config.yaml"):  # with --directory
+if (config.get("hardware") or {}).get("settings"):  # a profile's keys: over config.yaml, under --configfile
 
-    configfile: "config.yaml"
-
-
-SETTINGS = (config.get("hardware") or {}).get("settings")  # a profile's keys: over config.yaml, under --configfile
-
-if SETTINGS:
-
-    configfile: SETTINGS if Path(SETTINGS).is_file() or not (CHECKOUT / SETTINGS).is_file() else str(CHECKOUT / SETTINGS)
+    configfile: config["hardware"]["settings"]
 
 
 include: "rules/common.smk"
@@ -38,7 +34,6 @@ include: "rules/train_adapter.smk"
 include: "rules/score_choices.smk"
 include: "rules/ensemble.smk"
 include: "rules/submission.smk"
-include: "rules/zero_shot.smk"
 include: "rules/runs.smk"
 include: "rules/run.smk"
 
@@ -50,7 +45,6 @@ localrules:
     all,
     help,
     plan,
-    zero_shot,
 
 
 rule all:
@@ -58,16 +52,8 @@ rule all:
     input:
         "results/submission.validated.json",
         "results/evaluation/metrics.json",
-        "results/answers/test_answers.html",
         "results/eda/summary.json",
         RUNS_PAGE,
-
-
-rule zero_shot:
-    input:
-        zero_shot_files,
-    message:
-        "Written before any training: {input}"
 
 
 rule plan:

@@ -7,18 +7,15 @@ import os
 import sys
 from pathlib import Path
 
-SCRIPTS = CHECKOUT / "workflow_scripts"
+SCRIPTS = Path(workflow.basedir) / "workflow_scripts"
 # This process and all jobs use the package beside this Snakefile, even if another one is installed.
 sys.path.insert(0, str(SCRIPTS))
 os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [str(SCRIPTS), os.environ.get("PYTHONPATH")])))
 
 from vqaflow.artifacts.parts import PART, fold_of, seed_of
-from vqaflow.artifacts.results_folder import RESULTS
-from vqaflow.data.images.changes import images_state
 from vqaflow.data.images.visual_tokens import token_pixels
 from vqaflow.model.base_digest import base_digest
 from vqaflow.model.checkpoint import base_problems
-from vqaflow.model.processor_files import template_problems
 from vqaflow.runtime.code_digest import code_digest
 from vqaflow.config.sections import (
     READING,
@@ -30,11 +27,10 @@ from vqaflow.config.sections import (
     entries,
     section,
 )
-from vqaflow.config.members import TUNED, UNTUNED, explored_model, explored_views, members_of, with_model
+from vqaflow.config.members import TUNED, explored_model, explored_views, members_of, with_model
 from vqaflow.config.loading import in_order
 from vqaflow.config.named_values import named_values
 from vqaflow.config.check import check_config, check_files
-from vqaflow.config.checkout import completed
 from vqaflow.config.invocation import require_kept
 from vqaflow.runtime.errors import UserError
 from snakemake.exceptions import WorkflowError
@@ -42,13 +38,11 @@ from snakemake.exceptions import WorkflowError
 try:
     if workflow.is_main_process:
         require_kept(sys.argv[1:], config, Path("results"))
-    config = completed(config, CHECKOUT)
-    check_config(config, CHECKOUT / "schemas" / "config.schema.yaml")
+    check_config(config, Path(workflow.basedir) / "schemas" / "config.schema.yaml")
     config = in_order(config)
     MEMBERS = members_of(config)
     MODELS = with_model(MEMBERS)
     problems = [problem for base in sorted({m.model["base"] for m in MODELS}) for problem in base_problems(base)]
-    problems = problems or sorted({p for m in MODELS for p in template_problems(m.model["base"], m.prompt)})
     check_files(config, Path("results"), problems)
 except UserError as error:
     raise SystemExit(f"error: {error}") from None
@@ -66,13 +60,10 @@ HELP = """Targets, with your own data: snakemake --configfile my.yaml -- TARGET
   results/members/main/oof.parquet       what a member says of each training row
   results/evaluation/metrics.json        accuracy with its interval, overall and in parts
   results/submission.csv                 the file to hand in
-  results/answers/test_answers.html      its answers with their pictures, the least certain first
-  zero_shot                              the submission of a member `untuned: {train: none}`, before anything is trained
 After a run: snakemake --configfile my.yaml --report results/report.html   everything in one page"""
 FOLDS = range(config["folds"]["n"])
 WORKERS = range(config["hpo"]["workers"])
 TRAINED = [member for member in MODELS if member.kind == TUNED]
-UNTUNED_MEMBERS = [member.name for member in MODELS if member.kind == UNTUNED]
 BASES = {member.name: base_digest(section(ModelConfig, member.model)) for member in MODELS}
 VIEWS = sorted({view for member in MODELS for view in member.shown_views})
 EXPLORED = explored_model(config)
@@ -116,11 +107,6 @@ def named(key, value, examples=(), shown=None):
     return {key.rpartition(".")[2]: lambda wildcards, output: function(wildcards)} | {
         f"text of {leaf}": text_of(leaf) for leaf in sorted(leaves)
     }
-
-
-def state_of_images(wildcards):
-    """What tells that an image was replaced since the tables were made."""
-    return images_state(RESULTS.images, RESULTS.image_times)
 
 
 def base_of(wildcards):
@@ -265,12 +251,6 @@ def folds_of(wildcards):
     return "results/folds.parquet" if wildcards.split == "oof" and fold_of(wildcards.fold) is not None else []
 
 
-def trained_folds_of(wildcards):
-    """The folds by which an adapter must have been trained: one that was copied from another fold is refused."""
-    is_tuned = MEMBERS[wildcards.member].kind == TUNED
-    return "results/folds.parquet" if is_tuned and fold_of(wildcards.fold) is not None else []
-
-
 def margins_of(wildcards):
     """The scores of the main view, for a view that is scored only where these are close."""
     if view_of(wildcards).get("when"):
@@ -305,10 +285,3 @@ def files_of(wildcards):
     """The files of a member that someone else has made: OOF, then test."""
     files = MEMBERS[wildcards.member].probabilities
     return [files["oof"], files["test"]] if files else []
-
-
-def zero_shot_files(wildcards):
-    """The first submissions of all untuned members."""
-    if not UNTUNED_MEMBERS:
-        raise WorkflowError("members: none is untuned. Add one for a first submission: `untuned: {train: none}`.")
-    return expand("results/zero_shot/{member}.csv", member=UNTUNED_MEMBERS)

@@ -1,8 +1,7 @@
 """From raw CSVs to checked tables, figures of what they hold, and leak-free folds.
 
 In:  data.train_csv, data.more_train, data.test_csv, data.sample_submission and the images under data.image_root
-Out: results/tables/{train,test}.parquet, results/tables/{problems.csv,labels.json,images.json}, results/eda/,
-     results/folds.parquet
+Out: results/tables/{train,test}.parquet, results/tables/{problems.csv,labels.json}, results/eda/, results/folds.parquet
 """
 
 from vqaflow.data.images.visual_tokens import limits_text
@@ -21,7 +20,6 @@ rule validate_tables:
         test=update("results/tables/test.parquet"),
         problems=update("results/tables/problems.csv"),
         labels=update("results/tables/labels.json"),
-        images=update("results/tables/images.json"),
     log:
         "results/logs/validate_tables.log",
     conda:
@@ -31,7 +29,6 @@ rule validate_tables:
         resize_limits=limits_text(resize_limits(MODELS)),
     params:
         **named("data.image_root", config["data"]["image_root"]),
-        **named("data.test_image_root", config["data"]["test_image_root"]),
         **named("data.columns", config["data"]["columns"]),
         **named("data.missing_choices", config["data"]["missing_choices"]),
         **named("data.answers", config["data"]["answers"]),
@@ -45,7 +42,6 @@ rule validate_tables:
         **named("data.max_quarantined", config["data"]["max_quarantined"]),
         **named("data.contradictions", config["data"]["contradictions"]),
         **named("prompt.normal_form", config["prompt"]["normal_form"]),
-        images=state_of_images,
         code=code_of("validate_tables"),
     message:
         "Checking every row and image"

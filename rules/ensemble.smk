@@ -3,7 +3,7 @@
 In:  results/scores/, files of members that someone else has made, the tables, the folds
 Out: results/members/{member}/: {oof,test}.parquet, the same by view, member.json
      results/ensemble/: {oof,test}.parquet, recipe.json
-     results/evaluation/: metrics.json, summary.html, *.png, mistakes.html, picks.html
+     results/evaluation/: metrics.json, *.png, mistakes.html, picks.html
 """
 
 
@@ -83,7 +83,6 @@ rule evaluate_oof:
             for member in TRAINED
             for part in member.trained_parts(len(FOLDS))
         ],
-        searches=[f"results/hpo/{member.name}/best.yaml" for member in TRAINED if config["hpo"]["enabled"]],
     output:
         # The folder is replaced as a whole. The files in it are what other rules depend on: only files have checksums.
         folder=report(
@@ -94,18 +93,12 @@ rule evaluate_oof:
             labels={"figure": "{figure}"},
         ),
         metrics="results/evaluation/metrics.json",
-        summary=report(
-            "results/evaluation/summary.html",
-            caption="../docs/captions/summary.rst",
-            category="0 Summary",
-            labels={"page": "accuracy, baselines and measures"},
-        ),
         mistakes="results/evaluation/mistakes.html",
         excerpt=report(
             "results/evaluation/mistakes_excerpt.html",
             caption="../docs/captions/mistakes.rst",
-            category="4 Answers",
-            labels={"page": "wrong OOF answers"},
+            category="4 Mistakes",
+            labels={"page": "wrong answers"},
         ),
         picks=report(
             "results/evaluation/picks.html",

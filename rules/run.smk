@@ -4,6 +4,7 @@ Which settings have changed since the results were made, once per run; how long 
 least every ten minutes; and at the end what came out, or what stopped it.
 """
 
+import logging
 import time
 
 from snakemake.logging import logger
@@ -28,28 +29,26 @@ def print_changes():
 
 
 def jobs_to_run():
-    """By job: its rule, and, of long jobs, its name in the plan, which does not know searches; "" of others."""
+    """By job: its rule, and its name in the plan; "" if the plan does not know it."""
     names = {"train_adapter": "{member} {fold}", "score_choices": "{member} {fold} {split} {view}"}
-    names["run_trials"] = "search {member} {worker}"
-    found = {}
-    for job in workflow.dag.needrun_jobs():
-        # In a workflow that uses this one as a module, rules may have a prefix.
-        rule = next((rule for rule in names if job.rule.name.endswith(rule)), "")
-        found[workflow.dag.jobid(job)] = (job.rule.name, names.get(rule, "").format(**job.wildcards_dict))
-    return found
+    jobs = {workflow.dag.jobid(job): job for job in workflow.dag.needrun_jobs()}
+    return {
+        number: (job.rule.name, names.get(job.rule.name, "").format(**job.wildcards_dict))
+        for number, job in jobs.items()
+    }
 
 
 class Teller(RunWatch):
     """Listens to Snakemake's logger; a dry run ends with what has changed."""
 
-    def note(self, record):
+    def emit(self, record):
         """Say what has changed before the first job, and give Snakemake's lines the time that is left."""
         if getattr(record, "event", None) == LogEvent.JOB_STARTED and self.run is None:
             print_changes()
             for handler in logger.handlers:
                 if hasattr(handler.formatter, "format_progress"):
                     self.extend(handler)
-        super().note(record)
+        super().emit(record)
 
     def extend(self, handler):
         """Have a handler's lines on progress tell the time that is left; on a terminal, in place of a job's bar."""

@@ -28,10 +28,9 @@ LAYERS = [
 ]
 # The same within a package; "." stands for the modules beside the folders.
 INNER_LAYERS = {
-    "data": ["images", ".", "folds", "exploration competition"],
-    "ensemble": [".", "submission"],
+    "data": ["images", ".", "folds", "exploration"],
     "model": ["numerics", "encoding", "vision", "families", ".", "decoder features", "separate", "pipeline"],
-    "evaluation": ["pages gallery", "picks", ".", "export runs verify"],
+    "evaluation": ["pages", "picks", ".", "export runs verify"],
     "commands": [".", "rules tools"],
 }
 ONLY_FOR_COMMANDS = ["bench", "demo"]
@@ -264,23 +263,24 @@ def test_no_test_looks_beside_the_repository():
     assert not outside, "these tests fail, or are skipped in silence, on every other machine"
 
 
-def test_the_documentation_repeats_each_charter():
+def test_the_readme_repeats_each_charter():
     charters = {
         name: ast.get_docstring(ast.parse((PACKAGE / name / "__init__.py").read_text("utf-8"))) for name in PACKAGES
     }
-    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", (ROOT / "docs" / "code.md").read_text("utf-8"), re.M))
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE))
     wrong = {name: rows.get(name) for name, charter in charters.items() if rows.get(name) != charter}
-    assert not wrong, "docs/code.md and the package's __init__.py say different things of what belongs there"
+    assert not wrong, "README.md and the package's __init__.py say different things of what belongs there"
 
 
-def test_the_documentation_names_each_package_below_what_it_imports():
+@pytest.mark.parametrize("readme", ["README.md", "README.ko.md"])
+def test_the_readme_names_each_package_below_what_it_imports(readme):
     """A newcomer finds each package there, and may rely on the order."""
-    text = (ROOT / "docs" / "code.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
-    assert sorted(rows) == PACKAGES, "docs/code.md names packages that do not exist, or leaves some out"
+    text = (ROOT / readme).read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \|", text[text.index("workflow_scripts/<rule>.py") :], re.MULTILINE)
+    assert sorted(rows) == PACKAGES, f"{readme} names packages that do not exist, or leaves some out"
     wrong = [
         where
         for name, target, where in own_imports()
         if part(name, 0) != "." and rows.index(part(target, 0)) > rows.index(part(name, 0))
     ]
-    assert not wrong, "docs/code.md says that a package imports only what stands above it"
+    assert not wrong, f"{readme} says that a package imports only what stands above it"

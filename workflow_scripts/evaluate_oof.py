@@ -5,7 +5,7 @@ from pathlib import Path
 from vqaflow.evaluation.evaluate_oof import evaluate_oof
 from vqaflow.runtime.stage import stage
 
-with stage(snakemake.log[0], snakemake.output):
+with stage(snakemake.log[0]):
     given = snakemake.input
     evaluate_oof(
         oof=Path(given.oof),
@@ -18,5 +18,4 @@ with stage(snakemake.log[0], snakemake.output):
         test_table=Path(given.test_table),
         folds=Path(given.folds),
         out_dir=Path(snakemake.output.folder),
-        searches=[Path(path) for path in given.searches],
     )

@@ -2,7 +2,6 @@
 
 import logging
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -284,7 +283,7 @@ def test_answers_and_numbers_of_choices_that_a_row_cannot_have(data):
         data.test[0][letter] = ""
     message = data.fail(missing_choices="accept")
     assert "id 'train_0001', column answer: the answer is choice b, which the row does not have ('b')" in message
-    assert "id 'train_0000': the row has 1 choice but needs at least 2. Fill the others in" in message
+    assert "id 'train_0000': the row has 1 choice, and needs 2. Fill the others in" in message
     train, test = data.run(missing_choices="accept", on_bad_row="quarantine")
     assert "train_0000" not in set(train["id"]) and test["usable"].tolist() == [False, *[True] * 5]
 
@@ -297,7 +296,7 @@ def test_a_test_row_without_two_choices_can_be_asked_and_answered(data):
     _, test = data.run(on_bad_row="quarantine")
     rows = rows_of(test)
     assert [row.letters for row in rows] == own_letters(test) == ["abcd", "abcd", "acd", *["abcd"] * 3]
-    rendered = PromptRenderer(NoTemplate(), replace(prompt_config(), system="")).render(rows[0], ["bcda"])
+    rendered = PromptRenderer(NoTemplate(), prompt_config()).render(rows[0], ["bcda"])
     assert rendered.branches[0].splitlines()[:4] == ["a. ", "b. ", "c. ", "d. 빨강"]
 
 

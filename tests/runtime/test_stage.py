@@ -90,7 +90,6 @@ def refuse(number: int, path: Path):
         (lambda path: refuse(errno.EACCES, path / ".a.csv.x1.csv"), "out", "you do not have permission to read"),
         (lambda path: refuse(errno.EROFS, path / "made" / ".a.x1"), "out", "its disk is read-only"),
         (lambda path: refuse(errno.EDQUOT, path), "out", "your quota on its disk is used up"),
-        (lambda path: refuse(errno.ENOSPC, path / ".train.x1" / "a.png"), "out", "its disk is full"),
         (fail_as_polars, "new", "its disk is full"),
         (fail_as_torch_on_full_disk, "new", "its disk is full"),
         pytest.param(
@@ -192,8 +191,6 @@ def test_a_stage_ends_with_one_line(tmp_path, capsys):
         log.info("%d rows scored", 300, extra=CLOSING)
         log.info("1 row is left out")
     with stage(tmp_path / "b.log"):
-        pass
-    with stage(None):  # a command, whose own output is all that a user wants to see
         pass
     told = [line[11:] for line in capsys.readouterr().err.splitlines()]
     assert told == ["1 row is left out", "300 rows scored (0 s)", "done (0 s)"]

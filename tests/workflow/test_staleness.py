@@ -18,8 +18,7 @@ import pytest
 import yaml
 
 from places import ROOT, SCRIPTS, loaded_by
-from vqaflow.config.check import load_schema
-from vqaflow.config.schema_wording import leaves
+from vqaflow.config.check import leaves, load_schema
 from workflow_world import Plan, WorkflowWorld, plan_of, snakemake
 
 SCHEMA = load_schema(ROOT / "schemas" / "config.schema.yaml")
@@ -83,7 +82,6 @@ NEW_VALUES: dict[str, Any] = {
     "data.test_csv": "mine/table.csv",
     "data.sample_submission": "mine/table.csv",
     "data.image_root": "mine",
-    "data.test_image_root": "mine",
     "model.allow_demo_base": False,
     "data.columns.choices": ["d", "c", "b", "a"],
     "prompt.letters": ["A", "B", "C", "D"],

@@ -56,16 +56,6 @@ class ResultsFolder:
         return self.folder / "tables" / "labels.json"
 
     @property
-    def images(self) -> Path:
-        """Which bytes each image had when the tables were made (see data/images/changes.py)."""
-        return self.folder / "tables" / "images.json"
-
-    @property
-    def image_times(self) -> Path:
-        """When images that have these bytes were last changed."""
-        return self.folder / "work" / "image_times.json"
-
-    @property
     def folds(self) -> Path:
         """Fold and group of each training row."""
         return self.folder / "folds.parquet"
@@ -146,11 +136,6 @@ class ResultsFolder:
     def submission(self) -> Path:
         """The file to submit."""
         return self.folder / "submission.csv"
-
-    @property
-    def test_answers(self) -> Path:
-        """The gallery of the test answers."""
-        return self.folder / "answers" / "test_answers.html"
 
     @property
     def validated(self) -> Path:

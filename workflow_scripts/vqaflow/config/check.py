@@ -1,28 +1,40 @@
 """The check of the whole configuration before anything runs: all problems at once, each with its key and cure."""
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from string import Formatter
 from typing import Any
 
 import yaml
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
 
-from vqaflow.artifacts.parts import FILE, ORIGINAL
+from vqaflow.artifacts.parts import FILE
 from vqaflow.artifacts.results_folder import RESULTS
 from vqaflow.config.choices_check import choices_problems
 from vqaflow.config.data_check import data_problems
-from vqaflow.config.members import SECTIONS, TUNED, member_problems, members_of, with_model
-from vqaflow.config.prompt_check import prompt_problems
+from vqaflow.config.members import ORIGINAL, SECTIONS, TUNED, member_problems, members_of, with_model
 from vqaflow.config.recipe_names import recipe_problems
-from vqaflow.config.schema_wording import refusals
 from vqaflow.config.sections import NATIVE, WHEN, merged
 from vqaflow.config.space_check import foldless, space_problems
 from vqaflow.runtime.errors import UserError
-from vqaflow.runtime.messages import did_you_mean
+from vqaflow.runtime.messages import did_you_mean, nearest
 
+ARTICLED = {
+    "object": "a section of keys",
+    "array": "a list",
+    "string": "a text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "null": "null",
+}
+EMPTY = {"object": "{}", "array": "[]"}
+TILES = "^([1-6]x[2-6]|[2-6]x1)$"  # of a view, as the schema has it
+NAME = "^[a-z][a-z0-9_]*$"  # of members and views, as the schema has it
 # JSON Schema accepts 3.0 as an integer and NaN as a number; the workflow can use neither.
 Validator = extend(
     Draft202012Validator,
@@ -54,7 +66,7 @@ def check_config(config: Mapping[str, Any], schema: Path | str) -> None:
     """Raise one UserError that lists all problems of `config`: unknown keys (with the nearest known), types, ranges."""
     config = _plain(config)
     known = load_schema(schema)
-    problems = list(refusals(Validator(known).iter_errors(config), known))
+    problems = [line for error in Validator(known).iter_errors(config) for line in _wording(error, known)]
     if not problems:
         problems = [*_cross_checks(config), *member_problems(config)]
         problems += space_problems(config["hpo"]["space"], config["train"], known["properties"]["train"])
@@ -70,7 +82,7 @@ def check_files(config: Mapping[str, Any], made: Path, more: Iterable[str] = ())
     """
     data, settings = config["data"], config["hardware"]["settings"]
     files = {f"data.{key}": data[key] for key in ("train_csv", "test_csv", "sample_submission")}
-    folders = {f"data.{key}": data[key] for key in ("image_root", "test_image_root") if data.get(key)}
+    folders = {"data.image_root": data["image_root"]}
     for number, entry in enumerate(data["more_train"]):
         files[f"data.more_train.{number}.csv"] = entry["csv"]
         folders |= {f"data.more_train.{number}.image_root": entry["image_root"]} if "image_root" in entry else {}
@@ -102,6 +114,79 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
+def leaves(schema: Mapping[str, Any], prefix: str = "") -> dict[str, Mapping[str, Any]]:
+    """Every key of the schema that holds a value, by its dotted path; freely named sections show as ``*``."""
+    inner = dict(schema.get("properties", {}))
+    if isinstance(schema.get("additionalProperties"), Mapping):
+        inner["*"] = schema["additionalProperties"]
+    if not inner:
+        return {prefix: schema}
+    found: dict[str, Mapping[str, Any]] = {}
+    for key, part in inner.items():
+        found |= leaves(part, f"{prefix}.{key}" if prefix else key)
+    return found
+
+
+def _wording(error: ValidationError, schema: Mapping[str, Any]) -> Iterator[str]:
+    where, value, wanted = ".".join(map(str, error.absolute_path)), error.instance, error.validator_value
+    about = error.schema.get("description")
+    meant = f" ({about})" if about else ""
+    if error.validator == "additionalProperties":
+        known = list(error.schema["properties"])
+        for key in sorted(set(value) - set(known)):
+            yield f"{_join(where, key)}: unknown key; {_nearest_key(key, known, schema)}"
+    elif error.validator == "required":
+        for key in wanted:
+            if key not in value:
+                yield f"{_join(where, key)}: the key is missing. Add it."
+    elif error.validator in ("enum", "oneOf"):
+        options = wanted if error.validator == "enum" else next(part["enum"] for part in wanted if "enum" in part)
+        yield f"{where}{meant}: {value!r} is unknown; {did_you_mean(value, [str(option) for option in options])}"
+    elif error.validator == "type":
+        types = [wanted] if isinstance(wanted, str) else wanted
+        kinds = " or ".join(ARTICLED[kind] for kind in types)
+        yield f"{where}{meant}: {_shown(value)} is not {kinds}. {_cure(value, types[0])}"
+    elif error.validator == "pattern" and wanted == NAME:
+        yield f"{where}: {value!r} is not a name. Write lower-case letters, digits and _, a letter first."
+    elif error.validator == "pattern" and where == "data.answers_use":
+        yield f"{where}{meant}: {value!r} is unknown. Write soft, majority, unanimous, or `at least 3`."
+    elif error.validator == "pattern" and wanted == "^none$":
+        yield f"{where}{meant}: {value!r} is neither. Write none, or keys of train."
+    elif error.validator == "pattern" and wanted == TILES:
+        yield f"{where}{meant}: {value!r} is not rows x columns of at most 6. Write, for example, 2x2."
+    else:
+        yield f"{where or 'top level'}{meant}: {error.message}. Change it."
+
+
+def _shown(value: Any) -> str:
+    return "null" if value is None else "a section" if isinstance(value, Mapping) else repr(value)
+
+
+def _cure(value: Any, kind: str) -> str:
+    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+[eE][+-]?\d+", value):
+        return f"Write {re.sub('[eE]', '.0e', value)}: YAML reads a number with an exponent as text if it has no dot."
+    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?|true|false|null|\[.*\]", value):
+        return (
+            "Write it without quotation marks, and in a file for --configfile: "
+            "Snakemake passes values inside {…} of --config on as text."
+        )
+    if value is None and kind in EMPTY:
+        return f"Write {EMPTY[kind]} or fill it in."
+    return "Change it."
+
+
+def _nearest_key(key: str, known: list[str], schema: Mapping[str, Any]) -> str:
+    """The cure for an unknown key: the same key where it belongs, else the most similar one of its section."""
+    elsewhere = [path for path in leaves(schema) if path.split(".")[-1] == key]
+    if elsewhere and not nearest(key, known, cutoff=0.8):
+        return f"did you mean {elsewhere[0]!r}?"
+    return did_you_mean(key, known)
+
+
+def _join(where: str, key: str) -> str:
+    return f"{where}.{key}" if where else key
+
+
 def _cross_checks(config: Mapping[str, Any]) -> Iterator[str]:
     """Checks of keys against each other, which the schema cannot express."""
     yield from data_problems(config["data"])
@@ -131,10 +216,15 @@ def _section_problems(sections: Mapping[str, Any], where: str, ensemble: Mapping
     if model["min_pixels"] > model["max_pixels"]:
         above = f"{model['min_pixels']} is above model.max_pixels, {model['max_pixels']}"
         yield f"{where}model.min_pixels: {above}. Lower it."
-    yield from prompt_problems(f"{where}prompt.", sections["prompt"])
+    yield from _choice_format_problems(f"{where}prompt.choice_format", sections["prompt"]["choice_format"])
+    for kind, template in sections["prompt"]["templates"].items():
+        yield from _template_problems(f"{where}prompt.templates.{kind}", template)
     if ensemble["order_pooling"] == "prior" and sections["orders"] in ("identity", 1):
         cure = "Set orders to cyclic, or use geometric."
         yield f"{where}orders: a position prior cannot be estimated from one choice order. {cure}"
+    for key, field in (("read", "{question}"), ("transcript", "{transcript}")):
+        if sections["prompt"][key].count(field) != 1:
+            yield f"{where}prompt.{key}: needs {field} once. Change it."
     main = sections["train"]["view"]
     yield from _main_view_problems(f"{where}train.view", f"{where}views", main, sections["views"])
     for name, view in sections["views"].items():
@@ -171,6 +261,29 @@ def _is_installed(package: str) -> bool:
     """Whether the package can be imported, without importing it; a folder that only has its name has no origin."""
     spec = find_spec(package)
     return spec is not None and spec.origin is not None
+
+
+def _choice_format_problems(where: str, choice_format: str) -> Iterator[str]:
+    try:
+        fields = {name for _, name, _, _ in Formatter().parse(choice_format) if name is not None}
+        choice_format.format(letter="a", text="x")
+    except (LookupError, ValueError, AttributeError):  # another field, braces that do not match, an unknown format
+        fields = set()
+    if fields != {"letter", "text"}:
+        yield (
+            f"{where}: {choice_format!r} must have the fields {{letter}} and {{text}} and no others. "
+            "Change it, and double braces that are text: {{ and }}."
+        )
+
+
+def _template_problems(where: str, template: str) -> Iterator[str]:
+    if template.count("{question}") != 1 or template.count("\n{choices}") != 1 or template.count("{choices}") != 1:
+        yield (
+            f"{where}: needs {{question}} once and, at the start of a line, {{choices}} once, "
+            "since all choice orders share the text before the choices. Change the template."
+        )
+    elif template.index("{question}") > template.index("{choices}"):
+        yield f"{where}: {{question}} must come before {{choices}}. Swap them."
 
 
 def _main_view_problems(where: str, views_where: str, main: str, views: Mapping[str, Any]) -> Iterator[str]:

@@ -7,12 +7,13 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vqaflow.artifacts.parts import ALL, BASE, FILE, ORIGINAL, trained_part
-from vqaflow.config.sections import READING, PromptConfig, merged
+from vqaflow.artifacts.parts import ALL, BASE, FILE, trained_part
+from vqaflow.config.sections import merged
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import did_you_mean
 
 TUNED, UNTUNED, FOREIGN = "tuned", "untuned", "file"  # the kinds
+ORIGINAL = "original"  # the view of images as they are
 COUNTED = ("min_pixels", "max_pixels", "tiles", "overlap", "pixels", "blind")  # what visual tokens depend on
 SECTIONS = ("model", "prompt", "views")  # of the configuration, of which a member may override keys
 
@@ -92,9 +93,7 @@ class Member:
             return told | {"probabilities": dict(self.probabilities or {})}
         shown = {name: self.rendering(name) for name in self.shown_views}
         main = {} if self.main_view == ORIGINAL else {"main_view": self.main_view}
-        reads = any(view.get("read") for view in shown.values())
-        prompt = {key: value for key, value in self.prompt.items() if reads or key not in READING}
-        return told | {"model": self.model, "prompt": prompt, "orders": self.orders, "shown": shown} | main
+        return told | {"model": self.model, "prompt": self.prompt, "orders": self.orders, "shown": shown} | main
 
 
 def members_of(config: Mapping[str, Any]) -> dict[str, Member]:
@@ -107,9 +106,8 @@ def _member(name: str, entry: Mapping[str, Any], config: Mapping[str, Any]) -> M
     untuned = entry.get("train") == "none"
     kind = FOREIGN if entry.get("probabilities") else UNTUNED if untuned else TUNED
     sections = {key: merged(config[key], entry.get(key) or {}) for key in SECTIONS}
-    for key in ("letters", "max_tokens"):  # the usual value is as if there were no such key
-        if sections["prompt"].get(key) == getattr(PromptConfig, key):
-            sections["prompt"].pop(key, None)
+    if sections["prompt"].get("letters") is None:  # as if there were no such key
+        sections["prompt"].pop("letters", None)
     if "base" in (entry.get("model") or {}):  # a commit of another repository means nothing
         sections["model"]["revision"] = entry["model"].get("revision")
     sections["model"].pop("allow_demo_base", None)  # a permission, which changes no result

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 from vqaflow.artifacts.columns import ALL_LETTERS
-from vqaflow.artifacts.parts import ORIGINAL
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import did_you_mean
 
@@ -47,8 +46,7 @@ class PromptConfig:
     """`prompt`: what the model reads; `templates` has one entry per question type.
 
     `letters` are those that the prompt shows and the model answers with; None: a, b, c, … `read` asks for the text in
-    the image, in views that read first; `transcript` shows what was read. A row whose text has more than `max_tokens`
-    is refused.
+    the image, in views that read first; `transcript` shows what was read.
     """
 
     normal_form: str
@@ -58,7 +56,6 @@ class PromptConfig:
     letters: tuple[str, ...] | None = None
     read: str = ""
     transcript: str = ""
-    max_tokens: int = 8192
 
     def __post_init__(self) -> None:
         """YAML reads an unquoted 1 as a number."""
@@ -67,7 +64,7 @@ class PromptConfig:
 
     def content(self, reads: bool) -> dict[str, Any]:
         """The keys that answers depend on: those of reading only if a view `reads`, `letters` only if it is set."""
-        without = {"max_tokens", *(() if reads else READING), *(() if self.letters else ("letters",))}
+        without = {*(() if reads else READING), *(() if self.letters else ("letters",))}
         return {key: value for key, value in asdict(self).items() if key not in without}
 
 
@@ -115,7 +112,7 @@ class TrainConfig:
     max_minutes: float
     trackers: tuple[str, ...]
     augment: AugmentConfig
-    view: str = ORIGINAL
+    view: str = "original"
 
     def __post_init__(self) -> None:
         """YAML reads an unquoted ``off`` as false."""
@@ -230,16 +227,11 @@ def section(kind: type[T], values: Mapping[str, Any]) -> T:
     hints = typing.get_type_hints(kind)
     for key in values:
         if key not in fields:
-            raise UserError(f"{_name(kind)}: unknown key {key!r}; {did_you_mean(key, fields)}")
+            raise UserError(f"{kind.__name__}: unknown key {key!r}; {did_you_mean(key, fields)}")
     missing = [n for n, f in fields.items() if n not in values and f.default is dataclasses.MISSING]
     if missing:
-        raise UserError(f"{_name(kind)}: {', '.join(missing)} must be given. Add what is missing.")
+        raise UserError(f"{kind.__name__}: missing key(s) {', '.join(missing)}; add them to the configuration.")
     return kind(**{name: _value(hints[name], value) for name, value in values.items()})
-
-
-def _name(kind: type) -> str:
-    """A section as messages name it: `TrainConfig` is `config train`."""
-    return f"config {kind.__name__.removesuffix('Config').lower()}"
 
 
 def entries(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -265,7 +257,7 @@ def replace_keys(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[
         for parent in parents:
             target = target.get(parent) if isinstance(target, Mapping) else None
         if not isinstance(target, dict) or last not in target:
-            raise UserError(f"{key}: there is no such key; {did_you_mean(key, leaf_keys(values))}")
+            raise UserError(f"{key}: there is no such key to replace. Known keys are {', '.join(leaf_keys(values))}.")
         target[last] = value
     return merged
 

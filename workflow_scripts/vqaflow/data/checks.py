@@ -16,7 +16,6 @@ from vqaflow.artifacts.csv_files import Record
 from vqaflow.artifacts.labels import Labels
 from vqaflow.artifacts.table_schema import EMPTY_CELL, input_schema, is_visible
 from vqaflow.data.answer_labels import judge_label
-from vqaflow.data.images.changes import bytes_of
 from vqaflow.data.images.decoding import ACCEPT, STOP, ImageFacts, ImageProblem, inspect_image, wrong_extension
 from vqaflow.data.images.finding import find_image
 from vqaflow.data.images.visual_tokens import least_max_pixels
@@ -79,21 +78,12 @@ def check_cells(chunk: Chunk, id_severity: str, missing_choices: str = STOP) -> 
         columns = [name for name in columns if name not in chunk.letters]
         for position, choices in enumerate(chunk.choices):
             if len(choices) < FEWEST_CHOICES and position not in chunk.ragged:
-                count = f"{len(choices)} choice{'s' * (len(choices) != 1)}"
-                what = f"the row has {count} but needs at least {FEWEST_CHOICES}"
+                what = f"the row has {len(choices)} choice{'s' * (len(choices) != 1)}, and needs {FEWEST_CHOICES}"
                 chunk.report(position, "", what, "Fill the others in, or leave out the row", "few_choices")
     try:
         input_schema(columns).validate(whole, lazy=True)
     except pa.errors.SchemaErrors as errors:
         failures = errors.failure_cases.sort_values("index", kind="stable")
-        counts = failures["index"].value_counts()
-        mostly_empty = counts.index[(counts > 2) & (2 * counts > len(columns))]
-        for position in sorted(mostly_empty):
-            filled = [chunk.layout.user_name(name) for name in columns if is_visible(chunk.frame.at[position, name])]
-            what = f"all cells that are read are empty, but for {', '.join(filled)}"
-            severity = ERROR if "id" in columns and is_visible(chunk.frame.at[position, "id"]) else id_severity
-            chunk.report(position, "", what, "Delete the row, or fill in its cells", EMPTY_CELL, severity)
-        failures = failures[~failures["index"].isin(mostly_empty)]
         for column, position in failures[["column", "index"]].itertuples(index=False):
             severity = id_severity if column == "id" else ERROR
             cure = "Fill it in"
@@ -170,7 +160,7 @@ def check_ids(chunk: Chunk, seen: SeenIds, severity: str, others: Sequence[Other
             chunk.report(position, "id", what, other.cure, other.kind)
         elif twin := seen.twin(row_id):
             what = f"line {seen[twin]} has the id {twin!r}, which differs in {difference(row_id, twin)}"
-            cure = "If both are meant to be one row, correct the ids; as they stand, they are two rows"
+            cure = "Correct one of them if they are one; the rows are used as two"
             chunk.report(position, "id", what, cure, "near_duplicate_id", WARNING)
         seen.note(row_id, line)
 
@@ -230,8 +220,6 @@ class ImageChecks:
         self.options: Mapping[str, Any] = {"truncated": ACCEPT} if truncated == ACCEPT else {}
         self.linked: Mapping[str, Any] = {"follow_links": True} if follow_links else {}
         self.known: dict[Path, ImageFacts | ImageProblem] = {}
-        self.shown: dict[Path, Path] = {}  # the real file of each path in the tables
-        self.not_found: set[Path] = set()
 
     def inspect(self, names: Sequence[str]) -> list[ImageFacts | ImageProblem]:
         """The facts or the problem of each image cell."""
@@ -239,7 +227,6 @@ class ImageChecks:
         new = {file for file in found if isinstance(file, Path)} - self.known.keys()
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
             self.known.update(zip(new, threads.map(self.examine, new), strict=True))
-        self.shown |= {self.path_of(n, f): f for n, f in zip(names, found, strict=True) if isinstance(f, Path)}
         pairs = zip(names, found, strict=True)
         return [as_named(name, self.known[file]) if isinstance(file, Path) else file for name, file in pairs]
 
@@ -248,21 +235,7 @@ class ImageChecks:
         try:
             return find_image(name, self.root, **self.linked)
         except ImageProblem as problem:
-            self.not_found.add(self.root / name)
             return problem
-
-    def path_of(self, name: str, file: Path) -> Path:
-        """The path by which a table names a file; the file's own if it is written in another way."""
-        path = self.root / name
-        return path if path.exists() else file
-
-    def seen(self) -> dict[str, str]:
-        """The sha256 of each path of the tables, which may be a link, that was looked at or for; "" without a file."""
-        usable = {
-            path: facts.sha256 for path, file in self.shown.items() if isinstance(facts := self.known[file], ImageFacts)
-        }
-        others = {*self.shown, *self.not_found} - usable.keys()
-        return {str(file): sha256 for file, sha256 in (usable | {file: bytes_of(file) for file in others}).items()}
 
     def examine(self, file: Path) -> ImageFacts | ImageProblem:
         """Decode one file, and see whether each view of the run can show it."""
@@ -281,8 +254,8 @@ def too_thin(facts: ImageFacts, limits: Sequence[Sequence[int]]) -> ImageProblem
         return None
     least, pixels, largest = worst
     what = (
-        f"the image is too thin: of its {facts.width} x {facts.height} pixels, max_pixels {largest:,} would leave "
-        f"less than one row of visual tokens ({pixels} pixels)"
+        f"the image is too thin: of {facts.width} x {facts.height} pixels, resized to max_pixels {largest:,}, "
+        f"not one row of visual tokens ({pixels} pixels) is left"
     )
     return ImageProblem("image_shape", what, f"Crop the image, or raise max_pixels (model or view) to {least:,}")
 

@@ -18,10 +18,10 @@ from typing import Any
 
 import pandas as pd
 import pyarrow
+import pyarrow.parquet
 
 from vqaflow.artifacts.columns import ALL_LETTERS, share_columns
 from vqaflow.artifacts.labels import labels_content
-from vqaflow.artifacts.parquet_files import PartsWriter, parquet_writer
 from vqaflow.artifacts.table_schema import RESERVED, checked_schema, parquet_schema
 from vqaflow.config.sections import ColumnsConfig, entries, section
 from vqaflow.data.answer_labels import Given
@@ -58,7 +58,7 @@ PREFIX_CURE = "Change one of them, or give the entry in data.more_train an id_pr
 class RawFiles:
     """What a competition hands out: two tables, the sample submission, and the folder that image paths start from.
 
-    `more` are further tables of training rows. `test_image_root` is the folder of the test table's paths, if another.
+    `more` are further tables of training rows.
     """
 
     train_csv: Path
@@ -66,19 +66,12 @@ class RawFiles:
     sample_submission: Path
     image_root: Path
     more: tuple[TableSource, ...] = ()
-    test_image_root: Path | None = None
-
-    @property
-    def test_root(self) -> Path:
-        """The folder that the image paths of the test table start from."""
-        return self.test_image_root or self.image_root
 
     @classmethod
     def read(cls, data: Mapping[str, Any]) -> "RawFiles":
         """The files that the configuration's section `data` names."""
         names = ("train_csv", "test_csv", "sample_submission", "image_root")
-        other = data.get("test_image_root")
-        return cls(*(Path(data[name]) for name in names), further_tables(data), Path(other) if other else None)
+        return cls(*(Path(data[name]) for name in names), more=further_tables(data))
 
 
 @dataclass(frozen=True)
@@ -126,22 +119,18 @@ class TableFiles:
         return self.problems.with_suffix(f".failed{self.problems.suffix}")
 
 
-def validate_tables(raw: RawFiles, settings: TableSettings, out: TableFiles) -> dict[str, str]:
-    """Write the checked tables and the list of all problems; raises UserError if a problem stops the run.
-
-    Returns the sha256 of each image file by its path (see `ImageChecks.seen`).
-    """
+def validate_tables(raw: RawFiles, settings: TableSettings, out: TableFiles) -> None:
+    """Write the checked tables and the list of all problems; raises UserError if a problem stops the run."""
     sources = training_sources(raw, settings)
     files = [source.csv for source in sources]
-    roots = [*(source.image_root for source in sources), raw.test_root]
-    problems = Problems([*files, raw.test_csv, raw.sample_submission, *roots])
-    reader = TableReader(settings, problems, roots)
+    problems = Problems([*files, raw.test_csv, raw.sample_submission, *(source.image_root for source in sources)])
+    reader = TableReader(settings, problems, [raw.image_root, *(source.image_root for source in sources)])
     lay_out_test = partial(lay_out, wanted=wanted_columns(settings.columns, False), reserved=RESERVED)
     with ExitStack() as outputs:
         # The test table is read first: then a training row with the id of a test row can be reported.
         partial_test, partial_train = (outputs.enter_context(atomic_path(file)) for file in (out.test, out.train))
         test = open_table(raw.test_csv, lay_out_test, problems)
-        test_ids, answerable = reader.check_test(test, partial_test, raw.test_root) if test else (SeenIds(), 0)
+        test_ids, answerable = reader.check_test(test, partial_test, raw.image_root) if test else (SeenIds(), 0)
         tables = [table for source in sources if (table := open_training(source, problems))]
         trained, read = reader.check_train(tables, partial_train, OtherIds(raw.test_csv, test_ids))
         if not problems.fatal:
@@ -172,7 +161,6 @@ def validate_tables(raw: RawFiles, settings: TableSettings, out: TableFiles) -> 
         log.warning("tables: %s; each is listed in %s", problems.count(), out.problems)
     for line in grouped_lines([problem for problem in problems.sorted() if problem.severity in (ERROR, LEFT_OUT)]):
         log.warning("tables: not usable: %s", line)
-    return {path: sha256 for images in reader.images.values() if images for path, sha256 in images.seen().items()}
 
 
 def training_sources(raw: RawFiles, settings: TableSettings) -> list[TableSource]:
@@ -211,14 +199,14 @@ class TableReader:
         extras = list(opened.layout.extras)
         ids, usable = SeenIds(), 0
         schema = parquet_schema(False, extras, self.letters)
-        with parquet_writer(out, schema) as write:
+        with pyarrow.parquet.ParquetWriter(out, schema) as writer:
             for chunk in self.chunks(opened, "test table"):
                 check_cells(chunk, FATAL, self.settings.missing_choices)  # each row needs an id of its own
                 check_ids(chunk, ids, FATAL)
                 check_choices(chunk, self.settings.normal_form)
                 table = self.checked(chunk, root, {})
                 usable += int(table["usable"].sum())
-                write_rows(write, table, schema)
+                write_rows(writer, table, schema)
         return ids, usable
 
     def check_train(
@@ -232,13 +220,13 @@ class TableReader:
         with_shares = any(table.people for table in tables)
         schema = parquet_schema(True, extras, self.letters, with_shares)
         others, usable = [test], {}
-        with parquet_writer(out, schema) as write:
+        with pyarrow.parquet.ParquetWriter(out, schema) as writer:
             for table in tables:
                 ids = SeenIds()
                 usable.setdefault(table.source.csv, 0)
                 for rows in self.training_rows(table, ids, others, with_shares):
                     usable[table.source.csv] += len(rows)
-                    write_rows(write, rows, schema)
+                    write_rows(writer, rows, schema)
                 others.append(OtherIds(table.source.csv, ids, PREFIX_CURE, "id_in_two_tables"))
         return usable, others
 
@@ -286,11 +274,11 @@ class TableReader:
         return table
 
 
-def write_rows(write: PartsWriter, table: pd.DataFrame, schema: pyarrow.Schema) -> None:
+def write_rows(writer: pyarrow.parquet.ParquetWriter, table: pd.DataFrame, schema: pyarrow.Schema) -> None:
     """Append rows; the columns that only other tables have are null."""
     lacking = [name for name in schema.names if name not in table]
     table = table.assign(**{name: pd.Series(None, index=table.index, dtype="str") for name in lacking})
-    write(pyarrow.Table.from_pandas(table, schema=schema, preserve_index=False))
+    writer.write_table(pyarrow.Table.from_pandas(table, schema=schema, preserve_index=False))
 
 
 def answer_columns(chunk: Chunk, answers: Sequence[Sequence[str]], with_shares: bool) -> dict[str, Any]:

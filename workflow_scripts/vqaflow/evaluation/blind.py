@@ -3,7 +3,7 @@
 Shapes: N rows of the training table, C choices.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,10 @@ import pandas as pd
 
 from vqaflow.artifacts.choices import OWN
 from vqaflow.artifacts.parts import fold_of
-from vqaflow.artifacts.score_files import ScoreFile, read_logits, row_index
-from vqaflow.evaluation.evidence import Evidence, transcripts
+from vqaflow.artifacts.score_files import ScoreFile, read_logits, read_transcripts, row_index
+from vqaflow.evaluation.evidence import Evidence, Namer
 from vqaflow.reporting.figures import MUTED, PALETTE, drawable, label_axes, new_figure, save
-from vqaflow.reporting.statistics import accuracy_summary, widest
+from vqaflow.reporting.statistics import accuracy_summary
 from vqaflow.scoring.order_pooling import pool_orders, position_prior
 
 SURE = 0.9  # a row needs no image if a blind view is right with at least this confidence
@@ -91,6 +91,15 @@ def gallery_notes(found: Evidence, blind: Mapping[str, np.ndarray]) -> dict[str,
     return notes
 
 
+def transcripts(files: Sequence[ScoreFile], named: Namer) -> dict[str, dict[str, str]]:
+    """What each view that reads has read, by the rows' ids; the base reads alike for all seeds."""
+    found: dict[str, dict[str, str]] = {}
+    for file in files:
+        if texts := read_transcripts(file):
+            found.setdefault(named(file.member, file.view), {}).update(texts)
+    return found
+
+
 def draw_blind(metrics: Mapping[str, Any], path: Path) -> None:
     """Draw accuracy with and without the image, overall and by question type, with 95 % intervals."""
     views = metrics["blind"]
@@ -102,7 +111,7 @@ def draw_blind(metrics: Mapping[str, Any], path: Path) -> None:
         parts = {"all": view["overall"]} | {kind: view["by_type"][kind] for kind in kinds if kind in view["by_type"]}
         for shift, system, color in ((-0.15, "ensemble", PALETTE[0]), (0.15, "blind", PALETTE[1])):
             for place, part in enumerate(parts.values()):
-                low, high = widest(part[system])
+                low, high = part[system]["wilson"]
                 axes.plot([low, high], [place + shift] * 2, color=color, linewidth=2)
                 label = {"ensemble": "with the image", "blind": "without"}[system] if place == 0 else None
                 axes.plot(part[system]["accuracy"], place + shift, "o", color=color, markersize=5, label=label)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from vqaflow.evaluation.answerers import answerer_line, answerer_metrics, source_metrics
-from vqaflow.evaluation.baselines import baseline_metrics, kept_epoch, part_metrics
 from vqaflow.evaluation.blind import FIGURE as BLIND_FIGURE
 from vqaflow.evaluation.blind import blind_lines, blind_metrics, draw_blind, gallery_notes, read_blind
 from vqaflow.evaluation.evidence import Evidence, read_evidence
@@ -18,11 +17,8 @@ from vqaflow.evaluation.figures import draw_all
 from vqaflow.evaluation.members import member_lines, member_metrics
 from vqaflow.evaluation.metrics import checkpoint_choice, ensemble_metrics, expectation, leaderboard, learning_summary
 from vqaflow.evaluation.mistakes import write_mistakes
-from vqaflow.evaluation.pages.summary import PAGE as SUMMARY
-from vqaflow.evaluation.pages.summary import write_summary
 from vqaflow.evaluation.picks.page import PAGE as PICKS
 from vqaflow.evaluation.picks.page import pick_page
-from vqaflow.evaluation.searched import search_metrics
 from vqaflow.evaluation.single_passes import (
     error_correlation,
     fold_agreement,
@@ -30,7 +26,6 @@ from vqaflow.evaluation.single_passes import (
     read_passes,
     single_pass_metrics,
 )
-from vqaflow.reporting.closing_line import searched_text
 from vqaflow.reporting.statistics import widest
 from vqaflow.runtime.files import atomic_folder, write_json
 from vqaflow.runtime.stage import CLOSING, log
@@ -48,21 +43,18 @@ def evaluate_oof(
     test_table: Path,
     folds: Path,
     out_dir: Path,
-    searches: Sequence[Path] = (),
 ) -> None:
     """Write metrics.json, one PNG per figure and the pages into `out_dir`, which is replaced as a whole.
 
     What the members cost is in a file of its own, costs.json: minutes differ from run to run, the numbers do not.
 
     `oof`, `test` and `recipe` are the ensemble's files, `members` are the folders results/members/{member}, `scores`
-    and `adapters` are those of all members that have some. `searches` are the files best.yaml that trainings followed.
+    and `adapters` are those of all members that have some.
     """
     tables = {"train_table": train_table, "test_table": test_table, "folds": folds}
     found = read_evidence(oof=oof, recipe=recipe, members=members, scores=scores, adapters=adapters, **tables)
     blind = read_blind(found)
-    metrics = all_metrics(found) | search_metrics(found.rows, searches)
-    metrics |= {"blind": blind_metrics(found.rows, blind)} if blind else {}
-    metrics |= {"baselines": baseline_metrics(found, blind)} | part_metrics(found)
+    metrics = all_metrics(found) | ({"blind": blind_metrics(found.rows, blind)} if blind else {})
     with atomic_folder(out_dir) as folder:
         write_json(folder / "metrics.json", metrics)
         write_json(
@@ -72,7 +64,6 @@ def evaluate_oof(
         if blind:
             draw_blind(metrics, folder / BLIND_FIGURE)
         write_mistakes(found.rows, folder, gallery_notes(found, blind))
-        write_summary(metrics, folder / SUMMARY)
         by_name = dict(zip(found.answers, members, strict=True))
         pick_page(oof=oof, test=test, members=by_name, out=folder / PICKS, **tables)
     say(metrics)
@@ -95,9 +86,7 @@ def all_metrics(found: Evidence) -> dict[str, Any]:
             "recipe": {key: recipe[key] for key in ("chosen", "default", "reason", "nested")},
             "calibration": recipe["calibration"],
             "error_correlation": {"views": error_correlation(rows, by_view), "folds": agreement_of_folds(found)},
-            "learning": {
-                name: learning_summary(history) | kept_epoch(history, kept[name]) for name, history in logs.items()
-            },
+            "learning": {name: learning_summary(history) for name, history in logs.items()},
             "checkpoint_choice": checkpoint_choice(logs, kept),
             "expected": expectation(recipe),
             "leaderboard": leaderboard(recipe),
@@ -129,8 +118,6 @@ def say(metrics: dict[str, Any]) -> None:
     log.info(
         "OOF accuracy %.2f %% [%.2f, %.2f], n = %d", 100 * overall["accuracy"], low, high, overall["n"], extra=CLOSING
     )
-    if line := searched_text(metrics):
-        log.info("OOF accuracy %s", line)
     if line := answerer_line(metrics):
         log.info("%s", line)
     for line in [*member_lines(metrics["members"]), *blind_lines(metrics)]:

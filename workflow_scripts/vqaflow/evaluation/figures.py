@@ -13,7 +13,7 @@ from vqaflow.artifacts.columns import ALL_LETTERS
 from vqaflow.evaluation.answerers_figure import draw_answerers
 from vqaflow.evaluation.member_figure import draw_members
 from vqaflow.reporting.figures import MUTED, PALETTE, drawable, heatmap, label_axes, new_figure, save
-from vqaflow.reporting.statistics import widest, wilson
+from vqaflow.reporting.statistics import wilson
 
 FIGURES = ("accuracy", "members", "confusion", "position_bias", "reliability", "coverage", "agreement", "learning")
 WITH_TEXT = 12  # matrices of more rows than these have no numbers in their cells
@@ -34,7 +34,7 @@ def draw_all(metrics: Metrics, logs: Mapping[str, pd.DataFrame], folder: Path) -
     draw_reliability(metrics, folder / "reliability.png")
     draw_coverage(metrics, folder / "coverage.png")
     draw_agreement(metrics, folder / "agreement.png")
-    draw_learning(metrics, logs, folder / "learning.png")
+    draw_learning(logs, folder / "learning.png")
     if "answerers" in metrics:
         draw_answerers(metrics, folder / "answerers.png")
 
@@ -52,7 +52,7 @@ def draw_accuracy(metrics: Metrics, path: Path) -> None:
     figure, axes = new_figure("OOF accuracy with 95 % intervals", size=(7.5, 1.3 + 0.27 * len(rows)))
     colors = dict(zip(groups, PALETTE, strict=False))
     for place, (group, _, value) in enumerate(rows):
-        low, high = widest(value)
+        low, high = value["wilson"]
         axes.plot([low, high], [place, place], color=colors[group], linewidth=2)
         axes.plot(value["accuracy"], place, "o", color=colors[group], markersize=5)
         axes.text(
@@ -149,7 +149,7 @@ def draw_coverage(metrics: Metrics, path: Path) -> None:
     filled = [entry for entry in margin if entry["n"]]
     centres = [(entry["low"] + entry["high"]) / 2 for entry in filled]
     accuracies = np.array([entry["accuracy"] for entry in filled])
-    bounds = np.array([widest(entry) for entry in filled])
+    bounds = np.array([entry["wilson"] for entry in filled])
     right.bar(centres, accuracies, width=0.09, color=PALETTE[0])
     right.errorbar(
         centres, accuracies, np.abs(bounds.T - accuracies), fmt="none", ecolor="black", elinewidth=1, capsize=2
@@ -209,8 +209,8 @@ def draw_matrix(axes: Axes, names: Sequence[str], lines: Sequence[Sequence[float
     axes.set_title(title)
 
 
-def draw_learning(metrics: Metrics, logs: Mapping[str, pd.DataFrame], path: Path) -> None:
-    """Draw training loss and validation accuracy at each measurement, and mark the epoch whose weights were kept."""
+def draw_learning(logs: Mapping[str, pd.DataFrame], path: Path) -> None:
+    """Draw training loss and validation accuracy at each measurement, from the adapters' logs."""
     figure, (left, right) = new_figure("Learning curves", 1, 2, (9, 3.8))
     colors: dict[str, str] = {}
     for name, history in logs.items():
@@ -220,15 +220,11 @@ def draw_learning(metrics: Metrics, logs: Mapping[str, pd.DataFrame], path: Path
         left.plot(history["step"], history["loss"], "o-", **style)
         measured = history.dropna(subset="val_accuracy")
         right.plot(measured["step"], measured["val_accuracy"], "o-", **style)
-        kept = metrics["learning"][name]["kept_step"]
-        for axes, curve, column in ((left, history, "loss"), (right, measured, "val_accuracy")):
-            at = curve[curve["step"] == kept]
-            axes.plot(at["step"], at[column], "*", color=color, markersize=13, markeredgecolor="black", zorder=4)
     for axes in (left, right):
         axes.set_xlim(left=0)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     label_axes(left, "optimiser step", "training loss", "loss on training rows (mean since the epoch began)")
-    label_axes(right, "optimiser step", "validation accuracy", "accuracy on the fold's own OOF rows (star: kept epoch)")
+    label_axes(right, "optimiser step", "validation accuracy", "accuracy on the fold's own OOF rows")
     if logs:
         left.legend(fontsize=8)
     else:

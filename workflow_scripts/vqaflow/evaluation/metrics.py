@@ -45,10 +45,8 @@ def summary_by(rows: pd.DataFrame, column: str) -> dict[str, Any]:
 def by_margin(rows: pd.DataFrame) -> list[dict[str, Any]]:
     """Accuracy in equal bins of the margin."""
     bins = np.minimum((rows["margin"] * MARGIN_BINS).astype(int), MARGIN_BINS - 1)
-    right, groups = rows["right"].to_numpy(), rows["group"].to_numpy()
     return [
-        {"low": b / MARGIN_BINS, "high": (b + 1) / MARGIN_BINS}
-        | accuracy_summary(right[bins == b], groups[bins == b], SEED)
+        {"low": b / MARGIN_BINS, "high": (b + 1) / MARGIN_BINS} | accuracy_summary(rows["right"][bins == b].to_numpy())
         for b in range(MARGIN_BINS)
     ]
 
@@ -112,8 +110,8 @@ def leaderboard(recipe: Mapping[str, Any]) -> dict[str, Any]:
         "interval": [max(0.0, p - half), min(1.0, p + half)],
         "half_width_with_oof": (high - low) / 2,
         "interval_with_oof": [low, high],
-        "formula": "p ± h, h = 1.96 · sqrt(p (1 - p) / n); with OOF: sqrt(h_oof² (1 + n_oof / n) + h_gain²), h_oof and "
-        "h_gain half the intervals of OOF accuracy (whole groups) and of the gain of averaging",
+        "formula": "p ± h, h = 1.96 · sqrt(p (1 - p) / n); with OOF: sqrt(h² + h_oof² + h_gain²), h_oof and h_gain "
+        "half the intervals of OOF accuracy and of the gain of averaging",
         "text": leaderboard_text(recipe, half),
     }
 

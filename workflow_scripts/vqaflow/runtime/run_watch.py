@@ -26,9 +26,9 @@ PLAN = (sys.executable, "-m", "vqaflow.plan.job_seconds")
 class RunWatch(logging.Handler):
     """Follows the jobs of a run.
 
-    `jobs` are asked for when the first one starts: by number, each job's rule and, of a long one, its name in the plan.
-    `config` is what the plan is made of, in a process of its own. `say` prints a line of the run's state, which is due
-    if no job has ended for ten minutes.
+    `jobs` are asked for when the first one starts: each job's rule and its name in the plan, by number. `config` is
+    what the plan is made of, in a process of its own. `say` prints a line of the run's state, which is due if no job
+    has ended for ten minutes.
     """
 
     def __init__(self, jobs: Callable[[], Mapping[int, tuple[str, str]]], config: Any, say: Callable[[], None]) -> None:
@@ -38,17 +38,8 @@ class RunWatch(logging.Handler):
         self.state = Path(os.environ[HOURS_LEFT])
         self.ended = threading.Event()
         self.last_line = time.monotonic()
-        with suppress(OSError):
-            self.state.unlink(missing_ok=True)  # what a killed run left
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Note what is logged. A mistake in doing so is printed, as logging does, and does not end the run."""
-        try:
-            self.note(record)
-        except Exception:
-            self.handleError(record)
-
-    def note(self, record: logging.LogRecord) -> None:
         """Note jobs that start, end or fail."""
         event = getattr(getattr(record, "event", None), "name", "")
         if event == "JOB_STARTED":
@@ -71,8 +62,7 @@ class RunWatch(logging.Handler):
     def close(self) -> None:
         """End with the run."""
         self.ended.set()
-        with suppress(OSError):
-            self.state.unlink(missing_ok=True)
+        self.state.unlink(missing_ok=True)
         super().close()
 
     def _watch(self) -> None:

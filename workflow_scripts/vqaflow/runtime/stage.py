@@ -7,7 +7,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
@@ -16,7 +16,6 @@ from tqdm import tqdm
 
 from vqaflow.runtime.errors import OutOfMemory, UserError
 from vqaflow.runtime.hours_left import span
-from vqaflow.runtime.output_records import record_outputs
 
 NOT_IN_DIGESTS = True  # log lines, and how a job ends, are not a result
 log = logging.getLogger("vqaflow")
@@ -77,12 +76,9 @@ def _add_handler(handler: logging.Handler) -> None:
 
 
 @contextmanager
-def closing_line(otherwise: str) -> Iterator[None]:
-    """End the work with one line: what was done, which is the last record marked as CLOSING, and how long it took.
-
-    If there is no such record, it is `otherwise`, of which "" prints nothing.
-    """
-    began, told = time.monotonic(), [otherwise]
+def closing_line() -> Iterator[None]:
+    """End the work with one line: what was done, which is the last record marked as CLOSING, and how long it took."""
+    began, told = time.monotonic(), ["done"]
 
     def hold(record: logging.LogRecord) -> bool:
         """Keep the record for the end."""
@@ -96,15 +92,12 @@ def closing_line(otherwise: str) -> Iterator[None]:
         yield
     finally:
         log.removeFilter(hold)
-    if told[-1]:
-        log.info("%s (%s)", told[-1], span(time.monotonic() - began))
+    log.info("%s (%s)", told[-1], span(time.monotonic() - began))
 
 
 @contextmanager
-def stage(log_path: Path | str | None, outputs: Iterable[Path | str] = ()) -> Iterator[None]:
+def stage(log_path: Path | str | None) -> Iterator[None]:
     """Run a rule's script with a log in `log_path`. Any error is reported once and ends it with exit status 1.
-
-    The digests of its `outputs` are recorded when it has ended well.
 
     A `UserError`, or a file that cannot be read or written, gives one message; any other error gives its traceback.
     A retry after a `UserError`, which would come again, ends at once and prints nothing.
@@ -115,10 +108,8 @@ def stage(log_path: Path | str | None, outputs: Iterable[Path | str] = ()) -> It
         raise SystemExit(1)
     try:
         start_log(log_path)
-        with closing_line("" if log_path is None else "done"):
+        with closing_line():
             yield
-        if log_path is not None:
-            record_outputs(Path(log_path), outputs)
     except OutOfMemory as error:
         _end(str(error))
     except UserError as error:
@@ -166,7 +157,6 @@ def _file_problem(error: OSError) -> str:
     if not isinstance(named, str | bytes):
         return f"a file could not be read or written: {what} ({error}). {cure}"
     path = Path(os.fsdecode(named))
-    is_gone = error.errno in (errno.ENOSPC, errno.EDQUOT) and not path.parent.exists()  # a folder of the stage itself
-    if is_gone or error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         path = next((place for place in (path, *path.parents) if os.path.lexists(place)), path)
     return f"{path}: {what}. {cure}"

@@ -18,18 +18,10 @@ from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
-from vqaflow.artifacts.file_kinds import HEAD, file_kind, is_text
-from vqaflow.data.images.damage import (
-    blank_share,
-    completed,
-    decoding,
-    has_large_notes,
-    hole,
-    is_cut,
-    without_notes,
-    zero_end,
-)
+from vqaflow.artifacts.file_kinds import file_kind
+from vqaflow.data.images.damage import blank_share, completed, decoding, has_large_notes, hole, without_notes
 from vqaflow.data.images.pixels import Oddity, PixelProblem, raw_pixels, to_rgb
+from vqaflow.runtime.digests import file_digest
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.stage import log
 
@@ -65,10 +57,8 @@ Image.MAX_IMAGE_PIXELS = None
 warnings.filterwarnings("ignore", module=r"PIL\.")  # about odd metadata; users cannot act on it
 LARGE_PIXELS = 16_000_000  # larger images are inspected one at a time, whatever the number of threads
 _one_large_image = threading.Lock()
-LONG_END = 0.2  # the share of zero bytes at the end of an uncompressed picture from which it is told
 REPLACE = "Replace it with a complete file"
 CONVERT = "Convert it to PNG or JPEG"
-CHANGED = "Put the old file back, or run snakemake again: it makes the tables, and all that follows, of the new one"
 
 
 class ImageProblem(UserError):
@@ -110,18 +100,13 @@ class Decoded:
     damage: Oddity | None = None
 
 
-def open_image(path: Path | str, sha256: str | None = None) -> Image.Image:
+def open_image(path: Path | str) -> Image.Image:
     """The image as upright RGB, fully decoded, of any size: `inspect_image` has accepted it into the tables.
 
-    Raises ImageProblem (a UserError) if it cannot be decoded, or if its bytes do not have the digest `sha256`: then
-    another picture has taken the place of the one that the tables were made of. An incomplete image is given as far as
-    it goes, with a warning: `data.truncated_images` was set to accept it, or it was damaged since.
+    Raises ImageProblem (a UserError) if it cannot be decoded. An incomplete image is given as far as it goes, with a
+    warning: `data.truncated_images` was set to accept it, or it was damaged since.
     """
-    data = _read(path)
-    if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
-        what = "the image was replaced or changed since the tables were made (its sha256 is not theirs)"
-        raise ImageProblem("image_changed", what, CHANGED, path)
-    decoded = _decode(path, math.inf, data)
+    decoded = _decode(path, math.inf)
     if decoded.damage:
         _warn_of_damage(str(path), decoded.damage.what)
     return decoded.image
@@ -141,10 +126,8 @@ def inspect_image(path: Path | str, max_pixels: int, truncated: str = STOP) -> I
     import imagehash
 
     with _one_large_image if math.prod(declared_size(path)) > LARGE_PIXELS else nullcontext():
-        data = _read(path)
-        decoded = _decode(path, max_pixels, data)
+        decoded = _decode(path, max_pixels)
         damage = decoded.damage or _find_hole(path, decoded.format)
-        blank_end = _find_blank_end(path, decoded.format)
         phash = str(imagehash.phash(decoded.image))
         pixels = pixel_digest(decoded.image)
     if damage and truncated == STOP:
@@ -153,11 +136,11 @@ def inspect_image(path: Path | str, max_pixels: int, truncated: str = STOP) -> I
     if max(width, height) / min(width, height) > MAX_ASPECT:
         what = f"one side is more than {MAX_ASPECT} times the other ({width} x {height} pixels)"
         raise ImageProblem("image_shape", what, "Crop the image; the resizer does not accept this shape", path)
-    found = [*decoded.oddities, *([damage] if damage else blank_end)]
+    found = [*decoded.oddities, *([damage] if damage else [])]
     oddities = [ImageProblem(odd.kind, odd.what, odd.cure, path) for odd in found]
     if wrong := wrong_extension(path, decoded.format):
         oddities.append(wrong)
-    return ImageFacts(hashlib.sha256(data).hexdigest(), pixels, phash, width, height, decoded.format, tuple(oddities))
+    return ImageFacts(file_digest(path), pixels, phash, width, height, decoded.format, tuple(oddities))
 
 
 def pixel_digest(image: Image.Image) -> str:
@@ -184,67 +167,50 @@ def declared_size(path: Path | str) -> tuple[int, int]:
     return 0, 0
 
 
-def _read(path: Path | str) -> bytes:
-    """The bytes of an image file: what is hashed is what is decoded. Raises ImageProblem if there are none."""
+def _open(path: Path | str) -> Image.Image:
+    """Open an image of an accepted format; a PNG with too large metadata is read without them."""
     try:
-        data = Path(path).read_bytes()
-    except FileNotFoundError:
-        raise ImageProblem("image_missing", "no such file", "Put it there", path) from None
-    except OSError as error:
-        raise ImageProblem("image_unreadable", f"the file cannot be read ({error.strerror})", REPLACE, path) from None
-    if not data:
-        raise ImageProblem("image_empty", "the file is empty", REPLACE, path)
-    return data
-
-
-def _open(source: bytes | Path | str) -> Image.Image:
-    """Open the bytes, or the file, of an accepted format; a PNG with too large metadata is read without them."""
-    try:
-        return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=list(EXTENSIONS))
+        return Image.open(path, formats=list(EXTENSIONS))
     except ValueError as error:
         if not has_large_notes(error):
             raise
-        return _open_without_notes(_bytes_of(source))
-    except UnidentifiedImageError:
-        with suppress(Exception):  # a PNG whose texts have a wrong checksum
-            return _open_without_notes(_bytes_of(source))
-        raise
+        return _open_without_notes(path)
 
 
-def _bytes_of(source: bytes | Path | str) -> bytes:
-    return source if isinstance(source, bytes) else Path(source).read_bytes()
+def _open_without_notes(path: Path | str) -> Image.Image:
+    return Image.open(io.BytesIO(without_notes(Path(path).read_bytes())), formats=["PNG"])
 
 
-def _open_without_notes(data: bytes) -> Image.Image:
-    return Image.open(io.BytesIO(without_notes(data)), formats=["PNG"])
-
-
-def _decode(path: Path | str, max_pixels: float, data: bytes) -> Decoded:
-    """Decode the bytes of an image in full. Raises ImageProblem where that is not possible."""
+def _decode(path: Path | str, max_pixels: float) -> Decoded:
+    """Decode an image in full. Raises ImageProblem where that is not possible."""
     try:
+        if Path(path).stat().st_size == 0:
+            raise ImageProblem("image_empty", "the file is empty", REPLACE, path)
         _silence_libtiff()
         with decoding.shared():
-            return _loaded(_open(data), path, max_pixels)
+            return _loaded(_open(path), path, max_pixels)
     except ImageProblem:
         raise
+    except FileNotFoundError:
+        raise ImageProblem("image_missing", "no such file", "Put it there", path) from None
     except UnidentifiedImageError:
         raise ImageProblem("image_unreadable", *_what_it_is(path), path) from None
     except PixelProblem as problem:
         raise ImageProblem("image_unreadable", problem.what, problem.cure, path) from None
     except Exception as error:  # decoders raise all kinds of errors on broken files
-        return _decode_damaged(path, max_pixels, error, data)
+        return _decode_damaged(path, max_pixels, error)
 
 
-def _decode_damaged(path: Path | str, max_pixels: float, error: Exception, data: bytes) -> Decoded:
+def _decode_damaged(path: Path | str, max_pixels: float, error: Exception) -> Decoded:
     """What is there of an image whose decoding ended with `error`. Raises ImageProblem if that is nothing."""
     if has_large_notes(error):  # of a PNG, after its pixels
         try:
-            return _loaded(_open_without_notes(data), path, max_pixels)
+            return _loaded(_open_without_notes(path), path, max_pixels)
         except PixelProblem as problem:
             raise ImageProblem("image_unreadable", problem.what, problem.cure, path) from None
-    if "truncated" in str(error).lower() or is_cut(data):
+    if "truncated" in str(error).lower():
         with suppress(Exception):
-            decoded = _decode_incomplete(path, max_pixels, data)
+            decoded = _decode_incomplete(path, max_pixels)
             share = blank_share(decoded.image)
             lacking = f"{share:.0%} of its rows are blank" if share >= 0.01 else "little of it is missing"
             what = f"the image is incomplete: the file ends too early ({lacking})"
@@ -255,12 +221,14 @@ def _decode_damaged(path: Path | str, max_pixels: float, error: Exception, data:
     raise ImageProblem("image_unreadable", f"the image cannot be decoded ({error})", cure, path) from None
 
 
-def _decode_incomplete(path: Path | str, max_pixels: float, data: bytes) -> Decoded:
-    if source := completed(data):
+def _decode_incomplete(path: Path | str, max_pixels: float) -> Decoded:
+    with _open(path) as image:
+        image_format = image.format or ""
+    if source := completed(path, image_format):
         with decoding.shared():
-            return _loaded(Image.open(source, formats=list(EXTENSIONS)), path, max_pixels)
+            return _loaded(Image.open(source, formats=["JPEG", "MPO"]), path, max_pixels)
     with decoding.alone():
-        return _loaded(_open(data), path, max_pixels)
+        return _loaded(_open(path), path, max_pixels)
 
 
 def _loaded(opened: Image.Image, path: Path | str, max_pixels: float) -> Decoded:
@@ -283,31 +251,12 @@ def _find_hole(path: Path | str, image_format: str) -> Oddity | None:
     return Oddity("image_truncated", what, "It is used as it is (data.truncated_images: accept)")
 
 
-def _find_blank_end(path: Path | str, image_format: str) -> list[Oddity]:
-    """The oddity of an uncompressed picture whose file ends with zeros: black parts, or bytes that never came."""
-    share = zero_end(path) if image_format in ("BMP", "TIFF") else 0.0
-    if share < LONG_END:
-        return []
-    what = f"the last {share:.0%} of the file are zero bytes, which show as black"
-    return [
-        Oddity("image_zero_end", what, "Look at it; replace it with a complete file if that part should not be black")
-    ]
-
-
 def _what_it_is(path: Path | str) -> tuple[str, str]:
     """What a file is that is not an image of an accepted format, and the cure."""
     if kind := file_kind(path):
-        is_table = "CSV" in kind.cure and "PNG" not in kind.cure
-        return f"the file is {kind.name}", "Put the picture in its place" if is_table else kind.cure
+        return f"the file is {kind.name}", kind.cure
     with Path(path).open("rb") as file:
-        head = file.read(HEAD)
-    if not head.strip(b"\0"):
-        return f"the first {len(head):,} bytes of the file are zero", REPLACE
-    if is_text(head):
-        return (
-            f"the file is a text that begins with {head.decode(errors='replace')[:40]!r}",
-            "Put the picture in its place",
-        )
+        head = file.read(8)
     for mark, name in FIRST_BYTES.items():
         if head.startswith(mark):
             cure = f"{REPLACE}; if other programs show it, convert it to PNG with 8 or 16 bits per channel"

@@ -11,13 +11,11 @@ from typing import Any
 
 from vqaflow.artifacts.csv_files import UnreadableTable, refuse_other_kinds
 from vqaflow.ensemble.submission.answers import Accepted, accepted_answers, choices_by_id
-from vqaflow.ensemble.submission.checks import Rows, find_problems, is_note, parse
+from vqaflow.ensemble.submission.checks import find_problems, is_note, parse
 from vqaflow.ensemble.submission.sample import Sample, TestRows, read_sample, read_test_rows
-from vqaflow.ensemble.submission.write_submission import best_letters
 from vqaflow.runtime.digests import file_digest
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.files import write_json
-from vqaflow.runtime.messages import some
 from vqaflow.runtime.stage import CLOSING, log
 
 
@@ -30,13 +28,11 @@ def validate_submission(
     out: Path | None,
     labels: Path | None = None,
     strict: bool = False,
-    ensemble: Path | None = None,
 ) -> dict[str, Any]:
     """Check `submission`; return its digest, its counts per letter and the OOF accuracy in `metrics`, and write `out`.
 
-    `test_table` is a parquet file or a CSV, `labels` is labels.json; if `ensemble` is given, the answers must be its
-    best choices. Rows in another order than the sample's and Windows line ends are `notes` of the report, unless
-    `strict`. Raises UserError that lists all kinds of problems and
+    `test_table` is a parquet file or a CSV, `labels` is labels.json. Rows in another order than the sample's and
+    Windows line ends are `notes` of the report, unless `strict`. Raises UserError that lists all kinds of problems and
     where they occur.
     """
     sample = read_sample(sample_submission)
@@ -46,10 +42,7 @@ def validate_submission(
     _, rows = parse(data.decode("utf-8", errors="replace"))
     accepted = accepted_by(labels, sample, test, rows)
     if accepted.labels.letters is None and not accepted.choices:
-        raise UserError(
-            f"{test_table}: has no choices a, b, c, but the answers are texts of choices. Give the checked test table "
-            "(results/tables/test.parquet)."
-        )
+        raise UserError(f"{test_table}: has no choices a, b, c. Answers are texts of choices: give the checked table.")
     found = list(find_problems(data, sample, test.ids, accepted))
     notes = [problem for problem in found if is_note(problem)]
     problems = found if strict or len(notes) < len(found) else []
@@ -57,8 +50,6 @@ def validate_submission(
         lines = "".join(f"\n  - {problem}" for problem in problems)
         cure = f"Fix the problems below, or run write_submission:{lines}"
         raise UserError(f"{submission}: is not a valid submission. {cure}")
-    if ensemble is not None:
-        require_same_answers(submission, rows[1:], accepted, ensemble)
     for note in notes:
         log.warning("%s: %s Competitions take this; --strict refuses it.", submission, note)
     counts = Counter(accepted.letter(*fields) for _, fields in rows[1:])
@@ -78,18 +69,7 @@ def validate_submission(
     return report
 
 
-def require_same_answers(submission: Path, rows: Rows, accepted: Accepted, ensemble: Path) -> None:
-    """Raise UserError if an answer is not the ensemble's: the accuracy in the report would not be that of the file."""
-    best = best_letters(ensemble)
-    if other := [row_id for _, (row_id, answer) in rows if best.get(row_id) not in accepted.found(row_id, answer)]:
-        raise UserError(
-            f"{submission}: rows {some(other)} have other answers than {ensemble}: the file was "
-            "changed after it was written, and its accuracy is not known. Write it again (snakemake --forcerun "
-            "write_submission), or keep yours under another name and check it by vqaflow validate_submission."
-        )
-
-
-def accepted_by(labels: Path | None, sample: Sample, test: TestRows, rows: Rows) -> Accepted:
+def accepted_by(labels: Path | None, sample: Sample, test: TestRows, rows: list[tuple[int, list[str]]]) -> Accepted:
     """The answers that are accepted, by the file `labels` or like the sample's; `rows` are the submission's."""
     given = [fields[1] for _, fields in rows[1:] if len(fields) == 2]
     choices = choices_by_id(test.ids, test.choices) if test.choices else {}

@@ -14,9 +14,7 @@ from vqaflow.artifacts.rows import Row
 from vqaflow.config.sections import ModelConfig, PromptConfig, ViewConfig
 from vqaflow.data.images.decoding import open_image
 from vqaflow.data.images.pictures import NEUTRAL, Picture, pictures_of
-from vqaflow.data.images.visual_tokens import least_max_pixels
-from vqaflow.model.encoding.chat_template import NO_THINKING
-from vqaflow.model.encoding.prompts import PromptRenderer, RenderedRow
+from vqaflow.model.encoding.prompts import NO_THINKING, PromptRenderer, RenderedRow
 from vqaflow.runtime.errors import UserError
 
 Grid = tuple[int, int, int]
@@ -78,19 +76,11 @@ class RowEncoder:
         """The smallest and largest area of a picture of `view`, in pixels."""
         return view.limits(self.model.limits)
 
-    def grid_of(self, width: int, height: int, view: ViewConfig, where: str = "images") -> Grid:
-        """The patch grid (t, h, w) that a picture of this size gets, without opening it.
-
-        Raises UserError, which begins with `where`, if nothing is left of it: max_pixels was lowered since
-        validate_tables looked at the images.
-        """
+    def grid_of(self, width: int, height: int, view: ViewConfig) -> Grid:
+        """The patch grid (t, h, w) that a picture of this size gets, without opening it."""
         smallest, largest = self.pixel_limits(view)
         factor = self.patch * self.merge
         rows, columns = smart_resize(height, width, factor, min_pixels=smallest, max_pixels=largest)
-        if not rows or not columns:
-            what = f"an image of {width} x {height} pixels is too thin for max_pixels {largest:,}"
-            cure = f"Raise max_pixels (model or view) to {least_max_pixels(width, height, factor, largest):,}"
-            raise UserError(f"{where}: {what}: no row of visual tokens is left. {cure}, or crop the image.")
         return 1, rows // self.patch, columns // self.patch
 
     def pixels(self, image_file: Path | str, view: ViewConfig) -> torch.Tensor:
@@ -106,7 +96,7 @@ class RowEncoder:
         qwen-vl-utils resizes, the processor only cuts and normalises: two resizers would give different images.
         """
         is_shown = any(not picture.is_grey for picture in pictures)
-        image = opened(row.image_file, view, row.sha256) if is_shown else Image.new("RGB", (1, 1))
+        image = opened(row.image_file, view) if is_shown else Image.new("RGB", (1, 1))
         return [self._patches(picture, image, view) for picture in pictures]
 
     def _patches(self, picture: Picture, image: Image.Image, view: ViewConfig) -> torch.Tensor:
@@ -131,13 +121,17 @@ class RowEncoder:
         return self._encoded(row, self.renderer.render_reading(row, len(pictures)), pictures, view)
 
     def _encoded(self, row: Row, rendered: RenderedRow, pictures: tuple[Picture, ...], view: ViewConfig) -> EncodedRow:
-        where = f"row {row.id!r} ({row.image_file})"
-        grids = tuple(self.grid_of(picture.width, picture.height, view, where) for picture in pictures)
+        grids = tuple(self.grid_of(picture.width, picture.height, view) for picture in pictures)
+        if any(0 in grid for grid in grids):
+            size, largest = f"{row.width} x {row.height} pixels", self.pixel_limits(view)[1]
+            raise UserError(
+                f"row {row.id!r} ({row.image_file}): an image of {size} is too thin for max_pixels {largest}. Crop it, "
+                "or raise max_pixels."
+            )
         counts = [t * h * w // self.merge**2 for t, h, w in grids]
-        shared, branches = self._token_ids(rendered.prefix), [self._token_ids(text) for text in rendered.branches]
-        self.renderer.require_short(row.id, len(shared) + max(map(len, branches)))
-        prefix, starts = with_image_tokens(shared, self.image_token, counts)
+        prefix, starts = with_image_tokens(self._token_ids(rendered.prefix), self.image_token, counts)
         positions = mrope_positions(len(prefix), starts, grids, self.merge)
+        branches = [self._token_ids(text) for text in rendered.branches]
         keys = tuple(picture.key(row.sha256) for picture in pictures)
         return EncodedRow(row.id, prefix, branches, positions, int(positions.max()) + 1, grids, pictures, keys)
 
@@ -145,9 +139,9 @@ class RowEncoder:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
-def opened(image_file: Path | str, view: ViewConfig, sha256: str | None = None) -> Image.Image:
-    """The image in a file, mirrored if the view says so. Raises UserError unless its bytes have the digest `sha256`."""
-    image: Image.Image = open_image(image_file, sha256)
+def opened(image_file: Path | str, view: ViewConfig) -> Image.Image:
+    """The image in a file, mirrored if the view says so."""
+    image: Image.Image = open_image(image_file)
     return ImageOps.mirror(image) if view.flip else image
 
 
