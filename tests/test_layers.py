@@ -263,24 +263,23 @@ def test_no_test_looks_beside_the_repository():
     assert not outside, "these tests fail, or are skipped in silence, on every other machine"
 
 
-def test_the_readme_repeats_each_charter():
+def test_the_documentation_repeats_each_charter():
     charters = {
         name: ast.get_docstring(ast.parse((PACKAGE / name / "__init__.py").read_text("utf-8"))) for name in PACKAGES
     }
-    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE))
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", (ROOT / "docs" / "code.md").read_text("utf-8"), re.M))
     wrong = {name: rows.get(name) for name, charter in charters.items() if rows.get(name) != charter}
-    assert not wrong, "README.md and the package's __init__.py say different things of what belongs there"
+    assert not wrong, "docs/code.md and the package's __init__.py say different things of what belongs there"
 
 
-@pytest.mark.parametrize("readme", ["README.md", "README.ko.md"])
-def test_the_readme_names_each_package_below_what_it_imports(readme):
+def test_the_documentation_names_each_package_below_what_it_imports():
     """A newcomer finds each package there, and may rely on the order."""
-    text = (ROOT / readme).read_text(encoding="utf-8")
-    rows = re.findall(r"^\| `(\w+)` \|", text[text.index("workflow_scripts/<rule>.py") :], re.MULTILINE)
-    assert sorted(rows) == PACKAGES, f"{readme} names packages that do not exist, or leaves some out"
+    text = (ROOT / "docs" / "code.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)
+    assert sorted(rows) == PACKAGES, "docs/code.md names packages that do not exist, or leaves some out"
     wrong = [
         where
         for name, target, where in own_imports()
         if part(name, 0) != "." and rows.index(part(target, 0)) > rows.index(part(name, 0))
     ]
-    assert not wrong, f"{readme} says that a package imports only what stands above it"
+    assert not wrong, "docs/code.md says that a package imports only what stands above it"

@@ -106,7 +106,7 @@ def test_null_leaves_a_member_out():
     ("entry", "line"),
     [
         ({"train": "non"}, "members.one.train (none, for the untuned base, or what differs from train): 'non' is"),
-        ({"train": {"epochs": 0}}, "members.one.train.epochs (passes over the training rows): 0 is less than"),
+        ({"train": {"epochs": 0}}, "members.one.train.epochs (passes over the training rows): 0 is too small. Write"),
         ({"train": {"epoch": 1}}, "members.one.train.epoch: unknown key; did you mean 'epochs'?"),
         ({"model": {"bas": "x"}}, "members.one.model.bas: unknown key; did you mean 'base'?"),
         ({"seed": 1}, "members.one.seed: unknown key; did you mean"),
@@ -207,8 +207,8 @@ def test_a_tracker_of_a_member_is_looked_for_too(monkeypatch):
 @pytest.mark.parametrize(
     ("members", "words"),
     [
-        ({"Main": {}}, "members: 'Main' is not a name. Write lower-case letters, digits and _, a letter first."),
-        ({"one": {"train": "None"}}, "'None' is neither. Write none, or keys of train."),
+        ({"Main": {}}, "members: 'Main' is not a name. Use lower-case letters, digits and _, and begin with a letter."),
+        ({"one": {"train": "None"}}, "'None' is not a kind of training. Write none, or keys of train below it."),
     ],
 )
 def test_no_pattern_is_shown_to_a_user(members, words):

@@ -283,7 +283,7 @@ def test_answers_and_numbers_of_choices_that_a_row_cannot_have(data):
         data.test[0][letter] = ""
     message = data.fail(missing_choices="accept")
     assert "id 'train_0001', column answer: the answer is choice b, which the row does not have ('b')" in message
-    assert "id 'train_0000': the row has 1 choice, and needs 2. Fill the others in" in message
+    assert "id 'train_0000': the row has 1 choice but needs at least 2. Fill the others in" in message
     train, test = data.run(missing_choices="accept", on_bad_row="quarantine")
     assert "train_0000" not in set(train["id"]) and test["usable"].tolist() == [False, *[True] * 5]
 

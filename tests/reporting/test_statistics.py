@@ -96,6 +96,12 @@ def test_bootstrap_widens_for_rows_that_share_a_group():
     assert grouped[1] - grouped[0] > 2.5 * (alone[1] - alone[0])
 
 
+def test_bootstrap_divides_by_the_rows_that_it_drew():
+    """Groups are of unequal size: divided by the rows of the table, shares above 1 would widen the interval."""
+    groups = np.repeat(np.arange(30), np.arange(1, 31))
+    assert bootstrap_interval(np.ones(len(groups)), groups) == (1, 1)
+
+
 def test_paired_summary_counts_only_what_differs():
     first, second = np.array([1, 1, 0, 0, 1], bool), np.array([1, 0, 1, 1, 1], bool)
     summary = paired_summary(first, second, np.arange(5))

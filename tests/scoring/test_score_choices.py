@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -425,6 +425,28 @@ def test_shards_of_older_code_or_of_another_base_are_never_reused(world, tmp_pat
     assert calls == [4, 4, 10]
 
 
+def test_shards_of_another_precision_are_never_reused(world, tmp_path, monkeypatch) -> None:
+    """`auto` is float16 on one machine and bfloat16 on the next: half a table of each would be one file of scores."""
+    from vqaflow.model import stored_base
+    from vqaflow.scoring.scorer import Scorer
+
+    open_base = stored_base.open_base
+    arguments = world.arguments(out=tmp_path / "a.parquet", work=tmp_path / "work")
+    monkeypatch.setattr(stage_module.shutil, "rmtree", lambda *a, **k: None)
+    score_choices(**arguments)
+    calls, real = [], Scorer.score
+    monkeypatch.setattr(
+        Scorer, "score", lambda self, items, *rest: calls.append(len(items)) or real(self, items, *rest)
+    )
+    for dtype, expected in (("float32", [4, 4]), ("bfloat16", [4, 4, 10])):
+        calls[:] = []
+        monkeypatch.setattr(
+            stored_base, "open_base", lambda model, *rest, d=dtype: open_base(replace(model, compute_dtype=d), *rest)
+        )
+        score_choices(**arguments | {"out": tmp_path / f"{dtype}.parquet"})
+        assert calls == expected
+
+
 def test_an_adapter_that_changes_nothing_stops_the_job(world, tmp_path) -> None:
     """An adapter whose weights never trained, or never loaded, would score as the bare base in silence."""
     idle = scoring_world.save_adapter(tmp_path / "idle", size=0)
@@ -438,16 +460,23 @@ def test_a_non_finite_logit_names_the_row(world, tmp_path, monkeypatch) -> None:
     """NaN must not become a probability; the message leads to the row."""
     from vqaflow.scoring import scorer as scoring
 
-    real = scoring.letter_logits
+    real, one_pass, batch_ids = scoring.letter_logits, scoring.Scorer._letter_logits, []
+
+    def noted(self, batch, features):
+        batch_ids[:] = [item.row.id for item in batch]
+        return one_pass(self, batch, features)
 
     def poisoned(*arguments):
         logits = real(*arguments)
         logits[-1, 0, 2] = float("nan")
         return logits
 
+    monkeypatch.setattr(scoring.Scorer, "_letter_logits", noted)
     monkeypatch.setattr(scoring, "letter_logits", poisoned)
-    with pytest.raises(UserError, match=r"row 'row_\d'.*compute_dtype"):
+    with pytest.raises(UserError, match=r"row 'row_\d'.*compute_dtype") as error:
         scored(world, tmp_path)
+    assert len(batch_ids) > 1, "with one row in a pass, any row would be the right one"
+    assert f"row {batch_ids[-1]!r}" in str(error.value)
 
 
 def test_the_untuned_base_scores_all_rows(world, original, tmp_path) -> None:

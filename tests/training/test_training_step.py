@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
@@ -17,6 +18,10 @@ from vqaflow.model.base import Base
 from vqaflow.model.encoding.row_encoder import RowEncoder
 from vqaflow.model.features.cache import FeatureCache
 from vqaflow.model.lora import add_adapter, trainable
+from vqaflow.runtime.errors import NotFinite
+from vqaflow.training import finite
+from vqaflow.training.answer_model import AnswerModel
+from vqaflow.training.finite import ScalerWatch
 from vqaflow.training.loop import Trainer
 from vqaflow.training.rows import FoldRows
 
@@ -102,6 +107,80 @@ def test_steps_follow_the_schedule_with_clipping_and_weight_decay(tmp_path: Path
         optimizer.step()
     for got, expected in zip(weights, copies, strict=True):
         torch.testing.assert_close(got, expected, atol=1e-6, rtol=1e-5)
+
+
+def with_scaler(one: Trainer) -> Trainer:
+    """`one` with a loss scale, as float16 on a GPU has it."""
+    one.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    one.watch = ScalerWatch(one.scaler)
+    return one
+
+
+def test_gradients_are_clipped_without_the_loss_scale(tmp_path: Path) -> None:
+    """Clipped with it, float16 trainings would have gradients smaller by the scale than max_grad_norm says."""
+    made = []
+    for change in (lambda one: one, with_scaler):
+        one = change(trainer(tmp_path, replace(CONFIG, batch_size=6, accumulation=1, max_grad_norm=1e-3)))
+        one.step(one.rows_of_step(0))
+        made.append([weight.grad.clone() for weight in trainable(one.base)])
+    norms = [torch.cat([gradient.flatten() for gradient in gradients]).norm() for gradients in made]
+    assert norms[0] == pytest.approx(1e-3, rel=1e-3), "nothing was clipped, so nothing is tested"
+    assert norms[1] == pytest.approx(1e-3, rel=1e-3)
+    for plain, scaled in zip(*made, strict=True):
+        torch.testing.assert_close(scaled, plain, atol=1e-8, rtol=1e-3)
+
+
+def test_gradients_that_overflow_in_every_step_end_the_training(tmp_path: Path, monkeypatch) -> None:
+    """Each such step is skipped: a run could end after hours with the weights that it began with."""
+    monkeypatch.setattr(finite, "SKIPPED_STEPS_ALLOWED", 2)
+    one = with_scaler(trainer(tmp_path))
+    for weight in trainable(one.base):
+        weight.register_hook(lambda gradient: torch.full_like(gradient, math.inf))
+    drawn = one.rows_of_step(0)
+    one.step(drawn)
+    one.step(drawn)
+    with pytest.raises(NotFinite, match=r"rows 'row_\d+', .* the gradients overflow at step 2 at every loss scale"):
+        one.step(drawn)
+
+
+def test_a_training_step_that_is_not_finite_names_its_row(tmp_path: Path, monkeypatch) -> None:
+    """A training on NaN would go on for hours, and save an adapter of NaN."""
+    one, states = trainer(tmp_path), AnswerModel.states
+    wanted = one.rows_of_step(0)[1][0].id
+
+    def broken(self: AnswerModel, part: list, orders: list) -> torch.Tensor:
+        made = states(self, part, orders)
+        spoilt = torch.tensor([row.id == wanted for row in part])
+        return torch.where(spoilt[:, None, None], made * torch.nan, made)
+
+    monkeypatch.setattr(AnswerModel, "states", broken)
+    with pytest.raises(NotFinite, match=rf"row '{wanted}': the hidden state .* at step 0"):
+        one.step(one.rows_of_step(0))
+
+
+def test_batches_do_not_come_from_small_to_large_images(tmp_path: Path) -> None:
+    """Rows of like size share a batch; in that sequence, each epoch would end on its largest images."""
+    one = trainer(tmp_path, replace(CONFIG, batch_size=1, accumulation=1))
+    epochs = [[row for at in range(8) for row, _ in one.rows_of_step(8 * epoch + at)] for epoch in range(4)]
+    sizes = [[row.width * row.height for row in drawn] for drawn in epochs]
+    assert not any(areas == sorted(areas) for areas in sizes)
+    assert len({tuple(row.id for row in drawn) for drawn in epochs}) == 4
+
+
+def test_a_single_order_is_that_of_the_table(tmp_path: Path) -> None:
+    """`choice_orders: 1` shows choice a first, as `orders: identity` scores it; shuffle_choices draws others."""
+    one = trainer(tmp_path, replace(CONFIG, choice_orders=1))
+    assert all(orders == ["abcd"] for at in range(4) for _, orders in one.rows_of_step(at))
+    original = {row.id: row.choices for row in one.rows}
+    assert all(row.choices == original[row.id] for at in range(4) for row, _ in one.rows_of_step(at))
+
+
+def test_augmentation_differs_from_epoch_to_epoch(tmp_path: Path) -> None:
+    """The same choices at the same places in each epoch would be learned by heart."""
+    config = replace(CONFIG, choice_orders=1, augment=replace(CONFIG.augment, shuffle_choices=True))
+    one = trainer(tmp_path, config)
+    first, second = ({row.id: row.choices for at in (0, 1) for row, _ in one.rows_of_step(2 * e + at)} for e in (0, 1))
+    assert first.keys() == second.keys() and first != second
 
 
 def test_an_epoch_shows_each_row_once_and_the_next_one_otherwise(tmp_path: Path) -> None:

@@ -213,4 +213,4 @@ def test_texts_need_the_choices(world):
     answered(world, RIGHT)
     pd.DataFrame({"id": IDS}).to_csv(world / "test.csv", index=False)
     message = refused(world, labels=labels(world, "texts"), test_table=world / "test.csv")
-    assert "test.csv: has no choices a, b, c. Answers are texts of choices: give the checked table" in message
+    assert "test.csv: has no choices a, b, c, but the answers are texts of choices. Give the checked" in message

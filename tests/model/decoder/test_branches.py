@@ -53,6 +53,19 @@ def test_batched_equals_single_rows(setting, orders: list[str]) -> None:
     torch.testing.assert_close(reversed_, single, atol=1e-4, rtol=0)
 
 
+def test_the_answer_is_read_at_the_last_token_of_each_branch(setting) -> None:
+    """One token earlier, the hidden state predicts the end of the prompt and not the answer."""
+    table, encoder, _ = setting
+    encoded = [encoder.encode(row, ["abcd", "bcda", "cdab"], rows.VIEW) for row in table]
+    batch = pack(encoded, encoder.image_token, 0)
+    for b, row in enumerate(encoded):
+        whole = row.prefix_ids + [token for branch in row.branch_ids for token in branch]
+        assert batch.ids_BT[b, : len(whole)].tolist() == whole
+        lengths = [len(branch) for branch in row.branch_ids]
+        ends = [len(row.prefix_ids) + sum(lengths[: k + 1]) - 1 for k in range(3)]
+        assert batch.ends_BK[b].tolist() == ends
+
+
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_shared_prefix_gradients_equal_separate_passes(setting, checkpointing: bool) -> None:
     """Training k orders in one pass is training them one by one."""

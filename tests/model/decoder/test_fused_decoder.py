@@ -45,8 +45,9 @@ def outcome(base: Base, states: torch.Tensor) -> tuple[torch.Tensor, list[torch.
 
 
 def looped_attention(q, k, v, sequences) -> torch.Tensor:
-    """What the flash kernel computes, one sequence at a time."""
-    cu_q, cu_k, _, _ = sequences
+    """What the flash kernel computes, one sequence at a time; told a shorter longest sequence, it would cut it off."""
+    cu_q, cu_k, longest_q, longest_k = sequences
+    assert (longest_q, longest_k) == (cu_q.diff().max(), cu_k.diff().max())
     parts = []
     for i in range(len(cu_q) - 1):
         qs, ks, vs = q[cu_q[i] : cu_q[i + 1]], k[cu_k[i] : cu_k[i + 1]], v[cu_k[i] : cu_k[i + 1]]

@@ -101,7 +101,8 @@ def test_an_adapter_of_a_wider_base_is_refused(folder, tmp_path) -> None:
     [
         (lambda t: t.pop(next(iter(t))), "missing"),
         (lambda t: t.update({"base_model.model.x.weight": torch.ones(1)}), "unknown"),
-        (lambda t: next(iter(t.values())).fill_(float("nan")), "not finite"),
+        (lambda t: next(t[name] for name in t if "lora_A" in name).fill_(float("nan")), "not finite"),
+        (lambda t: next(t[name] for name in t if "lora_B" in name).fill_(float("inf")), "not finite"),
         (lambda t: t.clear(), "holds no tensor"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import math
 import random
+from collections import Counter
 
 import pytest
 from hypothesis import given
@@ -51,6 +52,18 @@ def test_training_orders_are_distinct_seeded_and_balanced(count: int, seed: int)
     assert len(set(drawn)) == count
     if count <= 4:
         assert all(len({order.index(letter) for order in drawn}) == count for letter in LETTERS)
+
+
+@pytest.mark.parametrize(("letters", "orders", "expected"), [("abcd", 24, 100), ("abcdef", 720, 4)])
+def test_a_training_order_is_any_order_equally_often(letters: str, orders: int, expected: int) -> None:
+    """Rotations or cycles in a fixed sequence would show a choice at one place, and teach where answers stand."""
+    rng = random.Random(0)
+    drawn = [training_orders(1, rng, letters)[0] for _ in range(orders * expected)]
+    for place in range(len(letters)):
+        shown_there = Counter(order[place] for order in drawn)
+        assert all(abs(shown_there[letter] / len(drawn) - 1 / len(letters)) < 0.05 for letter in letters)
+    assert len(set(drawn)) > 0.9 * orders
+    assert max(Counter(drawn).values()) < expected + 6 * math.sqrt(expected)
 
 
 @pytest.mark.parametrize("spec", [0, 25, "cycle", True])

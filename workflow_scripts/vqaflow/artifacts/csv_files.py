@@ -75,7 +75,7 @@ def refuse_other_kinds(path: Path) -> None:
         what = f"the file is in {wide}" if wide else "the file is not text (it has NUL bytes)"
         raise UnreadableTable("encoding", 1, what, "Save it as CSV in UTF-8")
     if SHIFT_SEQUENCE.search(head):
-        raise UnreadableTable("encoding", 1, "the file is in an encoding of ISO 2022 (as ISO-2022-JP)", SAVE_AS_UTF8)
+        raise UnreadableTable("encoding", 1, "the file is in ISO 2022 (such as ISO-2022-JP)", SAVE_AS_UTF8)
 
 
 def wide_encoding(head: bytes) -> str:

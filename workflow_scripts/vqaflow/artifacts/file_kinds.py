@@ -42,7 +42,7 @@ SIGNATURES: list[tuple[int, bytes, FileKind]] = [
     (0, b"\x93NUMPY", FileKind("a NumPy file", "Save its pixels as PNG, or its table as CSV")),
     (0, b"%PDF", FileKind("a PDF file", "Save its pages as PNG, or its table as CSV")),
     (0, b"%!PS", FileKind("a PostScript file", AS_PICTURE, True)),
-    (0, b"\0\x05\x16\x07", FileKind("a note of macOS about another file (its name begins with ._)", "Delete it")),
+    (0, b"\0\x05\x16\x07", FileKind("a macOS file about another file (its name begins with ._)", "Delete it")),
     (0, b"8BPS", FileKind("a Photoshop file (PSD)", AS_PICTURE, True)),
     (0, b"\0\0\1\0", FileKind("an icon (ICO)", AS_PICTURE, True)),
     (0, b"\0\0\2\0", FileKind("a cursor (CUR) or a TGA picture", AS_PICTURE, True)),

@@ -68,8 +68,8 @@ def without_absent(
     left_N = kept_NC.sum(1)
     if bad := [ids[i] for i in np.flatnonzero(given_N & ~(left_N > EXACT))]:
         raise UserError(
-            f"{path}: rows {some(bad)} give nothing to the choices that they have, only to those that are empty in the "
-            "table. Write the probabilities of the table's choices."
+            f"{path}: rows {some(bad)} give nothing to the choices that the table has in these rows, only to its "
+            "empty ones. Write the probabilities of the choices that are there."
         )
     which = [ids[i] for i in np.flatnonzero(given_N)]
     note = (
@@ -175,12 +175,12 @@ def check_letters(path: Path, p_NC: np.ndarray, answers_N: np.ndarray, letters: 
     if gain > LETTER_GAIN * rows and gain > noise * norm.isf(FALSE_ALARM / math.factorial(choices)):
         raise UserError(
             f"{path}: its columns are in another order of letters: as named, {own:.3f} of the training rows are right, "
-            f"and {other:.3f} if {_renamed(best, letters)}. Rename the columns so."
+            f"and {other:.3f} if {_renamed(best, letters)}. Rename the columns accordingly."
         )
     if rows >= FEWEST_ROWS and np.trace(excess_CC) < SIGMAS * math.sqrt(np.trace(chance_CC)):
         return [
-            f"{path}: its answers are right in {own:.3f} of the training rows, no more than by chance: do its ids "
-            "belong to these numbers?"
+            f"{path}: its answers are right in {own:.3f} of the training rows, no more than by chance. Check that "
+            "each id stands beside its own numbers."
         ]
     return []
 
@@ -195,8 +195,8 @@ def in_fold_notes(path: Path, oof_NC: np.ndarray, answers_N: np.ndarray, test_NC
     right_N = oof_NC.argmax(1) == answers_N
     oof_N, test_N = oof_NC.max(1), test_NC.max(1)
     meaning = (
-        "in-fold: if the training rows were answered by models that were trained on them, the weight of this member is "
-        "far too high; each row must come from a model that has not seen it"
+        "in-fold: answers of models that were trained on these rows. Then this member's weight is far too high. Give "
+        "each training row the probabilities of a model that has not seen it"
     )
     if right_N.all() and len(right_N) >= FEWEST_ROWS:
         return [f"{path}: all {len(right_N)} training rows are right. This may be {meaning}"]
@@ -205,6 +205,6 @@ def in_fold_notes(path: Path, oof_NC: np.ndarray, answers_N: np.ndarray, test_NC
     if gap > IN_FOLD_GAP + SIGMAS * noise:
         return [
             f"{path}: accuracy on training rows is {right_N.mean():.3f} and mean confidence {oof_N.mean():.3f}; on "
-            f"test rows, confidence is only {test_N.mean():.3f}. This may be {meaning} (or the test rows are harder)"
+            f"test rows, confidence is only {test_N.mean():.3f}. Unless the test rows are harder, this may be {meaning}"
         ]
     return []

@@ -68,8 +68,8 @@ def _id_column(table: RawTable) -> int:
             return found[0]
     if CHOICE.fullmatch(names[0]) or NOT_PROBABILITIES.fullmatch(names[0]):
         raise UserError(
-            f"{table.path}: has no column of ids, only {', '.join(table.names)}. Add a column id: rows are told by it, "
-            "never by their order."
+            f"{table.path}: has no column of ids, only {', '.join(table.names)}. Add a column id: rows are matched by "
+            "it, never by their order."
         )
     return 0
 

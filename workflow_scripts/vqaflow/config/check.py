@@ -1,7 +1,6 @@
 """The check of the whole configuration before anything runs: all problems at once, each with its key and cure."""
 
 import math
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,7 +8,7 @@ from string import Formatter
 from typing import Any
 
 import yaml
-from jsonschema import Draft202012Validator, ValidationError
+from jsonschema import Draft202012Validator
 from jsonschema.validators import extend
 
 from vqaflow.artifacts.parts import FILE
@@ -18,23 +17,12 @@ from vqaflow.config.choices_check import choices_problems
 from vqaflow.config.data_check import data_problems
 from vqaflow.config.members import ORIGINAL, SECTIONS, TUNED, member_problems, members_of, with_model
 from vqaflow.config.recipe_names import recipe_problems
+from vqaflow.config.schema_wording import refusals
 from vqaflow.config.sections import NATIVE, WHEN, merged
 from vqaflow.config.space_check import foldless, space_problems
 from vqaflow.runtime.errors import UserError
-from vqaflow.runtime.messages import did_you_mean, nearest
+from vqaflow.runtime.messages import did_you_mean
 
-ARTICLED = {
-    "object": "a section of keys",
-    "array": "a list",
-    "string": "a text",
-    "integer": "a whole number",
-    "number": "a number",
-    "boolean": "true or false",
-    "null": "null",
-}
-EMPTY = {"object": "{}", "array": "[]"}
-TILES = "^([1-6]x[2-6]|[2-6]x1)$"  # of a view, as the schema has it
-NAME = "^[a-z][a-z0-9_]*$"  # of members and views, as the schema has it
 # JSON Schema accepts 3.0 as an integer and NaN as a number; the workflow can use neither.
 Validator = extend(
     Draft202012Validator,
@@ -66,7 +54,7 @@ def check_config(config: Mapping[str, Any], schema: Path | str) -> None:
     """Raise one UserError that lists all problems of `config`: unknown keys (with the nearest known), types, ranges."""
     config = _plain(config)
     known = load_schema(schema)
-    problems = [line for error in Validator(known).iter_errors(config) for line in _wording(error, known)]
+    problems = list(refusals(Validator(known).iter_errors(config), known))
     if not problems:
         problems = [*_cross_checks(config), *member_problems(config)]
         problems += space_problems(config["hpo"]["space"], config["train"], known["properties"]["train"])
@@ -112,79 +100,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def leaves(schema: Mapping[str, Any], prefix: str = "") -> dict[str, Mapping[str, Any]]:
-    """Every key of the schema that holds a value, by its dotted path; freely named sections show as ``*``."""
-    inner = dict(schema.get("properties", {}))
-    if isinstance(schema.get("additionalProperties"), Mapping):
-        inner["*"] = schema["additionalProperties"]
-    if not inner:
-        return {prefix: schema}
-    found: dict[str, Mapping[str, Any]] = {}
-    for key, part in inner.items():
-        found |= leaves(part, f"{prefix}.{key}" if prefix else key)
-    return found
-
-
-def _wording(error: ValidationError, schema: Mapping[str, Any]) -> Iterator[str]:
-    where, value, wanted = ".".join(map(str, error.absolute_path)), error.instance, error.validator_value
-    about = error.schema.get("description")
-    meant = f" ({about})" if about else ""
-    if error.validator == "additionalProperties":
-        known = list(error.schema["properties"])
-        for key in sorted(set(value) - set(known)):
-            yield f"{_join(where, key)}: unknown key; {_nearest_key(key, known, schema)}"
-    elif error.validator == "required":
-        for key in wanted:
-            if key not in value:
-                yield f"{_join(where, key)}: the key is missing. Add it."
-    elif error.validator in ("enum", "oneOf"):
-        options = wanted if error.validator == "enum" else next(part["enum"] for part in wanted if "enum" in part)
-        yield f"{where}{meant}: {value!r} is unknown; {did_you_mean(value, [str(option) for option in options])}"
-    elif error.validator == "type":
-        types = [wanted] if isinstance(wanted, str) else wanted
-        kinds = " or ".join(ARTICLED[kind] for kind in types)
-        yield f"{where}{meant}: {_shown(value)} is not {kinds}. {_cure(value, types[0])}"
-    elif error.validator == "pattern" and wanted == NAME:
-        yield f"{where}: {value!r} is not a name. Write lower-case letters, digits and _, a letter first."
-    elif error.validator == "pattern" and where == "data.answers_use":
-        yield f"{where}{meant}: {value!r} is unknown. Write soft, majority, unanimous, or `at least 3`."
-    elif error.validator == "pattern" and wanted == "^none$":
-        yield f"{where}{meant}: {value!r} is neither. Write none, or keys of train."
-    elif error.validator == "pattern" and wanted == TILES:
-        yield f"{where}{meant}: {value!r} is not rows x columns of at most 6. Write, for example, 2x2."
-    else:
-        yield f"{where or 'top level'}{meant}: {error.message}. Change it."
-
-
-def _shown(value: Any) -> str:
-    return "null" if value is None else "a section" if isinstance(value, Mapping) else repr(value)
-
-
-def _cure(value: Any, kind: str) -> str:
-    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+[eE][+-]?\d+", value):
-        return f"Write {re.sub('[eE]', '.0e', value)}: YAML reads a number with an exponent as text if it has no dot."
-    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?|true|false|null|\[.*\]", value):
-        return (
-            "Write it without quotation marks, and in a file for --configfile: "
-            "Snakemake passes values inside {…} of --config on as text."
-        )
-    if value is None and kind in EMPTY:
-        return f"Write {EMPTY[kind]} or fill it in."
-    return "Change it."
-
-
-def _nearest_key(key: str, known: list[str], schema: Mapping[str, Any]) -> str:
-    """The cure for an unknown key: the same key where it belongs, else the most similar one of its section."""
-    elsewhere = [path for path in leaves(schema) if path.split(".")[-1] == key]
-    if elsewhere and not nearest(key, known, cutoff=0.8):
-        return f"did you mean {elsewhere[0]!r}?"
-    return did_you_mean(key, known)
-
-
-def _join(where: str, key: str) -> str:
-    return f"{where}.{key}" if where else key
 
 
 def _cross_checks(config: Mapping[str, Any]) -> Iterator[str]:

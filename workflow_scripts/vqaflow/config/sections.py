@@ -227,11 +227,16 @@ def section(kind: type[T], values: Mapping[str, Any]) -> T:
     hints = typing.get_type_hints(kind)
     for key in values:
         if key not in fields:
-            raise UserError(f"{kind.__name__}: unknown key {key!r}; {did_you_mean(key, fields)}")
+            raise UserError(f"{_name(kind)}: unknown key {key!r}; {did_you_mean(key, fields)}")
     missing = [n for n, f in fields.items() if n not in values and f.default is dataclasses.MISSING]
     if missing:
-        raise UserError(f"{kind.__name__}: missing key(s) {', '.join(missing)}; add them to the configuration.")
+        raise UserError(f"{_name(kind)}: {', '.join(missing)} must be given. Add what is missing.")
     return kind(**{name: _value(hints[name], value) for name, value in values.items()})
+
+
+def _name(kind: type) -> str:
+    """A section as messages name it: `TrainConfig` is `config train`."""
+    return f"config {kind.__name__.removesuffix('Config').lower()}"
 
 
 def entries(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -257,7 +262,7 @@ def replace_keys(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[
         for parent in parents:
             target = target.get(parent) if isinstance(target, Mapping) else None
         if not isinstance(target, dict) or last not in target:
-            raise UserError(f"{key}: there is no such key to replace. Known keys are {', '.join(leaf_keys(values))}.")
+            raise UserError(f"{key}: there is no such key; {did_you_mean(key, leaf_keys(values))}")
         target[last] = value
     return merged
 

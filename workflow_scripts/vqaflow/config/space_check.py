@@ -9,6 +9,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
+from vqaflow.config.schema_wording import refusal
 from vqaflow.config.sections import leaf_keys
 from vqaflow.config.space import NOT_SEARCHED, is_integer, without_nulls
 from vqaflow.runtime.messages import did_you_mean, nearest
@@ -101,7 +102,7 @@ def _refused_values(where: str, key: str, values: list[Any], schema: Mapping[str
     validator = Draft202012Validator(dict(schema))
     for value in values:
         for error in validator.iter_errors(value):
-            yield f"{where}: train.{key} cannot be {value!r} ({error.message}). Remove or change this value."
+            yield f"{where}: train.{key} does not take {value!r}: {refusal(error)}"
 
 
 def foldless(hpo: Mapping[str, Any], count: int) -> Iterator[str]:

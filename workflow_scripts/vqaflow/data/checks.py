@@ -78,7 +78,8 @@ def check_cells(chunk: Chunk, id_severity: str, missing_choices: str = STOP) -> 
         columns = [name for name in columns if name not in chunk.letters]
         for position, choices in enumerate(chunk.choices):
             if len(choices) < FEWEST_CHOICES and position not in chunk.ragged:
-                what = f"the row has {len(choices)} choice{'s' * (len(choices) != 1)}, and needs {FEWEST_CHOICES}"
+                count = f"{len(choices)} choice{'s' * (len(choices) != 1)}"
+                what = f"the row has {count} but needs at least {FEWEST_CHOICES}"
                 chunk.report(position, "", what, "Fill the others in, or leave out the row", "few_choices")
     try:
         input_schema(columns).validate(whole, lazy=True)
@@ -160,7 +161,7 @@ def check_ids(chunk: Chunk, seen: SeenIds, severity: str, others: Sequence[Other
             chunk.report(position, "id", what, other.cure, other.kind)
         elif twin := seen.twin(row_id):
             what = f"line {seen[twin]} has the id {twin!r}, which differs in {difference(row_id, twin)}"
-            cure = "Correct one of them if they are one; the rows are used as two"
+            cure = "If both are meant to be one row, correct the ids; as they stand, they are two rows"
             chunk.report(position, "id", what, cure, "near_duplicate_id", WARNING)
         seen.note(row_id, line)
 
@@ -254,8 +255,8 @@ def too_thin(facts: ImageFacts, limits: Sequence[Sequence[int]]) -> ImageProblem
         return None
     least, pixels, largest = worst
     what = (
-        f"the image is too thin: of {facts.width} x {facts.height} pixels, resized to max_pixels {largest:,}, "
-        f"not one row of visual tokens ({pixels} pixels) is left"
+        f"the image is too thin: of its {facts.width} x {facts.height} pixels, max_pixels {largest:,} would leave "
+        f"less than one row of visual tokens ({pixels} pixels)"
     )
     return ImageProblem("image_shape", what, f"Crop the image, or raise max_pixels (model or view) to {least:,}")
 

@@ -107,7 +107,7 @@ def lay_out_sample(header: Sequence[str], id_name: str | None = None) -> tuple[T
     ids_second = id_name is not None and header[1:2] == [id_name] and header[0] != id_name
     if len(header) == 2 and not ids_second:
         return layout, [repeated_column(header[0])] if header[0] == header[1] else []
-    what = f"the columns are {', '.join(map(repr, header))}, not first the ids and then the answers"
+    what = f"the columns are {', '.join(map(repr, header))}, but the ids must come first, then the answers"
     if not header[0].strip() and len(header) > 1:
         cure = "Remove the first, unnamed column (pandas writes none with index=False)"
     elif len(header) == 1:

@@ -22,7 +22,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
     folder = arguments.store
     if arguments.action == "prune" and arguments.gb is None:
-        raise UserError("prune: say how many gigabytes to keep, for example --gb 10.")
+        raise UserError("store prune: --gb is missing. Give the gigabytes to keep, for example --gb 10.")
     if not folder.is_dir() or not all(fnmatchcase(path.name, PREFIX) for path in folder.iterdir()):
         raise UserError(f"{folder}: this is not a store. Give the folder of hardware.store in the configuration.")
     store = Store(folder, arguments.gb or 0.0)

@@ -124,5 +124,5 @@ def _deep_grey(image: Image.Image, raw: RawPixels) -> tuple[Image.Image, list[Od
 
 def _darkness(brightest: int) -> Oddity:
     """The oddity of a picture whose brightest value of 16 bits is `brightest`."""
-    what = f"the brightest of its 16-bit values is {brightest} of 65535, so that it is nearly black"
+    what = f"the brightest of its 16-bit values is {brightest} of 65535, so the image looks nearly black"
     return Oddity("image_dark", what, "If its values have fewer bits, save it with 8 bits per channel")

@@ -42,7 +42,10 @@ def validate_submission(
     _, rows = parse(data.decode("utf-8", errors="replace"))
     accepted = accepted_by(labels, sample, test, rows)
     if accepted.labels.letters is None and not accepted.choices:
-        raise UserError(f"{test_table}: has no choices a, b, c. Answers are texts of choices: give the checked table.")
+        raise UserError(
+            f"{test_table}: has no choices a, b, c, but the answers are texts of choices. Give the checked test table "
+            "(results/tables/test.parquet)."
+        )
     found = list(find_problems(data, sample, test.ids, accepted))
     notes = [problem for problem in found if is_note(problem)]
     problems = found if strict or len(notes) < len(found) else []

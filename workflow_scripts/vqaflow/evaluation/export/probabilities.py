@@ -44,7 +44,7 @@ def files_of(out: Path, split: str) -> dict[str, Path]:
     if out.suffix == "" or out.is_dir():
         return {name: out / f"{name}.csv" for name in splits}
     if out.suffix not in FORMATS:
-        raise UserError(f"--out {out}: probabilities are written as .csv or .npz. Let the name end so.")
+        raise UserError(f"--out {out}: its name ends neither in .csv nor in .npz. Give it one of these endings.")
     if len(splits) > 1 and "{split}" not in out.name:
         better = out.with_stem(f"{out.stem}_{{split}}")
         raise UserError(f"--out {out}: one file cannot take both splits. Write '{better}', or add --split oof.")
