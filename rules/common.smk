@@ -16,6 +16,7 @@ from vqaflow.artifacts.parts import PART, fold_of, seed_of
 from vqaflow.data.images.visual_tokens import token_pixels
 from vqaflow.model.base_digest import base_digest
 from vqaflow.model.checkpoint import base_problems
+from vqaflow.model.processor_files import template_problems
 from vqaflow.runtime.code_digest import code_digest
 from vqaflow.config.sections import (
     READING,
@@ -43,6 +44,7 @@ try:
     MEMBERS = members_of(config)
     MODELS = with_model(MEMBERS)
     problems = [problem for base in sorted({m.model["base"] for m in MODELS}) for problem in base_problems(base)]
+    problems = problems or sorted({p for m in MODELS for p in template_problems(m.model["base"], m.prompt)})
     check_files(config, Path("results"), problems)
 except UserError as error:
     raise SystemExit(f"error: {error}") from None

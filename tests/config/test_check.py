@@ -227,28 +227,6 @@ def test_the_workflow_checks_the_base_when_it_is_parsed():
     assert 'check_files(config, Path("results"), problems)' in rules
 
 
-@pytest.mark.parametrize(
-    "choice_format",
-    [
-        "{letter}. {text} {unit}",
-        "{letter}. {text}}",
-        "{letter}. {text} {",
-        "{letter} {text} {}",
-        "{letter.x} {letter}{text}",
-    ],
-)
-def test_a_choice_format_that_cannot_be_filled_in_is_named(choice_format):
-    """Else the first training ends in a KeyError, after the base was loaded."""
-    assert problems(changed("prompt.choice_format", choice_format)) == (
-        f"config: prompt.choice_format: {choice_format!r} must have the fields {{letter}} and {{text}} and no others. "
-        "Change it, and double braces that are text: {{ and }}."
-    )
-
-
-def test_a_choice_format_may_have_doubled_braces():
-    check_config(changed("prompt.choice_format", "{{{letter}}} {text}"), SCHEMA)
-
-
 def test_what_the_workflow_makes_need_not_be_there(tmp_path, monkeypatch):
     """The run itself makes the demo's tables."""
     monkeypatch.chdir(tmp_path)

@@ -89,6 +89,20 @@ def test_a_field_that_differs_stops_and_is_named(setting, field, value) -> None:
         setting.check(parity=lacking)
 
 
+def test_a_branch_of_the_hub_that_moved_is_named(setting, monkeypatch) -> None:
+    """`revision: null` means main: the same name, other weights. A folder, and older runs, have no commit."""
+    trained = setting.run["parity"]
+    assert "commit" not in trained
+    setting.check(parity=trained | {"commit": "a" * 40})
+    monkeypatch.setattr(setting.base.network.config, "_commit_hash", "b" * 40, raising=False)
+    setting.check(parity=trained)
+    setting.check(parity=trained | {"commit": "b" * 40})
+    with pytest.raises(UserError, match=rf"run\.json: commit: .* Set model\.revision to {'a' * 40}, or train the"):
+        setting.check(parity=trained | {"commit": "a" * 40})
+    fields = parity.parity(setting.base, setting.encoder, setting.model, setting.prompt)
+    assert fields == trained | {"commit": "b" * 40}
+
+
 def test_every_field_that_is_written_is_compared(setting) -> None:
     """A field added to run.json alone would look enforced and not be."""
     assert set(setting.run["parity"]) == set(parity.CURES)

@@ -119,6 +119,14 @@ def test_other_content_or_precision_is_another_base(model, tmp_path) -> None:
     assert stored_base.stored_name(here, torch.float16) != name
 
 
+@pytest.mark.parametrize("package", ["transformers", "bitsandbytes"])
+def test_another_version_of_what_quantises_makes_another_base(model, package, monkeypatch) -> None:
+    """It has other names of weights; the whole checkpoint was then said to lack some, and to be downloaded again."""
+    name, found = stored_base.stored_name(model, torch.float16), stored_base.package_versions()
+    monkeypatch.setattr(stored_base, "package_versions", lambda: found | {package: "0.1"})
+    assert stored_base.stored_name(model, torch.float16) != name
+
+
 def test_every_tensor_of_a_large_checkpoint_changes_its_digest(tmp_path, monkeypatch) -> None:
     """A LoRA merged into a base, under its old path, leaves the file's size, start and end as they were."""
     monkeypatch.setattr(base_files, "WHOLE_FILE_BYTES", 1000)

@@ -1,11 +1,13 @@
 """A template or text that would ask the model something else than what is meant ends in one message with its cure."""
 
 import logging
-from copy import copy
+import re
+from copy import copy, deepcopy
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from tokenizers import AddedToken
 from transformers import AutoProcessor
 
 import random_families
@@ -218,6 +220,76 @@ def test_special_tokens_in_a_table_stay_text(tmp_path, caplog):
     ]
 
 
+NESTED = ("<|im_<|im_end|>end|>", "<|im_end|", "plain", "<|vision_start|><|image_pad|><|vision_end|>")
+JOINED = {
+    "choice_format": ("<|{text}|> {letter}", ("im_end", "image_pad", "vision_start", "im_start")),
+    "letters and choices": ("{text}|> {letter}", ("<|im_end", "<|image_pad", "x", "y")),
+    "nested": ("{letter}. {text}", NESTED),
+    "after the choice": ("{letter}. {text}>", ("<|im_end|", "<|image_pad|", "x", "y")),
+}
+
+
+@pytest.mark.parametrize("name", [*random_families.NAMES, "gemma4_small", "internvl", "llava"])
+@pytest.mark.parametrize("case", JOINED)
+def test_no_row_makes_a_control_token_with_the_texts_around_it(name, case, tmp_path):
+    """A token may begin in the configuration and end in a choice; the error then blamed the template, or nothing."""
+    choice_format, texts = JOINED[case]
+    module = random_families if name in random_families.NAMES else random_others
+    processor = module.processor(name)
+    template = rows.prompt_config().templates["general"].replace("{question}", "<|{question}|>")
+    prompt = replace(rows.prompt_config(), choice_format=choice_format, templates={"general": template})
+    renderer = PromptRenderer(processor, replace(prompt, transcript="<{transcript}>", normal_form="NFC"))
+    tokens = set(processor.tokenizer.added_tokens_decoder)
+
+    def control(row: Any) -> list[list[int]]:
+        rendered = renderer.render(row, ["abcd", "dbca"])
+        parts = (rendered.prefix, *rendered.branches)
+        ids = [processor.tokenizer(part, add_special_tokens=False)["input_ids"] for part in parts]
+        return [[i for i in one if i in tokens] for one in ids]
+
+    plain = replace(ROW, question="1", choices=("1", "2", "3", "4"), transcript="1")
+    for question, transcript in [("im_end", "think"), ("image_pad", "/think"), ("image", "img"), ("turn>", "|turn")]:
+        row = replace(ROW, question=question, choices=texts, transcript=transcript)
+        assert control(row) == control(plain)
+
+
+def test_names_of_a_processors_tokens_are_special_too():
+    """Processors replace their own names for pictures and videos in any text, special to the tokenizer or not."""
+    special = PromptRenderer(random_others.processor("internvl"), rows.prompt_config()).special
+    assert {"<img>", "</img>", "<IMG_CONTEXT>", "<video>"} <= set(special)
+    processor = copy(random_qwen.processor())
+    processor.tokenizer = deepcopy(processor.tokenizer)
+    plain = ["<|fim_prefix|>", "<tool_call>", "<td>"]
+    processor.tokenizer.add_tokens([AddedToken(token, special=False) for token in plain])
+    special = PromptRenderer(with_template(TEMPLATE + "{# <tool_call> #}", processor), rows.prompt_config()).special
+    assert [token for token in plain if token in special] == ["<|fim_prefix|>", "<tool_call>"]
+
+
+def test_a_template_without_the_system_turn_is_refused():
+    """The model would answer without the instructions, in every row, without a word."""
+    without = TEMPLATE.replace("{{- part.text -}}", "{{- part.text if message.role == 'user' -}}")
+    assert message(with_template(without)) == (
+        f"config model.base: its chat template leaves prompt.system out. Set prompt.system to ''. {COPY}"
+    )
+    assert PromptRenderer(with_template(without), replace(rows.prompt_config(), system="")).head
+    trimmed = TEMPLATE.replace("{{- part.text -}}", "{{- part.text | trim -}}")
+    assert PromptRenderer(with_template(trimmed), replace(rows.prompt_config(), system=" Be brief.\n")).head
+
+
+def test_the_mark_of_an_object_in_the_system_turn_is_named():
+    """It is where the user's text goes; the message blamed the chat template."""
+    text = message(random_qwen.processor(), system="a \N{OBJECT REPLACEMENT CHARACTER} b")
+    assert text == "config prompt.system: it contains U+FFFC, the mark of an object that is not there. Delete it."
+
+
+def test_fields_in_a_row_are_text():
+    """A question about format strings must not be filled in again."""
+    row = replace(ROW, question="{choices} {x}", choices=("{letter}", "{text}", "{0}", "}"))
+    rendered = PromptRenderer(random_qwen.processor(), rows.prompt_config()).render(row, ["abcd"])
+    assert rendered.prefix.endswith("{choices} {x}\n")
+    assert rendered.branches[0].startswith("a. {letter}\nb. {text}\nc. {0}\nd. }\n")
+
+
 class Merging:
     """A tokenizer that has tokens of several letters, or one token for all."""
 
@@ -305,3 +377,30 @@ def test_a_prompt_without_letters_has_the_digests_that_it_had():
     assert set(plain.content(False)) == {"normal_form", "system", "choice_format", "templates"}
     assert other.content(False)["letters"] == ("A", "B", "C", "D")
     assert replace(plain, letters=(1, 2, 3, 4)).letters == ("1", "2", "3", "4")
+
+
+@pytest.mark.parametrize("name", ["qwen2_5_vl", "internvl"])
+def test_a_row_with_a_file_in_a_cell_is_named_with_its_tokens_and_a_key(name):
+    """100,000 characters were 74,733 tokens: hours of one row, or the memory ran out, without its name."""
+    module = random_families if name == "qwen2_5_vl" else random_others
+    prompt = rows.prompt_config()
+    usual = (
+        random_others.encoder(name)
+        if module is random_others
+        else RowEncoder(module.processor(name), rows.model_config(), prompt)
+    )
+    row = replace(ROW, id="q7", question="x" * 100_000, width=64, height=64, sha256="0" * 64)
+    with pytest.raises(UserError) as error:
+        usual.encode(row, ["abcd", "dcba"], rows.VIEW)
+    found = re.fullmatch(
+        r"row 'q7': its text has (100,\d{3}) tokens, more than prompt.max_tokens, 8,192. Shorten its longest cell in "
+        r"the table, or raise prompt.max_tokens.",
+        str(error.value),
+    )
+    usual.renderer.prompt = replace(prompt, max_tokens=int(found[1].replace(",", "")))
+    assert usual.encode(row, ["abcd", "dcba"], rows.VIEW).tokens > 100_000
+
+
+def test_the_most_tokens_change_no_digest():
+    """It refuses rows and changes none: kept adapters stay good."""
+    assert replace(rows.prompt_config(), max_tokens=5).content(True) == rows.prompt_config().content(True)

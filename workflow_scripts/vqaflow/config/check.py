@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from string import Formatter
 from typing import Any
 
 import yaml
@@ -16,6 +15,7 @@ from vqaflow.artifacts.results_folder import RESULTS
 from vqaflow.config.choices_check import choices_problems
 from vqaflow.config.data_check import data_problems
 from vqaflow.config.members import ORIGINAL, SECTIONS, TUNED, member_problems, members_of, with_model
+from vqaflow.config.prompt_check import prompt_problems
 from vqaflow.config.recipe_names import recipe_problems
 from vqaflow.config.schema_wording import refusals
 from vqaflow.config.sections import NATIVE, WHEN, merged
@@ -131,15 +131,10 @@ def _section_problems(sections: Mapping[str, Any], where: str, ensemble: Mapping
     if model["min_pixels"] > model["max_pixels"]:
         above = f"{model['min_pixels']} is above model.max_pixels, {model['max_pixels']}"
         yield f"{where}model.min_pixels: {above}. Lower it."
-    yield from _choice_format_problems(f"{where}prompt.choice_format", sections["prompt"]["choice_format"])
-    for kind, template in sections["prompt"]["templates"].items():
-        yield from _template_problems(f"{where}prompt.templates.{kind}", template)
+    yield from prompt_problems(f"{where}prompt.", sections["prompt"])
     if ensemble["order_pooling"] == "prior" and sections["orders"] in ("identity", 1):
         cure = "Set orders to cyclic, or use geometric."
         yield f"{where}orders: a position prior cannot be estimated from one choice order. {cure}"
-    for key, field in (("read", "{question}"), ("transcript", "{transcript}")):
-        if sections["prompt"][key].count(field) != 1:
-            yield f"{where}prompt.{key}: needs {field} once. Change it."
     main = sections["train"]["view"]
     yield from _main_view_problems(f"{where}train.view", f"{where}views", main, sections["views"])
     for name, view in sections["views"].items():
@@ -176,29 +171,6 @@ def _is_installed(package: str) -> bool:
     """Whether the package can be imported, without importing it; a folder that only has its name has no origin."""
     spec = find_spec(package)
     return spec is not None and spec.origin is not None
-
-
-def _choice_format_problems(where: str, choice_format: str) -> Iterator[str]:
-    try:
-        fields = {name for _, name, _, _ in Formatter().parse(choice_format) if name is not None}
-        choice_format.format(letter="a", text="x")
-    except (LookupError, ValueError, AttributeError):  # another field, braces that do not match, an unknown format
-        fields = set()
-    if fields != {"letter", "text"}:
-        yield (
-            f"{where}: {choice_format!r} must have the fields {{letter}} and {{text}} and no others. "
-            "Change it, and double braces that are text: {{ and }}."
-        )
-
-
-def _template_problems(where: str, template: str) -> Iterator[str]:
-    if template.count("{question}") != 1 or template.count("\n{choices}") != 1 or template.count("{choices}") != 1:
-        yield (
-            f"{where}: needs {{question}} once and, at the start of a line, {{choices}} once, "
-            "since all choice orders share the text before the choices. Change the template."
-        )
-    elif template.index("{question}") > template.index("{choices}"):
-        yield f"{where}: {{question}} must come before {{choices}}. Swap them."
 
 
 def _main_view_problems(where: str, views_where: str, main: str, views: Mapping[str, Any]) -> Iterator[str]:

@@ -46,7 +46,8 @@ class PromptConfig:
     """`prompt`: what the model reads; `templates` has one entry per question type.
 
     `letters` are those that the prompt shows and the model answers with; None: a, b, c, … `read` asks for the text in
-    the image, in views that read first; `transcript` shows what was read.
+    the image, in views that read first; `transcript` shows what was read. A row whose text has more than `max_tokens`
+    is refused.
     """
 
     normal_form: str
@@ -56,6 +57,7 @@ class PromptConfig:
     letters: tuple[str, ...] | None = None
     read: str = ""
     transcript: str = ""
+    max_tokens: int = 8192
 
     def __post_init__(self) -> None:
         """YAML reads an unquoted 1 as a number."""
@@ -64,7 +66,7 @@ class PromptConfig:
 
     def content(self, reads: bool) -> dict[str, Any]:
         """The keys that answers depend on: those of reading only if a view `reads`, `letters` only if it is set."""
-        without = {*(() if reads else READING), *(() if self.letters else ("letters",))}
+        without = {"max_tokens", *(() if reads else READING), *(() if self.letters else ("letters",))}
         return {key: value for key, value in asdict(self).items() if key not in without}
 
 

@@ -24,6 +24,7 @@ from vqaflow.model.checkpoint import (
     fits_unquantized,
     image_processor_problems,
     normalisation_warning,
+    processor_class_problems,
     read_config,
     require_loadable,
     require_whole,
@@ -33,8 +34,10 @@ from vqaflow.model.checkpoint import (
 )
 from vqaflow.model.families.family import Family
 from vqaflow.model.families.known import family_of
+from vqaflow.model.hub import source_of
 from vqaflow.model.numerics.precision import DTYPES
 from vqaflow.model.vision.windows import use_window_attention
+from vqaflow.model.weight_files import ADAPTER, MERGE, RESTORE
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.stage import log
 
@@ -161,7 +164,7 @@ def load_base(model: BaseConfig, device: torch.device | None = None, stored: Pat
     if not stored:
         require_loadable(read_config(model), model.base)
     with library_errors(model):
-        processor = AutoProcessor.from_pretrained(model.base, revision=model.revision)
+        processor = AutoProcessor.from_pretrained(model.base, **source_of(model))
     network = load_network(model, device, stored)
     base = Base(network, processor, device, compute_dtype(model, device), quantization(model, device))
     require_own_processor(base, model.base)
@@ -186,9 +189,7 @@ def load_network(model: BaseConfig, device: torch.device, stored: Path | None = 
     if not family.example:  # of an unknown class: what NF4 must leave alone shows in its network
         family = family_of(config.model_type, without_weights(config))
     dtype, quantized = compute_dtype(model, device), quantization(model, device)
-    options: dict[str, Any] = {"revision": model.revision} if model.revision else {}
-    if stored or Path(model.base).is_dir():
-        options = {"local_files_only": True}
+    options = {"local_files_only": True} if stored else source_of(model)
     if quantized == "nf4" and not stored:
         if family.nf4:
             log.warning("%s in NF4: %s. bfloat16 needs a card with more memory", family.name, family.nf4)
@@ -205,12 +206,13 @@ def load_network(model: BaseConfig, device: torch.device, stored: Path | None = 
             ignore_mismatched_sizes=not stored,  # require_same_weights names them
             **options,
         )
-    require_same_weights(loading, model.base, is_stored=stored is not None)
+    require_same_weights(loading, str(stored or model.base), is_stored=stored is not None)
     if getattr(network, "_hf_peft_config_loaded", False):
         raise UserError(f"config model.base: {model.base} brings its own adapter. Merge it into the base first.")
     network.requires_grad_(False)
     network.eval()
     require_placement(network, family, quantized)
+    require_finite_weights(network, model.base)
     if family.features:
         use_window_attention(network.get_submodule(family.tower))
     return network
@@ -235,27 +237,49 @@ def require_placement(network: Any, family: Family, quantized: str) -> None:
         raise UserError(f"model.base: the base was loaded with {used!r} attention, not sdpa. {cure}.")
 
 
+def require_finite_weights(network: Any, base: str) -> None:
+    """Raise UserError if a weight of a loaded network is NaN or infinite: training would blame the learning rate."""
+    bad = [name for name, weight in network.named_parameters() if not _is_finite(weight)]
+    if bad:
+        dtype = str(network.dtype).removeprefix("torch.")
+        cure = "Download the checkpoint again"
+        if dtype == "float16":
+            cure += ", or set model.compute_dtype to bfloat16 or float32 if its weights exceed float16's range"
+        raise UserError(
+            f"config model.base: {base} has values that are NaN or infinite in {dtype}: {bad[0]} ({len(bad)} such "
+            f"weights). {cure}."
+        )
+
+
+def _is_finite(weight: torch.Tensor) -> bool:
+    """Whether a weight, or the scales of a quantised one, is finite."""
+    state = getattr(weight, "quant_state", None)
+    parts = [weight] if state is None else [state.offset, getattr(state.state2, "absmax", None)]
+    numbers = (part for part in parts if part is not None and part.is_floating_point() and part.numel())
+    return all(torch.stack(part.detach().aminmax()).isfinite().all() for part in numbers)
+
+
 def require_same_weights(loading: Mapping[str, Any], base: str, is_stored: bool = False) -> None:
     """Raise UserError unless the weights of a checkpoint are those that its configuration describes.
 
     The library would fill what is missing or of another shape with random numbers, and drop what has no place.
     """
     missing, extra = (sorted(loading[kind]) for kind in ("missing_keys", "unexpected_keys"))
-    restore = "Restore the config.json that belongs to the weights, or download the checkpoint again."
     problem = None
     if missing and extra and not is_stored:
         problem = (
             f"does not fit its config.json: {missing[0]} is missing ({len(missing)} such weights), and {extra[0]} has "
-            f"no place ({len(extra)} such weights). {restore}"
+            f"no place ({len(extra)} such weights). {MERGE if ADAPTER.search(extra[0]) else RESTORE}"
         )
     elif missing:
-        problem = f"lacks {missing[0]} ({len(missing)} missing weights in total). Download it again."
+        cure = "Delete the folder: it is made again from the base." if is_stored else "Download it again."
+        problem = f"lacks {missing[0]} ({len(missing)} missing weights in total). {cure}"
     elif extra and not is_stored:
-        cure = "Merge the adapter into the base first." if "lora_" in extra[0] else restore
+        cure = MERGE if ADAPTER.search(extra[0]) else RESTORE
         problem = f"has {extra[0]}, for which its config.json has no place ({len(extra)} such weights). {cure}"
     elif loading["mismatched_keys"]:
         name, found, wanted = min(loading["mismatched_keys"])
-        problem = f"has {name} with the shape {(*found,)}, but its config.json says {(*wanted,)}. {restore}"
+        problem = f"has {name} with the shape {(*found,)}, but its config.json says {(*wanted,)}. {RESTORE}"
     if problem:
         raise UserError(f"config model.base: {base} {problem}")
 
@@ -268,13 +292,15 @@ def require_own_processor(base: Base, name: str) -> None:
     for part in ("tokenizer", "image_processor"):
         if getattr(base.processor, part, None) is None:
             cure = "Use a checkpoint that answers questions about images, with all its processor files."
-            raise UserError(f"config model.base: {name} has no {part.replace('_', ' ')}. {cure}")
+            found = type(base.processor).__name__
+            raise UserError(f"config model.base: {name} has no {part.replace('_', ' ')} (only {found}). {cure}")
     image_processor, family, config = base.processor.image_processor, base.family, base.network.config
     settings = {key: getattr(image_processor, key, None) for key in PROCESSOR_FACTS}
     settings["image_processor_type"] = type(image_processor).__name__
     vision = config.vision_config.to_dict() if hasattr(config, "vision_config") else {}
     rows = len(base.network.get_input_embeddings().weight)
     for problem in chain(
+        processor_class_problems(type(base.processor).__name__, family, name),
         image_processor_problems(settings, vision, family, name),
         tokenizer_problems(base.processor, config, rows, name),
     ):

@@ -3,18 +3,20 @@
 `base_problems` runs while the workflow is parsed: torch and transformers are imported only in functions that need them.
 """
 
-import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import is_zipfile
 
 from vqaflow.config.sections import BaseConfig
+from vqaflow.data.images.visual_tokens import json_object
 from vqaflow.model.families.family import Family
 from vqaflow.model.families.known import BY_KIND, family_of, names
+from vqaflow.model.hub import source_of
+from vqaflow.model.weight_files import RESTORE, header_problems, weight_problems
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import reason_of
 
@@ -23,12 +25,22 @@ if TYPE_CHECKING:
 
 GIB = 2**30
 FITTING_SHARE = 2 / 3  # of a GPU's memory for 16-bit weights; the rest is for activations, adapter and optimiser
-# In the order in which the library looks for them.
-WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
-OLD_TORCH = b"\x80"  # a pickle, not an archive: it has no end that can be checked
+SMALL_FILES = (
+    "processor_config.json",
+    "preprocessor_config.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "generation_config.json",
+    "chat_template.json",
+)
 TOKENIZERS = ("tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "spiece.model", "tekken.json")
 QUANTIZED = ("quantization_config", "compression_config", "quantization")  # the last is MLX's
-QUANTIZED_NAME = re.compile(r"(awq|gptq|gguf|exl[23]|mlx|bnb|nf4|fp8|w[48]a(8|16)|(int|q)[48]|[48]-?bits?)", re.I)
+QUANTIZED_NAME = re.compile(
+    r"(awq|gptq|gguf|ggml|exl[23]|mlx|bnb|hqq|aqlm|eetq|vptq|spqr|quip|marlin|quanto|torchao|openvino|onnx|imatrix"
+    r"|llamafile|autoround|bitnet|ct2|quanti[sz]ed|2of4|nf4|(nv|mx)?fp[468]|w[2-8](a(4|8|16))?|int[1-8]|iq[1-4]|q[4-68](k|f16)?"
+    r"|[1-8]-?bits?)",
+    re.I,
+)
 # Frequencies of these kinds depend on the length of the text; fused decoders compute them once.
 CHANGING_ROPE = ("dynamic", "longrope")
 # Facts of the image processor, and what they are called in the configuration of the tower.
@@ -37,7 +49,7 @@ TOWER_FACTS = {
     "merge_size": "spatial_merge_size",
     "temporal_patch_size": "temporal_patch_size",
 }
-PROCESSOR_FACTS = (*TOWER_FACTS, "do_normalize", "do_rescale", "image_mean", "image_std")
+PROCESSOR_FACTS = (*TOWER_FACTS, "do_normalize", "do_rescale", "rescale_factor", "image_mean", "image_std")
 
 
 def read_config(model: BaseConfig, stored: Path | None = None) -> Any:
@@ -47,8 +59,9 @@ def read_config(model: BaseConfig, stored: Path | None = None) -> Any:
     """
     from transformers import AutoConfig
 
+    source = {"local_files_only": True} if stored else source_of(model)
     try:
-        return AutoConfig.from_pretrained(stored or model.base, revision=None if stored else model.revision)
+        return AutoConfig.from_pretrained(stored or model.base, **source)
     except Exception as error:  # the library raises whatever a broken file causes
         raise unloadable(model, error) from error
 
@@ -56,7 +69,7 @@ def read_config(model: BaseConfig, stored: Path | None = None) -> Any:
 def family_in(model: BaseConfig) -> Family:
     """The family of a base, from the `model_type` in its config.json. Raises UserError if it has none."""
     if Path(model.base).is_dir():
-        kind = _read_json(Path(model.base) / "config.json").get("model_type")
+        kind = json_object(Path(model.base) / "config.json").get("model_type")
         if not isinstance(kind, str):
             raise UserError(f"config model.base: {_without_kind(model.base)}")
         return family_of(kind)
@@ -95,7 +108,8 @@ def require_whole(base: str) -> None:
 
 def require_loadable(config: Any, base: str) -> None:
     """Raise UserError unless a checkpoint with this configuration is loaded rightly: unquantised, with known parts."""
-    for problem in _config_problems(config.to_dict(), base):
+    whole = config.to_dict()  # with the library's values for keys that config.json lacks
+    for problem in chain(header_problems(Path(base), whole), _config_problems(whole, base)):
         raise UserError(f"config model.base: {problem}")
 
 
@@ -138,28 +152,20 @@ def _folder_problems(base: str) -> Iterator[str]:
             f"{base} holds an adapter (adapter_config.json), which would be attached to the weights. Give a folder "
             "with a base alone, or merge the adapter into its base first."
         )
-    config = _read_json(folder / "config.json")
+    config = json_object(folder / "config.json")
     if not isinstance(config.get("model_type"), str):
         yield _without_kind(base)
         return
     yield from _config_problems(config, base)
     if (folder / "quantize_config.json").is_file():
         yield already_quantized(base, "quantize_config.json")
-    yield from _weight_problems(folder)
+    yield from weight_problems(folder)
+    yield from header_problems(folder, config)
     yield from _processor_file_problems(folder, config)
 
 
 def _without_kind(base: str) -> str:
     return f"{base} has no config.json with a model_type. Give the folder of a checkpoint of {names()}."
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    """The object in a JSON file; empty if there is none."""
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _part(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -184,7 +190,7 @@ def _config_problems(config: Mapping[str, Any], base: str) -> Iterator[str]:
                 f"{base} is a {family.name} model by its model_type ({kind}), but a {others[name].name} model by its "
                 f"architectures ({name}). Restore the config.json that belongs to the weights."
             )
-    if family.features is not None and family.prefix != "separate":
+    if family.is_fused:
         yield from _fused_problems(_part(config, "text_config"), _part(config, "vision_config"), family, base)
 
 
@@ -210,96 +216,120 @@ def _fused_problems(text: Mapping[str, Any], vision: Mapping[str, Any], family: 
     rope_type = rope.get("rope_type", rope.get("type"))
     if rope_type in CHANGING_ROPE:
         yield f"{base} has rotary positions of the type {rope_type}, which vqaflow does not compute. {cure}"
+    yield from _section_problems(rope, text, family, base)
     windowed = bool(text.get("use_sliding_window") and text.get("sliding_window"))
     windowed &= text.get("max_window_layers", math.inf) < text.get("num_hidden_layers", 0)
     if "sliding_attention" in (text.get("layer_types") or ["sliding_attention"] * windowed):
         yield f"{base} attends within a sliding window, which vqaflow does not compute for {family.name}. {cure}"
     gated = [text, *([vision] if "fullatt_block_indexes" in vision else [])]  # a tower with windows has gated MLPs too
     for activation in (part.get("hidden_act") or "silu" for part in gated):
-        if activation != "silu":
+        if activation not in ("silu", "swish"):  # two names of one function
             yield f"{base} has the activation {activation}, but {family.name} has silu. {cure}"
 
 
-def _weight_problems(folder: Path) -> Iterator[str]:
-    """Weights that are not there or not whole."""
-    name = next((name for name in WEIGHTS if (folder / name).is_file()), None)
-    if name is None:
-        what = "its weights in GGUF" if any(folder.glob("*.gguf")) else f"no weights ({WEIGHTS[0]})"
-        yield f"{folder} has {what}. Download the checkpoint's safetensors files."
+def _section_problems(rope: Mapping[str, Any], text: Mapping[str, Any], family: Family, base: str) -> Iterator[str]:
+    """Frequencies of M-RoPE that are not divided among time, height and width; keys that are absent pass."""
+    heads, sections = text.get("num_attention_heads"), rope.get("mrope_section")
+    if not rope or not heads or (family.interleaved and "mrope_section" not in rope):  # then the library has its own
         return
-    files = [name]
-    if name.endswith(".json"):
-        shards = _read_json(folder / name).get("weight_map")
-        if not isinstance(shards, dict) or not shards:
-            yield f"{folder}: {name} cannot be read. Download it again."
-            return
-        files = sorted({str(file) for file in shards.values()})
-    missing = [file for file in files if not (folder / file).is_file()]
-    if missing:
-        yield (
-            f"{folder} lacks {missing[0]} ({len(missing)} of {len(files)} files of weights are missing). "
-            "Download what is missing."
-        )
-    for file in files:
-        if file not in missing and not _is_whole(folder / file):
-            yield f"cannot load {folder}: {file} is not a whole file of weights. Download it again."
-
-
-def _is_whole(file: Path) -> bool:
-    """Whether a safetensors file is as long as its header says; whether a torch file has its end, or is an old one."""
-    if file.suffix != ".safetensors":
-        with file.open("rb") as opened:
-            return is_zipfile(file) or opened.read(1) == OLD_TORCH
-    with file.open("rb") as opened:
-        size, length = file.stat().st_size, int.from_bytes(opened.read(8), "little")
-        if length > size:
-            return False
-        try:
-            tensors = {name: about for name, about in json.loads(opened.read(length)).items() if name != "__metadata__"}
-            return size == 8 + length + max((about["data_offsets"][1] for about in tensors.values()), default=0)
-        except (ValueError, LookupError, AttributeError, TypeError):
-            return False
+    size = text.get("head_dim") or text.get("hidden_size") or 0
+    if not isinstance(size, int) or not isinstance(heads, int):
+        return
+    size = size if text.get("head_dim") else size // heads
+    whole = isinstance(sections, Sequence) and len(sections) == 3 and all(isinstance(one, int) for one in sections)
+    if not whole or (not family.interleaved and sum(sections) != size // 2):
+        wanted = "three numbers" if family.interleaved else f"three numbers with the sum {size // 2}"
+        yield f"{base} has mrope_section {sections}, but {family.name} needs {wanted}. {RESTORE}"
 
 
 def _processor_file_problems(folder: Path, config: Mapping[str, Any]) -> Iterator[str]:
-    """Files of the tokenizer and the image processor that are not there, or are another model's."""
+    """Files of the tokenizer and the image processor that are not there or not whole, or are another model's."""
     family = BY_KIND.get(config["model_type"])
     source = f"Copy it from {family.example}." if family else "Copy it from the published checkpoint."
-    if not any((folder / name).is_file() for name in TOKENIZERS):
+    usual = TOKENIZERS[:2] if family and family.is_fused else TOKENIZERS
+    tokenizer = next((name for name in usual if (folder / name).is_file()), None)
+    if tokenizer is None or (tokenizer == "vocab.json" and not (folder / "merges.txt").is_file()):
         yield f"{folder} lacks {TOKENIZERS[0]}. {source}"
-    whole = _read_json(folder / "processor_config.json")
-    settings = whole.get("image_processor") or _read_json(folder / "preprocessor_config.json")
+    elif not _is_object(folder / tokenizer):
+        yield f"{folder}: {tokenizer} is not a whole JSON file. {source}"
+    for name in (name for name in SMALL_FILES if (folder / name).is_file() and not json_object(folder / name)):
+        yield f"{folder}: {name} is not a JSON file with a section of keys. {source}"
+    whole = json_object(folder / "processor_config.json")
+    own = json_object(folder / "preprocessor_config.json")
+    settings = whole.get("image_processor") or own
     if not settings and (family or not whole):
         yield f"{folder} lacks preprocessor_config.json, or it cannot be read. {source}"
     elif family and isinstance(settings, Mapping):
+        named = [about.get("processor_class") for about in (whole, own, json_object(folder / "tokenizer_config.json"))]
+        yield from processor_class_problems(next(filter(None, named), None), family, str(folder))
         yield from image_processor_problems(settings, _part(config, "vision_config"), family, str(folder))
+
+
+def _is_object(file: Path) -> bool:
+    """Whether a file, which may be large, begins and ends as a JSON object; others are read when they are needed."""
+    with file.open("rb") as opened:
+        start = opened.read(64).lstrip()
+        opened.seek(max(0, file.stat().st_size - 64))
+        return start.startswith(b"{") and len(start) > 1 and opened.read().rstrip().endswith(b"}")
+
+
+def processor_class_problems(found: str | None, family: Family, base: str) -> Iterator[str]:
+    """What is wrong with the name of a processor's class for this family; None passes: the library chooses it."""
+    if found is not None and family.processors and found not in family.processors:
+        yield (
+            f"{base}: its processor is another model's: processor class {found}, but {family.name} needs "
+            f"{' or '.join(family.processors)}. {_copied(family)}"
+        )
+
+
+def _copied(family: Family) -> str:
+    return f"Copy the processor files (preprocessor_config.json and the like) from {family.example}."
 
 
 def image_processor_problems(
     settings: Mapping[str, Any], vision: Mapping[str, Any], family: Family, base: str
 ) -> Iterator[str]:
     """What in an image processor's settings is not of this family or of this tower; settings that are absent pass."""
-    cure = f"Copy the processor files (preprocessor_config.json and the like) from {family.example}."
+    cure = _copied(family)
     other, needs = f"{base}: its processor is another model's:", f"but {family.name} needs"
     found = settings.get("image_processor_type")
     if found is not None and not str(found).startswith(family.image_processor):
         yield f"{other} image processor {found}, {needs} {family.image_processor}. {cure}"
-    if family.features is None or family.prefix == "separate":
+    if not family.is_fused:
         return
     for mine, theirs in TOWER_FACTS.items():
         value, wanted = settings.get(mine), vision.get(theirs)
         if value is not None and wanted is not None and value != wanted:
             yield f"{other} {mine} {value}, {needs} {wanted}. {cure}"
     for name in ("do_normalize", "do_rescale"):
-        if settings.get(name) is False:
-            yield f"{other} {name} false, {needs} true. {cure}"
+        if settings.get(name) is not None and not settings[name]:
+            yield f"{other} {name} {str(settings[name]).lower()}, {needs} true. {cure}"
+    factor = settings.get("rescale_factor")
+    if factor is not None and not (isinstance(factor, float) and math.isclose(factor, 1 / 255, rel_tol=1e-3)):
+        yield f"{other} rescale_factor {factor}, {needs} {1 / 255} (1/255). {cure}"
+    for name, least in (("image_mean", -math.inf), ("image_std", 0)):
+        value = settings.get(name)
+        if value is not None and not _are_three(value, least):
+            yield f"{other} {name} {value}, {needs} three numbers{' above 0' if least == 0 else ''}. {cure}"
+
+
+def _are_three(value: Any, least: float) -> bool:
+    """Whether a value is one number above `least` for each colour."""
+    if not isinstance(value, Sequence) or len(value) != 3:
+        return False
+    return all(isinstance(one, int | float) and one > least for one in value)
 
 
 def normalisation_warning(settings: Mapping[str, Any], family: Family, base: str) -> str | None:
     """What to say if pictures are normalised otherwise than by the family's published checkpoints."""
-    mean, std = family.normalisation or (None, None)
-    found = settings.get("image_mean"), settings.get("image_std")
-    if mean is None or all(list(a or ()) == list(b) for a, b in zip(found, (mean, std), strict=True)):
+    if family.normalisation is None:
+        return None
+    found, (mean, std) = (settings.get("image_mean"), settings.get("image_std")), family.normalisation
+    if all(
+        math.isclose(one, usual, abs_tol=1e-3)
+        for values, wanted in zip(found, (mean, std), strict=True)
+        for one, usual in zip(values or wanted, wanted, strict=True)
+    ):
         return None
     return (
         f"model.base: the processor of {base} has image_mean {found[0]} and image_std {found[1]}, but {family.name} "

@@ -30,7 +30,11 @@ PRECISION = ("dtype", "quantization")
 
 
 def parity(base: "Base", encoder: "RowEncoder", model: ModelConfig, prompt: PromptConfig) -> dict[str, Any]:
-    """The fields of which training and scoring must have the same values."""
+    """The fields of which training and scoring must have the same values.
+
+    `commit` is that of a base from the hub, where a branch such as main moves; a folder has none.
+    """
+    commit = getattr(base.network.config, "_commit_hash", None)
     return {
         "base": base_digest(model),
         "min_pixels": model.min_pixels,
@@ -39,6 +43,7 @@ def parity(base: "Base", encoder: "RowEncoder", model: ModelConfig, prompt: Prom
         "processor": type(base.processor).__name__,
         "image_processor": type(base.processor.image_processor).__name__,
         "letter_tokens": encoder.letter_ids,
+        **({"commit": commit} if commit else {}),
     }
 
 
@@ -53,6 +58,9 @@ def check_parity(adapter: Path, base: "Base", encoder: "RowEncoder", model: Mode
     for field in COMPARED:
         if run["parity"].get(field) != ours[field]:
             raise refusal(adapter, field, run["parity"].get(field), ours[field], CURES[field])
+    trained, now = run["parity"].get("commit"), ours.get("commit")
+    if trained and now and trained != now:
+        raise refusal(adapter, "commit", trained, now, f"Set model.revision to {trained}")
     precision = {"dtype": str(base.dtype).removeprefix("torch."), "quantization": base.quantization}
     for field in PRECISION:
         if run.get(field, precision[field]) != precision[field]:

@@ -15,8 +15,10 @@ from vqaflow.runtime.files import atomic_folder
 from vqaflow.runtime.locks import Lease
 from vqaflow.runtime.manifests import MANIFEST, read_manifest, write_manifest
 from vqaflow.runtime.stage import log
+from vqaflow.runtime.versions import package_versions
 
 FORMAT = 1
+MAKERS = ("transformers", "bitsandbytes")
 
 
 def open_base(model: BaseConfig, bases: Path, device: torch.device | None = None) -> Base:
@@ -47,8 +49,12 @@ def keep_base(model: BaseConfig, folder: Path, device: torch.device) -> Base | N
 
 
 def stored_name(model: BaseConfig, dtype: torch.dtype) -> str:
-    """The name of a quantised base's folder: the digest of all that its bytes depend on."""
-    return value_digest([FORMAT, base_digest(model), "nf4", str(dtype), *family_in(model).unquantized])[:16]
+    """The name of a quantised base's folder: the digest of all that its bytes depend on.
+
+    Names and layout of quantised weights are those of the packages that wrote them: another version quantises again.
+    """
+    packages = [f"{name} {package_versions()[name]}" for name in MAKERS]
+    return value_digest([FORMAT, base_digest(model), "nf4", str(dtype), *family_in(model).unquantized, *packages])[:16]
 
 
 def keep_network(network: Any, folder: Path) -> None:

@@ -5,30 +5,29 @@ choices share everything before them (the prefix, with the image's hundreds of t
 branch. Special tokens come from the template, never from here, and never from a table or the configuration.
 """
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from vqaflow.artifacts.columns import ALL_LETTERS
 from vqaflow.artifacts.rows import Row, text_row
 from vqaflow.config.choices_check import letters_problem
+from vqaflow.config.prompt_fields import filled, split_at
 from vqaflow.config.sections import PromptConfig
 from vqaflow.data.normal_form import normalize, normalize_choices
+from vqaflow.model.encoding.chat_template import (
+    NO_THINKING,
+    WHERE,
+    around_user_text,
+    broken_up,
+    require_plain,
+    special_tokens,
+)
 from vqaflow.model.encoding.orders import own_order, shown
 from vqaflow.runtime.errors import UserError
-from vqaflow.runtime.messages import reason_of
 from vqaflow.runtime.stage import log
 
-USER_TEXT = "\N{OBJECT REPLACEMENT CHARACTER}"
-NO_THINKING: Mapping[str, Any] = {"enable_thinking": False}  # for every chat template that knows it
-WHERE = "config model.base:"
-OWN_FILES = "Copy the processor files (chat_template.jinja and the like) of the published Instruct edition."
 TOKENIZER_FILES = "Use a base with its published tokenizer files."
-# Tags around thoughts: angle or square brackets, with or without bars, or a channel of that name.
-THOUGHT = r"(?:\w+:)?(?:think|thinking|thought|thoughts|reason|reasoning)"
-OPENED = re.compile(rf"[<\[]\|?{THOUGHT}\|?[>\]]|<\|?channel\|?>\s*(?:{THOUGHT}|analysis)", re.I)
-CLOSED = re.compile(rf"[<\[]\|?/\|?{THOUGHT}\|?[>\]]|<\|?/?channel\|>(?!\s*(?:{THOUGHT}|analysis))", re.I)
 
 
 @dataclass(frozen=True)
@@ -49,10 +48,10 @@ class PromptRenderer:
     def __init__(self, processor: Any, prompt: PromptConfig, arguments: Mapping[str, Any] = NO_THINKING) -> None:
         self.prompt = prompt
         self.letters: Sequence[str] = prompt.letters or ALL_LETTERS
-        self.special = _special_tokens(processor)
-        _require_plain(prompt, self.special)
+        self.special = special_tokens(processor)
+        require_plain(prompt, self.special)
         self.processor, self.arguments = processor, {**NO_THINKING, **arguments}
-        self.head, self.tail = _template_around_user_text(processor, prompt.system, self.arguments, 1)
+        self.head, self.tail = around_user_text(processor, prompt.system, self.arguments, 1)
         self._around = {1: (self.head, self.tail)}
         self._reported: set[str] = set()
 
@@ -60,14 +59,15 @@ class PromptRenderer:
         """What the chat template puts before and after the user's text, with so many pictures before it."""
         if pictures not in self._around:
             system = self.prompt.system
-            self._around[pictures] = _template_around_user_text(self.processor, system, self.arguments, pictures)
+            self._around[pictures] = around_user_text(self.processor, system, self.arguments, pictures)
         return self._around[pictures]
 
     def render_reading(self, row: Row, pictures: int) -> RenderedRow:
         """The request to transcribe what text in the pictures of `row` bears on its question: all of it is prefix."""
         head, tail = self.around(pictures)
-        question = self._harmless(normalize(row.question, self.prompt.normal_form), row.id)
-        return RenderedRow(head + self.prompt.read.replace("{question}", question) + tail, ("",))
+        question = normalize(row.question, self.prompt.normal_form)
+        request = self._harmless(filled(self.prompt.read, {"question": question}), row.id)
+        return RenderedRow(head + request + tail, ("",))
 
     def render(self, row: Row, orders: Sequence[str], pictures: int = 1) -> RenderedRow:
         """Render `row` (question, choices, qtype) once per order of its choices, up to the answer's position.
@@ -77,27 +77,36 @@ class PromptRenderer:
         """
         head, tail = self.around(pictures)
         form = self.prompt.normal_form
-        question = self._harmless(normalize(row.question, form), row.id)
         texts = normalize_choices(shown(row.choices, row.letters), form)
-        choices = dict(zip(row.letters, (self._harmless(text, row.id) for text in texts), strict=True))
-        template = self.prompt.templates[row.qtype]
-        before, after = template.split("{choices}")
-        before = before.replace("{question}", question)
+        choices = dict(zip(row.letters, texts, strict=True))
+        before, after = split_at(self.prompt.templates[row.qtype], "choices")
+        before = filled(before, {"question": normalize(row.question, form)})
         if row.transcript:
-            read = self._harmless(normalize(row.transcript, form), row.id)
-            before = self.prompt.transcript.replace("{transcript}", read) + "\n" + before
-        orders = [own_order(order, row.letters) for order in orders]
-        branches = [self._choice_lines([choices[x] for x in order]) + after + tail for order in orders]
-        return RenderedRow(head + before, tuple(branches))
+            read = filled(self.prompt.transcript, {"transcript": normalize(row.transcript, form)})
+            before = read + "\n" + before
+        ends = [self._choice_lines([choices[x] for x in own_order(order, row.letters)]) for order in orders]
+        branches = [self._harmless(lines + filled(after, {}), row.id) + tail for lines in ends]
+        return RenderedRow(head + self._harmless(before, row.id), tuple(branches))
 
     def _harmless(self, text: str, row_id: str) -> str:
-        """`text` with a space in each special token that its normal form has not broken: tables control nothing."""
-        for token in _found(self.special, text):
-            text = text.replace(token, f"{token[0]} {token[1:]}")
-            if row_id not in self._reported:
-                self._reported.add(row_id)
-                log.warning("row %r: its text contains the special token %s, read as plain text", row_id, token)
-        return text
+        """`text`, in which a row is filled in, with a space in each special token: tables control nothing.
+
+        The configuration's own texts have none (require_plain), but one may begin there and end in the row.
+        """
+        plain, found = broken_up(text, self.special)
+        if found and row_id not in self._reported:
+            self._reported.add(row_id)
+            log.warning("row %r: its text contains the special token %s, read as plain text", row_id, found)
+        return plain
+
+    def require_short(self, row_id: str, tokens: int) -> None:
+        """Raise UserError if the text of a row has more tokens than prompt.max_tokens allows."""
+        most = self.prompt.max_tokens
+        if tokens > most:
+            raise UserError(
+                f"row {row_id!r}: its text has {tokens:,} tokens, more than prompt.max_tokens, {most:,}. Shorten its "
+                "longest cell in the table, or raise prompt.max_tokens."
+            )
 
     def _choice_lines(self, texts: Sequence[str]) -> str:
         pairs = zip(self.letters, texts, strict=False)  # require_letters: there are enough letters
@@ -114,95 +123,6 @@ class PromptRenderer:
         probe = text_row("?", ["1"] * count, "general")
         cure = "Change it in prompt.letters." if self.prompt.letters else TOKENIZER_FILES
         return letter_token_ids(tokenizer, self.render(probe, [probe.letters]), self.letters[:count], cure)
-
-
-def _special_tokens(processor: Any) -> list[str]:
-    """Tokens that control the model, the longest first: special ones, the image's, and tags around thoughts."""
-    added = getattr(processor.tokenizer, "added_tokens_decoder", {}).values()
-    found = {token.content for token in added if token.special or OPENED.search(token.content)}
-    found |= {token.content for token in added if CLOSED.search(token.content)}
-    found.add(getattr(processor, "image_token", None) or "")
-    return sorted((token for token in found if len(token.strip()) > 1), key=lambda token: (-len(token), token))
-
-
-def _found(special: Sequence[str], text: str) -> Iterator[str]:
-    """The special tokens in `text`."""
-    return (token for token in special if token in text)
-
-
-def _require_plain(prompt: PromptConfig, special: Sequence[str]) -> None:
-    """Raise UserError if a configured text contains a special token."""
-    texts = {key: getattr(prompt, key) for key in ("system", "choice_format", "read", "transcript")}
-    texts |= {f"templates.{kind}": text for kind, text in prompt.templates.items()}
-    texts["letters"] = "\n".join(prompt.letters or ())
-    for key, text in texts.items():
-        for token in _found(special, text):
-            raise UserError(
-                f"config prompt.{key}: it contains {token}, a special token of the base. Delete it: the chat template "
-                "adds all special tokens."
-            )
-
-
-def _template_around_user_text(
-    processor: Any, system: str, arguments: Mapping[str, Any], pictures: int
-) -> tuple[str, str]:
-    """What the chat template puts before (pictures included) and after the user's text, up to the answer."""
-    content = [*({"type": "image"} for _ in range(pictures)), {"type": "text", "text": USER_TEXT}]
-    messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
-    if system:
-        messages.insert(0, {"role": "system", "content": [{"type": "text", "text": system}]})
-    text = _rendered(processor, messages, arguments)
-    if text.count(USER_TEXT) != 1:
-        raise UserError(f"{WHERE} its chat template does not contain the user's text exactly once. {OWN_FILES}")
-    head, tail = text.split(USER_TEXT)
-    _require_pictures(processor, head, tail, pictures)
-    if _is_open(tail):
-        raise UserError(
-            f"{WHERE} its chat template opens a thinking block that cannot be switched off. Use the Instruct edition."
-        )
-    return head, tail
-
-
-def _rendered(processor: Any, messages: Sequence[Mapping[str, Any]], arguments: Mapping[str, Any]) -> str:
-    """The chat with the answer's opening, by the processor's template, or by the one that its tokenizer has."""
-    template = getattr(processor, "chat_template", None) or getattr(processor.tokenizer, "chat_template", None)
-    if isinstance(template, Mapping):
-        template = template.get("default")
-    if not template:
-        raise UserError(f"{WHERE} it has no chat template. {OWN_FILES}")
-    known = {name: value for name, value in arguments.items() if name in template}  # the library warns of others
-    try:
-        return processor.apply_chat_template(
-            messages, chat_template=template, tokenize=False, add_generation_prompt=True, **known
-        )
-    except Exception as error:  # a syntax error, or whatever the template raises
-        reason = reason_of(error)
-        has_system = any(message["role"] == "system" for message in messages)
-        cure = f"Set prompt.system to '' if it takes no system turn. {OWN_FILES}" if has_system else OWN_FILES
-        raise UserError(f"{WHERE} its chat template fails ({reason}). {cure}") from error
-
-
-def _require_pictures(processor: Any, head: str, tail: str, pictures: int) -> None:
-    """Raise UserError unless each picture's token stands before the user's text, exactly once.
-
-    Some processors expand another token, which begins an image, into the picture's tokens.
-    """
-    marks = [getattr(processor, name, None) for name in ("image_token", "boi_token")]
-    counts = [((head + tail).count(mark), head.count(mark)) for mark in marks if mark]
-    if counts and next((count for count in counts if count[0]), (0, 0)) != (pictures, pictures):
-        if pictures > 1:
-            what = f"its chat template does not place {pictures} images before the user's text"
-            raise UserError(f"{WHERE} {what}. Use views without tiles, or a base whose template takes several images.")
-        raise UserError(
-            f"{WHERE} its chat template does not place the picture ({marks[0]}) before the user's text exactly once. "
-            f"{OWN_FILES}"
-        )
-
-
-def _is_open(tail: str) -> bool:
-    """Whether a block of thoughts is open at the end of `tail`."""
-    opened, closed = ([match.start() for match in tag.finditer(tail)] for tag in (OPENED, CLOSED))
-    return max(opened, default=-1) > max(closed, default=-1)
 
 
 def letter_token_ids(

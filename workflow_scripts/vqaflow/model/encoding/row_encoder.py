@@ -14,7 +14,8 @@ from vqaflow.artifacts.rows import Row
 from vqaflow.config.sections import ModelConfig, PromptConfig, ViewConfig
 from vqaflow.data.images.decoding import open_image
 from vqaflow.data.images.pictures import NEUTRAL, Picture, pictures_of
-from vqaflow.model.encoding.prompts import NO_THINKING, PromptRenderer, RenderedRow
+from vqaflow.model.encoding.chat_template import NO_THINKING
+from vqaflow.model.encoding.prompts import PromptRenderer, RenderedRow
 from vqaflow.runtime.errors import UserError
 
 Grid = tuple[int, int, int]
@@ -129,9 +130,10 @@ class RowEncoder:
                 "or raise max_pixels."
             )
         counts = [t * h * w // self.merge**2 for t, h, w in grids]
-        prefix, starts = with_image_tokens(self._token_ids(rendered.prefix), self.image_token, counts)
+        shared, branches = self._token_ids(rendered.prefix), [self._token_ids(text) for text in rendered.branches]
+        self.renderer.require_short(row.id, len(shared) + max(map(len, branches)))
+        prefix, starts = with_image_tokens(shared, self.image_token, counts)
         positions = mrope_positions(len(prefix), starts, grids, self.merge)
-        branches = [self._token_ids(text) for text in rendered.branches]
         keys = tuple(picture.key(row.sha256) for picture in pictures)
         return EncodedRow(row.id, prefix, branches, positions, int(positions.max()) + 1, grids, pictures, keys)
 

@@ -31,7 +31,8 @@ class Family:
 
     name: as users call it. kinds: `model_type` of its checkpoints. network: its class in transformers. example: a
     published checkpoint, for messages. image_processor: the start of the class name of its checkpoints' image
-    processors; normalisation: their mean and standard deviation of pixels, if they are the same in all.
+    processors; normalisation: their mean and standard deviation of pixels, if they are the same in all. processors:
+    class names of whole processors that work.
 
     prefix: how choice orders share the image and the question: `mask` (full attention, one pass with a mask), `state`
     (some layers carry a state, which each order continues), `separate` (one pass of the library's forward per order).
@@ -44,8 +45,8 @@ class Family:
     adapted: for each name in config's train.lora.targets, the linears of a decoder layer that it means here.
     unquantized: modules that NF4 must leave alone: starts of their paths, or ends. float16: why float16 does not work,
     if it does not. nf4: why NF4 is advised against, if it is. template: arguments of the chat template besides those
-    that every family gets (prompts.NO_THINKING). image_options: (image processor, min_pixels, max_pixels) to arguments
-    for the processor that keep to config's resolution policy.
+    that every family gets (chat_template.NO_THINKING). image_options: (image processor, min_pixels, max_pixels) to
+    arguments for the processor that keep to config's resolution policy.
 
     hub_names: what is in the hub names of its checkpoints, in lower case, for a base of which this machine has no file
     yet. llama_factory: what LLaMA-Factory calls its chat template, for exports.
@@ -56,6 +57,7 @@ class Family:
     network: str
     example: str
     image_processor: str = ""
+    processors: tuple[str, ...] = ("Qwen2VLProcessor", "Qwen2_5_VLProcessor", "Qwen3VLProcessor")
     normalisation: tuple[list[float], list[float]] | None = None
     prefix: str = "mask"
     features: Features | None = None
@@ -72,6 +74,11 @@ class Family:
     image_options: Callable[[Any, int, int], dict[str, Any]] | None = None
     hub_names: tuple[str, ...] = ()
     llama_factory: str | None = None
+
+    @property
+    def is_fused(self) -> bool:
+        """Whether vqaflow computes tower and decoder itself, so that settings it does not know are refused."""
+        return self.features is not None and self.prefix != "separate"
 
     def is_quantized(self, name: str) -> bool:
         """Whether NF4 quantises the linear with this full name."""

@@ -26,6 +26,7 @@ FAMILY = Family(
     hub_names=("gemma-4",),
     llama_factory="gemma4",
     image_processor="Gemma4ImageProcessor",
+    processors=("Gemma4Processor", "Gemma4UnifiedProcessor"),
     prefix="separate",
     tower="model.vision_tower",
     unquantized=(

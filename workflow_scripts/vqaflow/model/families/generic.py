@@ -18,6 +18,7 @@ def generic_family(kind: str, network: Any = None) -> Family:
         kinds=(kind,),
         network="AutoModelForImageTextToText",
         example="",
+        processors=(),
         prefix="separate",
         tower="",
         decoder="" if network is None else decoder_path(network),

@@ -24,6 +24,7 @@ FAMILY = Family(
     hub_names=("internvl",),
     llama_factory="intern_vl",
     image_processor="GotOcr2ImageProcessor",
+    processors=("InternVLProcessor",),
     prefix="separate",
     tower="model.vision_tower",
     unquantized=("model.vision_tower", "model.multi_modal_projector", "lm_head"),

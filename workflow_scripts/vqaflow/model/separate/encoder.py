@@ -103,7 +103,9 @@ class PassEncoder:
         texts = tuple(rendered.prefix + branch for branch in rendered.branches)
         options = self.image_options(view)
         visual = [self.visual_tokens(self.given_size(picture, view), options) for picture in pictures]
-        tokens = sum(self._text_tokens(text) + sum(visual) for text in texts)
+        lengths = [self._text_tokens(text) for text in texts]
+        self.renderer.require_short(row.id, max(lengths))
+        tokens = sum(lengths) + len(texts) * sum(visual)
         return PassRow(row.id, texts, tokens, tuple((1, 1, count) for count in visual), pictures)
 
     def _text_tokens(self, text: str) -> int:
