@@ -52,6 +52,7 @@ rule all:
     input:
         "results/submission.validated.json",
         "results/evaluation/metrics.json",
+        "results/answers/test_answers.html",
         "results/eda/summary.json",
         RUNS_PAGE,
 

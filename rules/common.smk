@@ -62,6 +62,7 @@ HELP = """Targets, with your own data: snakemake --configfile my.yaml -- TARGET
   results/members/main/oof.parquet       what a member says of each training row
   results/evaluation/metrics.json        accuracy with its interval, overall and in parts
   results/submission.csv                 the file to hand in
+  results/answers/test_answers.html      its answers with their pictures, the least certain first
 After a run: snakemake --configfile my.yaml --report results/report.html   everything in one page"""
 FOLDS = range(config["folds"]["n"])
 WORKERS = range(config["hpo"]["workers"])

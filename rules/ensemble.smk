@@ -3,7 +3,7 @@
 In:  results/scores/, files of members that someone else has made, the tables, the folds
 Out: results/members/{member}/: {oof,test}.parquet, the same by view, member.json
      results/ensemble/: {oof,test}.parquet, recipe.json
-     results/evaluation/: metrics.json, *.png, mistakes.html, picks.html
+     results/evaluation/: metrics.json, summary.html, *.png, mistakes.html, picks.html
 """
 
 
@@ -93,12 +93,18 @@ rule evaluate_oof:
             labels={"figure": "{figure}"},
         ),
         metrics="results/evaluation/metrics.json",
+        summary=report(
+            "results/evaluation/summary.html",
+            caption="../docs/captions/summary.rst",
+            category="0 Summary",
+            labels={"page": "accuracy, baselines and measures"},
+        ),
         mistakes="results/evaluation/mistakes.html",
         excerpt=report(
             "results/evaluation/mistakes_excerpt.html",
             caption="../docs/captions/mistakes.rst",
-            category="4 Mistakes",
-            labels={"page": "wrong answers"},
+            category="4 Answers",
+            labels={"page": "wrong OOF answers"},
         ),
         picks=report(
             "results/evaluation/picks.html",

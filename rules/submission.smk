@@ -1,7 +1,9 @@
-"""The file to hand in, and the proof that it is complete.
+"""The file to hand in, the proof that it is complete, and its answers with their pictures.
 
-In:  results/ensemble/test.parquet, data.sample_submission, results/tables/test.parquet, results/tables/labels.json
+In:  results/ensemble/test.parquet, data.sample_submission, results/tables/test.parquet, results/tables/labels.json,
+     and for the gallery what the members say of the test rows, and the images
 Out: results/submission.csv, results/submission.validated.json
+     results/answers/: test_answers.html, and an excerpt for Snakemake's report
 """
 
 
@@ -44,3 +46,32 @@ rule validate_submission:
         "Checking the submission against the sample and the test table"
     script:
         "../workflow_scripts/validate_submission.py"
+
+
+rule show_answers:
+    input:
+        test="results/ensemble/test.parquet",
+        test_table="results/tables/test.parquet",
+        submission="results/submission.csv",
+        notes=rules.ensemble_probabilities.input.notes,
+        members=expand("results/members/{member}/test.parquet", member=MEMBERS),
+        views=rules.ensemble_probabilities.input.test_views,
+        scores=[path for member in MEMBERS for path in score_files_of(member, splits=["test"])],
+    output:
+        page="results/answers/test_answers.html",
+        excerpt=report(
+            "results/answers/test_answers_excerpt.html",
+            caption="../docs/captions/test_answers.rst",
+            category="4 Answers",
+            labels={"page": "test answers, least certain first"},
+        ),
+    log:
+        "results/logs/show_answers.log",
+    conda:
+        "../envs/vqaflow.yaml"
+    params:
+        code=code_of("show_answers"),
+    message:
+        "Showing the test answers"
+    script:
+        "../workflow_scripts/show_answers.py"

@@ -30,7 +30,7 @@ LAYERS = [
 INNER_LAYERS = {
     "data": ["images", ".", "folds", "exploration"],
     "model": ["numerics", "encoding", "vision", "families", ".", "decoder features", "separate", "pipeline"],
-    "evaluation": ["pages", "picks", ".", "export runs verify"],
+    "evaluation": ["pages gallery", "picks", ".", "export runs verify"],
     "commands": [".", "rules tools"],
 }
 ONLY_FOR_COMMANDS = ["bench", "demo"]

@@ -82,6 +82,7 @@ BY_HAND = {
     "run_trials": [],
     "score_choices": ["--split", "oof", "--fold", "0"],
     "search_hyperparameters": [],
+    "show_answers": [],
     "tiny_base": ["--out", "model"],
     "train_adapter": ["--fold", "0"],
     "validate_tables": [],

@@ -144,6 +144,7 @@ def test_learning_curves_come_from_the_logs_that_training_writes(evaluated):
     assert list(learning) == ["fold0", "fold1", "fold2"]
     assert learning["fold1"] == pytest.approx(
         {"steps": 10, "epochs": 2.0, "last_loss": 0.14, "best_val_accuracy": 0.81, "best_step": 10}
+        | dict.fromkeys(["kept_step", "kept_epoch", "kept_val_accuracy"])
     )
 
 
@@ -182,7 +183,14 @@ def test_the_leaderboard_leaves_out_the_rows_without_an_image(tmp_path):
 def test_the_folder_is_whole_and_every_figure_opens(evaluated):
     folder, _ = evaluated
     names = {path.name for path in (folder / "evaluation").iterdir()}
-    assert names == {"metrics.json", "costs.json", *(f"{figure}.png" for figure in FIGURES), *LIMITS, "picks.html"}
+    assert names == {
+        "metrics.json",
+        "costs.json",
+        *(f"{figure}.png" for figure in FIGURES),
+        *LIMITS,
+        "picks.html",
+        "summary.html",
+    }
     for figure in FIGURES:
         with Image.open(folder / "evaluation" / f"{figure}.png") as image:
             image.load()

@@ -24,7 +24,7 @@ def test_every_metric_is_scikit_learns(choices, letters):
     answers_N, p_NC = drawn(0, choices=choices, letters=letters)
     predicted_N = p_NC.argmax(1)
     found = {name: one["value"] for name, one in measures(p_NC, answers_N, np.arange(300), None, 0).items()}
-    assert list(found) == list(METRICS)
+    assert list(found) == [*METRICS, "brier", "aurc"]
     assert found["accuracy"] == pytest.approx(accuracy_score(answers_N, predicted_N), abs=1e-12)
     assert found["macro_f1"] == pytest.approx(f1_score(answers_N, predicted_N, average="macro"), abs=1e-12)
     assert found["nll"] == pytest.approx(log_loss(answers_N, p_NC, labels=range(choices)), abs=1e-12)

@@ -438,9 +438,9 @@ def test_what_is_in_doubt_counts(tmp_path: Path, source: str, old: str, new: str
 @pytest.mark.parametrize(
     ("name", "rules"),
     [
-        ("evaluation/gallery/page.html", {"evaluate_oof", "compare_runs"}),
-        ("evaluation/gallery/page.css", {"evaluate_oof", "compare_runs"}),
-        ("evaluation/gallery/page.js", {"evaluate_oof", "compare_runs"}),
+        ("evaluation/gallery/page.html", {"evaluate_oof", "show_answers"}),
+        ("evaluation/gallery/page.css", {"evaluate_oof", "show_answers"}),
+        ("evaluation/gallery/page.js", {"evaluate_oof", "show_answers"}),
         ("question_types/weights.json", {"validate_tables"}),
     ],
 )

@@ -131,6 +131,7 @@ class Page:
     def press(self, key: str) -> None:
         """One stroke of a key, named as in KeyboardEvent.key."""
         text = {"text": key} if len(key) == 1 else {}
+        text |= {"windowsVirtualKeyCode": 27} if key == "Escape" else {}  # else the browser itself does not know it
         self.call("Input.dispatchKeyEvent", type="keyDown", key=key, **text)
         self.call("Input.dispatchKeyEvent", type="keyUp", key=key)
 

@@ -327,4 +327,21 @@ def make_whole_run(folder: Path, **options: object) -> Path:
     ensemble(folder)
     evaluate(folder)
     submit(folder)
+    show(folder)
     return folder
+
+
+def show(folder: Path) -> Path:
+    """Make the gallery of the test answers of a results folder with a submission; returns its path."""
+    from vqaflow.evaluation.show_answers import show_answers
+
+    at = ResultsFolder(folder)
+    show_answers(
+        test=at.probabilities("test"),
+        test_table=at.table("test"),
+        submission=at.submission,
+        members=[at.member(name).folder for name in at.members()],
+        scores=at.all_scores(),
+        out=at.test_answers,
+    )
+    return at.test_answers

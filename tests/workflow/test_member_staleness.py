@@ -27,7 +27,7 @@ SETTINGS = {
 MAIN = {"train": 2, "score": 1 * (2 + 2), "pool": 1}
 OTHER = {"train": 2 * 2 + 2, "score": 2 * (4 + 6), "pool": 1}
 UNTUNED = {"score": 2 * (1 + 1), "pool": 1}
-POOL = {"ensemble_probabilities", "evaluate_oof", "write_submission", "validate_submission"}
+POOL = {"ensemble_probabilities", "evaluate_oof", "write_submission", "show_answers", "validate_submission"}
 WORDS = {
     "base": r"Quantising the base model of (\w+)",
     "train": r"Training the adapter of (\w+)",

@@ -1,5 +1,6 @@
 """Snakemake's report of a finished run: built and read without a network, with every stage's figures in it."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -67,12 +68,23 @@ def click(page, text):
 
 def test_report_has_a_category_a_stage(page, report):
     page.open(report)
-    page.wait("document.body.innerText.includes('4 Mistakes')")
+    page.wait("document.body.innerText.includes('4 Answers')")
     shown = page.run("document.body.innerText").splitlines()
-    stages = ["1 Data", "2 Training", "3 Evaluation", "4 Mistakes", "5 Final picks"]
+    stages = ["0 Summary", "1 Data", "2 Training", "3 Evaluation", "4 Answers", "5 Final picks"]
     assert [line for line in shown if line[:1].isdigit()] == stages
     assert "vqaflow trains one adapter" in page.run("document.body.innerText")
     assert {url.split(":")[0] for url in page.requests} == {"file", "data"} and page.errors == []
+
+
+def test_the_front_page_has_the_headline_and_what_it_is_compared_with(page, report):
+    """An accuracy alone says little: always the same letter may reach it too."""
+    metrics = json.loads((report.parent / "evaluation" / "metrics.json").read_text())
+    page.open(report)
+    page.wait("document.querySelectorAll('table tbody tr').length > 0")
+    shown = page.run("document.body.innerText")
+    assert f"{100 * metrics['overall']['accuracy']:.1f} % accuracy out of fold" in shown
+    letter = metrics["baselines"]["each"][0]
+    assert f"most frequent letter ({letter['name']})" in shown and f"{100 * letter['accuracy']:.1f} %" in shown
 
 
 def test_every_figure_has_its_label_and_caption(page, report):
@@ -82,10 +94,14 @@ def test_every_figure_has_its_label_and_caption(page, report):
     for figure in FIGURES_OF_EVALUATION:
         labels, caption = captions.pop(f"results/evaluation/{figure}.png")
         assert labels == {"figure": figure} and len(caption) > 200 and "Measured out of fold" in caption
+    labels, caption = captions.pop("results/evaluation/summary.html")
+    assert labels == {"page": "accuracy, baselines and measures"} and "AURC" in caption
     labels, caption = captions.pop("results/evaluation/picks.html")
     assert labels == {"page": "files to select"} and "vqaflow picks" in caption
     labels, caption = captions.pop("results/evaluation/mistakes_excerpt.html")
-    assert labels == {"page": "wrong answers"} and "results/evaluation/mistakes.html" in caption
+    assert labels == {"page": "wrong OOF answers"} and "results/evaluation/mistakes.html" in caption
+    labels, caption = captions.pop("results/answers/test_answers_excerpt.html")
+    assert labels == {"page": "test answers, least certain first"} and "results/answers/test_answers.html" in caption
     assert [path for path in captions if "adapters" in path] == [
         f"results/adapters/main/fold{n}/curve.png" for n in range(3)
     ]
@@ -121,12 +137,15 @@ def test_the_search_has_a_section_of_its_own(page, report):
     assert "learning_rate" in page.run_in_frame("document.body.innerText")
 
 
-def test_the_mistakes_open_within_the_report(page, report):
+@pytest.mark.parametrize("number", [0, 1])
+def test_the_galleries_open_within_the_report(page, report, number):
     """A browser shows nothing at all of a page of more than 2 MiB that is embedded this way."""
     page.open(report)
-    click(page, "4 Mistakes")
-    page.wait("document.querySelector('table tbody a') !== null")
-    page.run("document.querySelector('table tbody a').click()")
+    click(page, "4 Answers")
+    page.wait("document.querySelectorAll('table tbody tr').length === 2")
+    page.run(f"document.querySelectorAll('table tbody tr')[{number}].querySelector('a').click()")
     page.wait("document.querySelectorAll('article').length > 5", in_frame=True)
     assert "무엇이 보이나요" in page.run_in_frame("document.body.innerText")
+    page.run_in_frame("document.querySelector('button.enlarge').click()")
+    assert page.run_in_frame("document.querySelector('dialog').open")
     assert {url.split(":")[0] for url in page.requests} == {"file", "data"} and page.errors == []

@@ -138,6 +138,11 @@ class ResultsFolder:
         return self.folder / "submission.csv"
 
     @property
+    def test_answers(self) -> Path:
+        """The gallery of the test answers."""
+        return self.folder / "answers" / "test_answers.html"
+
+    @property
     def validated(self) -> Path:
         """The report that the submission is valid."""
         return self.folder / "submission.validated.json"

@@ -3,7 +3,7 @@
 Shapes: N rows of the training table, C choices.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,8 @@ import pandas as pd
 
 from vqaflow.artifacts.choices import OWN
 from vqaflow.artifacts.parts import fold_of
-from vqaflow.artifacts.score_files import ScoreFile, read_logits, read_transcripts, row_index
-from vqaflow.evaluation.evidence import Evidence, Namer
+from vqaflow.artifacts.score_files import ScoreFile, read_logits, row_index
+from vqaflow.evaluation.evidence import Evidence, transcripts
 from vqaflow.reporting.figures import MUTED, PALETTE, drawable, label_axes, new_figure, save
 from vqaflow.reporting.statistics import accuracy_summary
 from vqaflow.scoring.order_pooling import pool_orders, position_prior
@@ -89,15 +89,6 @@ def gallery_notes(found: Evidence, blind: Mapping[str, np.ndarray]) -> dict[str,
         for row_id, text in texts.items():
             notes.setdefault(row_id, []).append(f"{name} read: {text or '(nothing)'}")
     return notes
-
-
-def transcripts(files: Sequence[ScoreFile], named: Namer) -> dict[str, dict[str, str]]:
-    """What each view that reads has read, by the rows' ids; the base reads alike for all seeds."""
-    found: dict[str, dict[str, str]] = {}
-    for file in files:
-        if texts := read_transcripts(file):
-            found.setdefault(named(file.member, file.view), {}).update(texts)
-    return found
 
 
 def draw_blind(metrics: Mapping[str, Any], path: Path) -> None:

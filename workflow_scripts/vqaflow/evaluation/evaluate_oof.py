@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vqaflow.evaluation.answerers import answerer_line, answerer_metrics, source_metrics
+from vqaflow.evaluation.baselines import baseline_metrics, kept_epoch, part_metrics
 from vqaflow.evaluation.blind import FIGURE as BLIND_FIGURE
 from vqaflow.evaluation.blind import blind_lines, blind_metrics, draw_blind, gallery_notes, read_blind
 from vqaflow.evaluation.evidence import Evidence, read_evidence
@@ -17,6 +18,8 @@ from vqaflow.evaluation.figures import draw_all
 from vqaflow.evaluation.members import member_lines, member_metrics
 from vqaflow.evaluation.metrics import checkpoint_choice, ensemble_metrics, expectation, leaderboard, learning_summary
 from vqaflow.evaluation.mistakes import write_mistakes
+from vqaflow.evaluation.pages.summary import PAGE as SUMMARY
+from vqaflow.evaluation.pages.summary import write_summary
 from vqaflow.evaluation.picks.page import PAGE as PICKS
 from vqaflow.evaluation.picks.page import pick_page
 from vqaflow.evaluation.single_passes import (
@@ -55,6 +58,7 @@ def evaluate_oof(
     found = read_evidence(oof=oof, recipe=recipe, members=members, scores=scores, adapters=adapters, **tables)
     blind = read_blind(found)
     metrics = all_metrics(found) | ({"blind": blind_metrics(found.rows, blind)} if blind else {})
+    metrics |= {"baselines": baseline_metrics(found, blind)} | part_metrics(found)
     with atomic_folder(out_dir) as folder:
         write_json(folder / "metrics.json", metrics)
         write_json(
@@ -64,6 +68,7 @@ def evaluate_oof(
         if blind:
             draw_blind(metrics, folder / BLIND_FIGURE)
         write_mistakes(found.rows, folder, gallery_notes(found, blind))
+        write_summary(metrics, folder / SUMMARY)
         by_name = dict(zip(found.answers, members, strict=True))
         pick_page(oof=oof, test=test, members=by_name, out=folder / PICKS, **tables)
     say(metrics)
@@ -86,7 +91,9 @@ def all_metrics(found: Evidence) -> dict[str, Any]:
             "recipe": {key: recipe[key] for key in ("chosen", "default", "reason", "nested")},
             "calibration": recipe["calibration"],
             "error_correlation": {"views": error_correlation(rows, by_view), "folds": agreement_of_folds(found)},
-            "learning": {name: learning_summary(history) for name, history in logs.items()},
+            "learning": {
+                name: learning_summary(history) | kept_epoch(history, kept[name]) for name, history in logs.items()
+            },
             "checkpoint_choice": checkpoint_choice(logs, kept),
             "expected": expectation(recipe),
             "leaderboard": leaderboard(recipe),

@@ -18,7 +18,7 @@ from vqaflow.artifacts.columns import ALL_LETTERS, PEOPLE, PROBABILITY, SOURCE, 
 from vqaflow.artifacts.reading import columns_in, letters_of_table, read_json, read_table
 from vqaflow.artifacts.results_folder import MemberFolder
 from vqaflow.artifacts.rows import shares_in
-from vqaflow.artifacts.score_files import ScoreFile, score_files
+from vqaflow.artifacts.score_files import ScoreFile, read_transcripts, score_files
 from vqaflow.ensemble.sources import Member, Oof, read_members, read_oof, sources_of
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import some
@@ -171,4 +171,13 @@ def read_trainings(adapters: Sequence[Path]) -> dict[tuple[str, str], Training]:
         history = pd.read_csv(log).reindex(columns=LOG_COLUMNS) if log.exists() else None
         keep = read_json(run, "train_adapter")["train"].get("keep") if run.exists() else None
         found[folder.parent.name, folder.name] = Training(history, keep)
+    return found
+
+
+def transcripts(files: Sequence[ScoreFile], named: Namer) -> dict[str, dict[str, str]]:
+    """What each view that reads has read, by the rows' ids; the base reads alike for all seeds."""
+    found: dict[str, dict[str, str]] = {}
+    for file in files:
+        if texts := read_transcripts(file):
+            found.setdefault(named(file.member, file.view), {}).update(texts)
     return found

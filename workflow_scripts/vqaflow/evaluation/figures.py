@@ -34,7 +34,7 @@ def draw_all(metrics: Metrics, logs: Mapping[str, pd.DataFrame], folder: Path) -
     draw_reliability(metrics, folder / "reliability.png")
     draw_coverage(metrics, folder / "coverage.png")
     draw_agreement(metrics, folder / "agreement.png")
-    draw_learning(logs, folder / "learning.png")
+    draw_learning(metrics, logs, folder / "learning.png")
     if "answerers" in metrics:
         draw_answerers(metrics, folder / "answerers.png")
 
@@ -209,8 +209,8 @@ def draw_matrix(axes: Axes, names: Sequence[str], lines: Sequence[Sequence[float
     axes.set_title(title)
 
 
-def draw_learning(logs: Mapping[str, pd.DataFrame], path: Path) -> None:
-    """Draw training loss and validation accuracy at each measurement, from the adapters' logs."""
+def draw_learning(metrics: Metrics, logs: Mapping[str, pd.DataFrame], path: Path) -> None:
+    """Draw training loss and validation accuracy at each measurement, and mark the epoch whose weights were kept."""
     figure, (left, right) = new_figure("Learning curves", 1, 2, (9, 3.8))
     colors: dict[str, str] = {}
     for name, history in logs.items():
@@ -220,11 +220,15 @@ def draw_learning(logs: Mapping[str, pd.DataFrame], path: Path) -> None:
         left.plot(history["step"], history["loss"], "o-", **style)
         measured = history.dropna(subset="val_accuracy")
         right.plot(measured["step"], measured["val_accuracy"], "o-", **style)
+        kept = metrics["learning"][name]["kept_step"]
+        for axes, curve, column in ((left, history, "loss"), (right, measured, "val_accuracy")):
+            at = curve[curve["step"] == kept]
+            axes.plot(at["step"], at[column], "*", color=color, markersize=13, markeredgecolor="black", zorder=4)
     for axes in (left, right):
         axes.set_xlim(left=0)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     label_axes(left, "optimiser step", "training loss", "loss on training rows (mean since the epoch began)")
-    label_axes(right, "optimiser step", "validation accuracy", "accuracy on the fold's own OOF rows")
+    label_axes(right, "optimiser step", "validation accuracy", "accuracy on the fold's own OOF rows (star: kept epoch)")
     if logs:
         left.legend(fontsize=8)
     else:

@@ -1,7 +1,8 @@
 """The metrics that competitions score: accuracy, balanced accuracy, macro-F1, cross-entropy; exact, with intervals.
 
-As in scikit-learn: balanced accuracy is the mean recall over the letters that are an answer, macro-F1 the mean F1 over
-the letters that are an answer or are predicted.
+Beside them two of the probabilities: the Brier score, and AURC, which says how well confidence sorts right answers from
+wrong ones. As in scikit-learn, balanced accuracy is the mean recall over the letters that are an answer, and macro-F1
+the mean F1 over the letters that are an answer or are predicted.
 
 Shapes: N rows, C choices, G groups, X pairs of letters. `counts_CC` are rows by right letter, then by predicted letter.
 """
@@ -11,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from vqaflow.reporting.statistics import BOOTSTRAP_DRAWS, CONFIDENCE, bootstrap_interval, log_losses
+from vqaflow.reporting.risk_coverage import risk_coverage_area
+from vqaflow.reporting.statistics import BOOTSTRAP_DRAWS, CONFIDENCE, as_shares, bootstrap_interval, log_losses
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "nll")  # what `ensemble.metric` may be
 
@@ -52,7 +54,8 @@ def measures(
 ) -> dict[str, Any]:
     """Each metric with its bootstrap interval over groups; None without rows, and no interval with one group.
 
-    The cross-entropy is that to the people's shares, if they are given. Accuracy has the draws of `bootstrap_interval`.
+    The cross-entropy and the Brier score (see `statistics.brier`) are those to the people's shares, if they are given.
+    Accuracy has the draws of `bootstrap_interval`.
     """
     choices, predicted_N = probabilities_NC.shape[1], probabilities_NC.argmax(1)
     counts_CC = confusion(answers_N, predicted_N, choices)
@@ -60,9 +63,11 @@ def measures(
     found: dict[str, Any] = {
         name: {"value": measure(counts_CC), "bootstrap": intervals.get(name)} for name, measure in OF_COUNTS.items()
     }
-    losses_N = log_losses(probabilities_NC, answers_N if shares_NC is None else shares_NC)
-    found["nll"] = {"value": float(losses_N.mean()), "bootstrap": bootstrap_interval(losses_N, groups_N, seed)}
-    return found
+    targets = answers_N if shares_NC is None else shares_NC
+    squares_N = ((probabilities_NC - as_shares(targets, choices)) ** 2).sum(1)
+    for name, losses_N in (("nll", log_losses(probabilities_NC, targets)), ("brier", squares_N)):
+        found[name] = {"value": float(losses_N.mean()), "bootstrap": bootstrap_interval(losses_N, groups_N, seed)}
+    return found | {"aurc": risk_coverage_area(probabilities_NC.max(1), predicted_N != answers_N, groups_N, seed)}
 
 
 def _intervals(

@@ -70,6 +70,11 @@ def heading(text: str) -> str:
     return f"<h2>{escape(text)}</h2>"
 
 
+def large_number(number: str, text: str) -> str:
+    """The number that a page is about, and what it is."""
+    return f'<p class="number"><strong>{escape(number)}</strong> {escape(text)}</p>'
+
+
 def paragraphs(lines: Iterable[str], look: str = "") -> str:
     """Each line as a paragraph."""
     return "\n".join(f'<p class="{look}">{escape(line)}</p>' if look else f"<p>{escape(line)}</p>" for line in lines)
