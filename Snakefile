@@ -10,19 +10,23 @@ from snakemake.utils import min_version
 min_version("9.27")
 
 
-if not Path("config.yaml").is_file():
-    raise SystemExit(
-        f"error: {Path.cwd()}: there is no config.yaml here. "
-        f"Run snakemake in the folder of the workflow, {workflow.basedir}, without --directory."
-    )
+# The folder of this file; not workflow.basedir, which is that of the main workflow if this one is a module of it.
+CHECKOUT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True))
 
 
-configfile: "config.yaml"
+configfile: str(CHECKOUT / "config.yaml")
 
 
-if (config.get("hardware") or {}).get("settings"):  # a profile's keys: over config.yaml, under --configfile
+if Path("config.yaml").is_file() and not Path("config.yaml").samefile(CHECKOUT / "config.yaml"):  # with --directory
 
-    configfile: config["hardware"]["settings"]
+    configfile: "config.yaml"
+
+
+SETTINGS = (config.get("hardware") or {}).get("settings")  # a profile's keys: over config.yaml, under --configfile
+
+if SETTINGS:
+
+    configfile: SETTINGS if Path(SETTINGS).is_file() or not (CHECKOUT / SETTINGS).is_file() else str(CHECKOUT / SETTINGS)
 
 
 include: "rules/common.smk"

@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-SCRIPTS = Path(workflow.basedir) / "workflow_scripts"
+SCRIPTS = CHECKOUT / "workflow_scripts"
 # This process and all jobs use the package beside this Snakefile, even if another one is installed.
 sys.path.insert(0, str(SCRIPTS))
 os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [str(SCRIPTS), os.environ.get("PYTHONPATH")])))
@@ -32,6 +32,7 @@ from vqaflow.config.members import TUNED, explored_model, explored_views, member
 from vqaflow.config.loading import in_order
 from vqaflow.config.named_values import named_values
 from vqaflow.config.check import check_config, check_files
+from vqaflow.config.checkout import completed
 from vqaflow.config.invocation import require_kept
 from vqaflow.runtime.errors import UserError
 from snakemake.exceptions import WorkflowError
@@ -39,7 +40,8 @@ from snakemake.exceptions import WorkflowError
 try:
     if workflow.is_main_process:
         require_kept(sys.argv[1:], config, Path("results"))
-    check_config(config, Path(workflow.basedir) / "schemas" / "config.schema.yaml")
+    config = completed(config, CHECKOUT)
+    check_config(config, CHECKOUT / "schemas" / "config.schema.yaml")
     config = in_order(config)
     MEMBERS = members_of(config)
     MODELS = with_model(MEMBERS)

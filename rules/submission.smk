@@ -28,8 +28,10 @@ rule write_submission:
 
 
 rule validate_submission:
+    # A file that was edited by hand is not validated: the accuracy is that of the ensemble's answers.
     input:
         submission="results/submission.csv",
+        test="results/ensemble/test.parquet",
         sample_submission=lookup(dpath="data/sample_submission", within=config),
         test_table="results/tables/test.parquet",
         labels="results/tables/labels.json",

@@ -12,5 +12,6 @@ with stage(snakemake.log[0]):
         test_table=Path(snakemake.input.test_table),
         metrics=Path(snakemake.input.metrics),
         labels=Path(snakemake.input.labels),
+        ensemble=Path(snakemake.input.test),
         out=Path(snakemake.output.validated),
     )

@@ -27,6 +27,9 @@ GPU = str(ROOT / "profiles" / "gpu")
         ),
         (["--profile", GPU, "--config", "train={seed: 3}"], 'Add them: --config "hardware={settings: profiles/gpu/'),
         (["-C", "a=b", "--profile", GPU], "whose settings are lost"),
+        (["--sdm", "conda", "apptainer", "--cores", "1"], "names no container"),
+        (["--software-deployment-method", "apptainer"], "write --sdm conda"),
+        (["--use-singularity"], "names no container"),
     ],
 )
 def test_what_snakemake_drops_is_told(arguments, told):
@@ -40,6 +43,7 @@ def test_what_snakemake_drops_is_told(arguments, told):
     ("arguments", "settings"),
     [
         (["--cores", "1"], None),
+        (["--sdm", "conda", "--cores", "1"], None),
         (["--configfile", "a.yaml", "b.yaml", "--", "results/eda/summary.json"], None),
         (["--configfile", "my.yaml", "--", "--configfile"], None),
         (["--profile", GPU], "profiles/gpu/settings.yaml"),

@@ -5,14 +5,19 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
+import random_qwen
+import rows
 from competition import Competition
+from vqaflow.config.sections import ViewConfig
 from vqaflow.data.images.visual_tokens import (
     least_max_pixels,
     limits_from,
     limits_text,
     visual_grids,
 )
+from vqaflow.model.encoding.row_encoder import RowEncoder
 from vqaflow.model.resize_limits import resize_limits
+from vqaflow.runtime.errors import UserError
 
 QWEN2, QWEN3 = 28, 32
 
@@ -108,3 +113,12 @@ def test_an_extension_that_is_wrong_in_one_name_only_is_told_for_that(data):
     data.train[1]["path"] = "train/link.jpg"
     data.run()
     assert data.kinds() == {("image_extension", "train_0001", "path")}
+
+
+def test_a_picture_that_became_too_thin_later_is_one_message():
+    """max_pixels may be lowered after the checks: the training must not end with `height and width must be > 0`."""
+    encoder = RowEncoder(random_qwen.processor(), rows.model_config(max_pixels=50176), rows.prompt_config())
+    with pytest.raises(UserError, match=r"an image of 3000 x 15 pixels is too thin for max_pixels 50,176") as error:
+        encoder.grid_of(3000, 15, ViewConfig())
+    least = int(str(error.value).split("(model or view) to ")[1].split(", or")[0].replace(",", ""))
+    assert encoder.grid_of(3000, 15, ViewConfig(max_pixels=least))[1] > 0

@@ -25,6 +25,15 @@ PAIRS = [
     ("img_3.jpg", "img_3.png", "its extension"),
     ("a-1", "a\u20131", "full-width letters or dashes"),
     ("ａ１", "a1", "full-width letters or dashes"),
+    ("test_0047", "'test_0047", "signs around it"),
+    ("test_0047", '"test_0047"', "signs around it"),
+    ("test_0047", "images/test_0047", "its folder"),
+    ("test_0047", "test-0047", "spaces, hyphens or underscores"),
+    ("123456789012", "1.23457E+11", "digits that a spreadsheet has rounded"),
+    ("1234567890123456789", "1234567890123450000", "digits that a spreadsheet has rounded"),
+    ("1-3", "3-Jan", "how a spreadsheet writes a day"),
+    ("1-3", "01월 03일", "how a spreadsheet writes a day"),
+    ("test_0047", "47", "what stands around its number"),
 ]
 
 
@@ -45,6 +54,12 @@ def test_near_ids_are_found_and_their_difference_is_named(one, other, words):
 )
 def test_different_ids_are_not_near(one, other):
     assert near_form(one) != near_form(other)
+
+
+def test_a_loose_likeness_that_several_ids_have_names_none():
+    """A message that names one of a thousand ids at random sends the user astray."""
+    assert NearIds(["a_3", "b_3"]).near("3") is None
+    assert NearIds(["123456789012", "123456789013"]).near("1.23457E+11") is None
 
 
 @pytest.mark.parametrize(("one", "other", "words"), PAIRS)

@@ -233,7 +233,7 @@ def test_two_stray_quotation_marks_do_not_swallow_a_row(data, on_bad_row):
     ]
     edit(data, "train", lambda lines: [lines[0], *rows, *lines[3:]])
     message = data.fail(write=False, on_bad_row=on_bad_row)
-    assert "train.csv line 2: a quotation mark that opens in this line closes 1 lines below" in message
+    assert "train.csv line 2: a quotation mark that opens in this line closes 1 line below" in message
 
 
 def test_stray_quotation_marks_with_rows_between_them(data):

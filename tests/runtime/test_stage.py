@@ -90,6 +90,7 @@ def refuse(number: int, path: Path):
         (lambda path: refuse(errno.EACCES, path / ".a.csv.x1.csv"), "out", "you do not have permission to read"),
         (lambda path: refuse(errno.EROFS, path / "made" / ".a.x1"), "out", "its disk is read-only"),
         (lambda path: refuse(errno.EDQUOT, path), "out", "your quota on its disk is used up"),
+        (lambda path: refuse(errno.ENOSPC, path / ".train.x1" / "a.png"), "out", "its disk is full"),
         (fail_as_polars, "new", "its disk is full"),
         (fail_as_torch_on_full_disk, "new", "its disk is full"),
         pytest.param(

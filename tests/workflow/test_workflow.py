@@ -17,6 +17,7 @@ from workflow_world import (
     ROOT,
     artifacts,
     copy_small_workflow,
+    copy_workflow,
     finished_workflow,
     plan_of,
     prepare_make,
@@ -208,6 +209,7 @@ def test_a_bad_setting_stops_before_anything(again, settings, words):
         (["--configfile", "mine.yaml", "--configfile", "mine.yaml"], "--configfile is given twice"),
         (["--profile", "profiles/gpu", "--config", "orders=all"], "profile profiles/gpu, whose settings are lost"),
         (["--configfile", "mine.yaml", "results/eda/summary.json"], "was read as a file of settings"),
+        (["--sdm", "apptainer"], "the workflow names no container"),
         (["--config", "train={epochs: 3}"], "'3' is not a number. Write it without quotation marks, and in a file"),
     ],
 )
@@ -219,14 +221,57 @@ def test_a_command_line_that_loses_settings_stops(again, options, words):
     assert words in last_words(done.stdout) and len(last_words(done.stdout).splitlines()) == 1, done.stdout
 
 
-@pytest.mark.parametrize("options", [[], ["--configfile", "mine.yaml"]])
-def test_a_run_in_another_folder_is_told_to_run_in_the_workflow_s(tmp_path, options):
-    """All paths start from there; Snakemake itself would say no more than KeyError."""
-    (tmp_path / "mine.yaml").write_text("orders: all\n")
-    done = snakemake(tmp_path, "-n", "-s", str(ROOT / "Snakefile"), *options)
-    assert done.returncode != 0
-    assert "Traceback" not in done.stdout
-    assert f"Run snakemake in the folder of the workflow, {ROOT}, without --directory." in last_words(done.stdout)
+def test_the_workflow_runs_in_another_folder_and_leaves_its_own_alone(tmp_path):
+    """One checkout for many runs, which may be read-only: its settings, base and profiles are found beside it."""
+    checkout, run = copy_workflow(tmp_path / "checkout"), tmp_path / "run"
+    run.mkdir()
+    (run / "config.yaml").write_text("data: {demo: {train_rows: 30, test_rows: 6}}\n")
+    before = files_of(checkout)
+    done = snakemake(run, "-s", str(checkout / "Snakefile"), "--cores", "1", "results/folds.parquet")
+    assert done.returncode == 0, done.stdout
+    assert len((run / "results/demo/train.csv").read_text().splitlines()) == 31, "the folder's own settings count"
+    assert files_of(checkout) == before
+    gpu = ["--profile", str(checkout / "profiles/gpu")]
+    planned = snakemake(tmp_path, "-n", "-s", str(checkout / "Snakefile"), "--directory", str(run), *gpu)
+    assert planned.returncode == 0 and plan_of(planned.stdout).jobs["train_adapter"] > 0, planned.stdout
+
+
+MODULE = """
+config = {{"mine": {{"data": {{"demo": {{"train_rows": 30}}}}, "orders": "all"}}}}
+module vqa:
+    snakefile: "{checkout}/Snakefile"
+    config: config["mine"]
+use rule * from vqa as vqa_*
+rule last:
+    default_target: True
+    input: "results/submission.validated.json"
+"""
+
+
+def test_the_workflow_is_a_module_of_another_one(tmp_path):
+    """`workflow.basedir` is then the other one's folder, and its settings need not hold every key."""
+    (tmp_path / "Snakefile").write_text(MODULE.format(checkout=ROOT))
+    done = snakemake(tmp_path, "-n")
+    assert done.returncode == 0 and "Traceback" not in done.stdout, done.stdout
+    jobs = plan_of(done.stdout).jobs
+    assert jobs["vqa_train_adapter"] > 0 and jobs["last"] == 1
+
+
+def test_a_submission_that_was_edited_by_hand_is_not_validated(again):
+    """The report would give it the accuracy of other answers."""
+    path = again / "results/submission.csv"
+    lines = path.read_text().splitlines(keepends=True)
+    lines[1] = lines[1].replace(lines[1].strip()[-1], "a" if lines[1].strip()[-1] != "a" else "b")
+    path.write_text("".join(lines))
+    done = snakemake(again, "--cores", "1")
+    assert done.returncode != 0 and "Traceback" not in done.stdout
+    assert "have other answers than results/ensemble/test.parquet" in last_words(done.stdout), done.stdout
+    assert not (again / "results/submission.validated.json").exists()
+
+
+def files_of(folder: Path) -> set[str]:
+    """The files in a folder, without what Python caches."""
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if "__pycache__" not in path.parts}
 
 
 def begin_demo(folder: Path) -> subprocess.Popen:

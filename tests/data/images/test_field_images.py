@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
+from vqaflow.data.images.damage import completed
 from vqaflow.data.images.decoding import ACCEPT, ImageProblem, inspect_image, open_image
 
 LIMIT = 1_000_000
@@ -204,6 +205,42 @@ def test_a_blank_transparent_picture_is_told(tmp_path):
     assert (np.asarray(open_image(tmp_path / "a.png")) == 255).all()
 
 
+def test_a_png_whose_text_has_a_wrong_checksum_is_read(tmp_path):
+    """Viewers show it: the pixels are whole."""
+    content = bytearray(png(2, [b"\0\xff"] * 2, 8, 0, chunk(b"zTXt", b"k\0\0" + zlib.compress(b"a"))))
+    content[content.index(b"zTXt") + 4] ^= 1
+    (tmp_path / "a.png").write_bytes(content)
+    assert inspect_image(tmp_path / "a.png", LIMIT).oddity is None and list(grey(tmp_path / "a.png")) == [0, 255] * 2
+
+
+@pytest.mark.parametrize(("colour", "channels"), [(4, 1), (6, 3)])
+def test_12_bit_values_below_an_alpha_channel_are_told(tmp_path, colour, channels):
+    rows = [b"".join(struct.pack(">H", int(v * 4095)) * channels + b"\xff\xff" for v in RAMP)] * 2
+    (tmp_path / "a.png").write_bytes(png(256, rows, 16, colour))
+    assert inspect_image(tmp_path / "a.png", LIMIT).oddity.kind == "image_dark"
+
+
+HIDDEN = {
+    "white on nothing": ((255, 255, 255), lambda alpha: (alpha > 128) * 255, "nothing of the rest is visible"),
+    "all but some pixels": ((10, 90, 20), lambda alpha: (alpha > 253) * 255, "of the pixels are transparent"),
+}
+
+
+@pytest.mark.parametrize(("colour", "mask", "words"), HIDDEN.values(), ids=HIDDEN)
+@pytest.mark.parametrize("image_format", ["PNG", "WEBP"])
+def test_a_picture_that_hardly_shows_is_told(tmp_path, image_format, colour, mask, words):
+    """On white it is white: a model is trained on nothing."""
+    alpha = np.tile(np.arange(256), (16, 1))
+    pixels = np.dstack([np.broadcast_to(colour, (16, 256, 3)), mask(alpha)]).astype(np.uint8)
+    path = tmp_path / f"a.{image_format.lower()}"
+    path.write_bytes(encoded(Image.fromarray(pixels), image_format, lossless=True))
+    odd = inspect_image(path, LIMIT).oddity
+    assert odd.kind == "image_hidden" and words in odd.what
+    pixels[..., 3] = 255
+    path.write_bytes(encoded(Image.fromarray(pixels), image_format, lossless=True))
+    assert inspect_image(path, LIMIT).oddity is None
+
+
 @pytest.mark.parametrize("where", ["zTXt", "iTXt", "tEXt", "iCCP", "after"])
 def test_large_metadata_of_a_png_are_no_fault(tmp_path, where):
     """Editors store their history and profiles of megabytes; the pixels are all there."""
@@ -272,6 +309,48 @@ def test_half_a_picture_is_named_as_half(tmp_path, caplog):
         Image.open(tmp_path / "a.png").load()
 
 
+@pytest.mark.parametrize("image_format", ["WEBP", "AVIF", "PNG", "TIFF", "BMP"])
+@pytest.mark.parametrize("lost", [2, 40])
+def test_other_formats_without_their_last_bytes(tmp_path, image_format, lost):
+    """The user decides about them as about JPEGs: the decoder alone would give nothing of a WebP or an AVIF."""
+    whole = encoded(photo(), image_format)
+    path = tmp_path / f"a.{image_format.lower()}"
+    path.write_bytes(whole[:-lost])
+    if image_format != "PNG":  # whose last 16 bytes are no pixels
+        error = problem(path)
+        assert error.kind == "image_truncated" and "set data.truncated_images: accept" in error.cure
+        assert inspect_image(path, LIMIT, truncated=ACCEPT).oddity.kind == "image_truncated"
+    inspect_image(path, LIMIT, truncated=ACCEPT)
+    right = np.asarray(Image.open(io.BytesIO(whole)).convert("RGB")).astype(int)
+    assert (np.asarray(open_image(path)) != right).any(2).mean() < 0.25
+
+
+@pytest.mark.parametrize("head", [b"RIFF\xff\xff\xff\x7fWEBPVP8 ", b"\0\0\0\x0cjP  \r\n\x87\n\x7f\xff\xff\xffjp2c"])
+def test_a_damaged_length_does_not_fill_the_memory(tmp_path, head):
+    """A file of some bytes that says it has 2 GB is not filled up to 2 GB."""
+    (tmp_path / "a.webp").write_bytes(head + bytes(range(200)))
+    assert completed(tmp_path / "a.webp") is None
+    assert problem(tmp_path / "a.webp", truncated=ACCEPT).cure.startswith("Replace it")
+
+
+def test_a_png_that_is_partly_zero_can_be_accepted(tmp_path):
+    whole = encoded(photo(), "PNG")
+    (tmp_path / "a.png").write_bytes(whole[: len(whole) // 2] + bytes(len(whole) // 2))
+    assert "set data.truncated_images: accept" in problem(tmp_path / "a.png").cure
+    assert "blank" in inspect_image(tmp_path / "a.png", LIMIT, truncated=ACCEPT).oddity.what
+
+
+@pytest.mark.parametrize("image_format", ["BMP", "TIFF"])
+def test_zeros_at_the_end_of_an_uncompressed_picture_are_told(tmp_path, image_format):
+    """They are black rows, as a picture may have: it is used, with a word."""
+    whole = encoded(photo(), image_format)
+    path = tmp_path / f"a.{image_format.lower()}"
+    path.write_bytes(whole)
+    assert inspect_image(path, LIMIT).oddity is None
+    path.write_bytes(whole[: len(whole) // 2] + bytes(len(whole) - len(whole) // 2))
+    assert "the last 50% of the file are zero bytes" in inspect_image(path, LIMIT).oddity.what
+
+
 @pytest.mark.parametrize("image_format", ["JPEG", "WEBP", "AVIF"])
 @pytest.mark.parametrize("place", ["end", "middle"])
 def test_a_picture_that_is_partly_zero_is_incomplete(tmp_path, image_format, place):
@@ -320,6 +399,14 @@ def test_flat_pictures_and_zeros_after_the_end_are_whole(tmp_path, optimize, pro
         ("a.dds", b"DDS " + bytes(124), "a DDS picture"),
         ("a.pdf", b"%PDF-1.7\n" + bytes(20), "a PDF file"),
         ("a.mp4", b"\0\0\0\x18ftypisom\0\0\2\0isomiso2" + bytes(50), "a video"),
+        ("a.cr2", b"II*\0\x10\0\0\0CR\2\0" + bytes(50), "a raw photograph"),
+        ("a.cr3", b"\0\0\0\x18ftypcrx \0\0\0\0" + bytes(50), "a raw photograph"),
+        ("a.raf", b"FUJIFILMCCD-RAW 0201" + bytes(50), "a raw photograph"),
+        ("a.tif", b"II+\0\x08\0\0\0" + bytes(50), "a BigTIFF picture"),
+        ("a.avif", b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf" + bytes(50), "an AVIF picture"),
+        ("a.icns", encoded(photo(64, 64), "ICNS"), "an icon of macOS"),
+        ("a.xbm", b"#define a_width 8\n#define a_height 1\n", "an XBM picture"),
+        ("a.pbm", b"P1#made by hand\n2 2 0 1 1 0", "a Netpbm picture"),
     ],
 )
 def test_other_formats_are_named_and_to_be_converted(tmp_path, name, content, words):
@@ -337,6 +424,10 @@ def test_other_formats_are_named_and_to_be_converted(tmp_path, name, content, wo
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "git LFS", "git lfs pull"),
         (b"\0\x05\x16\x07\0\2\0\0Mac OS X        " + bytes(50), "macOS", "Delete it"),
         (b"\x89PNG\r\n\x1a\n" + bytes(60), "a PNG that is damaged", "complete"),
+        (b"404: Not Found\n", "a text that begins with '404: Not Found", "Put the picture in its place"),
+        (b'[{"id": 1}]', "a JSON file", "Put the picture in its place"),
+        (b"/annex/objects/SHA256E-s9--0.jpg\n", "git-annex", "git annex get"),
+        (bytes(5000), "the first 4,096 bytes of the file are zero", "complete"),
     ],
 )
 def test_files_that_are_no_pictures_are_called_what_they_are(tmp_path, content, words, cure):

@@ -68,6 +68,16 @@ def test_absolute_paths_into_the_folder_are_followed(root):
         ("TRAIN/0007.JPG", "train/0007.jpg", "upper and lower case"),
         ("https://example.org/set/train/0007.jpg?x=1", "train/0007.jpg", "an address, not a path"),
         ("file:///data/images/train/0007.jpg", "train/0007.jpg", "an address, not a path"),
+        ("'train/0007.jpg'", "train/0007.jpg", "among other signs"),
+        ("['train/0007.jpg']", "train/0007.jpg", "among other signs"),
+        ("![](train/0007.jpg)", "train/0007.jpg", "among other signs"),
+        ('<img src="train/0007.jpg">', "train/0007.jpg", "among other signs"),
+        ("train/0007.jpg;val/8.JPG", "train/0007.jpg", "among other signs"),
+        ("train/a+b.jpg", "train/a b.jpg", "spaces, hyphens, underscores"),
+        ("train/a_b.jpg", "train/a b.jpg", "spaces, hyphens, underscores"),
+        ("train/0007.jpg.jpg", "train/0007.jpg", "spaces, hyphens, underscores or dots"),
+        ("train/a&#32;b.jpg", "train/a b.jpg", "no codes of HTML"),
+        ("val/0007.jpg", "train/0007.jpg", "in another folder"),
     ],
 )
 def test_a_file_with_a_similar_name_is_named(root, name, file, words):
@@ -83,6 +93,40 @@ def test_a_file_with_a_similar_name_is_named(root, name, file, words):
 def test_no_other_file_is_proposed(root, name):
     with pytest.raises(ImageProblem, match=r"there is no file .*\. Put it there, correct the path"):
         find_image(name, root)
+
+
+@pytest.mark.parametrize(
+    ("name", "dropped"),
+    [
+        ("/content/drive/MyDrive/train/0007.jpg", "/content/drive/MyDrive/"),
+        ("/train/0007.jpg", "/"),
+        ("C:\\data\\train\\0007.jpg", "C:/data/"),
+        ("D:/train/0007.jpg", "D:/"),
+        ("\\\\server\\share\\train\\0007.jpg", "//server/share/"),
+    ],
+)
+def test_a_path_of_another_machine_is_told_what_to_drop(root, name, dropped):
+    with pytest.raises(ImageProblem) as caught:
+        find_image(name, root)
+    assert caught.value.kind == "image_outside" and f"there is a file {root / 'train/0007.jpg'}" in caught.value.what
+    assert caught.value.cure == f"Remove {dropped} from the paths"
+
+
+@pytest.mark.parametrize(
+    "name", ["data:image/png;base64,iVBORw0KGgo=", "iVBORw0KGgo" + 2000 * "AAAA", "/9j/" + 20 * "AAAA"]
+)
+def test_a_picture_in_the_cell_is_told(root, name):
+    """Not as a path of ten thousand letters that is missing."""
+    with pytest.raises(ImageProblem, match="holds the picture itself") as caught:
+        find_image(name, root)
+    assert "Save it as a file" in caught.value.cure
+
+
+@pytest.mark.parametrize("suffix", [".zip", ".tar.gz"])
+def test_a_folder_that_is_still_packed_is_told(root, suffix):
+    (root / f"dev{suffix}").write_bytes(b"PK")
+    with pytest.raises(ImageProblem, match="which is packed. Unpack it"):
+        find_image("dev/9.jpg", root)
 
 
 def test_an_address_without_a_file_is_to_be_downloaded(root):

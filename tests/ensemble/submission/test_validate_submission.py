@@ -93,7 +93,8 @@ def test_a_broken_sample_is_named(world, sample):
         write(world)
 
 
-TEXT = st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=1, max_size=8)
+INVISIBLE = ("Cs", "Cc", "Cf", "Zs", "Zl", "Zp")
+TEXT = st.text(st.characters(blacklist_categories=INVISIBLE), min_size=1, max_size=8)
 
 
 @TMP_PATH
@@ -131,6 +132,12 @@ MUTATIONS = {
     "non-letter answers (1): 003: 'ａ'": with_answer(2, "ａ"),
     "non-letter answers (1): 003: 'nan'": with_answer(2, "nan"),
     "columns: the first line is 'id,label'": submission(header="id,label"),
+    "'7' is nearly '007', and differs in leading zeros": submission([*IDS[:6], "7", *IDS[7:]]),
+    "'007 ' is nearly '007', and differs in spaces around it": submission([*IDS[:6], "007 ", *IDS[7:]]),
+    "Put the columns in the sample's order": submission(ANSWERS, IDS, header="answer,id"),
+    "It is a row: write id,answer above it": submission().removeprefix(b"id,answer\n"),
+    "write none (pandas: index=False)": pd.DataFrame({"id": IDS, "answer": ANSWERS}).to_csv().encode(),
+    "The file is empty": b"",
     "columns: the first line is 'answer,id'": submission(ANSWERS, IDS, header="answer,id"),
     "columns: the first line is '001,a'": submission().removeprefix(b"id,answer\n"),
     "columns: the first line is ',id,answer'": pd.DataFrame({"id": IDS, "answer": ANSWERS}).to_csv().encode(),
@@ -162,6 +169,19 @@ def test_what_competitions_take_is_a_note(world, caplog, message):
         validate(world, NOTES[message], strict=True, out=None)
     assert message in str(error.value)
     assert "notes" not in validate(world, submission(), strict=True)
+
+
+def test_a_file_that_was_edited_by_hand_is_not_validated_as_the_ensemble_s(world):
+    """Its accuracy was not measured: the report would claim that of other answers."""
+    ensemble = ensemble_file(world)
+    validate(world, NOTES["order: row 1 has id '012', the sample has '001'"], ensemble=ensemble)
+    (world / "validated.json").unlink()
+    with pytest.raises(
+        UserError, match=r"the answers of 1 rows \('003'\) are not those of .*ensemble.parquet"
+    ) as error:
+        validate(world, with_answer(2, "d"), ensemble=ensemble)
+    assert "\n" not in str(error.value) and not (world / "validated.json").exists()
+    assert validate(world, with_answer(2, "d"))["rows"] == 12, "by hand, any answers may be checked"
 
 
 @pytest.mark.parametrize(
@@ -231,6 +251,19 @@ def test_a_test_table_that_cannot_be_read_is_named_without_a_traceback(world):
         with pytest.raises(UserError, match=name) as error:
             validate(world, test_table=world / name)
         assert words in str(error.value) and "\n" not in str(error.value), name
+
+
+def test_a_test_table_with_an_empty_id_has_no_traceback(world):
+    pd.DataFrame({"id": [*IDS[:-1], None]}).to_parquet(world / "other.parquet")
+    with pytest.raises(UserError, match="sample and test table differ in 2 ids: '', '012'"):
+        validate(world, test_table=world / "other.parquet")
+
+
+def test_an_id_that_the_test_table_writes_in_another_way_is_named(world):
+    """pandas makes 1.0 of 1 where a number is missing."""
+    pd.DataFrame({"id": [f"{int(i)}.0" for i in IDS]}).to_parquet(world / "other.parquet")
+    with pytest.raises(UserError, match=r"'1.0', which differs in .*, is only in the other"):
+        validate(world, test_table=world / "other.parquet")
 
 
 @pytest.mark.parametrize("message", MUTATIONS)

@@ -8,8 +8,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from vqaflow.artifacts.encodings import evidence, first_undecodable_line, guess, is_korean, is_mostly_utf8
-from vqaflow.artifacts.file_kinds import HEAD, file_kind, picture_in_csv_place
+from vqaflow.artifacts.encodings import (
+    ends_within_character,
+    evidence,
+    first_undecodable_line,
+    first_zero_line,
+    guess,
+    is_korean,
+    is_mostly_utf8,
+)
+from vqaflow.artifacts.file_kinds import HEAD, file_kind, is_text, picture_in_csv_place
 from vqaflow.runtime.errors import UserError
 
 Record = tuple[int, list[str]]  # the line that the record starts at, from 1, and its cells
@@ -20,6 +28,7 @@ BYTE_ORDER_MARKS = {  # UTF-32's little-endian mark begins with that of UTF-16
     codecs.BOM_UTF16_BE: "UTF-16",
 }
 SHIFT_SEQUENCE = re.compile(rb"\x1b\$[@BAC()]")  # ISO-2022-JP, -KR and -CN write their text as ASCII after an escape
+INVISIBLE = "\u200b\ufeff\x1a"  # what copied cells, byte order marks and old editors (Ctrl-Z) leave
 SAVE_AS_UTF8 = "Save the file as CSV in UTF-8"
 
 
@@ -38,6 +47,7 @@ def detect_encoding(path: Path) -> str:
     as CP949 is CP949 if it reads as Korean. Everything else is refused, not guessed: the message names what it may be.
     """
     refuse_other_kinds(path)
+    refuse_zeros(path)
     bad_line = first_undecodable_line(path, "utf-8")
     if bad_line is None:
         return "utf-8-sig"
@@ -50,6 +60,9 @@ def detect_encoding(path: Path) -> str:
             raise UnreadableTable("encoding", bad_in_cp949, what, "Correct the line, and save the file as CSV in UTF-8")
     found = evidence(path)
     if is_mostly_utf8(found):
+        if ends_within_character(path):
+            what = "the file ends here, within a character: it was cut off"
+            raise UnreadableTable("encoding", bad_line, what, "Get the whole file")
         what = "the text is UTF-8, but this line has a byte that is not UTF-8"
         raise UnreadableTable("encoding", bad_line, what, "Correct the line, and save the file as CSV in UTF-8")
     likely = guess(found)
@@ -71,11 +84,20 @@ def refuse_other_kinds(path: Path) -> None:
     if picture := picture_in_csv_place(head):
         raise UnreadableTable("not_csv", 0, f"the file is {picture}, not CSV", "Give a CSV file")
     if b"\0" in head:
-        wide = wide_encoding(head)
-        what = f"the file is in {wide}" if wide else "the file is not text (it has NUL bytes)"
-        raise UnreadableTable("encoding", 1, what, "Save it as CSV in UTF-8")
+        if wide := wide_encoding(head):
+            raise UnreadableTable("encoding", 1, f"the file is in {wide}", "Save it as CSV in UTF-8")
+        if not is_text(head.replace(b"\0", b"")):
+            raise UnreadableTable("encoding", 1, "the file is not text (it has NUL bytes)", "Save it as CSV in UTF-8")
+        refuse_zeros(path)
     if SHIFT_SEQUENCE.search(head):
         raise UnreadableTable("encoding", 1, "the file is in ISO 2022 (such as ISO-2022-JP)", SAVE_AS_UTF8)
+
+
+def refuse_zeros(path: Path) -> None:
+    """Raise UnreadableTable for a text with zero bytes, which no editor shows."""
+    if line := first_zero_line(path):
+        what = "this line has zero bytes, as in a file whose download or copy was cut short"
+        raise UnreadableTable("encoding", line, what, "Get the file again")
 
 
 def wide_encoding(head: bytes) -> str:
@@ -91,12 +113,13 @@ def wide_encoding(head: bytes) -> str:
 
 
 def read_records(path: Path, encoding: str) -> Iterator[Record]:
-    """The records of a CSV file, the header first; empty lines are skipped, but not records of empty cells.
+    """The records of a CSV file, the header first; empty lines are skipped, and records of empty cells above it.
 
     Raises UnreadableTable for broken quoting and for cells longer than the csv module's limit.
     """
     with path.open(encoding=encoding, newline="") as file:
         reader = csv.reader(file, strict=True)
+        begun = False
         while True:
             line = reader.line_num + 1
             try:
@@ -111,13 +134,15 @@ def read_records(path: Path, encoding: str) -> Iterator[Record]:
                 what = f"a quotation mark is not closed, or is inside a cell ({error}); reading stopped here"
                 cure = 'Put the cell in "…" and double the quotation marks inside it'
                 raise UnreadableTable("quoting", line, what, cure) from None
-            if cells:
-                yield line, cells
+            if begun or not is_blank(cells):
+                begun = True
+                if cells:
+                    yield line, cells
 
 
 def is_blank(cells: Sequence[str]) -> bool:
-    """Whether a record has nothing in it, as the rows that were emptied in Excel."""
-    return not any(cell.strip() for cell in cells)
+    """Whether a record has nothing in it that one could see, as the rows that were emptied in Excel."""
+    return not any(cell.strip().strip(INVISIBLE).strip() for cell in cells)
 
 
 @dataclass(frozen=True)
@@ -126,7 +151,7 @@ class Shape:
 
     `width` is the number of columns, without those at the end that have neither a name nor a filled cell. `most` is how
     many cells a record may have, if those beyond `width` are empty. `rows` counts the records with something in them,
-    `blank` the others; `first_blank` is the line of the first such.
+    `blank` the others; `first_blank` is the line of the first such. `headers` are the lines that repeat the header.
     """
 
     width: int
@@ -134,6 +159,7 @@ class Shape:
     rows: int
     blank: int
     first_blank: int
+    headers: tuple[int, ...] = ()
 
     def fit(self, cells: list[str]) -> list[str] | None:
         """The `width` cells of a record; None if it has too few, too many, or filled ones beyond the header."""
@@ -147,11 +173,14 @@ class Shape:
 def survey(header: Sequence[str], records: Iterable[Record]) -> Shape:
     """Look through all `records` of a file. Raises UnreadableTable if a stray quotation mark makes one of several."""
     named = max((place for place, name in enumerate(header, start=1) if name.strip()), default=0)
-    filled, rows, blanks = named, 0, []
+    filled, rows, blanks, headers = named, 0, [], []
     spare: Counter[int] = Counter()
     for line, cells in records:
         if is_blank(cells):
             blanks.append(line)
+            continue
+        if cells == header:
+            headers.append(line)
             continue
         rows += 1
         refuse_joined(line, cells)
@@ -160,7 +189,7 @@ def survey(header: Sequence[str], records: Iterable[Record]) -> Shape:
             filled = max(filled, min(last, len(header)))
         spare[max(0, len(cells) - len(header))] += 1
     usual = spare.most_common(1)[0][0] if spare else 0
-    return Shape(filled, len(header) + usual, rows, len(blanks), blanks[0] if blanks else 0)
+    return Shape(filled, len(header) + usual, rows, len(blanks), blanks[0] if blanks else 0, tuple(headers))
 
 
 def refuse_joined(line: int, cells: Sequence[str]) -> None:
@@ -168,15 +197,17 @@ def refuse_joined(line: int, cells: Sequence[str]) -> None:
 
     Two stray quotation marks, each in another record, do this: the cells between them become one. Then the cell's
     first line has the commas that the first record lacks, its last line those that come before the cell in the second,
-    and the second begins with an id like the first's.
+    and the second begins with an id like the first's, or goes on with a file name like the first's.
     """
     for place, cell in enumerate(cells):
         lines = cell.splitlines() if "\n" in cell or "\r" in cell else []
         if len(lines) < 2 or lines[0].count(",") != len(cells) - 1 - place or lines[-1].count(",") != place:
             continue
         first = cells[0] if place else lines[0].split(",")[0]
-        if are_kin(first, lines[-1].split(",")[0]):
-            what = f"a quotation mark that opens in this line closes {len(lines) - 1} lines below, in another row"
+        suffixes = {Path(name).suffix for name in (cells[1], lines[-1].split(",")[1])} if place > 1 else {""}
+        if are_kin(first, lines[-1].split(",")[0]) or (len(suffixes) == 1 and suffixes != {""}):
+            below = f"{len(lines) - 1} line{'s' * (len(lines) > 2)} below"
+            what = f"a quotation mark that opens in this line closes {below}, in another row"
             cure = "Remove the two quotation marks, or close each cell in its own line"
             raise UnreadableTable("quoting", line, what, cure)
 
@@ -202,6 +233,8 @@ def read_csv(path: Path) -> tuple[list[str], list[list[str]]]:
         raise UserError(f"{path}: is empty. Give a CSV with a header line.")
     rows = []
     for line, cells in records[1:]:
+        if cells == records[0][1]:
+            continue
         fitting = shape.fit(cells)
         if fitting is not None:
             rows.append(fitting)

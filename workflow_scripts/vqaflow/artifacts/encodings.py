@@ -30,6 +30,11 @@ COMMON_SYLLABLES = frozenset(
     "훈흐흑흘흥희흰히힘"
 )
 WESTERN = frozenset("ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜßàáâãäåæçèéêëìíîïñòóôõöøùúûüÿŒœŠšŽž€‚„…‘’“”•–—¡¿«»°±²³·£§©®½¼×")
+# What Korean keyboards and editors put among letters; a table in English may have nothing else that is not ASCII.
+KOREAN_SIGNS = frozenset(
+    "①②③④⑤⑥⑦⑧⑨⑩⑪⑫⑬⑭⑮ⓐⓑⓒⓓⓔ㉠㉡㉢㉣㉮㉯㉰㉱ⅠⅡⅢⅣⅤ℃℉％‰㎜㎝㎞㎏㎎㎖ℓ㎡㎥㏄‘’“”…·×÷±≠≤≥∞√∠⊥°′″→←↑↓↔⇒※★☆○●◎◇◆□■△▲▽▼♡♥♠♣"
+    "〈〉《》「」『』【】～，．：；？！（）￦￥€½⅓¼²³"
+)
 NOT_GUESSED = ["cp949", "euc_kr", "johab", "utf_7", "utf_8", "utf_8_sig", "utf_16", "utf_32"]
 
 
@@ -49,6 +54,32 @@ def first_undecodable_line(path: Path, encoding: str) -> int | None:
             line += block.count(b"\n")
 
 
+def first_zero_line(path: Path) -> int | None:
+    """The line of the first zero byte, or None."""
+    line = 1
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            if (at := block.find(b"\0")) >= 0:
+                return line + block.count(b"\n", 0, at)
+            line += block.count(b"\n")
+    return None
+
+
+def ends_within_character(path: Path) -> bool:
+    """Whether a file of UTF-8 ends with the first bytes of a character."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 4))
+        tail = file.read()
+    start = max(tail.rfind(lead) for lead in (bytes([byte]) for byte in range(0xC2, 0xF5)))
+    if start < 0:
+        return False
+    try:
+        tail[start:].decode("utf-8")
+    except UnicodeDecodeError as error:
+        return error.reason == "unexpected end of data"
+    return False
+
+
 def evidence(path: Path, until: int | None = None) -> bytes:
     """The first lines of a file that are not ASCII, up to a limit and before line `until`."""
     found = bytearray()
@@ -62,7 +93,12 @@ def evidence(path: Path, until: int | None = None) -> bytes:
 
 
 def is_korean(text: str) -> bool:
-    """Whether text that was decoded as CP949 reads as Korean: mostly Hangul, and mostly everyday syllables."""
+    """Whether text that was decoded as CP949 reads as Korean: mostly Hangul, and mostly everyday syllables.
+
+    A text whose only characters outside ASCII are signs that Korean keyboards and editors write reads as Korean, too.
+    """
+    if all(c in KOREAN_SIGNS for c in text if not c.isascii()):
+        return True
     letters = [c for c in text if not c.isascii() and c.isalpha()]
     hangul = [c for c in letters if "가" <= c <= "힣"]
     common = sum(c in COMMON_SYLLABLES for c in hangul)

@@ -29,6 +29,9 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--configfile", "--configfiles", nargs="+", action="append", default=[])
     parser.add_argument("--config", "-C", nargs="*", action="append", default=[])
+    ways = ("--sdm", "--software-deployment-method", "--deployment-method", "--deployment")
+    parser.add_argument(*ways, nargs="+", default=[])
+    parser.add_argument("--use-apptainer", "--use-singularity", action="store_true")
     parser.add_argument("--profile", default=os.environ.get("SNAKEMAKE_PROFILE"))
     before_targets = list(arguments)[: list(arguments).index("--")] if "--" in arguments else list(arguments)
     return parser.parse_known_args(before_targets)[0]
@@ -44,6 +47,9 @@ def _problems(options: argparse.Namespace, config: Mapping[str, Any], made: Path
     for name in last:
         if Path(name).is_relative_to(made) and Path(name).suffix not in (".yaml", ".yml"):
             yield f"{name} was read as a file of settings, not as a target. Put -- before the targets: -- {name}"
+    if options.use_apptainer or {"apptainer", "singularity"} & set(options.sdm):
+        what = "the workflow names no container, so that its jobs would run in this machine's own environment"
+        yield f"{what}. Leave the option of apptainer out, or write --sdm conda"
     settings = _profile_settings(options.profile)
     if options.config and settings and not (config.get("hardware") or {}).get("settings"):
         yield (

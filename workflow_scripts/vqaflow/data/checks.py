@@ -85,6 +85,14 @@ def check_cells(chunk: Chunk, id_severity: str, missing_choices: str = STOP) -> 
         input_schema(columns).validate(whole, lazy=True)
     except pa.errors.SchemaErrors as errors:
         failures = errors.failure_cases.sort_values("index", kind="stable")
+        counts = failures["index"].value_counts()
+        mostly_empty = counts.index[(counts > 2) & (2 * counts > len(columns))]
+        for position in sorted(mostly_empty):
+            filled = [chunk.layout.user_name(name) for name in columns if is_visible(chunk.frame.at[position, name])]
+            what = f"all cells that are read are empty, but for {', '.join(filled)}"
+            severity = ERROR if "id" in columns and is_visible(chunk.frame.at[position, "id"]) else id_severity
+            chunk.report(position, "", what, "Delete the row, or fill in its cells", EMPTY_CELL, severity)
+        failures = failures[~failures["index"].isin(mostly_empty)]
         for column, position in failures[["column", "index"]].itertuples(index=False):
             severity = id_severity if column == "id" else ERROR
             cure = "Fill it in"

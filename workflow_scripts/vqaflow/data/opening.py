@@ -1,7 +1,9 @@
 """Opening a user's CSV file: its layout and its records, or what keeps it from being read."""
 
+import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 from vqaflow.artifacts.csv_files import (
@@ -14,17 +16,24 @@ from vqaflow.artifacts.csv_files import (
     survey,
 )
 from vqaflow.data.problems import FATAL, WARNING, Problems
-from vqaflow.data.table_layout import TableLayout
+from vqaflow.data.table_layout import NO_HEADER, TableLayout
+from vqaflow.runtime.stage import log
+
+HEADER_WITHIN = 20  # lines in which a header is looked for below a title
 
 
 @dataclass(frozen=True)
 class OpenTable:
-    """A CSV file that can be read: the `layout` of its columns, and how its records lie under the header."""
+    """A CSV file that can be read: the `layout` of its columns, and how its records lie under the header.
+
+    `may_be_short`: columns at the end that are not in the layout are not read, so that records may lack them.
+    """
 
     path: Path
     layout: TableLayout
     encoding: str
     shape: Shape
+    may_be_short: bool = True
 
     @property
     def rows(self) -> int:
@@ -34,11 +43,19 @@ class OpenTable:
     def records(self) -> Iterator[Record]:
         """The records below the header, from the first one at each call; those of empty cells are left out.
 
-        Records that do not fit the header are given as they are.
+        Records that do not fit the header are given as they are, but for those that only lack cells at the end which
+        nobody reads, as Excel saves them: they are filled up.
         """
         records = read_records(self.path, self.encoding)
-        next(records)
-        return ((line, self.shape.fit(cells) or cells) for line, cells in records if not is_blank(cells))
+        _, header = next(records)
+        return ((line, self.fitted(cells)) for line, cells in records if not is_blank(cells) and cells != header)
+
+    def fitted(self, cells: list[str]) -> list[str]:
+        """The cells of a record under the header."""
+        read = 1 + max(position for _, position in self.layout.columns.values())
+        if self.may_be_short and read <= len(cells) < self.shape.width:
+            return cells + [""] * (self.shape.width - len(cells))
+        return self.shape.fit(cells) or cells
 
 
 def open_table(
@@ -54,7 +71,7 @@ def open_table(
     """
     try:
         if not path.is_file():
-            raise UnreadableTable("file_missing", 0, "no such file", "Correct the path under data in the configuration")
+            raise missing_file(path)
         encoding = detect_encoding(path)
         records = read_records(path, encoding)
         _, header = next(records, (0, []))
@@ -63,21 +80,68 @@ def open_table(
         shape = survey(header, records)
         if exact:
             shape = replace(shape, most=len(header))
-        layout, faults = lay_out_header(header[: shape.width])
-        if not shape.rows:
+        layout, faults = lay_out_header(plain_names(path, header[: shape.width]))
+        if [fault.kind for fault in faults] == ["header"] and NO_HEADER in faults[0].what:
+            faults = [header_below(path, encoding, lay_out_header) or faults[0]]
+        if not shape.rows and not faults:
             faults.append(UnreadableTable("empty_table", 0, "the table has no rows", "Give a table with rows"))
     except UnreadableTable as fault:
         faults = [fault]
+    except OSError as error:
+        what = f"the file cannot be read ({error.strerror})"
+        faults = [UnreadableTable("file_missing", 0, what, "Check the file's permissions and its disk")]
     for fault in faults:
         problems.add(path, fault.line, "", "", "", problem=fault.what, cure=fault.cure, kind=fault.kind, severity=FATAL)
     if faults:
         return None
-    warn_of_empty_rows(path, shape, problems)
+    warn_of_other_rows(path, shape, problems)
     return OpenTable(path, layout, encoding, shape)
 
 
-def warn_of_empty_rows(path: Path, shape: Shape, problems: Problems) -> None:
-    """Note once how many rows of the file have only empty cells."""
+def missing_file(path: Path) -> UnreadableTable:
+    """The problem of a path that no file has."""
+    what, cure = "no such file", "Correct the path under data in the configuration"
+    if path.is_dir():
+        what = "it is a folder, not a file"
+    elif path.is_symlink():
+        what, cure = f"it is a link to {path.readlink()}, which is not there", "Fetch that file, or correct the link"
+    return UnreadableTable("file_missing", 0, what, cure)
+
+
+def plain_names(path: Path, header: list[str]) -> list[str]:
+    """The names of the columns, without spaces around them and invisible characters where that makes no name twice."""
+    plain = ["".join(c for c in name if unicodedata.category(c) != "Cf").strip() for name in header]
+    names = [
+        new if new not in header and plain.count(new) == 1 else old for old, new in zip(header, plain, strict=True)
+    ]
+    if names != header:
+        changed = ", ".join(repr(old) for old, new in zip(header, names, strict=True) if old != new)
+        log.info("%s: names of columns are read without the spaces around them: %s", path, changed)
+    return names
+
+
+def header_below(
+    path: Path, encoding: str, lay_out_header: Callable[[list[str]], tuple[TableLayout, list[UnreadableTable]]]
+) -> UnreadableTable | None:
+    """The problem of a first line that is a title or a note, if a header follows in one of the next lines."""
+    records = islice(read_records(path, encoding), HEADER_WITHIN)
+    _, first = next(records)
+    for line, cells in records:
+        if not lay_out_header(cells)[1]:
+            what = f"the first line is not the header, which is in line {line}; it is {', '.join(map(repr, first[:9]))}"
+            return UnreadableTable("header", 1, what, "Delete the lines above the header")
+    return None
+
+
+def warn_of_other_rows(path: Path, shape: Shape, problems: Problems) -> None:
+    """Note once how many rows of the file have only empty cells, and how many repeat the header."""
+    if shape.headers:
+        what = "the row repeats the header, as where two files were put together"
+        if len(shape.headers) > 1:
+            what = f"{len(shape.headers)} rows repeat the header, this one first"
+        cure = "Nothing needs to be done: such rows are left out"
+        line = shape.headers[0]
+        problems.add(path, line, "", "", "", problem=what, cure=cure, kind="repeated_header", severity=WARNING)
     if shape.blank:
         what = f"{shape.blank} rows have only empty cells, this one first" if shape.blank > 1 else "all cells are empty"
         cure = "Nothing needs to be done: such rows are left out"

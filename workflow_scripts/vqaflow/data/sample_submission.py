@@ -27,7 +27,9 @@ def compare_ids(
 
     Reasons are its columns, ids that only it or only the test table has, and repeated ids.
     """
-    opened = open_table(sample_submission, partial(lay_out_sample, id_name=names.id), problems, exact=True)
+    opened = open_table(
+        sample_submission, partial(lay_out_sample, id_name=names.id, ids=test_ids), problems, exact=True
+    )
     if opened is None:
         return None
     seen = SeenIds()

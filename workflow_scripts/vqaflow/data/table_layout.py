@@ -1,6 +1,6 @@
 """Where the columns of a user's table are, and what is wrong with its header."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from vqaflow.artifacts.columns import ALL_LETTERS
@@ -8,6 +8,7 @@ from vqaflow.artifacts.csv_files import UnreadableTable
 from vqaflow.config.sections import ColumnsConfig
 from vqaflow.runtime.messages import nearest
 
+NO_HEADER = "the first line has none of the columns"
 IMAGE_NAMES = ("path", "image")  # found without being named in data.columns
 
 
@@ -45,12 +46,12 @@ def lay_out(
     """
     if fault := first_line_fault(header, wanted):
         return TableLayout({}, {}, len(header)), [fault]
-    problems = []
+    missing, problems = [], []
     columns = {}
     for name, choices in wanted.items():
         found = next((choice for choice in choices if choice in header), None)
         if found is None:
-            problems.append(missing_column(choices[0], header))
+            missing.append(choices[0])
             continue
         columns[name] = (found, header.index(found))
         if header.count(found) > 1:
@@ -63,7 +64,7 @@ def lay_out(
             while name in reserved or name in extras or (name in header and name != user_name):
                 name = f"csv_{name}"
             extras[name] = (user_name, position)
-    return TableLayout(columns, extras, len(header)), problems
+    return TableLayout(columns, extras, len(header)), [*missing_columns(missing, header), *problems]
 
 
 def first_line_fault(header: Sequence[str], wanted: Mapping[str, tuple[str, ...]]) -> UnreadableTable | None:
@@ -76,10 +77,16 @@ def first_line_fault(header: Sequence[str], wanted: Mapping[str, tuple[str, ...]
         mark = first[4:5]
         cure = "Delete it" if mark in (",", "") else f"Delete it, and separate the cells by commas, not by {mark!r}"
         return UnreadableTable("header", 1, what, cure)
-    if one_cell(header):
+    known = [name for names in wanted.values() for name in names]
+    if one_cell(header) or (len(header) == 1 and sum(name in first.split() for name in known) > 2):
         what = f"the header was read as one cell, {header[0]!r}"
         return UnreadableTable("separator", 1, what, "Separate the cells by commas")
-    known = [name for names in wanted.values() for name in names]
+    if mark := next((mark for mark in ";\t|" if sum(cell.count(mark) for cell in header) > len(header)), None):
+        what = f"the header was read as {len(header)} cells: {', '.join(map(repr, header))}"
+        return UnreadableTable("separator", 1, what, f"Separate the cells by commas, not by {mark!r}")
+    if len(header) == 1 and "," in first:
+        what = f"the header was read as one cell, {header[0]!r}"
+        return UnreadableTable("separator", 1, what, "Remove the quotation marks around whole lines")
     matched = [name for name in known if name in header]
     if len(matched) > 1 or any(len(name) > 1 for name in matched):  # a row's answer may be the name of a column, `a`
         return None
@@ -91,17 +98,22 @@ def first_line_fault(header: Sequence[str], wanted: Mapping[str, tuple[str, ...]
     if any(nearest(name.lower(), by_lower, cutoff=0.6) for name in known if len(name) > 1):
         return None  # misspelt names, each with its own cure
     shown = ", ".join(map(repr, header[:9]))
-    what = f"the first line has none of the columns {expected}; it is {shown}"
+    what = f"{NO_HEADER} {expected}; it is {shown}"
     cure = f"If it is a row, add the header {expected} above it; if it is the header, name your columns in data.columns"
     return UnreadableTable("header", 1, what, cure)
 
 
-def lay_out_sample(header: Sequence[str], id_name: str | None = None) -> tuple[TableLayout, list[UnreadableTable]]:
+def lay_out_sample(
+    header: Sequence[str], id_name: str | None = None, ids: Container[str] = ()
+) -> tuple[TableLayout, list[UnreadableTable]]:
     """Find ids and answers in a sample submission's `header`, and what is wrong with it.
 
     The first of its two columns holds the ids, the second the answers, whatever their names. A second column called
-    `id_name` shows that the order is wrong.
+    `id_name` shows that the order is wrong; one of the test table's `ids` as a name shows that there is no header.
     """
+    if header[0] in ids:
+        what, cure = f"the first line is a row ({header[0]!r} is an id), not the header", "Add the header above it"
+        return TableLayout({}, {}, len(header)), [UnreadableTable("header", 1, what, cure)]
     columns = zip(("id", "answer"), zip(header, range(2), strict=False), strict=False)
     layout = TableLayout(dict(columns), {}, len(header))
     ids_second = id_name is not None and header[1:2] == [id_name] and header[0] != id_name
@@ -130,14 +142,34 @@ def repeated_column(name: str) -> UnreadableTable:
 
 def one_cell(header: Sequence[str]) -> bool:
     """Whether the header was read as one cell because its names are not separated by commas."""
-    return len(header) == 1 and any(mark in header[0] for mark in ";\t|")
+    return len(header) == 1 and any(mark in header[0] for mark in ";\t|，、")
+
+
+def missing_columns(names: Sequence[str], header: Sequence[str]) -> list[UnreadableTable]:
+    """The problems of columns that the header lacks: one, if it lacks more than two."""
+    faults = [missing_column(name, header) for name in names]
+    if len(faults) < 3:
+        return faults
+    near = [name for name in names if nearest_column(name, header)]
+    cure = "Add them, or name yours under data.columns"
+    if near:
+        shown = ", ".join(repr(nearest_column(name, header)) for name in near)
+        cure = f"Are they {shown}? Then rename those columns, or name them under data.columns"
+    what = f"no columns {', '.join(map(repr, names))} among {', '.join(map(repr, header))}"
+    return [UnreadableTable("missing_column", 1, what, cure)]
+
+
+def nearest_column(name: str, header: Sequence[str]) -> str | None:
+    """The column of the header whose name is the nearest to `name`, if it is near."""
+    by_lower = {column.strip(" '\"").lower(): column for column in header}
+    close = name.lower() if name.lower() in by_lower else nearest(name.lower(), by_lower, cutoff=0.6)
+    return by_lower[close] if close else None
 
 
 def missing_column(name: str, header: Sequence[str]) -> UnreadableTable:
     """The problem of a column that the header lacks; the cure names the nearest column that it has."""
-    by_lower = {column.strip().lower(): column for column in header}
-    close = nearest(name.lower(), by_lower, cutoff=0.6)
+    close = nearest_column(name, header)
     cure = "Add it, or name yours under data.columns"
     if close:
-        cure = f"Is it {by_lower[close]!r}? Then rename that column, or name it under data.columns"
+        cure = f"Is it {close!r}? Then rename that column, or name it under data.columns"
     return UnreadableTable("missing_column", 1, f"no column {name!r} among {', '.join(map(repr, header))}", cure)

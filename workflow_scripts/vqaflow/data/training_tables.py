@@ -1,7 +1,7 @@
 """The tables that training rows come from, one or several, and how the answers in each are written."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -111,7 +111,7 @@ def open_training(source: TableSource, problems: Problems) -> TrainTable | None:
         log.info(what, source.csv, source.columns.answer, told_columns(people, layout), len(people))
     if not labels.is_plain:
         log.info("%s: answers are written %s; read as a to %s", source.csv, labels, letters[-1])
-    return TrainTable(source, opened, labels, people)
+    return TrainTable(source, replace(opened, may_be_short=not people), labels, people)
 
 
 def lay_out_training(header: Sequence[str], source: TableSource) -> tuple[TableLayout, list[UnreadableTable]]:

@@ -157,6 +157,7 @@ def _file_problem(error: OSError) -> str:
     if not isinstance(named, str | bytes):
         return f"a file could not be read or written: {what} ({error}). {cure}"
     path = Path(os.fsdecode(named))
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+    is_gone = error.errno in (errno.ENOSPC, errno.EDQUOT) and not path.parent.exists()  # a folder of the stage itself
+    if is_gone or error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         path = next((place for place in (path, *path.parents) if os.path.lexists(place)), path)
     return f"{path}: {what}. {cure}"

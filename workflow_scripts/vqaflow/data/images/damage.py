@@ -20,7 +20,9 @@ PNG_NOTES = {b"iCCP", b"tEXt", b"zTXt", b"iTXt"}  # metadata that Pillow decompr
 EXIF_NOTE = b"Raw profile type exif"  # a text that may hold the orientation
 LARGEST_EXIF_NOTE = 1 << 16
 MOST_NOTES = 1 << 26  # bytes that a PNG's metadata may have when decompressed; more is a bomb
-END_OF_JPEG = b"\xff\xd9"
+MOST_LACKING = 4  # times the bytes that are there; more is a damaged length
+START_OF_JPEG, END_OF_JPEG = b"\xff\xd8\xff", b"\xff\xd9"
+END_OF_PNG = b"IEND"
 HOLE = 256  # zero bytes in a row that compressed data do not have
 LARGE_HOLE = 4096  # as HOLE, for JPEG 2000, which writes a zero byte for an empty packet, and JPEGs of flat pictures
 DISK_BLOCK = 512
@@ -100,9 +102,39 @@ def _decompressed_size(note: bytes, most: int) -> int:
     return len(note)
 
 
-def completed(path: Path | str, image_format: str) -> io.BytesIO | None:
-    """The file with the end that it lacks, for a decoder that then gives what is there; None if no decoder does."""
-    return io.BytesIO(Path(path).read_bytes() + END_OF_JPEG) if image_format in ("JPEG", "MPO") else None
+def completed(path: Path | str) -> io.BytesIO | None:
+    """The file with an end in place of that which it lacks, for a decoder that then gives what is there.
+
+    None if it is of a format whose decoder needs no end, or gives nothing.
+    """
+    data = Path(path).read_bytes()
+    if data.startswith(START_OF_JPEG):
+        return io.BytesIO(data + END_OF_JPEG)
+    lacking = lacking_bytes(data)
+    return io.BytesIO(data + bytes(lacking)) if 0 < lacking < MOST_LACKING * len(data) else None
+
+
+def is_cut(path: Path | str) -> bool:
+    """Whether a file is shorter than it says itself, or lacks the end that its format has."""
+    data = Path(path).read_bytes()
+    if data.startswith(PNG_SIGNATURE):
+        return END_OF_PNG not in data[-64:]
+    return lacking_bytes(data) > 0
+
+
+def lacking_bytes(data: bytes) -> int:
+    """How many bytes a WebP, AVIF or JPEG 2000 file lacks, by the lengths in it; 0 for other formats."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return max(0, 8 + int.from_bytes(data[4:8], "little") - len(data))
+    if data[4:8] not in (b"ftyp", b"jP  "):
+        return 0
+    at = 0
+    while at + 8 <= len(data):
+        length = int.from_bytes(data[at : at + 4])
+        if length < 8:  # to the end of the file, or a length of 64 bits
+            return 0
+        at += length
+    return max(0, at - len(data))
 
 
 def blank_share(image: Image.Image) -> float:
@@ -132,6 +164,12 @@ def hole(path: Path | str, image_format: str) -> tuple[int, int] | None:
         if least == HOLE or image_format == "JPEG2000" or stop == end or _is_on_blocks(at, stop):
             return at, stop - 1
     return None
+
+
+def zero_end(path: Path | str) -> float:
+    """The share of a file's bytes that are zeros without a break up to its end."""
+    data = Path(path).read_bytes()
+    return 1 - len(data.rstrip(b"\0")) / len(data)
 
 
 def _is_on_blocks(start: int, stop: int) -> bool:

@@ -18,8 +18,17 @@ from typing import Any
 
 from PIL import Image, UnidentifiedImageError
 
-from vqaflow.artifacts.file_kinds import file_kind
-from vqaflow.data.images.damage import blank_share, completed, decoding, has_large_notes, hole, without_notes
+from vqaflow.artifacts.file_kinds import HEAD, file_kind, is_text
+from vqaflow.data.images.damage import (
+    blank_share,
+    completed,
+    decoding,
+    has_large_notes,
+    hole,
+    is_cut,
+    without_notes,
+    zero_end,
+)
 from vqaflow.data.images.pixels import Oddity, PixelProblem, raw_pixels, to_rgb
 from vqaflow.runtime.digests import file_digest
 from vqaflow.runtime.errors import UserError
@@ -57,6 +66,7 @@ Image.MAX_IMAGE_PIXELS = None
 warnings.filterwarnings("ignore", module=r"PIL\.")  # about odd metadata; users cannot act on it
 LARGE_PIXELS = 16_000_000  # larger images are inspected one at a time, whatever the number of threads
 _one_large_image = threading.Lock()
+LONG_END = 0.2  # the share of zero bytes at the end of an uncompressed picture from which it is told
 REPLACE = "Replace it with a complete file"
 CONVERT = "Convert it to PNG or JPEG"
 
@@ -128,6 +138,7 @@ def inspect_image(path: Path | str, max_pixels: int, truncated: str = STOP) -> I
     with _one_large_image if math.prod(declared_size(path)) > LARGE_PIXELS else nullcontext():
         decoded = _decode(path, max_pixels)
         damage = decoded.damage or _find_hole(path, decoded.format)
+        blank_end = _find_blank_end(path, decoded.format)
         phash = str(imagehash.phash(decoded.image))
         pixels = pixel_digest(decoded.image)
     if damage and truncated == STOP:
@@ -136,7 +147,7 @@ def inspect_image(path: Path | str, max_pixels: int, truncated: str = STOP) -> I
     if max(width, height) / min(width, height) > MAX_ASPECT:
         what = f"one side is more than {MAX_ASPECT} times the other ({width} x {height} pixels)"
         raise ImageProblem("image_shape", what, "Crop the image; the resizer does not accept this shape", path)
-    found = [*decoded.oddities, *([damage] if damage else [])]
+    found = [*decoded.oddities, *([damage] if damage else blank_end)]
     oddities = [ImageProblem(odd.kind, odd.what, odd.cure, path) for odd in found]
     if wrong := wrong_extension(path, decoded.format):
         oddities.append(wrong)
@@ -175,6 +186,10 @@ def _open(path: Path | str) -> Image.Image:
         if not has_large_notes(error):
             raise
         return _open_without_notes(path)
+    except UnidentifiedImageError:
+        with suppress(Exception):  # a PNG whose texts have a wrong checksum
+            return _open_without_notes(path)
+        raise
 
 
 def _open_without_notes(path: Path | str) -> Image.Image:
@@ -208,7 +223,7 @@ def _decode_damaged(path: Path | str, max_pixels: float, error: Exception) -> De
             return _loaded(_open_without_notes(path), path, max_pixels)
         except PixelProblem as problem:
             raise ImageProblem("image_unreadable", problem.what, problem.cure, path) from None
-    if "truncated" in str(error).lower():
+    if "truncated" in str(error).lower() or is_cut(path):
         with suppress(Exception):
             decoded = _decode_incomplete(path, max_pixels)
             share = blank_share(decoded.image)
@@ -222,11 +237,9 @@ def _decode_damaged(path: Path | str, max_pixels: float, error: Exception) -> De
 
 
 def _decode_incomplete(path: Path | str, max_pixels: float) -> Decoded:
-    with _open(path) as image:
-        image_format = image.format or ""
-    if source := completed(path, image_format):
+    if source := completed(path):
         with decoding.shared():
-            return _loaded(Image.open(source, formats=["JPEG", "MPO"]), path, max_pixels)
+            return _loaded(Image.open(source, formats=list(EXTENSIONS)), path, max_pixels)
     with decoding.alone():
         return _loaded(_open(path), path, max_pixels)
 
@@ -251,12 +264,31 @@ def _find_hole(path: Path | str, image_format: str) -> Oddity | None:
     return Oddity("image_truncated", what, "It is used as it is (data.truncated_images: accept)")
 
 
+def _find_blank_end(path: Path | str, image_format: str) -> list[Oddity]:
+    """The oddity of an uncompressed picture whose file ends with zeros: black parts, or bytes that never came."""
+    share = zero_end(path) if image_format in ("BMP", "TIFF") else 0.0
+    if share < LONG_END:
+        return []
+    what = f"the last {share:.0%} of the file are zero bytes, which show as black"
+    return [
+        Oddity("image_zero_end", what, "Look at it; replace it with a complete file if that part should not be black")
+    ]
+
+
 def _what_it_is(path: Path | str) -> tuple[str, str]:
     """What a file is that is not an image of an accepted format, and the cure."""
     if kind := file_kind(path):
-        return f"the file is {kind.name}", kind.cure
+        is_table = "CSV" in kind.cure and "PNG" not in kind.cure
+        return f"the file is {kind.name}", "Put the picture in its place" if is_table else kind.cure
     with Path(path).open("rb") as file:
-        head = file.read(8)
+        head = file.read(HEAD)
+    if not head.strip(b"\0"):
+        return f"the first {len(head):,} bytes of the file are zero", REPLACE
+    if is_text(head):
+        return (
+            f"the file is a text that begins with {head.decode(errors='replace')[:40]!r}",
+            "Put the picture in its place",
+        )
     for mark, name in FIRST_BYTES.items():
         if head.startswith(mark):
             cure = f"{REPLACE}; if other programs show it, convert it to PNG with 8 or 16 bits per channel"

@@ -5,12 +5,18 @@ import re
 import unicodedata
 from collections.abc import Callable
 from functools import lru_cache
+from html import unescape
+from itertools import islice
 from pathlib import Path
 from urllib.parse import unquote
 
 from vqaflow.data.images.decoding import EXTENSIONS, ImageProblem
 
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+HELD = re.compile(r"data:[\w/+.-]+;base64,|(iVBORw0KGgo|/9j/|R0lGOD|UklGR)[A-Za-z0-9+/]{40}")  # by its first bytes
+QUOTED = re.compile(r"[^\s\"'()\[\]{}<>;,|=]+\.[A-Za-z0-9]+")  # paths among the signs of lists, links and marks
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar")
+MOST_FILES = 200_000  # that are looked through for a name
 SUFFIXES = frozenset(suffix for suffixes in EXTENSIONS.values() for suffix in suffixes)
 
 
@@ -21,13 +27,16 @@ def find_image(name: str, root: Path | str, follow_links: bool = False) -> Path:
     `follow_links`. An absolute path may lead into the folder.
     """
     inside = f"Give the path relative to data.image_root ({root}), and keep the file in that folder"
+    if HELD.match(name):
+        what, cure = "the cell holds the picture itself (base64), not a path", "Save it as a file, and give its path"
+        raise ImageProblem("image_missing", what, cure)
     if ADDRESS.match(name):
         raise _address(name, Path(root))
     if name.startswith("\\") or name[1:3] in (":\\", ":/"):
-        raise ImageProblem("image_outside", "the path is absolute", inside)
+        raise _absolute(name.replace("\\", "/"), "the path is absolute", inside, Path(root))
     inner = _inside(name, root)
     if inner is None:
-        raise ImageProblem("image_outside", "the path is absolute, and not in the image folder", inside)
+        raise _absolute(name, "the path is absolute, and not in the image folder", inside, Path(root))
     try:
         real_root = _real_folder(root)
         real = (real_root / inner).resolve()
@@ -57,6 +66,15 @@ def _inside(name: str, root: Path | str) -> str | None:
     return None
 
 
+def _absolute(name: str, what: str, cure: str, root: Path) -> ImageProblem:
+    """The problem of an absolute path; the file in the folder that ends like it is named."""
+    tails = (tail for tail in (name.lstrip("/"), *_tails(name)) if _is_file(_real_folder(root) / tail))
+    if tail := next(tails, None):
+        cure = f"Remove {name[: len(name) - len(tail)]} from the paths"
+        return ImageProblem("image_outside", f"{what}; there is a file {root / tail}", cure)
+    return ImageProblem("image_outside", what, cure)
+
+
 def _missing(name: str, inner: str, root: Path, there: bool) -> tuple[str, str]:
     """What is wrong with a path that no file has, and the cure; a file with a similar name is named."""
     if there:
@@ -67,6 +85,8 @@ def _missing(name: str, inner: str, root: Path, there: bool) -> tuple[str, str]:
     real_root = _real_folder(root)
     if inner != inner.strip() and (real_root / inner.strip()).is_file():
         return f"there is no file {str(root / inner)!r}, but one without the spaces around it", "Remove the spaces"
+    if (archive := _archive(inner, real_root)) is not None:
+        return f"{what}, but there is {root / archive}, which is packed", "Unpack it, and keep its folders"
     if found := _similar(inner, real_root):
         alike, difference, cure = found
         return f"{what}, but there is {root / alike}, {difference}", cure
@@ -89,6 +109,11 @@ def _similar(name: str, root: Path) -> tuple[str, str, str] | None:
         return alike, *_difference(name, alike)
     if (plain := unquote(name)) != name and _is_file(root / plain):
         return plain, "whose name has no %-codes", "Write the name without them"
+    if (plain := unescape(name)) != name and _is_file(root / plain):
+        return plain, "whose name has no codes of HTML", "Write the name without them"
+    if inside := [found for found in QUOTED.findall(name) if found != name and _is_file(root / found)]:
+        more = "; a row has one image" if len(set(inside)) > 1 else ""
+        return inside[0], "whose name the cell has among other signs", f"Write only the path{more}"
     if alike := _by_stem(name, root):
         wrong = Path(name).suffix if Path(name).suffix.lower() in SUFFIXES else ""
         difference = f"whose extension is not {wrong}" if wrong else "which has an extension"
@@ -105,7 +130,19 @@ def _similar(name: str, root: Path) -> tuple[str, str, str] | None:
             return alike, f"in the folder {folder}", cure
     if alike := _by_number(name, root):
         return alike, "whose number has other leading zeros", "Write the name as the file has it"
+    if alike := _by_form(name, root):
+        return alike, "whose name differs in spaces, hyphens, underscores or dots", "Write the name as the file has it"
+    if alike := _files_below(root).get(Path(name).name):
+        return alike, "in another folder", "Write the path as the file has it, or set data.image_root"
     return None
+
+
+def _archive(name: str, root: Path) -> str | None:
+    """An archive under `root` that is called like the first folder of `name`, which is not there or is empty."""
+    folder = Path(name).parts[0] if Path(name).parts[1:] else ""
+    if not folder or (root / folder).suffix or _names_in(root / folder, _plain):
+        return None
+    return next((folder + suffix for suffix in ARCHIVES if _is_file(root / (folder + suffix))), None)
 
 
 def _tails(name: str) -> list[str]:
@@ -147,6 +184,34 @@ def _by_number(name: str, root: Path) -> str | None:
     path = Path(name)
     found = _names_in(root / path.parent, _without_zeros).get(_without_zeros(path.name))
     return str(path.parent / found) if found else None
+
+
+def _by_form(name: str, root: Path) -> str | None:
+    """The path of the file in the same folder whose name differs in separating signs, or has one extension more."""
+    path = Path(name)
+    found = _names_in(root / path.parent, _form).get(_form(path.name))
+    return str(path.parent / found) if found else None
+
+
+def _form(name: str) -> str:
+    """The name with one sign for those that separate words, and without its extensions."""
+    plain = _plain(name)
+    while (stem := Path(plain)).suffix in SUFFIXES:
+        plain = stem.stem
+    return re.sub(r"[\s_.+-]+", "_", plain)
+
+
+@lru_cache(maxsize=8)
+def _files_below(root: Path) -> dict[str, str]:
+    """The path of each file under `root`, by its name, if no other file has the name; of the first MOST_FILES."""
+    found: dict[str, str] = {}
+    several = set()
+    paths = (os.path.join(folder, name) for folder, _, names in os.walk(root) for name in names)
+    for path in islice(paths, MOST_FILES):
+        name = os.path.basename(path)
+        several.update([name] if name in found else [])
+        found[name] = os.path.relpath(path, root)
+    return {name: path for name, path in found.items() if name not in several}
 
 
 def _difference(missing: str, alike: str) -> tuple[str, str]:

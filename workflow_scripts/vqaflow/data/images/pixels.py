@@ -15,6 +15,7 @@ PHOTOMETRIC, BITS_PER_SAMPLE = 262, 258  # TIFF tags
 PNG_DEPTHS = {"L;2": 2, "L;4": 4, "RGB;16B": 16}  # by Pillow's raw mode, where its pixels have other bits than the file
 NEARLY_BLACK = range(256, 4096)  # the brightest of a picture's 16-bit greys, if it holds values of 9 to 12 bits
 HIDDEN = 1  # of 255: highest alpha of a channel that means nothing
+MOST_HIDDEN = 0.99  # the share of transparent pixels above which it is told
 
 
 class PixelProblem(Exception):
@@ -85,9 +86,7 @@ def to_rgb(image: Image.Image, raw: RawPixels) -> tuple[Image.Image, list[Oddity
         raise PixelProblem(what, "Save the image with 8 or 16 bits per channel")
     if not image.has_transparency_data:
         rgb = image.convert("RGB")
-        brightest = max(high for _, high in rgb.getextrema())
-        is_dark = raw.deep_colours and 0 < brightest < NEARLY_BLACK.stop >> 8
-        return rgb, [_darkness((brightest + 1 << 8) - 1)] if is_dark else []
+        return rgb, _dark_colours(rgb, raw)
     image = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")  # Pillow has no direct way
     alpha = image.getchannel("A")
     if alpha.getextrema()[1] <= HIDDEN:
@@ -97,7 +96,28 @@ def to_rgb(image: Image.Image, raw: RawPixels) -> tuple[Image.Image, list[Oddity
             return _on_white(image), [Oddity("image_empty_alpha", "every pixel is transparent: it is blank", cure)]
         what = "every pixel is marked as transparent; the colours below are used"
         return colours, [Oddity("image_alpha", what, "Look at it; save it without its alpha channel if it is right")]
-    return _on_white(image), []
+    shown = _on_white(image)
+    return shown, [*_dark_colours(image.convert("RGB"), raw), *_hidden(image, shown)]
+
+
+def _dark_colours(colours: Image.Image, raw: RawPixels) -> list[Oddity]:
+    """The oddity of colours of 16 bits, scaled to 8, whose values have fewer bits."""
+    brightest = max(high for _, high in colours.getextrema())
+    is_dark = raw.deep_colours and 0 < brightest < NEARLY_BLACK.stop >> 8
+    return [_darkness((brightest + 1 << 8) - 1)] if is_dark else []
+
+
+def _hidden(image: Image.Image, shown: Image.Image) -> list[Oddity]:
+    """The oddity of an RGBA image of which hardly anything can be seen once it is `shown` on white."""
+    alpha = np.asarray(image.getchannel("A"))
+    share = float((alpha <= HIDDEN).mean())
+    is_blank = all(low == high for low, high in shown.getextrema())
+    if share <= MOST_HIDDEN and not (is_blank and alpha.min() < 255):
+        return []
+    what = f"{share:.1%} of the pixels are transparent, so that it is nearly white"
+    if is_blank:
+        what = "its transparent parts are shown on white, on which nothing of the rest is visible"
+    return [Oddity("image_hidden", what, "Look at it; save it without its alpha channel, or on another ground")]
 
 
 def _on_white(image: Image.Image) -> Image.Image:

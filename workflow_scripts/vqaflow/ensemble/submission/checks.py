@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from vqaflow.artifacts.labels import LETTERS, Labels
+from vqaflow.data.near_ids import NearIds
 from vqaflow.ensemble.submission.answers import FOUR, Accepted
 from vqaflow.ensemble.submission.sample import Sample, duplicates
 from vqaflow.runtime.messages import some
@@ -38,7 +39,7 @@ def find_problems(
         yield problem
     header = rows[0][1] if rows else []
     if tuple(header) != sample.columns or mark != ",":
-        cure = f" Separate the cells by commas, not by {mark!r}." if mark != "," else ""
+        cure = f" Separate the cells by commas, not by {mark!r}." if mark != "," else header_cure(header, sample)
         yield f"columns: the first line is {mark.join(header)!r}, the sample's is {','.join(sample.columns)!r}.{cure}"
     if set(header) >= set(sample.columns):
         places = [header.index(column) for column in sample.columns]
@@ -53,6 +54,17 @@ def find_problems(
     yield from id_problems([fields[0] for _, fields in rows], sample, test_ids)
     accepted = accepted or Accepted(Labels.of_family(LETTERS, FOUR))
     yield from answer_problems([(line, *fields) for line, fields in rows], accepted)
+
+
+def header_cure(header: Sequence[str], sample: Sample) -> str:
+    """What to do about a first line that is not the sample's."""
+    if header and header[0] in set(sample.ids):
+        return f" It is a row: write {','.join(sample.columns)} above it."
+    if tuple(header[1:]) == sample.columns and not header[0].strip():
+        return " The first column is an index: write none (pandas: index=False)."
+    if sorted(header) == sorted(sample.columns):
+        return " Put the columns in the sample's order."
+    return " Write the sample's first line." if header else " The file is empty."
 
 
 def encoding_problems(data: bytes) -> Iterator[str]:
@@ -96,10 +108,13 @@ def parse(text: str, mark: str = ",") -> tuple[str | None, Rows]:
 def id_problems(ids: list[str], sample: Sample, test_ids: Sequence[str]) -> Iterator[str]:
     """Ids compared with the sample (missing, extra, duplicate, out of order), then the sample with the test table."""
     given, expected, known = set(ids), set(sample.ids), set(test_ids)
+    near = NearIds(expected - given)
     if missing := [i for i in sample.ids if i not in given]:
         yield f"missing ids ({len(missing)}): {some(missing)}."
     if extra := [i for i in dict.fromkeys(ids) if i not in expected]:
-        yield f"extra ids ({len(extra)}), which the sample lacks: {some(extra)}."
+        found = near.near(extra[0])
+        like = f" {extra[0]!r} is nearly {found[0]!r}, and differs in {found[1]}." if found else ""
+        yield f"extra ids ({len(extra)}), which the sample lacks: {some(extra)}.{like}"
     if repeated := duplicates(ids):
         yield f"duplicate ids ({len(repeated)}): {some(repeated)}."
     if given == expected and not repeated and ids != sample.ids:
@@ -107,6 +122,9 @@ def id_problems(ids: list[str], sample: Sample, test_ids: Sequence[str]) -> Iter
         yield f"order: row {place + 1} has id {ids[place]!r}, the sample has {sample.ids[place]!r} there."
     if alone := sorted(expected ^ known):
         where = {True: "sample", False: "test table"}[alone[0] in expected]
+        found = NearIds(known if alone[0] in expected else expected).near(alone[0])
+        like = f"; {found[0]!r}, which differs in {found[1]}, is only in the other" if found else ""
+        where += like
         yield f"sample and test table differ in {len(alone)} ids: {some(alone)} (the first is only in the {where})."
 
 

@@ -58,8 +58,8 @@ def read_test_rows(path: Path, sample: Sample) -> TestRows:
         }
         letters = letters_in(letter for letter, found in by_letter.items() if found)
         return TestRows(columns[name], {letter: columns[by_letter[letter]] for letter in letters})
-    shown = ", ".join(map(repr, columns))
-    raise UserError(f"{path}: no column 'id' or {sample.columns[0]!r} among {shown}. Give the table of the test rows.")
+    shown, wanted = ", ".join(map(repr, columns)), " or ".join(dict.fromkeys(["'id'", repr(sample.columns[0])]))
+    raise UserError(f"{path}: no column {wanted} among {shown}. Give the table of the test rows.")
 
 
 def read_columns(path: Path) -> tuple[dict[str, list[str]], bool]:
@@ -72,7 +72,7 @@ def read_columns(path: Path) -> tuple[dict[str, list[str]], bool]:
         try:
             table = pl.read_parquet(path)
             texts = table.select(name for name, kind in table.schema.items() if not kind.is_nested())
-            return {name: texts[name].cast(pl.String).to_list() for name in texts.columns}, False
+            return {name: texts[name].cast(pl.String).fill_null("").to_list() for name in texts.columns}, False
         except (OSError, pl.exceptions.PolarsError) as error:
             cure = "Give the checked test table (results/tables/test.parquet) or the test CSV"
             raise UserError(f"{path}: is not a parquet file, or is damaged ({reason_of(error)}). {cure}.") from None

@@ -11,11 +11,13 @@ from typing import Any
 
 from vqaflow.artifacts.csv_files import UnreadableTable, refuse_other_kinds
 from vqaflow.ensemble.submission.answers import Accepted, accepted_answers, choices_by_id
-from vqaflow.ensemble.submission.checks import find_problems, is_note, parse
+from vqaflow.ensemble.submission.checks import Rows, find_problems, is_note, parse
 from vqaflow.ensemble.submission.sample import Sample, TestRows, read_sample, read_test_rows
+from vqaflow.ensemble.submission.write_submission import best_letters
 from vqaflow.runtime.digests import file_digest
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.files import write_json
+from vqaflow.runtime.messages import some
 from vqaflow.runtime.stage import CLOSING, log
 
 
@@ -28,11 +30,13 @@ def validate_submission(
     out: Path | None,
     labels: Path | None = None,
     strict: bool = False,
+    ensemble: Path | None = None,
 ) -> dict[str, Any]:
     """Check `submission`; return its digest, its counts per letter and the OOF accuracy in `metrics`, and write `out`.
 
-    `test_table` is a parquet file or a CSV, `labels` is labels.json. Rows in another order than the sample's and
-    Windows line ends are `notes` of the report, unless `strict`. Raises UserError that lists all kinds of problems and
+    `test_table` is a parquet file or a CSV, `labels` is labels.json; if `ensemble` is given, the answers must be its
+    best choices. Rows in another order than the sample's and Windows line ends are `notes` of the report, unless
+    `strict`. Raises UserError that lists all kinds of problems and
     where they occur.
     """
     sample = read_sample(sample_submission)
@@ -53,6 +57,8 @@ def validate_submission(
         lines = "".join(f"\n  - {problem}" for problem in problems)
         cure = f"Fix the problems below, or run write_submission:{lines}"
         raise UserError(f"{submission}: is not a valid submission. {cure}")
+    if ensemble is not None:
+        require_same_answers(submission, rows[1:], accepted, ensemble)
     for note in notes:
         log.warning("%s: %s Competitions take this; --strict refuses it.", submission, note)
     counts = Counter(accepted.letter(*fields) for _, fields in rows[1:])
@@ -72,7 +78,18 @@ def validate_submission(
     return report
 
 
-def accepted_by(labels: Path | None, sample: Sample, test: TestRows, rows: list[tuple[int, list[str]]]) -> Accepted:
+def require_same_answers(submission: Path, rows: Rows, accepted: Accepted, ensemble: Path) -> None:
+    """Raise UserError if an answer is not the ensemble's: the accuracy in the report would not be that of the file."""
+    best = best_letters(ensemble)
+    if other := [fields[0] for _, fields in rows if best.get(fields[0]) != accepted.letter(*fields)]:
+        raise UserError(
+            f"{submission}: rows {some(other)} have other answers than {ensemble}: the file was "
+            "changed after it was written, and its accuracy is not known. Write it again (snakemake --forcerun "
+            "write_submission), or keep yours under another name and check it by vqaflow validate_submission."
+        )
+
+
+def accepted_by(labels: Path | None, sample: Sample, test: TestRows, rows: Rows) -> Accepted:
     """The answers that are accepted, by the file `labels` or like the sample's; `rows` are the submission's."""
     given = [fields[1] for _, fields in rows[1:] if len(fields) == 2]
     choices = choices_by_id(test.ids, test.choices) if test.choices else {}

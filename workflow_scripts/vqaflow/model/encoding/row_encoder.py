@@ -14,6 +14,7 @@ from vqaflow.artifacts.rows import Row
 from vqaflow.config.sections import ModelConfig, PromptConfig, ViewConfig
 from vqaflow.data.images.decoding import open_image
 from vqaflow.data.images.pictures import NEUTRAL, Picture, pictures_of
+from vqaflow.data.images.visual_tokens import least_max_pixels
 from vqaflow.model.encoding.chat_template import NO_THINKING
 from vqaflow.model.encoding.prompts import PromptRenderer, RenderedRow
 from vqaflow.runtime.errors import UserError
@@ -78,10 +79,17 @@ class RowEncoder:
         return view.limits(self.model.limits)
 
     def grid_of(self, width: int, height: int, view: ViewConfig) -> Grid:
-        """The patch grid (t, h, w) that a picture of this size gets, without opening it."""
+        """The patch grid (t, h, w) that a picture of this size gets, without opening it.
+
+        Raises UserError if nothing is left of it: max_pixels was lowered since validate_tables looked at the images.
+        """
         smallest, largest = self.pixel_limits(view)
         factor = self.patch * self.merge
         rows, columns = smart_resize(height, width, factor, min_pixels=smallest, max_pixels=largest)
+        if not rows or not columns:
+            what = f"an image of {width} x {height} pixels is too thin for max_pixels {largest:,}"
+            cure = f"Raise max_pixels (model or view) to {least_max_pixels(width, height, factor, largest):,}"
+            raise UserError(f"images: {what}: no row of visual tokens is left. {cure}, or crop the image.")
         return 1, rows // self.patch, columns // self.patch
 
     def pixels(self, image_file: Path | str, view: ViewConfig) -> torch.Tensor:
