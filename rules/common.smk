@@ -13,6 +13,8 @@ sys.path.insert(0, str(SCRIPTS))
 os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [str(SCRIPTS), os.environ.get("PYTHONPATH")])))
 
 from vqaflow.artifacts.parts import PART, fold_of, seed_of
+from vqaflow.artifacts.results_folder import RESULTS
+from vqaflow.data.images.changes import images_state
 from vqaflow.data.images.visual_tokens import token_pixels
 from vqaflow.model.base_digest import base_digest
 from vqaflow.model.checkpoint import base_problems
@@ -112,6 +114,11 @@ def named(key, value, examples=(), shown=None):
     return {key.rpartition(".")[2]: lambda wildcards, output: function(wildcards)} | {
         f"text of {leaf}": text_of(leaf) for leaf in sorted(leaves)
     }
+
+
+def state_of_images(wildcards):
+    """What tells that an image was replaced since the tables were made."""
+    return images_state(RESULTS.images, RESULTS.image_times)
 
 
 def base_of(wildcards):
@@ -254,6 +261,12 @@ def table_of(wildcards):
 def folds_of(wildcards):
     """The folds, if only the rows of one are scored."""
     return "results/folds.parquet" if wildcards.split == "oof" and fold_of(wildcards.fold) is not None else []
+
+
+def trained_folds_of(wildcards):
+    """The folds by which an adapter must have been trained: one that was copied from another fold is refused."""
+    is_tuned = MEMBERS[wildcards.member].kind == TUNED
+    return "results/folds.parquet" if is_tuned and fold_of(wildcards.fold) is not None else []
 
 
 def margins_of(wildcards):

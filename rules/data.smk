@@ -1,7 +1,8 @@
 """From raw CSVs to checked tables, figures of what they hold, and leak-free folds.
 
 In:  data.train_csv, data.more_train, data.test_csv, data.sample_submission and the images under data.image_root
-Out: results/tables/{train,test}.parquet, results/tables/{problems.csv,labels.json}, results/eda/, results/folds.parquet
+Out: results/tables/{train,test}.parquet, results/tables/{problems.csv,labels.json,images.json}, results/eda/,
+     results/folds.parquet
 """
 
 from vqaflow.data.images.visual_tokens import limits_text
@@ -20,6 +21,7 @@ rule validate_tables:
         test=update("results/tables/test.parquet"),
         problems=update("results/tables/problems.csv"),
         labels=update("results/tables/labels.json"),
+        images=update("results/tables/images.json"),
     log:
         "results/logs/validate_tables.log",
     conda:
@@ -42,6 +44,7 @@ rule validate_tables:
         **named("data.max_quarantined", config["data"]["max_quarantined"]),
         **named("data.contradictions", config["data"]["contradictions"]),
         **named("prompt.normal_form", config["prompt"]["normal_form"]),
+        images=state_of_images,
         code=code_of("validate_tables"),
     message:
         "Checking every row and image"

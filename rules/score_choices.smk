@@ -1,6 +1,7 @@
 """Logits of the choices, one file per member, split, fold and view.
 
-In:  an adapter or an untuned base, the table of the split, and the folds: an adapter scores OOF rows that it has not seen
+In:  an adapter or an untuned base, the table of the split, and the folds: an adapter scores OOF rows that it has not seen,
+     and is refused if it was not trained by these folds
 Out: results/scores/{member}/{oof,test}/fold{fold}/{view}.parquet, and beside it {view}.json with the seconds it took
 
 Finished shards are kept in results/work/scores, which Snakemake never deletes: a killed job resumes after the last one.
@@ -14,6 +15,7 @@ rule score_choices:
         run=adapter_file("run.json"),
         table=table_of,
         folds=folds_of,
+        trained_folds=trained_folds_of,
         margins=margins_of,
         stored_base=stored_base_of,
     output:

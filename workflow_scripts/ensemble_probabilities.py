@@ -5,7 +5,7 @@ from pathlib import Path
 from vqaflow.ensemble.ensemble_probabilities import ensemble_probabilities
 from vqaflow.runtime.stage import stage
 
-with stage(snakemake.log[0]):
+with stage(snakemake.log[0], snakemake.output):
     ensemble_probabilities(
         members=[Path(path).parent for path in snakemake.input.notes],
         train=Path(snakemake.input.train),

@@ -5,7 +5,7 @@ from pathlib import Path
 from vqaflow.evaluation.evaluate_oof import evaluate_oof
 from vqaflow.runtime.stage import stage
 
-with stage(snakemake.log[0]):
+with stage(snakemake.log[0], snakemake.output):
     given = snakemake.input
     evaluate_oof(
         oof=Path(given.oof),

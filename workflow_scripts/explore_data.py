@@ -5,7 +5,7 @@ from pathlib import Path
 from vqaflow.data.exploration.explore_data import explore_data
 from vqaflow.runtime.stage import stage
 
-with stage(snakemake.log[0]):
+with stage(snakemake.log[0], snakemake.output):
     explore_data(
         train=Path(snakemake.input.train),
         test=Path(snakemake.input.test),

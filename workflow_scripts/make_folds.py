@@ -5,7 +5,7 @@ from pathlib import Path
 from vqaflow.data.folds.make_folds import make_folds
 from vqaflow.runtime.stage import stage
 
-with stage(snakemake.log[0]):
+with stage(snakemake.log[0], snakemake.output):
     make_folds(
         train=Path(snakemake.input.train),
         test=Path(snakemake.input.test),

@@ -6,7 +6,7 @@ from vqaflow.artifacts.results_folder import RESULTS
 from vqaflow.ensemble.pool_member import Tables, pool_member
 from vqaflow.runtime.stage import stage
 
-with stage(snakemake.log[0]):
+with stage(snakemake.log[0], snakemake.output):
     given = snakemake.input
     pool_member(
         about=snakemake.params.about,

@@ -7,7 +7,7 @@ from vqaflow.config.sections import AnswersConfig, HpoConfig, ModelConfig, Promp
 from vqaflow.runtime.gpu_lease import lease_gpu
 from vqaflow.runtime.stage import stage
 
-with stage(snakemake.log[0]):
+with stage(snakemake.log[0], snakemake.output):
     lease_gpu()
     from vqaflow.search.run_trials import run_trials  # imports torch, which must see the leased GPU only
     from vqaflow.search.trial import TrialInputs

@@ -6,7 +6,7 @@ from vqaflow.artifacts.results_folder import RESULTS
 from vqaflow.runtime.gpu_lease import lease_gpu
 from vqaflow.runtime.stage import stage
 
-with stage(snakemake.log[0]):
+with stage(snakemake.log[0], snakemake.output):
     lease_gpu()
     from vqaflow.runtime.artifact_store import Store
     from vqaflow.scoring.score_choices import ScoringPlaces, score_choices
@@ -14,12 +14,11 @@ with stage(snakemake.log[0]):
 
     given, at, params, hardware = snakemake.input, snakemake.wildcards, snakemake.params, snakemake.resources
     work = RESULTS.scoring_work(at.member, at.split, at.fold, at.view)
-    folds, margins, weights = (
-        Path(given[name]) if given.get(name) else None for name in ("folds", "margins", "weights")
-    )
+    names = ("folds", "margins", "trained_folds", "weights")
+    folds, margins, trained_folds, weights = (Path(given[name]) if given.get(name) else None for name in names)
     score_choices(
         task=Task.of(at.view, params.model, params.prompt, params.view, params.orders, params.main),
-        rows=RowsToScore(Path(given.table), folds, at.fold, margins),
+        rows=RowsToScore(Path(given.table), folds, at.fold, margins, trained_folds),
         adapter=weights.parent if weights else None,
         out=Path(snakemake.output.scores),
         cost=Path(snakemake.output.cost),

@@ -6,7 +6,7 @@ from vqaflow.artifacts.results_folder import RESULTS
 from vqaflow.runtime.stage import stage
 from vqaflow.search.search_hyperparameters import search_hyperparameters
 
-with stage(snakemake.log[0]):
+with stage(snakemake.log[0], snakemake.output):
     search_hyperparameters(
         workers=[Path(path) for path in snakemake.input.workers],
         work=RESULTS.search_work(snakemake.wildcards.member),

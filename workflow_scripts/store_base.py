@@ -6,7 +6,7 @@ from vqaflow.artifacts.results_folder import RESULTS
 from vqaflow.runtime.gpu_lease import lease_gpu
 from vqaflow.runtime.stage import stage
 
-with stage(snakemake.log[0]):
+with stage(snakemake.log[0], snakemake.output):
     lease_gpu()
     from vqaflow.model.store_base import store_base  # imports torch, which must see the leased GPU only
 

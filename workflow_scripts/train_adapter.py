@@ -8,7 +8,7 @@ from vqaflow.config.sections import AnswersConfig, section
 from vqaflow.runtime.gpu_lease import lease_gpu
 from vqaflow.runtime.stage import stage
 
-with stage(snakemake.log[0]):
+with stage(snakemake.log[0], snakemake.output):
     lease_gpu()
     # These import torch, which must see the leased GPU only.
     from vqaflow.runtime.artifact_store import Store

@@ -5,7 +5,7 @@ from pathlib import Path
 from vqaflow.ensemble.submission.validate_submission import validate_submission
 from vqaflow.runtime.stage import stage
 
-with stage(snakemake.log[0]):
+with stage(snakemake.log[0], snakemake.output):
     validate_submission(
         submission=Path(snakemake.input.submission),
         sample_submission=Path(snakemake.input.sample_submission),

@@ -5,7 +5,7 @@ from pathlib import Path
 from vqaflow.ensemble.submission.write_submission import write_submission
 from vqaflow.runtime.stage import stage
 
-with stage(snakemake.log[0]):
+with stage(snakemake.log[0], snakemake.output):
     write_submission(
         test=Path(snakemake.input.test),
         sample_submission=Path(snakemake.input.sample_submission),

@@ -233,3 +233,14 @@ def test_files_are_merged_as_by_snakemake(files):
         ours = merged(ours, values)
         update_config(theirs, copy.deepcopy(values))
     assert ours == theirs
+
+
+@pytest.mark.parametrize(
+    ("view", "told"), [({"read": True}, True), ({"read": True, "enabled": False}, False), ({}, False)]
+)
+def test_what_asks_for_text_in_images_is_told_only_where_a_view_reads(view, told):
+    """A change of prompt.read would pool members again whose scores do not depend on it."""
+    config = configured(main={})
+    config["views"] = config["views"] | {"other": view}
+    described = members_of(config)["main"].describe()["prompt"]
+    assert ({"read", "transcript"} <= described.keys()) == told and "system" in described

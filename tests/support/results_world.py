@@ -11,15 +11,17 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from vqaflow.artifacts import score_files
-from vqaflow.artifacts.adapter_files import adapter_digest
+from vqaflow.artifacts.adapter_files import adapter_digest, write_run
 from vqaflow.artifacts.choices import own_letters
 from vqaflow.artifacts.columns import ALL_LETTERS, letters_in, probability_columns
-from vqaflow.artifacts.parts import fold_of
+from vqaflow.artifacts.parts import fold_of, seed_of
 from vqaflow.artifacts.results_folder import ResultsFolder
 from vqaflow.artifacts.rows import all_asked, rows_of
 from vqaflow.config.members import FOREIGN, TUNED, UNTUNED, Member
+from vqaflow.data.folds.seen_images import seen_images
 from vqaflow.model.encoding.orders import cyclic_shifts, inverse, own_order, places_of
-from vqaflow.runtime.digests import value_digest
+from vqaflow.runtime.digests import file_digest, value_digest
+from vqaflow.runtime.output_records import record_outputs
 
 ENSEMBLE = {
     "recipe": "auto",
@@ -59,7 +61,7 @@ def make_table(
     for i in range(0, rows if lacking else 0, 3):
         answer = letters.index(table["answer"][i]) if split == "train" else i
         table.loc[i, letters[(answer + 1) % choices]] = None
-    table["sha256"] = [f"{'a' if split == 'train' else 'b'}{i // 4:063x}" for i in range(rows)]
+    table["sha256"] = [file_digest(file) for file in table["image_file"]]
     table["pixels"] = table["sha256"]
     table["phash"] = "0" * 16
     table["width"], table["height"] = 48, 32
@@ -249,19 +251,19 @@ def write_adapter(folder: Path, fold: int | None, assigned: pd.DataFrame) -> Non
             "letter_tokens": [1, 2, 3, 4],
         },
         "versions": {"torch": "2.11.0"},
-        "train": {"learning_rate": 0.002, "lora": {"r": 2}},
+        "train": {"learning_rate": 0.002, "lora": {"r": 2}, "seed": seed_of(folder.name) or 42},
         "model": {"base": "tiny"},
         "rows": len(assigned) - len(held_out),
         "validation_rows": len(held_out),
         "held_out": value_digest(held_out),
     }
-    (folder / "run.json").write_text(json.dumps(run), encoding="utf-8")
     name = "base_model.model.model.layers.0.self_attn.q_proj"
     pair = {f"{name}.lora_A.weight": np.ones((2, 8), np.float32), f"{name}.lora_B.weight": np.ones((8, 2), np.float32)}
     save_file(pair, folder / "adapter_model.safetensors")
     settings = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "bias": "none"}
     (folder / "adapter_config.json").write_text(json.dumps(settings), encoding="utf-8")
     Image.new("RGB", (90, 60)).save(folder / "curve.png")
+    write_run(folder, run)
 
 
 def ensemble(folder: Path, **settings: object) -> dict:
@@ -319,7 +321,9 @@ def submit(folder: Path) -> dict:
 def make_whole_run(folder: Path, **options: object) -> Path:
     """A results folder with every artifact that a finished run leaves."""
     make_results(folder, **options)
+    train, test = (pd.read_parquet(folder / "tables" / f"{name}.parquet") for name in ("train", "test"))
     report = {"n": 3, "group_by": ["image", "question"], "near_distance": 0, "copies": {"joined": []}}
+    report["in_test"] = seen_images(train, test, 0)
     (folder / "folds.report.json").write_text(json.dumps(report), encoding="utf-8")
     (folder / "eda").mkdir()
     (folder / "eda" / "summary.json").write_text("{}", encoding="utf-8")
@@ -328,6 +332,7 @@ def make_whole_run(folder: Path, **options: object) -> Path:
     evaluate(folder)
     submit(folder)
     show(folder)
+    record_outputs(folder / "logs" / "everything.log", [folder])
     return folder
 
 

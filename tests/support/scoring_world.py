@@ -1,5 +1,6 @@
 """A small world on disk for tests of scoring: a random base, tables with pictures, folds, and a random adapter."""
 
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import asdict
 from pathlib import Path
@@ -11,12 +12,13 @@ from peft import LoraConfig, get_peft_model
 
 import random_qwen
 import rows
+from vqaflow.artifacts.adapter_files import write_run
 from vqaflow.config.sections import ModelConfig, section
 from vqaflow.model.base import load_base
 from vqaflow.model.encoding.row_encoder import RowEncoder
 from vqaflow.model.parity import parity
 from vqaflow.runtime.artifact_store import Store
-from vqaflow.runtime.files import write_json
+from vqaflow.runtime.digests import value_digest
 from vqaflow.runtime.versions import package_versions
 from vqaflow.scoring.score_choices import ScoringPlaces
 from vqaflow.scoring.selection import RowsToScore, Task
@@ -46,12 +48,13 @@ def save_adapter(folder: Path, seed: int = 1, size: float = 0.3) -> Path:
     return folder
 
 
-def save_run(folder: Path, model: dict[str, Any], choices: int = 4) -> None:
+def save_run(folder: Path, model: dict[str, Any], choices: int = 4, held_out: Sequence[str] = ()) -> None:
     """Write the run.json that training on the base of the section `model` leaves beside an adapter."""
     settings, prompt = section(ModelConfig, model), rows.prompt_config()
     base = load_base(settings)
     told = parity(base, RowEncoder(base.processor, settings, prompt, choices=choices), settings, prompt)
-    write_json(folder / "run.json", {"parity": told, "versions": package_versions()})
+    said = {"parity": told, "versions": package_versions(), "held_out": value_digest(sorted(held_out)), "train": {}}
+    write_run(folder, said)
 
 
 def make_table(folder: Path, count: int, **columns: Any) -> pd.DataFrame:
@@ -74,11 +77,16 @@ class ScoringWorld:
             "min_pixels": 56 * 56,
             "max_pixels": 140 * 140,
         }
-        save_run(self.adapter, self.model)
         self.table = make_table(folder / "images", count)
         self.folds = pd.DataFrame(
             {"id": self.table["id"], "fold": [i % 2 for i in range(count)], "group": range(count)}
         )
+        save_run(self.adapter, self.model, held_out=self.held_out)
+
+    @property
+    def held_out(self) -> list[str]:
+        """The ids of fold 0, without which the adapter was trained."""
+        return list(self.folds.loc[self.folds["fold"] == 0, "id"])
 
     def with_table(self, table: pd.DataFrame, folder: Path) -> "ScoringWorld":
         """The same base, adapter and folds with another table, written under `folder`."""
@@ -96,6 +104,7 @@ class ScoringWorld:
             "folds": None,
             "part": "0",
             "margins_from": None,
+            "trained_folds": folds,
             "name": "original",
             "view": {},
             "adapter": self.adapter,
@@ -119,6 +128,6 @@ def scoring(**given: Any) -> dict[str, Any]:
     """The arguments of score_choices from single settings."""
     return {
         "task": Task.of(*(given[key] for key in ("name", "model", "prompt", "view", "orders"))),
-        "rows": RowsToScore(*(given[key] for key in ("table", "folds", "part", "margins_from"))),
+        "rows": RowsToScore(*(given[key] for key in ("table", "folds", "part", "margins_from", "trained_folds"))),
         "places": ScoringPlaces(*(given[key] for key in ("work", "bases", "vision", "vision_gb"))),
     } | {key: given[key] for key in ("adapter", "out", "cost", "store", "batch_tokens")}

@@ -81,6 +81,12 @@ def test_what_identifies_a_row_is_what_it_was_without_several_answers(rows):
     assert contents(majority) != contents(targets_of(rows, AnswersConfig("majority", True)).rows)
 
 
+@pytest.mark.parametrize("answers", [AnswersConfig(), AnswersConfig("unanimous", True)])
+def test_settings_that_change_nothing_are_not_told(rows, answers):
+    """An adapter from the store would tell of settings that were changed since."""
+    assert targets_of(rows[4:], answers).described() == {}
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     """The world of training tests, its 40 rows answered by five people, fold 0 held out."""

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +16,7 @@ from results_world import make_results
 from vqaflow.artifacts.results_folder import ResultsFolder
 from vqaflow.config.loading import checked_config
 from vqaflow.config.members import FOREIGN, Member, members_of
+from vqaflow.config.sections import AnswersConfig
 from vqaflow.evaluation.export.chats import EXPORTS, template_of
 from vqaflow.evaluation.export.lmms_functions import letter_in
 from vqaflow.evaluation.export.lmms_task import export_lmms_eval
@@ -204,7 +206,7 @@ def test_transparent_pictures_are_shown_on_white(tmp_path):
     from vqaflow.evaluation.export.lmms_functions import doc_to_visual
 
     Image.new("RGBA", (8, 8), (200, 0, 0, 0)).save(tmp_path / "a.png")
-    assert doc_to_visual({"image": tmp_path / "a.png"})[0].getpixel((0, 0)) == (255, 255, 255)
+    assert doc_to_visual({"images": [tmp_path / "a.png"]})[0].getpixel((0, 0)) == (255, 255, 255)
 
 
 @pytest.mark.parametrize(
@@ -235,6 +237,86 @@ def test_transparent_pictures_are_shown_on_white(tmp_path):
 def test_the_letter_of_a_response_is_found_or_not_guessed(response, letter):
     """A letter that was guessed would be right by chance."""
     assert letter_in(response, ["빨간색", "same", "same", "blue"], "abcd") == letter
+
+
+# --- what training does with several answers, and what it shows ---
+
+
+@pytest.fixture(scope="module")
+def answered(run, tmp_path_factory) -> ResultsFolder:
+    """The run, with a row that three of five people answered alike, one that four did, and else one answer."""
+    folder = ResultsFolder(shutil.copytree(run.folder, tmp_path_factory.mktemp("people") / "run"))
+    table = pd.read_parquet(folder.table("train"))
+    for letter in "abcd":
+        table[f"share_{letter}"] = (table["answer"] == letter).astype(float)
+    table["people"] = 1
+    for place, most in ((1, 0.6), (2, 0.8)):
+        table.loc[place, ["share_a", "share_b", "share_c", "share_d", "people"]] = [most, 1 - most, 0, 0, 5]
+        table.loc[place, "answer"] = "a"
+    table.astype({"people": int}).to_parquet(folder.table("train"), index=False)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("use", "lost"), [("soft", []), ("majority", []), ("at least 4", ["train_0001"]), ("unanimous", ["1", "2"])]
+)
+@pytest.mark.parametrize("name", EXPORTS)
+def test_the_rows_that_train_are_those_of_the_run(answered, member, tmp_path, name, use, lost):
+    """The other program would train on doubtful rows that the run leaves out."""
+    lost = [f"train_{row.removeprefix('train_'):0>4}" for row in lost]
+    EXPORTS[name](answered, member, tmp_path / "out", False, AnswersConfig(use))
+    folds = pd.read_parquet(answered.folds).set_index("id")["fold"]
+    every = {path.stem: [entry["id"] for entry in lines(path)] for path in (tmp_path / "out").glob("*.jsonl")}
+    assert [row for row in folds.index if row not in every["train"]] == lost
+    assert every["fold1_train"] == [row for row in folds.index if folds[row] != 1 and row not in lost]
+    assert every["fold0_val"] == list(folds.index[folds == 0]), "all rows are measured"
+
+
+def test_what_a_conversation_cannot_say_is_told_once_and_written_beside_it(answered, member, tmp_path, caplog):
+    EXPORTS["ms-swift"](answered, member, tmp_path / "out", False, AnswersConfig("soft", agreement_weight=True))
+    (told,) = [record.getMessage() for record in caplog.records if "cannot express" in record.getMessage()]
+    assert "shares of answers" in told and "weights by agreement" in told
+    rows_ = lines(tmp_path / "out" / "train.jsonl")
+    assert rows_[1]["shares"] == [0.6, 0.4, 0, 0] and rows_[1]["people"] == 5 and "shares" not in rows_[0]
+    caplog.clear()
+    EXPORTS["ms-swift"](answered, member, tmp_path / "other", False, AnswersConfig("majority"))
+    assert "cannot express" not in caplog.text
+
+
+def with_view(member: Member, **view) -> Member:
+    """The member, trained in another view."""
+    return replace(member, train={**member.train, "view": "other"}, views={**member.views, "other": view})
+
+
+@pytest.mark.parametrize("name", ALL_EXPORTS)
+def test_tiles_are_exported_as_training_shows_them(run, member, tmp_path, name):
+    """A model trained elsewhere on whole pictures alone could not read what the run's own model reads."""
+    ALL_EXPORTS[name](run, with_view(member, tiles="1x2", overlap=0.0), tmp_path / "out", False)
+    entry = lines(tmp_path / "out" / "train.jsonl")[5]
+    whole, left, right = map(Path, entry["images"])
+    table = pd.read_parquet(run.table("train"))
+    assert whole == Path(table["image_file"][5]).absolute() and Image.open(whole).size == (48, 32)
+    assert [Image.open(tile).size for tile in (left, right)] == [(48, 64), (48, 64)], "halves, enlarged twice"
+    assert {tile.parent for tile in (left, right)} == {tmp_path / "out" / "pictures"}
+    if name in EXPORTS:
+        assert entry["messages"][1]["content"].startswith("<image>" * 3)
+        assert not entry["messages"][1]["content"].startswith("<image>" * 4)
+    else:
+        task = loaded(tmp_path / "out" / "out_train.yaml")
+        assert [image.size for image in task["doc_to_visual"](entry)] == [(48, 32), (48, 64), (48, 64)]
+
+
+def test_the_limits_of_the_trained_view_are_those_of_the_other_program(run, member, tmp_path):
+    EXPORTS["llama-factory"](run, with_view(member, pixels="native", max_pixels=401408), tmp_path / "out", False)
+    settings = yaml.safe_load((tmp_path / "out" / "train_fold0.yaml").read_text(encoding="utf-8"))
+    assert (settings["image_min_pixels"], settings["image_max_pixels"]) == (1, 401408)
+
+
+@pytest.mark.parametrize("name", ALL_EXPORTS)
+def test_a_view_that_reads_is_refused_with_a_cure(run, member, tmp_path, name):
+    with pytest.raises(UserError, match=r"train\.view: other first reads .* Export with a train\.view that does not"):
+        ALL_EXPORTS[name](run, with_view(member, read=True), tmp_path / "out", False)
+    assert not (tmp_path / "out").exists()
 
 
 # --- what is refused ---

@@ -405,3 +405,13 @@ def test_a_test_table_of_one_row_ends_no_run(results, tmp_path):
         pd.read_parquet(path).iloc[:1].to_parquet(path, index=False)
     assert pick_page(**paths(one), out=tmp_path / PAGE) is None
     assert "no advice for a test table of 1 row" in (tmp_path / PAGE).read_text(encoding="utf-8")
+
+
+def test_a_kept_run_with_another_number_of_choices_is_refused_in_one_message(results, tmp_path):
+    """It had stopped with a missing column, or compared the first four choices of five."""
+    five = shutil.copytree(results / "runs" / "first", tmp_path / "five")
+    for split in ("oof", "test"):
+        path = five / "ensemble" / f"{split}.parquet"
+        pd.read_parquet(path).assign(p_e=0.0).to_parquet(path, index=False)
+    with pytest.raises(UserError, match=r"ensemble/test\.parquet: run five has 5 choices per row, the tables have 4"):
+        read(results, {"five": five})

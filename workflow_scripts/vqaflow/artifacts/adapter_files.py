@@ -1,15 +1,20 @@
 """An adapter's files: their names, and what they say without loading the model."""
 
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from vqaflow.artifacts.parts import seed_of
 from vqaflow.runtime.digests import file_digest, value_digest
 from vqaflow.runtime.errors import UserError
+from vqaflow.runtime.files import write_json
 
 WEIGHTS, CONFIG, RUN = "adapter_model.safetensors", "adapter_config.json", "run.json"
 # The entries of an adapter's configuration that decide which function its weights compute.
 FUNCTION = ("r", "lora_alpha", "use_rslora")
+# Keys of run.json: the digests of the folder's other files, and the digest of all else that it says.
+FILES, DIGEST = "files", "digest"
 
 
 def adapter_digest(folder: Path) -> str:
@@ -47,3 +52,43 @@ def read_run(adapter: Path) -> dict[str, Any]:
     if not isinstance(run, dict) or not all(isinstance(run.get(key), dict) for key in ("parity", "versions")):
         raise UserError(f"{file}: has no `parity` or no `versions`. {again}.")
     return run
+
+
+def write_run(folder: Path, record: Mapping[str, Any]) -> None:
+    """Write run.json: `record`, and the digests by which a file that was changed or exchanged later is found."""
+    digests = {path.name: file_digest(path) for path in sorted(folder.iterdir()) if path.name != RUN}
+    said = {**record, FILES: digests}
+    write_json(folder / RUN, {**said, DIGEST: value_digest(said)})
+
+
+def check_files(folder: Path, names: Iterable[str] | None = None) -> dict[str, Any]:
+    """The run.json of an adapter's folder, whose files (those with `names`; None: all) are as training wrote them.
+
+    Raises UserError that names the file that is not.
+    """
+    run, again = read_run(folder), f"Delete {folder} and train again (rule train_adapter)."
+    said = {key: value for key, value in run.items() if key != DIGEST}
+    if not isinstance(run.get(FILES), dict) or run.get(DIGEST) != value_digest(said):
+        raise UserError(f"{folder / RUN}: was changed since training wrote it, or has no digest. {again}")
+    for name in run[FILES] if names is None else names:
+        if not (folder / name).is_file():
+            raise UserError(f"{folder}: the adapter has no {name}. Train it again (rule train_adapter).")
+        if file_digest(folder / name) != run[FILES].get(name):
+            raise UserError(f"{folder / name}: is not the file that training wrote (see {RUN}). {again}")
+    return run
+
+
+def require_part(folder: Path, run: Mapping[str, Any], part: str, held_out: Iterable[str]) -> None:
+    """Raise UserError unless an adapter was trained without the rows `held_out`, and from the seed of its `part`.
+
+    That of another fold, copied or renamed, has seen the rows that it would be scored on.
+    """
+    again = f"Delete {folder} and train again (rule train_adapter)."
+    if run.get("held_out") != value_digest(sorted(held_out)):
+        raise UserError(
+            f"{folder / RUN}: the adapter was trained with other folds, or is that of another fold: it may have seen "
+            f"the rows of fold {part}. {again}"
+        )
+    seed = seed_of(part)
+    if seed is not None and run["train"]["seed"] != seed:
+        raise UserError(f"{folder / RUN}: the adapter was trained from the seed {run['train']['seed']}. {again}")

@@ -11,6 +11,7 @@ Where a member has several seeds, each has its own adapters: ``0-seed7``, ``all-
 import re
 
 ALL, BASE, FILE = "all", "base", "file"
+ORIGINAL = "original"  # the view of images as they are: the main one, unless train.view names another
 PART = rf"(?:\d+|{ALL})(?:-seed\d+)?|{BASE}"  # of an adapter or a base, as a regular expression
 
 

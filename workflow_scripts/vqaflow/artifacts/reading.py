@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pyarrow
 from PIL import Image
-from pyarrow import parquet
 
 from vqaflow.artifacts.columns import letters_in
+from vqaflow.artifacts.parquet_files import READ_ERRORS, read_schema
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import reason_of
 
@@ -19,8 +18,11 @@ def read_table(path: Path, rule: str, columns: Sequence[str] | None = None) -> p
     """A parquet file that `rule` makes. Raises UserError if it is missing, damaged or lacks one of `columns`."""
     require_file(path, rule)
     try:
-        return pd.read_parquet(path, columns=None if columns is None else list(columns))
-    except (OSError, ValueError, KeyError, pyarrow.ArrowException) as error:
+        read_schema(path)
+        return pd.read_parquet(
+            path, columns=None if columns is None else list(columns), page_checksum_verification=True
+        )
+    except READ_ERRORS as error:
         raise damaged(path, rule, error) from None
 
 
@@ -31,8 +33,8 @@ def letters_of_table(path: Path, rule: str, prefix: str = "") -> tuple[str, ...]
     """
     require_file(path, rule)
     try:
-        letters = letters_in(parquet.read_schema(path).names, prefix)
-    except (OSError, pyarrow.ArrowException) as error:
+        letters = letters_in(read_schema(path).names, prefix)
+    except READ_ERRORS as error:
         raise damaged(path, rule, error) from None
     if not letters:
         raise damaged(path, rule, ValueError(f"it has no column {prefix}a"))
@@ -43,8 +45,8 @@ def columns_in(path: Path, rule: str, wanted: Sequence[str]) -> list[str]:
     """Those of the `wanted` columns that a parquet file has, which `rule` makes. Raises UserError as `read_table`."""
     require_file(path, rule)
     try:
-        names = parquet.read_schema(path).names
-    except (OSError, pyarrow.ArrowException) as error:
+        names = read_schema(path).names
+    except READ_ERRORS as error:
         raise damaged(path, rule, error) from None
     return [name for name in wanted if name in names]
 

@@ -56,6 +56,16 @@ class ResultsFolder:
         return self.folder / "tables" / "labels.json"
 
     @property
+    def images(self) -> Path:
+        """Which bytes each image had when the tables were made (see data/images/changes.py)."""
+        return self.folder / "tables" / "images.json"
+
+    @property
+    def image_times(self) -> Path:
+        """When images that have these bytes were last changed."""
+        return self.folder / "work" / "image_times.json"
+
+    @property
     def folds(self) -> Path:
         """Fold and group of each training row."""
         return self.folder / "folds.parquet"

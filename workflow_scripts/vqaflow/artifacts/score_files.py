@@ -14,16 +14,15 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from vqaflow.artifacts.columns import ALL_LETTERS, LOGIT, logit_columns
-from vqaflow.artifacts.parts import PART, part_order
+from vqaflow.artifacts.parquet_files import READ_ERRORS, read_schema, read_slice, write_parquet
+from vqaflow.artifacts.parts import ORIGINAL, PART, part_order
 from vqaflow.artifacts.reading import damaged, letters_of_table
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import some
 
 PLACE = re.compile(rf"(?P<member>[^/]+)/(?P<split>oof|test)/fold(?P<part>{PART})/(?P<view>[^/]+)\.parquet$")
-ORIGINAL = "original"  # the main view, unless train.view names another: it has every row
 TRANSCRIPT = "transcript"  # the column of views that read: what the base read in the row's image
 ABOUT = b"vqaflow"  # the entry of a score file's metadata that says what was scored, and with what
 
@@ -95,8 +94,8 @@ def read_logits(file: ScoreFile, index: pl.DataFrame) -> Logits:
     letters = letters_of_table(file.path, "score_choices", LOGIT)
     columns = logit_columns(letters)
     try:
-        frame = pl.read_parquet(file.path, columns=["id", "order", *columns])
-    except (OSError, pl.exceptions.PolarsError) as error:
+        frame = read_slice(file.path, ["id", "order", *columns], 0, None)
+    except READ_ERRORS as error:
         raise damaged(file.path, "score_choices", error) from None
     orders = sorted(frame["order"].unique().to_list())
     if bad := [order for order in orders if sorted(order) != list(letters)]:
@@ -124,10 +123,10 @@ def read_logits(file: ScoreFile, index: pl.DataFrame) -> Logits:
 def read_transcripts(file: ScoreFile) -> dict[str, str]:
     """What was read in the image of each row of a file, by the row's id; empty if its view does not read."""
     try:
-        if TRANSCRIPT not in pl.read_parquet_schema(file.path):
+        if TRANSCRIPT not in read_schema(file.path).names:
             return {}
-        frame = pl.read_parquet(file.path, columns=["id", TRANSCRIPT]).unique("id", maintain_order=True)
-    except (OSError, pl.exceptions.PolarsError) as error:
+        frame = read_slice(file.path, ["id", TRANSCRIPT], 0, None).unique("id", maintain_order=True)
+    except READ_ERRORS as error:
         raise damaged(file.path, "score_choices", error) from None
     return dict(frame.iter_rows())
 
@@ -181,14 +180,14 @@ def write_scores(scores: pd.DataFrame, about: Mapping[str, str | None], out: Pat
     """Write `scores`, with what was scored and with what in the file's metadata."""
     table = pa.Table.from_pandas(scores, preserve_index=False)
     entry = {ABOUT: json.dumps(about, sort_keys=True).encode()}
-    pq.write_table(table.replace_schema_metadata({**table.schema.metadata, **entry}), out)
+    write_parquet(table.replace_schema_metadata({**table.schema.metadata, **entry}), out)
 
 
 def read_about(path: Path) -> dict[str, str | None]:
     """What a score file's metadata say of it. Raises UserError if it is damaged or has none."""
     try:
-        return json.loads(pq.read_schema(path).metadata[ABOUT])
-    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        return json.loads(read_schema(path).metadata[ABOUT])
+    except (*READ_ERRORS, TypeError) as error:
         raise damaged(path, "score_choices", error) from None
 
 

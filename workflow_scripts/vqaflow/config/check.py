@@ -10,11 +10,11 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.validators import extend
 
-from vqaflow.artifacts.parts import FILE
+from vqaflow.artifacts.parts import FILE, ORIGINAL
 from vqaflow.artifacts.results_folder import RESULTS
 from vqaflow.config.choices_check import choices_problems
 from vqaflow.config.data_check import data_problems
-from vqaflow.config.members import ORIGINAL, SECTIONS, TUNED, member_problems, members_of, with_model
+from vqaflow.config.members import SECTIONS, TUNED, member_problems, members_of, with_model
 from vqaflow.config.prompt_check import prompt_problems
 from vqaflow.config.recipe_names import recipe_problems
 from vqaflow.config.schema_wording import refusals

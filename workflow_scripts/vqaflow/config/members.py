@@ -7,13 +7,12 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vqaflow.artifacts.parts import ALL, BASE, FILE, trained_part
-from vqaflow.config.sections import merged
+from vqaflow.artifacts.parts import ALL, BASE, FILE, ORIGINAL, trained_part
+from vqaflow.config.sections import READING, merged
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import did_you_mean
 
 TUNED, UNTUNED, FOREIGN = "tuned", "untuned", "file"  # the kinds
-ORIGINAL = "original"  # the view of images as they are
 COUNTED = ("min_pixels", "max_pixels", "tiles", "overlap", "pixels", "blind")  # what visual tokens depend on
 SECTIONS = ("model", "prompt", "views")  # of the configuration, of which a member may override keys
 
@@ -93,7 +92,9 @@ class Member:
             return told | {"probabilities": dict(self.probabilities or {})}
         shown = {name: self.rendering(name) for name in self.shown_views}
         main = {} if self.main_view == ORIGINAL else {"main_view": self.main_view}
-        return told | {"model": self.model, "prompt": self.prompt, "orders": self.orders, "shown": shown} | main
+        reads = any(view.get("read") for view in shown.values())
+        prompt = {key: value for key, value in self.prompt.items() if reads or key not in READING}
+        return told | {"model": self.model, "prompt": prompt, "orders": self.orders, "shown": shown} | main
 
 
 def members_of(config: Mapping[str, Any]) -> dict[str, Member]:

@@ -6,12 +6,12 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from vqaflow.artifacts.parts import ORIGINAL
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import did_you_mean
 
 POOL_NAMES = ("mean", "log_mean", "weighted", "stacking", "vote")  # simplest first
 LEARNING = ("weighted", "stacking", "vote")  # these learn from OOF answers what weight a source has
-ORIGINAL = "original"
 SPECIAL = ("auto", "default")  # what `ensemble.recipe` may be besides a name
 WITHOUT, ONLY = " without ", "only "
 

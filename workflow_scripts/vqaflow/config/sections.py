@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 from vqaflow.artifacts.columns import ALL_LETTERS
+from vqaflow.artifacts.parts import ORIGINAL
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import did_you_mean
 
@@ -114,7 +115,7 @@ class TrainConfig:
     max_minutes: float
     trackers: tuple[str, ...]
     augment: AugmentConfig
-    view: str = "original"
+    view: str = ORIGINAL
 
     def __post_init__(self) -> None:
         """YAML reads an unquoted ``off`` as false."""

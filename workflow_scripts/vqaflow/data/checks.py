@@ -16,6 +16,7 @@ from vqaflow.artifacts.csv_files import Record
 from vqaflow.artifacts.labels import Labels
 from vqaflow.artifacts.table_schema import EMPTY_CELL, input_schema, is_visible
 from vqaflow.data.answer_labels import judge_label
+from vqaflow.data.images.changes import bytes_of
 from vqaflow.data.images.decoding import ACCEPT, STOP, ImageFacts, ImageProblem, inspect_image, wrong_extension
 from vqaflow.data.images.finding import find_image
 from vqaflow.data.images.visual_tokens import least_max_pixels
@@ -229,6 +230,7 @@ class ImageChecks:
         self.options: Mapping[str, Any] = {"truncated": ACCEPT} if truncated == ACCEPT else {}
         self.linked: Mapping[str, Any] = {"follow_links": True} if follow_links else {}
         self.known: dict[Path, ImageFacts | ImageProblem] = {}
+        self.not_found: set[Path] = set()
 
     def inspect(self, names: Sequence[str]) -> list[ImageFacts | ImageProblem]:
         """The facts or the problem of each image cell."""
@@ -244,7 +246,14 @@ class ImageChecks:
         try:
             return find_image(name, self.root, **self.linked)
         except ImageProblem as problem:
+            self.not_found.add(self.root / name)
             return problem
+
+    def seen(self) -> dict[str, str]:
+        """The sha256 of each file that was looked at or for; "" if it is not there."""
+        usable = {file: facts.sha256 for file, facts in self.known.items() if isinstance(facts, ImageFacts)}
+        others = {*self.known, *self.not_found} - usable.keys()
+        return {str(file): sha256 for file, sha256 in (usable | {file: bytes_of(file) for file in others}).items()}
 
     def examine(self, file: Path) -> ImageFacts | ImageProblem:
         """Decode one file, and see whether each view of the run can show it."""

@@ -14,9 +14,9 @@ from pathlib import Path
 import pandas as pd
 import pyarrow
 import pyarrow.compute
-import pyarrow.parquet
 
 from vqaflow.artifacts.columns import letters_in
+from vqaflow.artifacts.parquet_files import read_parquet, read_schema, write_parquet
 from vqaflow.data.normal_form import normalize
 from vqaflow.data.problems import LEFT_OUT, WARNING, Problems
 from vqaflow.runtime.stage import log
@@ -127,17 +127,17 @@ def judge_repeats(
     With data.contradictions ``leave_out``, the training table is written again without the rows that contradict each
     other. Returns the ids of those.
     """
-    letters = letters_in(pyarrow.parquet.read_schema(train).names)
+    letters = letters_in(read_schema(train).names)
     columns = {train: [*REPEAT_COLUMNS, *letters, "answer"], test: [*REPEAT_COLUMNS, *letters]}
-    tables = [pyarrow.parquet.read_table(file, columns=names).to_pandas() for file, names in columns.items()]
+    tables = [read_parquet(file, names).to_pandas() for file, names in columns.items()]
     repeats = Repeats(*tables)
     if told := [f"{count:,} {name.replace('_', ' ')}" for name, count in repeats.counts().items() if count]:
         log.info("tables: repeats: %s", ", ".join(told))
     left_out = note_repeats(repeats, contradictions, places, problems)
     if left_out:
-        whole = pyarrow.parquet.read_table(train)
+        whole = read_parquet(train)
         kept = pyarrow.compute.invert(pyarrow.compute.is_in(whole["id"], pyarrow.array(left_out)))
-        pyarrow.parquet.write_table(whole.filter(kept), train)
+        write_parquet(whole.filter(kept), train)
     return left_out
 
 

@@ -18,10 +18,10 @@ from typing import Any
 
 import pandas as pd
 import pyarrow
-import pyarrow.parquet
 
 from vqaflow.artifacts.columns import ALL_LETTERS, share_columns
 from vqaflow.artifacts.labels import labels_content
+from vqaflow.artifacts.parquet_files import PartsWriter, parquet_writer
 from vqaflow.artifacts.table_schema import RESERVED, checked_schema, parquet_schema
 from vqaflow.config.sections import ColumnsConfig, entries, section
 from vqaflow.data.answer_labels import Given
@@ -119,8 +119,11 @@ class TableFiles:
         return self.problems.with_suffix(f".failed{self.problems.suffix}")
 
 
-def validate_tables(raw: RawFiles, settings: TableSettings, out: TableFiles) -> None:
-    """Write the checked tables and the list of all problems; raises UserError if a problem stops the run."""
+def validate_tables(raw: RawFiles, settings: TableSettings, out: TableFiles) -> dict[str, str]:
+    """Write the checked tables and the list of all problems; raises UserError if a problem stops the run.
+
+    Returns the sha256 of each image file by its path (see `ImageChecks.seen`).
+    """
     sources = training_sources(raw, settings)
     files = [source.csv for source in sources]
     problems = Problems([*files, raw.test_csv, raw.sample_submission, *(source.image_root for source in sources)])
@@ -161,6 +164,7 @@ def validate_tables(raw: RawFiles, settings: TableSettings, out: TableFiles) -> 
         log.warning("tables: %s; each is listed in %s", problems.count(), out.problems)
     for line in grouped_lines([problem for problem in problems.sorted() if problem.severity in (ERROR, LEFT_OUT)]):
         log.warning("tables: not usable: %s", line)
+    return {path: sha256 for images in reader.images.values() if images for path, sha256 in images.seen().items()}
 
 
 def training_sources(raw: RawFiles, settings: TableSettings) -> list[TableSource]:
@@ -199,14 +203,14 @@ class TableReader:
         extras = list(opened.layout.extras)
         ids, usable = SeenIds(), 0
         schema = parquet_schema(False, extras, self.letters)
-        with pyarrow.parquet.ParquetWriter(out, schema) as writer:
+        with parquet_writer(out, schema) as write:
             for chunk in self.chunks(opened, "test table"):
                 check_cells(chunk, FATAL, self.settings.missing_choices)  # each row needs an id of its own
                 check_ids(chunk, ids, FATAL)
                 check_choices(chunk, self.settings.normal_form)
                 table = self.checked(chunk, root, {})
                 usable += int(table["usable"].sum())
-                write_rows(writer, table, schema)
+                write_rows(write, table, schema)
         return ids, usable
 
     def check_train(
@@ -220,13 +224,13 @@ class TableReader:
         with_shares = any(table.people for table in tables)
         schema = parquet_schema(True, extras, self.letters, with_shares)
         others, usable = [test], {}
-        with pyarrow.parquet.ParquetWriter(out, schema) as writer:
+        with parquet_writer(out, schema) as write:
             for table in tables:
                 ids = SeenIds()
                 usable.setdefault(table.source.csv, 0)
                 for rows in self.training_rows(table, ids, others, with_shares):
                     usable[table.source.csv] += len(rows)
-                    write_rows(writer, rows, schema)
+                    write_rows(write, rows, schema)
                 others.append(OtherIds(table.source.csv, ids, PREFIX_CURE, "id_in_two_tables"))
         return usable, others
 
@@ -274,11 +278,11 @@ class TableReader:
         return table
 
 
-def write_rows(writer: pyarrow.parquet.ParquetWriter, table: pd.DataFrame, schema: pyarrow.Schema) -> None:
+def write_rows(write: PartsWriter, table: pd.DataFrame, schema: pyarrow.Schema) -> None:
     """Append rows; the columns that only other tables have are null."""
     lacking = [name for name in schema.names if name not in table]
     table = table.assign(**{name: pd.Series(None, index=table.index, dtype="str") for name in lacking})
-    writer.write_table(pyarrow.Table.from_pandas(table, schema=schema, preserve_index=False))
+    write(pyarrow.Table.from_pandas(table, schema=schema, preserve_index=False))
 
 
 def answer_columns(chunk: Chunk, answers: Sequence[Sequence[str]], with_shares: bool) -> dict[str, Any]:

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
 from vqaflow.artifacts.columns import ALL_LETTERS
+from vqaflow.artifacts.reading import read_table
 from vqaflow.artifacts.results_folder import ResultsFolder
 from vqaflow.artifacts.rows import Row, rows_of
 from vqaflow.config.sections import ModelConfig, PromptConfig, TrainConfig, ViewConfig, section
@@ -100,7 +100,7 @@ def train_curves(config: Mapping[str, Any], at: ResultsFolder, base: str, fold: 
     train = section(TrainConfig, settings)
     held_out, targets = FoldRows(at.table("train"), at.folds, fold).split()
     answers = read_answers(at.demo_answers)
-    tests = [replace(row, answer=answers[row.id]) for row in rows_of(pd.read_parquet(at.table("test")))]
+    tests = [replace(row, answer=answers[row.id]) for row in rows_of(read_table(at.table("test"), "validate_tables"))]
     make_deterministic()
     loaded = open_base(model, at.bases)
     encoder = make_encoder(loaded, model, section(PromptConfig, config["prompt"]), len(tests[0].choices))

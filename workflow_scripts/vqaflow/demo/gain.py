@@ -13,14 +13,16 @@ import numpy as np
 import pandas as pd
 
 from vqaflow.artifacts.columns import letters_in
+from vqaflow.artifacts.reading import read_table
 from vqaflow.artifacts.results_folder import ResultsFolder
 from vqaflow.artifacts.rows import rows_of
-from vqaflow.artifacts.score_files import ORIGINAL, Logits, read_logits, row_index, score_file
+from vqaflow.artifacts.score_files import Logits, read_logits, row_index, score_file
 from vqaflow.config.members import Member, member_named, members_of
 from vqaflow.config.sections import ModelConfig, PromptConfig, ViewConfig, section
 from vqaflow.model.base import load_base
 from vqaflow.model.encoding.orders import scoring_orders
 from vqaflow.model.pipeline.parts import make_decoder, make_encoder
+from vqaflow.model.pipeline.reading import with_transcripts
 from vqaflow.reporting.closing_line import read_answers, share
 from vqaflow.reporting.statistics import paired_summary
 from vqaflow.runtime.errors import UserError
@@ -32,7 +34,7 @@ LEAST_ACCURACY, LEAST_GAIN = 0.90, 0.15
 
 
 def demo_gain(config: dict[str, Any], results: Path) -> bool:
-    """Print accuracies of base, single folds (original view) and submission. Returns whether the promise is kept.
+    """Print accuracies of base, single folds (main view) and submission. Returns whether the promise is kept.
 
     Base and folds are those of the member main.
     """
@@ -41,12 +43,12 @@ def demo_gain(config: dict[str, Any], results: Path) -> bool:
     for file in (answers_file, submission):
         if not file.is_file():
             raise UserError(f"{file}: no such file. Run the demo first: make demo.")
-    table = pd.read_parquet(at.table("test"))
+    table = read_table(at.table("test"), "validate_tables")
     answers = table["id"].map(read_answers(answers_file)).to_numpy()
-    chosen = {"base": best_letters(base_logits(member, config["hardware"]["score_batch_tokens"], table))}
+    chosen = {"base": best_letters(base_logits(member, config["hardware"]["score_batch_tokens"], table, at.vision))}
     index = row_index(table["id"].tolist())
     for part in member.parts("test", config["folds"]["n"]):
-        file = score_file(at.scores(member.name, "test", part, ORIGINAL))
+        file = score_file(at.scores(member.name, "test", part, member.main_view))
         chosen[f"fold{part}"] = best_letters(read_logits(file, index))
     chosen["submission"] = table["id"].map(read_answers(submission)).to_numpy()
     right = {name: letters == answers for name, letters in chosen.items()}
@@ -61,15 +63,19 @@ def demo_gain(config: dict[str, Any], results: Path) -> bool:
     return reached >= LEAST_ACCURACY and gain["gain"] >= LEAST_GAIN and reached >= single
 
 
-def base_logits(member: Member, batch_tokens: int, table: pd.DataFrame) -> Logits:
-    """Logits of the rows from the base without an adapter, in the original view and the member's orders."""
+def base_logits(member: Member, batch_tokens: int, table: pd.DataFrame, work: Path) -> Logits:
+    """Logits of the rows from the base without an adapter, in the member's main view and orders.
+
+    Transcripts of a view that reads are kept under `work`.
+    """
+    view = section(ViewConfig, member.rendering(member.main_view))
     model, prompt = section(ModelConfig, member.model), section(PromptConfig, member.prompt)
     base = load_base(model)
     letters = letters_in(table)
     encoder = make_encoder(base, model, prompt, len(letters))
     orders = scoring_orders(member.orders, letters)
-    scorer = Scorer(make_decoder(base, False), encoder, ViewConfig(), orders, batch_tokens)
-    items = scorer.prepare(rows_of(table))
+    scorer = Scorer(make_decoder(base, False), encoder, view, orders, batch_tokens)
+    items = scorer.prepare(with_transcripts(rows_of(table), base, encoder, view, work))
     with ProgressBar(len(items), "score the base") as bar:
         logits_RKC = scorer.score(items, bar.advance)
     place = {item.row.id: i for i, item in enumerate(items)}

@@ -14,6 +14,7 @@ import polars as pl
 
 from vqaflow.artifacts.choices import OWN, read_with_letters
 from vqaflow.artifacts.columns import ALL_LETTERS, probability_columns
+from vqaflow.artifacts.parquet_files import write_parquet
 from vqaflow.artifacts.reading import letters_of_table, read_table
 from vqaflow.artifacts.rows import read_shares
 from vqaflow.config.recipe_names import Recipe, check_recipe_name, every_recipe, named_recipe
@@ -158,4 +159,4 @@ def write_probabilities(ids: pl.Series, probabilities_NC: np.ndarray, out: Path,
     names = probability_columns(ALL_LETTERS[: probabilities_NC.shape[1]])
     columns = {"id": ids} | {name: probabilities_NC[:, i] for i, name in enumerate(names)} | more
     with atomic_path(out) as partial:
-        pl.DataFrame(columns).write_parquet(partial)
+        write_parquet(pl.DataFrame(columns), partial)

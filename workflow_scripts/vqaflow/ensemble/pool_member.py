@@ -19,12 +19,12 @@ import polars as pl
 from vqaflow.artifacts.adapter_files import RUN
 from vqaflow.artifacts.choices import OWN, choices_there, read_with_letters
 from vqaflow.artifacts.columns import ALL_LETTERS, probability_columns
-from vqaflow.artifacts.parts import ALL, BASE, FILE, fold_of, without_seed
+from vqaflow.artifacts.parquet_files import write_parquet
+from vqaflow.artifacts.parts import ALL, BASE, FILE, ORIGINAL, fold_of, without_seed
 from vqaflow.artifacts.probability_files import read_pair
 from vqaflow.artifacts.reading import letters_of_table, read_json, read_table
 from vqaflow.artifacts.results_folder import MemberFolder
 from vqaflow.artifacts.score_files import (
-    ORIGINAL,
     Logits,
     ScoreFile,
     check_complete,
@@ -333,4 +333,4 @@ def answer_columns(probabilities_NC: np.ndarray) -> dict[str, Any]:
 def _write(path: Path, *blocks: Mapping[str, Any]) -> None:
     """Write tables with the same columns below each other, as one file."""
     with atomic_path(path) as partial:
-        pl.concat([pl.DataFrame(block) for block in blocks]).write_parquet(partial)
+        write_parquet(pl.concat([pl.DataFrame(block) for block in blocks]), partial)

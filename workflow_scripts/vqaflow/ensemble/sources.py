@@ -14,6 +14,7 @@ import polars as pl
 
 from vqaflow.artifacts.choices import OWN, choices_there
 from vqaflow.artifacts.columns import ALL_LETTERS
+from vqaflow.artifacts.parquet_files import READ_ERRORS, read_slice
 from vqaflow.artifacts.reading import damaged, letters_of_table, read_json, require_file
 from vqaflow.artifacts.results_folder import MemberFolder
 from vqaflow.runtime.errors import UserError
@@ -185,8 +186,8 @@ def _read(path: Path, columns: list[str], start: int, rows: int | None) -> pl.Da
     """Some rows and columns of a file. Raises UserError if it is missing or damaged."""
     require_file(path, RULE)
     try:
-        return pl.scan_parquet(path).slice(start, rows).select(columns).collect()
-    except (OSError, pl.exceptions.PolarsError) as error:
+        return read_slice(path, columns, start, rows)
+    except READ_ERRORS as error:
         raise damaged(path, RULE, error) from None
 
 

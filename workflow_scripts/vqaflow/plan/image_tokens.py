@@ -9,11 +9,11 @@ from vqaflow.data.images.visual_tokens import tile_grid, visual_tokens
 from vqaflow.model.families.known import family_of
 from vqaflow.plan.shape import Shape
 
-ORIGINAL = ViewConfig()
+AS_THEY_ARE = ViewConfig()
 
 
 def image_tokens(
-    sizes: Sequence[tuple[int, int]], model: ModelConfig, shape: Shape, view: ViewConfig = ORIGINAL
+    sizes: Sequence[tuple[int, int]], model: ModelConfig, shape: Shape, view: ViewConfig = AS_THEY_ARE
 ) -> list[int]:
     """Visual tokens of images of these (width, height) in `view`.
 
@@ -37,7 +37,7 @@ def _picture_tokens(sizes: Sequence[tuple[int, int]], limits: Limits, shape: Sha
     return [max(count, shape.tile_tokens) for count in tokens]
 
 
-def largest_image(model: ModelConfig, shape: Shape, view: ViewConfig = ORIGINAL) -> int:
+def largest_image(model: ModelConfig, shape: Shape, view: ViewConfig = AS_THEY_ARE) -> int:
     """Visual tokens of the largest image that the model is shown in `view`."""
     limits, (rows, columns) = view.limits(model.limits), view.shape
     pictures, options = 1 + rows * columns if view.tiles else 1, _image_options(limits, shape)

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from vqaflow.artifacts.parts import ORIGINAL
 from vqaflow.config.sections import ModelConfig, TrainConfig, ViewConfig, section
 from vqaflow.data.images.visual_tokens import HUB_NAME, base_file
 from vqaflow.model.checkpoint import (
@@ -22,7 +23,7 @@ from vqaflow.model.checkpoint import (
 )
 from vqaflow.model.families.known import family_of
 from vqaflow.plan.footprint import GIB
-from vqaflow.plan.image_tokens import ORIGINAL, image_tokens, largest_image
+from vqaflow.plan.image_tokens import AS_THEY_ARE, image_tokens, largest_image
 from vqaflow.plan.plan_text import plan_lines
 from vqaflow.plan.published import PUBLISHED, published_in
 from vqaflow.plan.rows import PlanRows
@@ -41,7 +42,7 @@ def guessed_tokens(
     orders: int,
     shape: Shape,
     choices: int = USUAL_CHOICES,
-    view: ViewConfig = ORIGINAL,
+    view: ViewConfig = AS_THEY_ARE,
 ) -> Tokens:
     """Estimated tokens from images' (width, height) and a usual text length; without sizes, of the largest images.
 
@@ -53,7 +54,7 @@ def guessed_tokens(
 
 def trained_view(config: Mapping[str, Any]) -> ViewConfig:
     """The view that training renders."""
-    return section(ViewConfig, config["views"][config["train"].get("view", "original")])
+    return section(ViewConfig, config["views"][config["train"].get("view", ORIGINAL)])
 
 
 def shape_of(model: ModelConfig, named: str | None) -> tuple[Shape, str]:

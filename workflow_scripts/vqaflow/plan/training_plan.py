@@ -15,6 +15,7 @@ from vqaflow.model.encoding.orders import first_orders
 from vqaflow.model.encoding.row_encoder import RowEncoder
 from vqaflow.model.families.known import family_of
 from vqaflow.plan.footprint import GIB, Footprint, usable_gib
+from vqaflow.plan.image_tokens import AS_THEY_ARE
 from vqaflow.plan.shape import Shape
 from vqaflow.plan.timing import matmul_ceiling
 
@@ -22,7 +23,6 @@ from vqaflow.plan.timing import matmul_ceiling
 EFFICIENCY = 0.5
 # A Korean question with four choices: the text up to the choices, and the choices with the text after them.
 TEXT_TOKENS, CHOICES_TOKENS, USUAL_CHOICES = 100, 64, 4
-ORIGINAL = ViewConfig()
 KEPT_SHARE = 0.95  # products are kept up to this share of the usable memory: the prediction may be slightly off
 
 
@@ -134,7 +134,7 @@ def plan_of(
 
 
 def plan_training(
-    base: Base, encoder: RowEncoder, train: TrainConfig, rows: Sequence[Row], view: ViewConfig = ORIGINAL
+    base: Base, encoder: RowEncoder, train: TrainConfig, rows: Sequence[Row], view: ViewConfig = AS_THEY_ARE
 ) -> Plan:
     """The plan for a loaded base and real rows, shown in `view`."""
     on_gpu = base.device.type == "cuda"

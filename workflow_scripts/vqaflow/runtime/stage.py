@@ -7,7 +7,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from vqaflow.runtime.errors import OutOfMemory, UserError
 from vqaflow.runtime.hours_left import span
+from vqaflow.runtime.output_records import record_outputs
 
 NOT_IN_DIGESTS = True  # log lines, and how a job ends, are not a result
 log = logging.getLogger("vqaflow")
@@ -96,8 +97,10 @@ def closing_line() -> Iterator[None]:
 
 
 @contextmanager
-def stage(log_path: Path | str | None) -> Iterator[None]:
+def stage(log_path: Path | str | None, outputs: Iterable[Path | str] = ()) -> Iterator[None]:
     """Run a rule's script with a log in `log_path`. Any error is reported once and ends it with exit status 1.
+
+    The digests of its `outputs` are recorded when it has ended well.
 
     A `UserError`, or a file that cannot be read or written, gives one message; any other error gives its traceback.
     A retry after a `UserError`, which would come again, ends at once and prints nothing.
@@ -110,6 +113,8 @@ def stage(log_path: Path | str | None) -> Iterator[None]:
         start_log(log_path)
         with closing_line():
             yield
+        if log_path is not None:
+            record_outputs(Path(log_path), outputs)
     except OutOfMemory as error:
         _end(str(error))
     except UserError as error:

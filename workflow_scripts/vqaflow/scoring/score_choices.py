@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vqaflow.artifacts.adapter_files import adapter_digest
-from vqaflow.artifacts.reading import letters_of_table
+from vqaflow.artifacts.adapter_files import CONFIG, WEIGHTS, adapter_digest, check_files, require_part
+from vqaflow.artifacts.parquet_files import write_parquet
+from vqaflow.artifacts.reading import letters_of_table, read_table
 from vqaflow.artifacts.rows import Row, all_asked
 from vqaflow.artifacts.score_files import TRANSCRIPT, empty_scores, scores_frame, write_scores
 from vqaflow.model.base_digest import base_digest
@@ -62,8 +63,11 @@ def score_choices(
     """Score the rows that `rows` and the view of `task` select, with the adapter in folder `adapter`, if any.
 
     Writes the scores to `out`, and the seconds that they took to `cost` (JSON). A killed job resumes from its finished
-    shards. One pass has at most `batch_tokens` tokens.
+    shards. One pass has at most `batch_tokens` tokens. Raises UserError if the adapter's files are not those that
+    training wrote, or if it was trained on other folds than its own.
     """
+    if adapter:
+        require_part(adapter, check_files(adapter, (WEIGHTS, CONFIG)), rows.part, rows.held_out())
     letters = letters_of_table(rows.table, "validate_tables")
     orders = task.shown(letters)
     selected = select_rows(rows, task)
@@ -151,8 +155,8 @@ def _in_shards(scorer: Any, items: Sequence[Any], work: Path, context: Any) -> p
             else:
                 logits_RKC = scorer.score(shard, lambda n: bar.advance(n))
                 with atomic_path(file) as partial:
-                    scores_frame([item.row.id for item in shard], scorer.orders, logits_RKC).to_parquet(partial)
+                    write_parquet(scores_frame([item.row.id for item in shard], scorer.orders, logits_RKC), partial)
                 done += len(shard)
-            parts.append(pd.read_parquet(file))
+            parts.append(read_table(file, "score_choices"))
     log.info("%d rows scored, %.1f rows/s", done, done / (monotonic() - began), extra=CLOSING)
     return pd.concat(parts, ignore_index=True)

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vqaflow.artifacts.parts import fold_of
+from vqaflow.artifacts.parts import ORIGINAL, fold_of
 from vqaflow.artifacts.reading import read_table, require_file
 from vqaflow.artifacts.rows import Row, rows_of
-from vqaflow.artifacts.score_files import ORIGINAL, Logits, ScoreFile, read_logits, row_index
+from vqaflow.artifacts.score_files import Logits, ScoreFile, read_logits, row_index
 from vqaflow.config.sections import WHEN, Limits, ModelConfig, PromptConfig, ViewConfig, section
 from vqaflow.data.images.pictures import pictures_of
 from vqaflow.data.images.visual_tokens import base_file, json_object, token_pixels, visual_grids
@@ -70,13 +70,20 @@ class Task:
 class RowsToScore:
     """The rows of `table` that the adapter of `part` has not seen, by the file `folds`; all if it is None.
 
-    `margins_from` is the file of the main view's scores, which a view with `when` needs.
+    `margins_from` is the file of the main view's scores, which a view with `when` needs. `trained_folds` is the file of
+    folds by which the adapter of a fold must have been trained, also where it scores test rows.
     """
 
     table: Path
     folds: Path | None
     part: str
     margins_from: Path | None = None
+    trained_folds: Path | None = None
+
+    def held_out(self) -> set[str]:
+        """The ids of the rows that the adapter must not have seen; none if it was trained on all rows."""
+        folds = self.trained_folds or self.folds
+        return _ids_of_fold(folds, self.part) if folds else set()
 
 
 def select_rows(given: RowsToScore, task: Task) -> list[Row]:
@@ -87,8 +94,7 @@ def select_rows(given: RowsToScore, task: Task) -> list[Row]:
     table, view = read_table(given.table, "validate_tables"), task.view
     mine = table
     if given.folds is not None:
-        assigned = read_table(given.folds, "make_folds", ["id", "fold"])
-        ids = set(assigned.loc[assigned["fold"] == fold_of(given.part), "id"])
+        ids = _ids_of_fold(given.folds, given.part)
         if missing := ids - set(table["id"]):
             raise UserError(f"{given.folds}: id {min(missing)!r} is not in the table. Run rule make_folds again.")
         mine = mine[mine["id"].isin(ids)]
@@ -107,6 +113,11 @@ def select_rows(given: RowsToScore, task: Task) -> list[Row]:
         margins = _margins(given, task, mine["id"].tolist())
         rows = rows[margins[rows["id"]].to_numpy() < limit]
     return rows_of(rows)
+
+
+def _ids_of_fold(folds: Path, part: str) -> set[str]:
+    assigned = read_table(folds, "make_folds", ["id", "fold"])
+    return set(assigned.loc[assigned["fold"] == fold_of(part), "id"])
 
 
 def _margins(given: RowsToScore, task: Task, ids: list[str]) -> pd.Series:

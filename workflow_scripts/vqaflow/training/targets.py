@@ -25,9 +25,14 @@ class Targets:
     config: AnswersConfig
     left_out: int
 
+    several: bool = False
+
     def described(self) -> dict[str, Any]:
-        """For run.json: how answers are used, and the rows that do not train."""
-        return asdict(self.config) | {"rows_left_out": self.left_out}
+        """For the training's key and run.json: how answers are used, and the rows that do not train.
+
+        Nothing where no row has the answers of several people (`several`): there, the settings change nothing.
+        """
+        return asdict(self.config) | {"rows_left_out": self.left_out} if self.several else {}
 
 
 def targets_of(rows: Sequence[Row], config: AnswersConfig) -> Targets:
@@ -43,7 +48,8 @@ def targets_of(rows: Sequence[Row], config: AnswersConfig) -> Targets:
             f"config data.answers_use: {config.answers_use!r} leaves none of {len(rows)} rows to train on. Use soft or "
             f"majority, or `at least {most}`: no row has more equal answers."
         )
-    if any(row.people > 1 for row in rows):
+    several = any(row.people > 1 for row in rows)
+    if several:
         log.info(
             "data.answers_use: %s: %d of %d rows train; the other %d are only scored and evaluated",
             config.answers_use,
@@ -51,7 +57,7 @@ def targets_of(rows: Sequence[Row], config: AnswersConfig) -> Targets:
             len(rows),
             len(rows) - len(kept),
         )
-    return Targets(kept, config, len(rows) - len(kept))
+    return Targets(kept, config, len(rows) - len(kept), several)
 
 
 def _trains(row: Row, use: str) -> bool:

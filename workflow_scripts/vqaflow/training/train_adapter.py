@@ -13,9 +13,9 @@ from typing import Any
 
 import pandas as pd
 
-from vqaflow.artifacts.adapter_files import RUN
+from vqaflow.artifacts.adapter_files import RUN, write_run
 from vqaflow.artifacts.rows import Row, contents
-from vqaflow.config.sections import ViewConfig
+from vqaflow.config.sections import TrainConfig, ViewConfig
 from vqaflow.model.base import Base
 from vqaflow.model.base_digest import base_digest
 from vqaflow.model.features.cache import FeatureCache
@@ -60,15 +60,21 @@ def train_adapter(
         "base": base_digest(settings.model),
         "model": asdict(settings.model) | {"base": None},
         "prompt": settings.prompt.content(settings.view.read),
-        "train": {key: value for key, value in asdict(settings.train).items() if key not in WITHOUT_EFFECT},
+        "train": with_effect(settings.train),
         "last_epoch": settings.last_epoch,
         "rows": value_digest([contents(targets.rows), contents(inside)]),
         "versions": decisive_versions(),
         **shown(settings.view),
+        **targets.described(),
     }
     job = Job(value_digest(parts), settings, targets, inside, places)
     cached(store, parts, out, job.run)
     shutil.rmtree(places.work, ignore_errors=True)
+
+
+def with_effect(train: TrainConfig) -> dict[str, Any]:
+    """The entries of `train` that change the adapter: an adapter from the store has no others to tell of."""
+    return {key: value for key, value in asdict(train).items() if key not in WITHOUT_EFFECT}
 
 
 def shown(view: ViewConfig) -> dict[str, Any]:
@@ -117,7 +123,7 @@ class Job:
         history = pd.DataFrame(trainer.progress.history)
         history.to_csv(out / "log.csv", index=False, lineterminator="\n")
         draw_curve(history, out / "curve.png")
-        write_json(out / RUN, record | outcome(trainer, time.monotonic() - began))
+        write_run(out, record | outcome(trainer, time.monotonic() - began))
         log.info("adapter of %d rows after %d steps", len(rows), trainer.progress.step, extra=CLOSING)
 
     def inputs(self, base: Base, encoder: Encoder) -> dict[str, Any]:
@@ -125,7 +131,7 @@ class Job:
         return {
             "parity": parity(base, encoder, self.settings.model, self.settings.prompt),
             "versions": package_versions(),
-            "train": asdict(self.settings.train),
+            "train": with_effect(self.settings.train),
             "last_epoch": self.settings.last_epoch,
             "model": asdict(self.settings.model),
             "prompt": self.settings.prompt.content(self.settings.view.read),

@@ -59,6 +59,7 @@ def run(arguments: argparse.Namespace) -> None:
             results.folds if split == "oof" and fold_of(fold) is not None else None,
             fold,
             results.scores(member.name, split, fold, main) if view.get("when") else None,
+            results.folds if member.kind == TUNED and fold_of(fold) is not None else None,
         ),
         adapter=adapter if member.kind == TUNED else None,
         out=out,

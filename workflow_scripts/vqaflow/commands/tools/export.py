@@ -51,13 +51,16 @@ def run(arguments: argparse.Namespace) -> None:
         return
     from vqaflow.config.loading import checked_config
     from vqaflow.config.members import member_named, members_of
+    from vqaflow.config.sections import AnswersConfig, entries, section
 
-    member = member_named(members_of(checked_config(*arguments.config)), arguments.member)
+    config = checked_config(*arguments.config)
+    member = member_named(members_of(config), arguments.member)
+    answers = section(AnswersConfig, entries(AnswersConfig, config["data"]))
     if arguments.what == "lmms-eval":
         from vqaflow.evaluation.export.lmms_task import export_lmms_eval
 
-        export_lmms_eval(arguments.results, member, arguments.out, arguments.force)
+        export_lmms_eval(arguments.results, member, arguments.out, arguments.force, answers)
     else:
         from vqaflow.evaluation.export.chats import EXPORTS
 
-        EXPORTS[arguments.what](arguments.results, member, arguments.out, arguments.force)
+        EXPORTS[arguments.what](arguments.results, member, arguments.out, arguments.force, answers)

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from vqaflow.artifacts.columns import letters_in
+from vqaflow.artifacts.parquet_files import write_parquet
 from vqaflow.artifacts.reading import damaged, read_table
 from vqaflow.data.folds.balance import balance_report, deal
 from vqaflow.data.folds.copies import COPY_COLUMNS, find_copies, joined_pairs, near_report
@@ -72,7 +73,7 @@ def make_folds(
     }
     log_report(report)
     with atomic_path(folds_out) as partial:
-        pd.DataFrame({"id": table["id"], "fold": fold_N, "group": groups_N}).to_parquet(partial, index=False)
+        write_parquet(pd.DataFrame({"id": table["id"], "fold": fold_N, "group": groups_N}), partial)
     write_json(report_out, report)
 
 

@@ -102,21 +102,19 @@ def _decompressed_size(note: bytes, most: int) -> int:
     return len(note)
 
 
-def completed(path: Path | str) -> io.BytesIO | None:
-    """The file with an end in place of that which it lacks, for a decoder that then gives what is there.
+def completed(data: bytes) -> io.BytesIO | None:
+    """A file's bytes with an end in place of that which it lacks, for a decoder that then gives what is there.
 
     None if it is of a format whose decoder needs no end, or gives nothing.
     """
-    data = Path(path).read_bytes()
     if data.startswith(START_OF_JPEG):
         return io.BytesIO(data + END_OF_JPEG)
     lacking = lacking_bytes(data)
     return io.BytesIO(data + bytes(lacking)) if 0 < lacking < MOST_LACKING * len(data) else None
 
 
-def is_cut(path: Path | str) -> bool:
+def is_cut(data: bytes) -> bool:
     """Whether a file is shorter than it says itself, or lacks the end that its format has."""
-    data = Path(path).read_bytes()
     if data.startswith(PNG_SIGNATURE):
         return END_OF_PNG not in data[-64:]
     return lacking_bytes(data) > 0

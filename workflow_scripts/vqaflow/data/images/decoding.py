@@ -30,7 +30,6 @@ from vqaflow.data.images.damage import (
     zero_end,
 )
 from vqaflow.data.images.pixels import Oddity, PixelProblem, raw_pixels, to_rgb
-from vqaflow.runtime.digests import file_digest
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.stage import log
 
@@ -69,6 +68,7 @@ _one_large_image = threading.Lock()
 LONG_END = 0.2  # the share of zero bytes at the end of an uncompressed picture from which it is told
 REPLACE = "Replace it with a complete file"
 CONVERT = "Convert it to PNG or JPEG"
+CHANGED = "Put the old file back, or run snakemake again: it makes the tables, and all that follows, of the new one"
 
 
 class ImageProblem(UserError):
@@ -110,13 +110,18 @@ class Decoded:
     damage: Oddity | None = None
 
 
-def open_image(path: Path | str) -> Image.Image:
+def open_image(path: Path | str, sha256: str | None = None) -> Image.Image:
     """The image as upright RGB, fully decoded, of any size: `inspect_image` has accepted it into the tables.
 
-    Raises ImageProblem (a UserError) if it cannot be decoded. An incomplete image is given as far as it goes, with a
-    warning: `data.truncated_images` was set to accept it, or it was damaged since.
+    Raises ImageProblem (a UserError) if it cannot be decoded, or if its bytes do not have the digest `sha256`: then
+    another picture has taken the place of the one that the tables were made of. An incomplete image is given as far as
+    it goes, with a warning: `data.truncated_images` was set to accept it, or it was damaged since.
     """
-    decoded = _decode(path, math.inf)
+    data = _read(path)
+    if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
+        what = "the image was replaced or changed since the tables were made (its sha256 is not theirs)"
+        raise ImageProblem("image_changed", what, CHANGED, path)
+    decoded = _decode(path, math.inf, data)
     if decoded.damage:
         _warn_of_damage(str(path), decoded.damage.what)
     return decoded.image
@@ -136,7 +141,8 @@ def inspect_image(path: Path | str, max_pixels: int, truncated: str = STOP) -> I
     import imagehash
 
     with _one_large_image if math.prod(declared_size(path)) > LARGE_PIXELS else nullcontext():
-        decoded = _decode(path, max_pixels)
+        data = _read(path)
+        decoded = _decode(path, max_pixels, data)
         damage = decoded.damage or _find_hole(path, decoded.format)
         blank_end = _find_blank_end(path, decoded.format)
         phash = str(imagehash.phash(decoded.image))
@@ -151,7 +157,7 @@ def inspect_image(path: Path | str, max_pixels: int, truncated: str = STOP) -> I
     oddities = [ImageProblem(odd.kind, odd.what, odd.cure, path) for odd in found]
     if wrong := wrong_extension(path, decoded.format):
         oddities.append(wrong)
-    return ImageFacts(file_digest(path), pixels, phash, width, height, decoded.format, tuple(oddities))
+    return ImageFacts(hashlib.sha256(data).hexdigest(), pixels, phash, width, height, decoded.format, tuple(oddities))
 
 
 def pixel_digest(image: Image.Image) -> str:
@@ -178,54 +184,67 @@ def declared_size(path: Path | str) -> tuple[int, int]:
     return 0, 0
 
 
-def _open(path: Path | str) -> Image.Image:
-    """Open an image of an accepted format; a PNG with too large metadata is read without them."""
+def _read(path: Path | str) -> bytes:
+    """The bytes of an image file: what is hashed is what is decoded. Raises ImageProblem if there are none."""
     try:
-        return Image.open(path, formats=list(EXTENSIONS))
+        data = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise ImageProblem("image_missing", "no such file", "Put it there", path) from None
+    except OSError as error:
+        raise ImageProblem("image_unreadable", f"the file cannot be read ({error.strerror})", REPLACE, path) from None
+    if not data:
+        raise ImageProblem("image_empty", "the file is empty", REPLACE, path)
+    return data
+
+
+def _open(source: bytes | Path | str) -> Image.Image:
+    """Open the bytes, or the file, of an accepted format; a PNG with too large metadata is read without them."""
+    try:
+        return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=list(EXTENSIONS))
     except ValueError as error:
         if not has_large_notes(error):
             raise
-        return _open_without_notes(path)
+        return _open_without_notes(_bytes_of(source))
     except UnidentifiedImageError:
         with suppress(Exception):  # a PNG whose texts have a wrong checksum
-            return _open_without_notes(path)
+            return _open_without_notes(_bytes_of(source))
         raise
 
 
-def _open_without_notes(path: Path | str) -> Image.Image:
-    return Image.open(io.BytesIO(without_notes(Path(path).read_bytes())), formats=["PNG"])
+def _bytes_of(source: bytes | Path | str) -> bytes:
+    return source if isinstance(source, bytes) else Path(source).read_bytes()
 
 
-def _decode(path: Path | str, max_pixels: float) -> Decoded:
-    """Decode an image in full. Raises ImageProblem where that is not possible."""
+def _open_without_notes(data: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(without_notes(data)), formats=["PNG"])
+
+
+def _decode(path: Path | str, max_pixels: float, data: bytes) -> Decoded:
+    """Decode the bytes of an image in full. Raises ImageProblem where that is not possible."""
     try:
-        if Path(path).stat().st_size == 0:
-            raise ImageProblem("image_empty", "the file is empty", REPLACE, path)
         _silence_libtiff()
         with decoding.shared():
-            return _loaded(_open(path), path, max_pixels)
+            return _loaded(_open(data), path, max_pixels)
     except ImageProblem:
         raise
-    except FileNotFoundError:
-        raise ImageProblem("image_missing", "no such file", "Put it there", path) from None
     except UnidentifiedImageError:
         raise ImageProblem("image_unreadable", *_what_it_is(path), path) from None
     except PixelProblem as problem:
         raise ImageProblem("image_unreadable", problem.what, problem.cure, path) from None
     except Exception as error:  # decoders raise all kinds of errors on broken files
-        return _decode_damaged(path, max_pixels, error)
+        return _decode_damaged(path, max_pixels, error, data)
 
 
-def _decode_damaged(path: Path | str, max_pixels: float, error: Exception) -> Decoded:
+def _decode_damaged(path: Path | str, max_pixels: float, error: Exception, data: bytes) -> Decoded:
     """What is there of an image whose decoding ended with `error`. Raises ImageProblem if that is nothing."""
     if has_large_notes(error):  # of a PNG, after its pixels
         try:
-            return _loaded(_open_without_notes(path), path, max_pixels)
+            return _loaded(_open_without_notes(data), path, max_pixels)
         except PixelProblem as problem:
             raise ImageProblem("image_unreadable", problem.what, problem.cure, path) from None
-    if "truncated" in str(error).lower() or is_cut(path):
+    if "truncated" in str(error).lower() or is_cut(data):
         with suppress(Exception):
-            decoded = _decode_incomplete(path, max_pixels)
+            decoded = _decode_incomplete(path, max_pixels, data)
             share = blank_share(decoded.image)
             lacking = f"{share:.0%} of its rows are blank" if share >= 0.01 else "little of it is missing"
             what = f"the image is incomplete: the file ends too early ({lacking})"
@@ -236,12 +255,12 @@ def _decode_damaged(path: Path | str, max_pixels: float, error: Exception) -> De
     raise ImageProblem("image_unreadable", f"the image cannot be decoded ({error})", cure, path) from None
 
 
-def _decode_incomplete(path: Path | str, max_pixels: float) -> Decoded:
-    if source := completed(path):
+def _decode_incomplete(path: Path | str, max_pixels: float, data: bytes) -> Decoded:
+    if source := completed(data):
         with decoding.shared():
             return _loaded(Image.open(source, formats=list(EXTENSIONS)), path, max_pixels)
     with decoding.alone():
-        return _loaded(_open(path), path, max_pixels)
+        return _loaded(_open(data), path, max_pixels)
 
 
 def _loaded(opened: Image.Image, path: Path | str, max_pixels: float) -> Decoded:

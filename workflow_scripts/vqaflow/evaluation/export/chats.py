@@ -6,37 +6,41 @@ ms-swift).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from vqaflow.artifacts.results_folder import ResultsFolder
-from vqaflow.config.members import FOREIGN, Member
-from vqaflow.config.sections import ModelConfig, PromptConfig, TrainConfig, section
+from vqaflow.config.members import Member
+from vqaflow.config.sections import AnswersConfig, ModelConfig, TrainConfig, section
 from vqaflow.evaluation.export.guides import llama_factory_guide, ms_swift_guide
 from vqaflow.evaluation.export.places import export_folder, name_from, write_lines
 from vqaflow.evaluation.export.rows import ExportedRow, ExportedRows, read_rows
 from vqaflow.model.families.known import family_of_base
-from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.files import write_json, write_text
 from vqaflow.runtime.stage import log
 
 PICTURE = "<image>"
 TAGS = {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"}
 TAGS |= {"system_tag": "system"}
+SOFT = AnswersConfig()
 UNKNOWN_TEMPLATE = "TEMPLATE"  # the guide says to replace it
 
 
-def export_llama_factory(results: ResultsFolder, member: Member, out: Path, force: bool) -> None:
+def export_llama_factory(
+    results: ResultsFolder, member: Member, out: Path, force: bool, answers: AnswersConfig = SOFT
+) -> None:
     """Write data sets, dataset_info.json, a training file per fold and a README for LLaMA-Factory to the folder `out`.
 
     Its loader drops a conversation without an answer, so that test rows have an empty one.
     """
-    model, train, rows = _settings(results, member)
+    model, train, rows = _settings(results, member, answers, out)
     name = name_from(out)
     with export_folder(out, "llama-factory", force) as folder:
         sets = list(data_sets(rows))
+        rows.write_tiles(folder)
         for part, part_rows in sets:
             write_lines(folder / f"{part}.jsonl", (conversation(row, rows.system, "") for row in part_rows))
         described = {
@@ -55,52 +59,53 @@ def export_llama_factory(results: ResultsFolder, member: Member, out: Path, forc
     _report(out, sets)
 
 
-def export_ms_swift(results: ResultsFolder, member: Member, out: Path, force: bool) -> None:
+def export_ms_swift(
+    results: ResultsFolder, member: Member, out: Path, force: bool, answers: AnswersConfig = SOFT
+) -> None:
     """Write data sets and a README for ms-swift to the folder `out`; its test rows end with the question."""
-    model, train, rows = _settings(results, member)
+    model, train, rows = _settings(results, member, answers, out)
     with export_folder(out, "ms-swift", force) as folder:
         sets = list(data_sets(rows))
+        rows.write_tiles(folder)
         for part, part_rows in sets:
             write_lines(folder / f"{part}.jsonl", (conversation(row, rows.system, None) for row in part_rows))
         write_text(folder / "README.md", ms_swift_guide(model, train, rows.folds))
     _report(out, sets)
 
 
-EXPORTS: Mapping[str, Callable[[ResultsFolder, Member, Path, bool], None]] = {
+EXPORTS: Mapping[str, Callable[..., None]] = {
     "llama-factory": export_llama_factory,
     "ms-swift": export_ms_swift,
 }
 
 
-def prompt_of(member: Member) -> PromptConfig:
-    """What a member's models read. Raises UserError if it comes from files and reads nothing."""
-    if member.kind == FOREIGN:
-        raise UserError(f"--member {member.name}: it comes from files and has no prompt. Name a member with a model.")
-    return section(PromptConfig, member.prompt)
-
-
-def _settings(results: ResultsFolder, member: Member) -> tuple[ModelConfig, TrainConfig, ExportedRows]:
-    prompt = prompt_of(member)
-    return section(ModelConfig, member.model), section(TrainConfig, member.train), read_rows(results, prompt)
+def _settings(
+    results: ResultsFolder, member: Member, answers: AnswersConfig, out: Path
+) -> tuple[ModelConfig, TrainConfig, ExportedRows]:
+    """The sections `model`, with the limits of the view that training renders, and `train`; and the rows."""
+    rows = read_rows(results, member, answers, out)
+    model = section(ModelConfig, member.model)
+    smallest, largest = rows.view.limits(model.limits)
+    return replace(model, min_pixels=smallest, max_pixels=largest), section(TrainConfig, member.train), rows
 
 
 def data_sets(rows: ExportedRows) -> Iterator[tuple[str, Sequence[ExportedRow]]]:
     """Name and rows of each file: for each fold what is trained on and what is held out, all training rows, test."""
     for fold in rows.folds:
-        yield f"fold{fold}_train", [row for row in rows.train if row.fold != fold]
+        yield f"fold{fold}_train", [row for row in rows.train if row.fold != fold and row.trains]
         yield f"fold{fold}_val", [row for row in rows.train if row.fold == fold]
-    yield "train", rows.train
+    yield "train", [row for row in rows.train if row.trains]
     yield "test", rows.test
 
 
 def conversation(exported: ExportedRow, system: str, unanswered: str | None) -> dict[str, Any]:
     """One row as messages; without a known answer, the last turn is `unanswered`, or there is none."""
     turns = [{"role": "system", "content": system}] if system else []
-    turns.append({"role": "user", "content": PICTURE + exported.prompt})
+    turns.append({"role": "user", "content": PICTURE * len(exported.images) + exported.prompt})
     answer = unanswered if exported.answer is None else exported.answer
     if answer is not None:
         turns.append({"role": "assistant", "content": answer})
-    return {"id": exported.row.id, "messages": turns, "images": [exported.image]}
+    return {"id": exported.row.id, "messages": turns, "images": list(exported.images)} | exported.people
 
 
 def training_file(name: str, fold: int, model: ModelConfig, train: TrainConfig) -> str:

@@ -21,8 +21,10 @@ FILES = """\
 - `train.jsonl`: all training rows; `test.jsonl`: the test rows, in the table's order
 
 Each line is one row: `id`, `messages` (system, user, assistant) and `images`. The prompt is the one that the run's own
-models read, choices in their original order; the answer is one letter. Image paths are absolute: on another machine,
-replace them or run the export there.
+models read, choices in their original order; the answer is one letter. `images` are those that the run's training
+shows: the image, and its tiles (`pictures/`) if train.view has tiles. Image paths are absolute: on another machine,
+replace them or run the export there. Where several people answered, `train` has the rows that data.answers_use trains
+on, with the answer of most people, and `shares` says how they answered.
 """
 
 

@@ -1,7 +1,7 @@
 """What a task of lmms-eval calls; the export copies this file to the task's folder as utils.py, so it stands alone.
 
-A `doc` is a line of rows.jsonl: id, prompt, image (an absolute path), choices (texts), letters (what the prompt shows
-for them), answer (one of the letters) and qtype.
+A `doc` is a line of rows.jsonl: id, prompt, images (absolute paths: the image, then its tiles if training shows tiles),
+choices (texts), letters (what the prompt shows for them), answer (one of the letters) and qtype.
 """
 
 import re
@@ -13,15 +13,20 @@ from PIL import Image, ImageOps
 
 
 def doc_to_visual(doc: Mapping[str, Any]) -> list[Image.Image]:
-    """The picture, upright and in RGB, transparent parts on white."""
-    with Image.open(doc["image"]) as file:
+    """The pictures, upright and in RGB, transparent parts on white."""
+    return [opened(path) for path in doc["images"]]
+
+
+def opened(path: str) -> Image.Image:
+    """One picture as `doc_to_visual` gives it."""
+    with Image.open(path) as file:
         image = ImageOps.exif_transpose(file)
     if not image.has_transparency_data:
-        return [image.convert("RGB")]
+        return image.convert("RGB")
     image = image.convert("RGBA")
     on_white = Image.new("RGB", image.size, (255, 255, 255))
     on_white.paste(image, mask=image.getchannel("A"))
-    return [on_white]
+    return on_white
 
 
 def doc_to_text(doc: Mapping[str, Any], lmms_eval_specific_kwargs: Mapping[str, str] | None = None) -> str:

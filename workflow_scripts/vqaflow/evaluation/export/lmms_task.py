@@ -5,7 +5,8 @@ from typing import Any
 
 from vqaflow.artifacts.results_folder import ResultsFolder
 from vqaflow.config.members import Member
-from vqaflow.evaluation.export.chats import prompt_of
+from vqaflow.config.sections import AnswersConfig
+from vqaflow.evaluation.export.chats import SOFT
 from vqaflow.evaluation.export.guides import lmms_eval_guide
 from vqaflow.evaluation.export.places import export_folder, name_from, write_lines
 from vqaflow.evaluation.export.rows import ExportedRow, read_rows
@@ -41,16 +42,20 @@ metadata:
 """
 
 
-def export_lmms_eval(results: ResultsFolder, member: Member, out: Path, force: bool) -> None:
+def export_lmms_eval(
+    results: ResultsFolder, member: Member, out: Path, force: bool, answers: AnswersConfig = SOFT
+) -> None:
     """Write one task of all training rows and one per fold, with their rows and functions, to the folder `out`.
 
-    A model that was trained without a fold may be measured on this fold's task only, an untuned one on all.
+    A model that was trained without a fold may be measured on this fold's task only, an untuned one on all. Rows that
+    `answers` leaves out of training are measured too, as in a run.
     """
-    rows = read_rows(results, prompt_of(member))
+    rows = read_rows(results, member, answers, out)
     name = name_from(out)
     parts = {"train": rows.train}
     parts |= {f"fold{fold}": [row for row in rows.train if row.fold == fold] for fold in rows.folds}
     with export_folder(out, "lmms-eval", force) as folder:
+        rows.write_tiles(folder)
         write_text(folder / "utils.py", FUNCTIONS.read_text(encoding="utf-8"))
         for part, part_rows in parts.items():
             write_lines(folder / f"{part}.jsonl", map(document, part_rows))
@@ -69,6 +74,7 @@ def quoted(path: Path) -> str:
 
 def document(exported: ExportedRow) -> dict[str, Any]:
     """A row as lmms_functions.py reads it."""
-    row: dict[str, Any] = {"id": exported.row.id, "prompt": exported.prompt, "image": exported.image}
+    row: dict[str, Any] = {"id": exported.row.id, "prompt": exported.prompt}
+    row |= {"images": list(exported.images)}
     row |= {"choices": exported.choices, "letters": list(exported.letters)}
-    return {**row, "answer": exported.answer, "qtype": exported.row.qtype}
+    return {**row, "answer": exported.answer, "qtype": exported.row.qtype} | exported.people

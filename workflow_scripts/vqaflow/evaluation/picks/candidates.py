@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from vqaflow.artifacts.columns import ALL_LETTERS, probability_columns
+from vqaflow.artifacts.columns import ALL_LETTERS, PROBABILITY, probability_columns
 from vqaflow.artifacts.csv_files import read_csv
 from vqaflow.artifacts.reading import letters_of_table, read_json, read_table
 from vqaflow.artifacts.results_folder import MEMBER_NOTE
@@ -144,13 +144,23 @@ class Reader:
 
     def read(self, name: str, file: Path, ids: pd.Series) -> np.ndarray:
         """The probabilities (N, C) in `file` for `ids`."""
-        names = probability_columns(self.letters)
+        names = probability_columns(self.own_letters(name, file))
         frame = read_table(file, "ensemble_probabilities", ["id", *names]).set_index("id")
         if not frame.index.is_unique:
             raise UserError(f"{file}: an id occurs more than once ({name}). Run the rules again.")
         if len(frame) != len(ids) or not ids.isin(frame.index).all():
             raise OtherRows(f"{file}: it is of other rows than the tables ({name}). Run the rules again.")
         return frame.loc[ids, names].to_numpy()
+
+    def own_letters(self, name: str, file: Path) -> tuple[str, ...]:
+        """The letters of the choices in `file`. Raises UserError unless they are as many as those of the tables."""
+        letters = letters_of_table(file, "ensemble_probabilities", PROBABILITY)
+        if len(letters) != len(self.letters):
+            raise UserError(
+                f"{file}: {name} has {len(letters)} choices per row, the tables have {len(self.letters)}: their "
+                "answers cannot be compared. Leave it out."
+            )
+        return letters
 
     def candidate(self, name: str, both: tuple[np.ndarray, np.ndarray]) -> Candidate:
         """A candidate that answers with the most probable choice."""

@@ -31,6 +31,7 @@ from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.files import atomic_folder
 from vqaflow.runtime.manifests import MANIFEST, read_manifest, write_manifest
 from vqaflow.runtime.messages import did_you_mean
+from vqaflow.runtime.output_records import RECORDS
 
 RUNS = "runs"
 CURRENT = "current"  # the run in the results folder itself
@@ -38,7 +39,7 @@ TAKEN = {CURRENT, "keep", "drop"}  # words of the command
 NAME = re.compile(r"\w[\w.+-]{0,63}")  # letters of any language
 KEPT = ["tables", "folds.parquet", "folds.report.json", "eda", "base.json", "base.*.json", "hpo", "adapters", "scores"]
 KEPT += ["members", "ensemble", "evaluation", "submission.csv", "submission.validated.json", "logs", "benchmarks"]
-KEPT += ["tracking", "demo/*.csv"]
+KEPT += ["tracking", "demo/*.csv", RECORDS]
 LINKED = {".parquet", ".safetensors", ".png", ".html"}
 
 

@@ -4,16 +4,20 @@ Shapes: N training rows.
 """
 
 import csv
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from vqaflow.artifacts.reading import check_picture, damaged, read_json, require_file
-from vqaflow.data.folds.copies import joined_pairs
+from vqaflow.data.folds.copies import COPY_COLUMNS, find_copies, joined_pairs
 from vqaflow.data.folds.groups import row_groups
-from vqaflow.evaluation.verify.results import Results
+from vqaflow.data.folds.seen_images import seen_images
+from vqaflow.evaluation.verify.results import Results, place_of
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import some
+
+REPORT_KEYS = ["group_by", "n", "near_distance", "copies.joined", "in_test.exact", "in_test.near"]
 
 
 def check_tables(results: Results) -> str:
@@ -46,7 +50,7 @@ def check_folds(results: Results) -> str:
         raise UserError(
             f"{path}: rows {some(alone)} are missing from this file or from the training table, or occur twice. {again}"
         )
-    report = read_json(results.at.fold_report, "make_folds", ["group_by", "n", "near_distance", "copies.joined"])
+    report = read_json(results.at.fold_report, "make_folds", REPORT_KEYS)
     joined = joined_pairs(report["copies"])
     if unknown := sorted({row_id for pair in joined for row_id in pair} - set(train["id"])):
         raise UserError(f"{results.at.fold_report}: rows {some(unknown)} are not in the training table. {again}")
@@ -66,10 +70,33 @@ def check_folds(results: Results) -> str:
             f"{path}: the groups of {len(wrong)} rows ({some(wrong)}) are not those that the training table and "
             f"{results.at.fold_report} give. {again}"
         )
+    check_overlaps(results, report, again)
     count = folds["fold"].nunique()
     if sorted(folds["fold"].unique()) != list(range(report["n"])):
         raise UserError(f"{path}: the folds are not 0 to {report['n'] - 1} as in folds.report.json. {again}")
     return f"{count} folds, {folds['group'].nunique()} groups, none in two folds"
+
+
+def check_overlaps(results: Results, report: dict[str, Any], again: str) -> None:
+    """Raise UserError unless copies, and images that the test table has too, are those that the tables give.
+
+    Copies are looked for again if all images are here.
+    """
+    train, test = results.train[COPY_COLUMNS], results.test[COPY_COLUMNS]
+    found = seen_images(train, test, report["near_distance"])
+    for kind in ("exact", "near"):
+        if found[kind] != report["in_test"][kind]:
+            raise UserError(
+                f"{results.at.fold_report}: images that are in the test table too (in_test.{kind}) are not those that "
+                f"the tables give. {again}"
+            )
+    both = pd.concat([train, test], ignore_index=True)
+    places = {file: place_of(results.at, file) for file in both["image_file"].unique()}
+    if not all(place.is_file() for place in places.values()):
+        return
+    copies = find_copies(both.assign(image_file=[str(places[file]) for file in both["image_file"]]))
+    if copies.report(train["id"] if "image" in report["group_by"] else [])["joined"] != report["copies"]["joined"]:
+        raise UserError(f"{results.at.fold_report}: the copies of images are not those that the images give. {again}")
 
 
 def check_exploration(results: Results) -> str:

@@ -9,11 +9,10 @@ from typing import Any
 
 import yaml
 
-from vqaflow.artifacts.adapter_files import RUN
+from vqaflow.artifacts.adapter_files import RUN, check_files, require_part
 from vqaflow.artifacts.parts import fold_of
 from vqaflow.artifacts.reading import check_picture, damaged, read_json, require_file
 from vqaflow.evaluation.verify.results import Results
-from vqaflow.runtime.digests import value_digest
 from vqaflow.runtime.errors import UserError
 
 LOG_COLUMNS = {"step", "epoch", "loss", "accuracy", "learning_rate"}
@@ -40,27 +39,34 @@ def check_adapter(results: Results, member: str, part: str) -> dict[str, Any]:
     read_adapter(folder)
     check_picture(folder / "curve.png", "train_adapter")
     check_log(folder / "log.csv")
-    run = read_json(folder / RUN, "train_adapter", ["parity", "held_out", "rows"])
+    read_json(folder / RUN, "train_adapter", ["parity", "held_out", "rows", "train"])
+    run = check_files(folder)
     held_out = sorted(results.folds["id"][results.folds["fold"] == fold_of(part)])
+    require_part(folder, run, part, held_out)
     outside = run["rows"] + run.get("rows_left_out", 0)
-    if run["held_out"] != value_digest(held_out) or outside != len(results.folds) - len(held_out):
+    if outside != len(results.folds) - len(held_out):
         raise UserError(
-            f"{folder / RUN}: the adapter was trained with other folds and may have seen its fold. "
+            f"{folder / RUN}: the adapter was trained on {run['rows']} rows, not on those outside fold {part}. "
             f"Delete {folder} and train again (rule train_adapter)."
         )
     return run
 
 
 def require_equal_conditions(runs: Mapping[Path, Mapping[str, Any]]) -> None:
-    """Raise UserError unless all run.json of a member (by their folders) have the same parity and precision."""
+    """Raise UserError unless all run.json of a member (by their folders) have the same settings and precision.
+
+    Adapters of two members that were exchanged differ in them.
+    """
     first, wanted = next(iter(runs.items()))
     for folder, run in runs.items():
-        mine, others = run["parity"], wanted["parity"]
-        if differing := sorted(k for k in mine.keys() | others.keys() if mine.get(k) != others.get(k)):
-            raise UserError(
-                f"{folder / RUN}: parity.{differing[0]} differs from that of {first}. "
-                "Train all folds with one configuration."
-            )
+        for part in ("parity", "model", "prompt", "train"):
+            mine, others = run.get(part, {}), wanted.get(part, {})
+            keys = (mine.keys() | others.keys()) - {"seed"}
+            if differing := {key for key in keys if mine.get(key) != others.get(key)}:
+                raise UserError(
+                    f"{folder / RUN}: {part}.{min(differing)} differs from that of {first}. "
+                    "Train all folds with one configuration."
+                )
         for key, setting in PRECISION.items():
             if run.get(key) != wanted.get(key):
                 raise UserError(

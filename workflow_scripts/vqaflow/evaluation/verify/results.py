@@ -3,15 +3,16 @@
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from vqaflow.artifacts.columns import PROBABILITY, probability_columns
-from vqaflow.artifacts.parts import ALL, BASE, FILE, trained_part
+from vqaflow.artifacts.parts import ALL, BASE, FILE, ORIGINAL, trained_part
 from vqaflow.artifacts.reading import letters_of_table, read_json, read_table
 from vqaflow.artifacts.results_folder import ResultsFolder
-from vqaflow.artifacts.score_files import ORIGINAL, ScoreFile, score_file
+from vqaflow.artifacts.score_files import ScoreFile, score_file
 from vqaflow.config.members import FOREIGN, TUNED
 from vqaflow.ensemble.pool_member import Rows, Tables, read_rows
 from vqaflow.runtime.errors import UserError
@@ -132,3 +133,9 @@ class Results:
         """metrics.json."""
         keys = [f"overall.{key}" for key in ("right", "n", "wilson")]
         return read_json(self.at.metrics, "evaluate_oof", [*keys, "members.each"])
+
+
+def place_of(at: ResultsFolder, file: str) -> Path:
+    """An image's file: a relative path starts where the workflow ran, above its results folder."""
+    beside = at.folder.resolve().parent / file
+    return beside if beside.is_file() else Path(file)

@@ -1,13 +1,15 @@
 """Is a results folder whole, and do its artifacts agree with each other?
 
-`vqaflow verify results/` reads every artifact and prints one line per check. It needs neither the images nor the base
-model and changes nothing. If a check fails, it says what is wrong, where, and what to do, and exits with 1.
+`vqaflow verify results/` reads every artifact and prints one line per check. It needs no base model and changes
+nothing; images are checked if they are here. If a check fails, it says what is wrong, where, and what to do, and exits
+with 1.
 """
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from vqaflow.artifacts.results_folder import ResultsFolder
+from vqaflow.evaluation.verify.byte_checks import check_bases, check_bytes, check_images
 from vqaflow.evaluation.verify.data_checks import check_exploration, check_folds, check_tables
 from vqaflow.evaluation.verify.decision_checks import check_ensemble, check_evaluation, check_submission
 from vqaflow.evaluation.verify.member_checks import check_members, check_scores
@@ -18,15 +20,18 @@ from vqaflow.runtime.errors import UserError
 # Each check, with the checks that it depends on: if one of those fails, it is skipped.
 CHECKS: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
     "tables": (check_tables, ()),
+    "images": (check_images, ("tables",)),
     "exploration": (check_exploration, ()),
     "folds": (check_folds, ("tables",)),
     "search": (check_search, ()),
+    "bases": (check_bases, ()),
     "adapters": (check_adapters, ("folds",)),
     "scores": (check_scores, ("tables", "folds", "adapters")),
     "members": (check_members, ("tables", "folds", "scores")),
     "ensemble": (check_ensemble, ("tables", "folds", "members")),
     "evaluation": (check_evaluation, ("tables", "ensemble")),
     "submission": (check_submission, ("tables", "ensemble", "evaluation")),
+    "bytes": (check_bytes, ()),
 }
 
 

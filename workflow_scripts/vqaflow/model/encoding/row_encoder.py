@@ -105,7 +105,7 @@ class RowEncoder:
         qwen-vl-utils resizes, the processor only cuts and normalises: two resizers would give different images.
         """
         is_shown = any(not picture.is_grey for picture in pictures)
-        image = opened(row.image_file, view) if is_shown else Image.new("RGB", (1, 1))
+        image = opened(row.image_file, view, row.sha256) if is_shown else Image.new("RGB", (1, 1))
         return [self._patches(picture, image, view) for picture in pictures]
 
     def _patches(self, picture: Picture, image: Image.Image, view: ViewConfig) -> torch.Tensor:
@@ -149,9 +149,9 @@ class RowEncoder:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
-def opened(image_file: Path | str, view: ViewConfig) -> Image.Image:
-    """The image in a file, mirrored if the view says so."""
-    image: Image.Image = open_image(image_file)
+def opened(image_file: Path | str, view: ViewConfig, sha256: str | None = None) -> Image.Image:
+    """The image in a file, mirrored if the view says so. Raises UserError unless its bytes have the digest `sha256`."""
+    image: Image.Image = open_image(image_file, sha256)
     return ImageOps.mirror(image) if view.flip else image
 
 
