@@ -83,6 +83,7 @@ rule evaluate_oof:
             for member in TRAINED
             for part in member.trained_parts(len(FOLDS))
         ],
+        searches=[f"results/hpo/{member.name}/best.yaml" for member in TRAINED if config["hpo"]["enabled"]],
     output:
         # The folder is replaced as a whole. The files in it are what other rules depend on: only files have checksums.
         folder=report(

@@ -18,4 +18,5 @@ with stage(snakemake.log[0], snakemake.output):
         test_table=Path(given.test_table),
         folds=Path(given.folds),
         out_dir=Path(snakemake.output.folder),
+        searches=[Path(path) for path in given.searches],
     )

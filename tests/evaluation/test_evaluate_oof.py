@@ -247,8 +247,11 @@ def test_a_run_ends_with_its_accuracy(evaluated, results):
     expected = f"OOF accuracy {metrics['overall']['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f}, n = 240)"
     assert expected in line
     new = metrics["expected"]
-    low, high = new["interval"]
-    assert f"; expected on new rows {new['accuracy']:.3f} ({low:.3f} to {high:.3f}); demo" in line
+    low, high = new["score_interval"]
+    assert (
+        f"; expected on 40 new rows {new['accuracy']:.3f} (95 % prediction interval {low:.3f} to {high:.3f}); demo"
+        in line
+    )
     letters = json.loads((results / "submission.validated.json").read_text())["letters"]
     assert f"demo held-out accuracy {letters['a'] / 40:.3f}" in line and "n = 40" in line
 

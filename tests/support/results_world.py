@@ -283,7 +283,7 @@ def ensemble(folder: Path, **settings: object) -> dict:
     return json.loads((folder / "ensemble" / "recipe.json").read_text(encoding="utf-8"))
 
 
-def evaluate(folder: Path) -> dict:
+def evaluate(folder: Path, searches: Sequence[Path] = ()) -> dict:
     """Run evaluate_oof on a results folder with an ensemble; returns its metrics.json."""
     from vqaflow.evaluation.evaluate_oof import evaluate_oof
 
@@ -298,6 +298,7 @@ def evaluate(folder: Path) -> dict:
         recipe=folder / "ensemble" / "recipe.json",
         adapters=sorted(folder.glob("adapters/*/fold*")),
         out_dir=folder / "evaluation",
+        searches=searches,
     )
     return json.loads((folder / "evaluation" / "metrics.json").read_text(encoding="utf-8"))
 

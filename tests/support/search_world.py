@@ -15,6 +15,7 @@ import yaml
 from places import ROOT
 from vqaflow.config.sections import HpoConfig
 from vqaflow.search.search_hyperparameters import search_hyperparameters
+from vqaflow.search.shares import step_of
 from vqaflow.search.space import Report, read_space
 from vqaflow.search.study import SharedStudy
 from vqaflow.search.worker import work_off
@@ -28,19 +29,19 @@ SPACE = {
 }
 
 
-ROWS = [400]
+ROWS = 400
 
 
 WORKER = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from search_world import ROWS, open_study, slow
+from search_world import open_study, slow
 from vqaflow.training.checkpoints import stop_on_signals
 from vqaflow.search.worker import work_off
 with stop_on_signals() as request:
     study = open_study(Path(sys.argv[1]), sys.argv[2], trials=int(sys.argv[3]))
-    work_off(study, slow(float(sys.argv[4])), ROWS, request)
+    work_off(study, slow(float(sys.argv[4])), request)
 """
 
 
@@ -55,7 +56,7 @@ def open_study(folder: Path, worker: str = "worker0", start: dict | None = None,
     hpo = settings(**changes)
     search = {"seed": hpo.seed, "subset": hpo.subset}
     identity = {"space": SPACE, "search": search, "precision": {"device": "cpu", "dtype": "float32"}}
-    return SharedStudy(folder, identity, read_space(hpo.space), start, hpo, steps=6, worker=worker)
+    return SharedStudy(folder, identity, read_space(hpo.space), start, hpo, validations=3, worker=worker)
 
 
 def accuracy(parameters: Mapping[str, Any]) -> float:
@@ -63,23 +64,29 @@ def accuracy(parameters: Mapping[str, Any]) -> float:
     return 0.9 - 0.1 * abs(math.log10(parameters["learning_rate"]) + 3) - 0.2 * parameters["warmup_ratio"]
 
 
-def quick(parameters: Mapping[str, Any], folder: Path, report: Report, stop: StopRequest) -> list[float]:
+def right(parameters: Mapping[str, Any]) -> list[float]:
+    """Rows of which so many are right."""
+    count = round(accuracy(parameters) * ROWS)
+    return [1.0] * count + [0.0] * (ROWS - count)
+
+
+def quick(parameters: Mapping[str, Any], folder: Path, report: Report, stop: StopRequest) -> list[list[float]]:
     """An objective that reports three times."""
     for step in (1, 2, 3):
-        report(step, accuracy(parameters) * step / 3)
-    return [accuracy(parameters)]
+        report(step_of(0, step / 3), accuracy(parameters) * step / 3)
+    return [right(parameters)]
 
 
-def slow(seconds: float) -> Callable[..., list[float]]:
+def slow(seconds: float) -> Callable[..., list[list[float]]]:
     """The same, in several steps of so many seconds, that ends in order when asked to."""
 
-    def objective(parameters: Mapping[str, Any], folder: Path, report: Report, stop: StopRequest) -> list[float]:
+    def objective(parameters: Mapping[str, Any], folder: Path, report: Report, stop: StopRequest) -> list[list[float]]:
         for step in (1, 2, 3):
             time.sleep(seconds)
-            report(step, accuracy(parameters) * step / 3)
+            report(step_of(0, step / 3), accuracy(parameters) * step / 3)
             if stop.signal:
                 raise SystemExit(128 + stop.signal)
-        return [accuracy(parameters)]
+        return [right(parameters)]
 
     return objective
 
@@ -105,7 +112,8 @@ def search(folder: Path, objective: Any = quick, start: dict | None = None, **ch
     """A finished search in `folder`, with its worker's file."""
     study = open_study(folder, start=start, **changes)
     study.study.set_user_attr("saw", SAW)
-    work_off(study, objective, ROWS, StopRequest())
+    study.study.set_user_attr("groups", [list(range(ROWS))])
+    work_off(study, objective, StopRequest())
     told = {"study": study.name, "trials": study.finished_here()}
     (folder / "worker0.json").write_text(json.dumps(told), encoding="utf-8")
     return study

@@ -56,7 +56,7 @@ def test_differences_are_those_of_compare(runs, found):
     for name, against in zip(("강함", "pair"), found.against[1:], strict=True):
         overall = compare(runs / "weak", runs / name).overall
         assert against.gain == overall["gain"] and against.interval == overall["bootstrap"]
-        assert against.p_value == min(1.0, 2 * overall["mcnemar_p"])
+        assert against.p_value == min(1.0, 2 * overall["p_value"])
         assert (against.only_first, against.only_second) == (overall["only_first_right"], overall["only_second_right"])
     assert found.against[0] is None and found.against[1].real
 

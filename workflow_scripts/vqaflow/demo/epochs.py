@@ -3,36 +3,19 @@
 Each fold is trained once per base and seed, to its end. At each epoch, the held-out rows and the test rows are scored
 in all cyclic choice orders. A rule picks an epoch by the held-out rows; the test rows say how good the pick was.
 
-Shapes: E epochs, N held-out rows, T test rows, C choices, F folds, B rows of a pass, K choice orders, H hidden size.
+Shapes: E epochs, N held-out rows, T test rows, C choices, F folds.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-
-from vqaflow.artifacts.columns import ALL_LETTERS
-from vqaflow.artifacts.reading import read_table
 from vqaflow.artifacts.results_folder import ResultsFolder
-from vqaflow.artifacts.rows import Row, rows_of
-from vqaflow.config.sections import ModelConfig, PromptConfig, TrainConfig, ViewConfig, section
-from vqaflow.model.decoder.branches import letter_logits
-from vqaflow.model.encoding.orders import cyclic_shifts, inverse
-from vqaflow.model.lora import add_adapter
-from vqaflow.model.pipeline.parts import make_encoder, make_features
-from vqaflow.model.stored_base import open_base
-from vqaflow.reporting.closing_line import read_answers
+from vqaflow.demo.trainings import logp_of, open_training, right_choices
 from vqaflow.reporting.terminal_table import table_lines
-from vqaflow.runtime.errors import UserError
 from vqaflow.training.checkpoints import stop_on_signals
-from vqaflow.training.loop import Trainer
-from vqaflow.training.placement import make_deterministic, place, set_checkpointing
-from vqaflow.training.rows import FoldRows
-
-PASS_ROWS = 50
 
 
 @dataclass(frozen=True)
@@ -93,49 +76,19 @@ def train_curves(config: Mapping[str, Any], at: ResultsFolder, base: str, fold: 
 
     Raises UserError if the demo has not been made.
     """
-    if not at.demo_answers.is_file():
-        raise UserError(f"{at.demo_answers}: no such file. Run snakemake results/folds.parquet first.")
-    model = section(ModelConfig, {**config["model"], "base": base, "compute_dtype": "float32", "quantization": "none"})
-    settings = {**config["train"], "seed": seed, "keep": "last", "compile": False, "gradient_checkpointing": False}
-    train = section(TrainConfig, settings)
-    held_out, targets = FoldRows(at.table("train"), at.folds, fold).split()
-    answers = read_answers(at.demo_answers)
-    tests = [replace(row, answer=answers[row.id]) for row in rows_of(read_table(at.table("test"), "validate_tables"))]
-    make_deterministic()
-    loaded = open_base(model, at.bases)
-    encoder = make_encoder(loaded, model, section(PromptConfig, config["prompt"]), len(tests[0].choices))
-    add_adapter(loaded, train.lora, train.seed)
-    set_checkpointing(loaded, train)
-    place(loaded, train, tower=True)
-    features = make_features(loaded, encoder, ViewConfig(), "memory", at.vision)
-    trainer = Trainer(loaded, encoder, features, targets.rows, held_out, train)
+    opened = open_training(config, at, base, fold, seed)
+    trainer = opened.trainer
     found: list[tuple[float, np.ndarray, np.ndarray]] = []
 
     def measure(record: dict[str, float]) -> None:
-        found.append((record["val_accuracy"], logp_of(trainer, held_out), logp_of(trainer, tests)))
+        found.append((record["val_accuracy"], logp_of(trainer, opened.held_out), logp_of(trainer, opened.tests)))
 
     trainer.on_validation = measure
     with stop_on_signals() as stop:
         trainer.run(at.folder / "work" / "epochs" / f"{Path(base).name}-{fold}-{seed}", "epochs", stop)
     accuracies, of_held_out, of_tests = (np.stack(values) for values in zip(*found, strict=True))
-    right = [np.array([ALL_LETTERS.index(str(row.answer)) for row in rows]) for rows in (held_out, tests)]
+    right = [right_choices(rows) for rows in (opened.held_out, opened.tests)]
     return Curves(Path(base).name, fold, seed, accuracies, of_held_out, right[0], of_tests, right[1])
-
-
-@torch.no_grad()
-def logp_of(trainer: Trainer, rows: Sequence[Row]) -> np.ndarray:
-    """Log-probabilities (rows, C) by the geometric mean over all cyclic choice orders."""
-    trainer.base.model.eval()
-    orders = cyclic_shifts(rows[0].letters)
-    undo_KC = torch.tensor([inverse(order) for order in orders])
-    parts = []
-    for start in range(0, len(rows), PASS_ROWS):
-        part = rows[start : start + PASS_ROWS]
-        states_BKH = trainer.model.states(part, [orders] * len(part))
-        logits_BKC = letter_logits(states_BKH, trainer.letter_rows_CH, trainer.base.softcap).float().cpu()
-        logp_BKC = logits_BKC.gather(2, undo_KC.expand(len(part), -1, -1)).log_softmax(-1)
-        parts.append(logp_BKC.mean(1).log_softmax(-1))
-    return torch.cat(parts).numpy()
 
 
 def judge(runs: Sequence[Curves]) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def demo_gain(config: dict[str, Any], results: Path) -> bool:
         print(f"{name:11}", share(int(right_N.sum()), len(right_N)))
     gain = paired_summary(right["base"], right["submission"], table["sha256"].to_numpy())
     low, high = gain["bootstrap"]
-    print(f"gain over base: {gain['gain']:.3f} (95 % {low:.3f} to {high:.3f}), McNemar p = {gain['mcnemar_p']:.2g}")
+    print(f"gain over base: {gain['gain']:.3f} (95 % {low:.3f} to {high:.3f}), sign-flip p = {gain['p_value']:.2g}")
     single = float(np.mean([right_N.mean() for name, right_N in right.items() if name.startswith("fold")]))
     reached = float(right["submission"].mean())
     print(f"gain over the mean single fold: {reached - single:.3f}")

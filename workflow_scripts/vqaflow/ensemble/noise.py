@@ -4,32 +4,19 @@ A candidate is compared with the default in two ways: by a metric (right answers
 and by a loss. The loss is the Brier score (the log-likelihood is unbounded: with few rows, a candidate that is seldom
 but far off looks better than it is), or, where several people answered, the cross-entropy to their shares, which is
 what the calibration minimises. Rows of one group are not independent, so whole groups are compared. If a candidate
-equals the default, each group's difference is as likely with the other sign. So signs are drawn at random for all
-groups, the same for all candidates, and the largest gain of any candidate in either way is noted (the maximum test of
-Westfall and Young 1993). A gain's p-value is the share of draws whose largest gain is not below it. It is thus
-corrected for all comparisons, and candidates that are nearly alike count as nearly one.
+equals the default, each group's difference is as likely with the other sign: reporting/sign_flips.py tests it, with a
+correction for all candidates and both ways.
 
-Shapes: N rows, K candidates, B blocks of groups, D draws, W = 2·K comparisons.
+Shapes: N rows, K candidates, B blocks of groups, D draws.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from vqaflow.reporting import sign_flips
 from vqaflow.reporting.measures import gains, value
-from vqaflow.reporting.statistics import BOOTSTRAP_DRAWS, CONFIDENCE, Interval, mcnemar
-
-DRAWS = 4000
-MOST_BLOCKS = 2000  # with more groups, several at random form a block: the same test, much faster
-ROUNDING = 1e-9
-
-
-def blocks_of(groups_N: np.ndarray, seed: int) -> np.ndarray:
-    """The number of each row's group, or, if there are more than `MOST_BLOCKS`, of the block that its group is in."""
-    unique, group_N = np.unique(groups_N, return_inverse=True)
-    if len(unique) <= MOST_BLOCKS:
-        return group_N
-    return (np.random.default_rng(seed).permutation(len(unique)) % MOST_BLOCKS)[group_N]
+from vqaflow.reporting.statistics import BOOTSTRAP_DRAWS, CONFIDENCE, Interval
 
 
 @dataclass(frozen=True)
@@ -84,29 +71,8 @@ class Scored:
         return np.stack([self.right_N.astype(np.float64) - other.right_N, other.loss_N - self.loss_N])
 
 
-class SignFlips:
-    """The maximum test on some rows: `blocks_N` says which rows stay together."""
-
-    def __init__(self, blocks_N: np.ndarray, seed: int) -> None:
-        _, self.block_N = np.unique(blocks_N, return_inverse=True)
-        self.blocks = int(self.block_N.max(initial=-1)) + 1
-        bits = np.random.default_rng(seed).integers(0, 2, (DRAWS, self.blocks), dtype=np.int8)
-        self.signs_DB = (2 * bits - 1).astype(np.float64)
-
-    def p_values(self, found: list[np.ndarray]) -> np.ndarray:
-        """For each of K gains (2, N), the p-value (K, 2) of either way; one-sided, corrected for all of them."""
-        if not found or not self.blocks:
-            return np.ones((len(found), 2))
-        sums_WB = np.array(
-            [np.bincount(self.block_N, weights=way_N, minlength=self.blocks) for gain in found for way_N in gain]
-        )
-        scale_W = np.sqrt((sums_WB**2).sum(1))
-        observed_W = np.divide(sums_WB.sum(1), scale_W, out=np.zeros_like(scale_W), where=scale_W > 0)
-        drawn_DW = self.signs_DB @ sums_WB.T
-        np.divide(drawn_DW, scale_W, out=drawn_DW, where=scale_W > 0)
-        largest_D = np.sort(drawn_DW.max(1))
-        above_W = DRAWS - np.searchsorted(largest_D, observed_W - ROUNDING)
-        return ((above_W + 1) / (DRAWS + 1)).reshape(len(found), 2)
+class SignFlips(sign_flips.SignFlips):
+    """The maximum test of candidates."""
 
     def beats(self, second: Scored, first: Scored) -> bool:
         """Whether `second` is not worse than `first` in the metric, and better beyond noise in one way or the other."""
@@ -128,6 +94,7 @@ def paired_summaries(found: list[np.ndarray], blocks_N: np.ndarray, seed: int) -
     for draw in range(BOOTSTRAP_DRAWS if found else 0):
         count_B = np.bincount(rng.integers(0, len(size_B), len(size_B)), minlength=len(size_B)).astype(np.float64)
         means_DK[draw] = count_B @ sums_BK / (count_B @ size_B)
+    flips = sign_flips.SignFlips(sign_flips.blocks_of(block_N, seed), seed)
     summaries = []
     for number, (hits_N, _) in enumerate(found):
         low, high = np.quantile(means_DK[:, number], [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
@@ -140,7 +107,7 @@ def paired_summaries(found: list[np.ndarray], blocks_N: np.ndarray, seed: int) -
                 "bootstrap": interval,
                 "only_first_right": only_first,
                 "only_second_right": only_second,
-                "mcnemar_p": mcnemar(only_first, only_second),
+                "p_value": float(flips.two_sided([hits_N])[0]),
             }
         )
     return summaries

@@ -26,7 +26,6 @@ from vqaflow.reporting.statistics import (
     CONFIDENCE,
     accuracy_summary,
     calibration_summary,
-    leaderboard_half_width,
     log_losses,
     paired_summary,
     widest,
@@ -172,27 +171,29 @@ def test_summary(table: pl.DataFrame, held_out: Nested, found: Sharpening | None
 def expected_summary(nested: Mapping[str, Any], found: Sharpening | None, usable: int) -> dict[str, Any]:
     """The accuracy to expect on test rows like the training rows: OOF accuracy plus the gain of averaging.
 
-    The interval joins the OOF accuracy's and the gain's (root of the sum of squares). `score_interval` is wider: a
-    score on `usable` rows scatters around the accuracy.
+    `interval` is of the accuracy on very many such rows: it joins the half widths of the OOF accuracy's interval and of
+    the gain's (root of the sum of squares). `score_interval` is a prediction interval, of the accuracy on `usable` of
+    them: with h the half width on n OOF rows, theirs is h · sqrt(1 + n / usable) (Hahn and Meeker, Statistical
+    Intervals, 1991, section 4.7, prediction of the mean of further observations). h counts how alike the rows of a
+    group are; so the test rows are taken to come in groups like those of the training rows.
     """
     low, high = widest(nested)
     gain, error = (found.gain, found.gain_error) if found is not None else (0.0, 0.0)
     center = min(1.0, nested["accuracy"] + gain)
     of_gain = float(norm.ppf((1 + CONFIDENCE) / 2)) * error
-    scatter = leaderboard_half_width(center, usable) if usable else 0.0
     below, above = nested["accuracy"] - low, high - nested["accuracy"]
 
-    def interval(*more: float) -> tuple[float, float]:
+    def interval(wider: float) -> tuple[float, float]:
         return (
-            max(0.0, center - float(np.sqrt(np.sum(np.square([below, of_gain, *more]))))),
-            min(1.0, center + float(np.sqrt(np.sum(np.square([above, of_gain, *more]))))),
+            max(0.0, center - float(np.hypot(wider * below, of_gain))),
+            min(1.0, center + float(np.hypot(wider * above, of_gain))),
         )
 
     what = "with the adapters of all folds averaged" if found is not None else "as on the training rows"
     return {
         "accuracy": center,
-        "interval": interval(),
-        "score_interval": interval(scatter),
+        "interval": interval(1.0),
+        "score_interval": interval(float(np.sqrt(1 + nested["n"] / usable))) if usable else (0.0, 1.0),
         "of": f"the pool {what}, on rows like the training rows; score_interval: on {usable} such rows",
     }
 

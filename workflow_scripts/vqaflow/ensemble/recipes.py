@@ -27,9 +27,10 @@ from vqaflow.ensemble.calibration import (
     logs_with_answers,
     temperature_of_confidence,
 )
-from vqaflow.ensemble.noise import Predicted, Scored, SignFlips, blocks_of
+from vqaflow.ensemble.noise import Predicted, Scored, SignFlips
 from vqaflow.ensemble.pooling import POOLS, Means, Params, learns
 from vqaflow.ensemble.sources import Oof, Source
+from vqaflow.reporting.sign_flips import blocks_of
 from vqaflow.reporting.statistics import CONFIDENCE, share_given
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import some

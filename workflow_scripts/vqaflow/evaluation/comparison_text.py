@@ -4,21 +4,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from vqaflow.evaluation.compare import FLIPS, Comparison
-from vqaflow.reporting.statistics import CONFIDENCE
+from vqaflow.reporting.statistics import CONFIDENCE, widest
 from vqaflow.reporting.terminal_table import table_lines
 
 SHOWN_FLIPS = 20
+SEEDS = "(Noise of the rows. What another training seed would change is not in it: compare sets of runs with --seeds.)"
 
 
 def describe(found: Comparison) -> Iterator[str]:
     """The lines that the command prints."""
     yield from (f"note: {note}" for note in found.notes)
-    header = ["rows", "n", "A", "B", "B - A, 95 % interval", "only A right", "only B right", "p (McNemar)"]
-    lines = [summary_line("all", found.overall, 1)]
-    lines += [summary_line(qtype, summary, len(found.by_type)) for qtype, summary in found.by_type.items()]
+    header = ["rows", "n", "A", "B", "B - A, 95 % interval", "only A right", "only B right", "p"]
+    lines = [summary_line(name, summary) for name, summary in ({"all": found.overall} | found.by_type).items()]
     yield from table_lines(header, lines)
+    yield f"Intervals and p-values keep the rows of a group together: {found.groups:,} groups. p: sign-flip test."
     if len(found.by_type) > 1:
-        yield f"p-values by type are multiplied by their number, {len(found.by_type)} (Bonferroni)."
+        yield f"p-values by type are corrected for their number, {len(found.by_type)} (Westfall and Young)."
     yield verdict(found.overall)
     flips = found.flips
     counts = flips["change"].value_counts()
@@ -33,16 +34,16 @@ def describe(found: Comparison) -> Iterator[str]:
         yield f"and {len(flips) - SHOWN_FLIPS} more; --out FILE writes all of them."
 
 
-def summary_line(name: str, summary: Mapping[str, Any], tests: int) -> list[str]:
-    """One row of the table of accuracies; its p-value is corrected for the number of `tests`."""
+def summary_line(name: str, summary: Mapping[str, Any]) -> list[str]:
+    """One row of the table of accuracies."""
     return [
         name,
         f"{summary['n']:,}",
-        *(f"{100 * summary[run]['accuracy']:.2f} % {interval(summary[run]['wilson'])}" for run in "ab"),
+        *(f"{100 * summary[run]['accuracy']:.2f} % {interval(widest(summary[run]))}" for run in "ab"),
         f"{100 * summary['gain']:+.2f} {interval(summary['bootstrap'], '+')}",
         str(summary["only_first_right"]),
         str(summary["only_second_right"]),
-        f"{min(1.0, tests * summary['mcnemar_p']):.3g}",
+        f"{summary['p_value']:.3g}",
     ]
 
 
@@ -54,8 +55,8 @@ def interval(bounds: Sequence[float] | None, sign: str = "") -> str:
 
 
 def verdict(summary: Mapping[str, Any]) -> str:
-    """One sentence: is the difference more than noise? Both tests must agree that it is."""
+    """One sentence: is the difference more than noise? Test and interval must agree that it is."""
     low, high = summary["bootstrap"] or (0, 0)
-    if summary["mcnemar_p"] >= 1 - CONFIDENCE or low <= 0 <= high:
-        return "The difference is within noise: keep the simpler run."
-    return f"{'B' if summary['gain'] > 0 else 'A'} is better, and by more than noise."
+    if summary["p_value"] >= 1 - CONFIDENCE or low <= 0 <= high:
+        return f"The difference is within noise: keep the simpler run. {SEEDS}"
+    return f"{'B' if summary['gain'] > 0 else 'A'} is better, and by more than noise. {SEEDS}"

@@ -22,6 +22,7 @@ from vqaflow.evaluation.pages.summary import PAGE as SUMMARY
 from vqaflow.evaluation.pages.summary import write_summary
 from vqaflow.evaluation.picks.page import PAGE as PICKS
 from vqaflow.evaluation.picks.page import pick_page
+from vqaflow.evaluation.searched import search_metrics
 from vqaflow.evaluation.single_passes import (
     error_correlation,
     fold_agreement,
@@ -29,6 +30,7 @@ from vqaflow.evaluation.single_passes import (
     read_passes,
     single_pass_metrics,
 )
+from vqaflow.reporting.closing_line import searched_text
 from vqaflow.reporting.statistics import widest
 from vqaflow.runtime.files import atomic_folder, write_json
 from vqaflow.runtime.stage import CLOSING, log
@@ -46,18 +48,20 @@ def evaluate_oof(
     test_table: Path,
     folds: Path,
     out_dir: Path,
+    searches: Sequence[Path] = (),
 ) -> None:
     """Write metrics.json, one PNG per figure and the pages into `out_dir`, which is replaced as a whole.
 
     What the members cost is in a file of its own, costs.json: minutes differ from run to run, the numbers do not.
 
     `oof`, `test` and `recipe` are the ensemble's files, `members` are the folders results/members/{member}, `scores`
-    and `adapters` are those of all members that have some.
+    and `adapters` are those of all members that have some. `searches` are the files best.yaml that trainings followed.
     """
     tables = {"train_table": train_table, "test_table": test_table, "folds": folds}
     found = read_evidence(oof=oof, recipe=recipe, members=members, scores=scores, adapters=adapters, **tables)
     blind = read_blind(found)
-    metrics = all_metrics(found) | ({"blind": blind_metrics(found.rows, blind)} if blind else {})
+    metrics = all_metrics(found) | search_metrics(found.rows, searches)
+    metrics |= {"blind": blind_metrics(found.rows, blind)} if blind else {}
     metrics |= {"baselines": baseline_metrics(found, blind)} | part_metrics(found)
     with atomic_folder(out_dir) as folder:
         write_json(folder / "metrics.json", metrics)
@@ -125,6 +129,8 @@ def say(metrics: dict[str, Any]) -> None:
     log.info(
         "OOF accuracy %.2f %% [%.2f, %.2f], n = %d", 100 * overall["accuracy"], low, high, overall["n"], extra=CLOSING
     )
+    if line := searched_text(metrics):
+        log.info("OOF accuracy %s", line)
     if line := answerer_line(metrics):
         log.info("%s", line)
     for line in [*member_lines(metrics["members"]), *blind_lines(metrics)]:

@@ -110,8 +110,8 @@ def leaderboard(recipe: Mapping[str, Any]) -> dict[str, Any]:
         "interval": [max(0.0, p - half), min(1.0, p + half)],
         "half_width_with_oof": (high - low) / 2,
         "interval_with_oof": [low, high],
-        "formula": "p ± h, h = 1.96 · sqrt(p (1 - p) / n); with OOF: sqrt(h² + h_oof² + h_gain²), h_oof and h_gain "
-        "half the intervals of OOF accuracy and of the gain of averaging",
+        "formula": "p ± h, h = 1.96 · sqrt(p (1 - p) / n); with OOF: sqrt(h_oof² (1 + n_oof / n) + h_gain²), h_oof and "
+        "h_gain half the intervals of OOF accuracy (whole groups) and of the gain of averaging",
         "text": leaderboard_text(recipe, half),
     }
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from vqaflow.evaluation.picks.intervals import bootstrap_means, interval_of
-from vqaflow.reporting.statistics import accuracy_summary, mcnemar
+from vqaflow.reporting.sign_flips import SignFlips, blocks_of
+from vqaflow.reporting.statistics import accuracy_summary
 
 
 class Systems:
@@ -21,6 +22,7 @@ class Systems:
     def __init__(self, right: Mapping[Hashable, np.ndarray], groups_N: np.ndarray) -> None:
         self.right = right
         means_KR = bootstrap_means(np.array(list(right.values())), groups_N)
+        self.flips = SignFlips(blocks_of(groups_N, 0), 0)
         self.means = None if means_KR is None else dict(zip(right, means_KR, strict=True))
 
     def accuracy(self, name: Hashable) -> dict[str, Any]:
@@ -38,5 +40,5 @@ class Systems:
             "bootstrap": None if self.means is None else interval_of(self.means[second] - self.means[first]),
             "only_first_right": only_first,
             "only_second_right": only_second,
-            "mcnemar_p": mcnemar(only_first, only_second),
+            "p_value": float(self.flips.two_sided([second_N.astype(np.float64) - first_N])[0]),
         }

@@ -3,7 +3,9 @@
 import csv
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from vqaflow.artifacts.results_folder import ResultsFolder
 from vqaflow.reporting.statistics import Interval, widest, wilson
@@ -28,12 +30,15 @@ def closing_line(results: Path, since: float) -> str:
     measured = json.loads(metrics.read_text(encoding="utf-8"))
     overall, expected = measured["overall"], measured.get("expected", {})
     line = f"vqaflow: OOF accuracy {share(overall['right'], overall['n'], widest(overall))}"
+    if found := searched_text(measured):
+        line += f"; {found}"
     if answerers := measured.get("answerers"):
         agree, person = answerers["expected_accuracy"]["value"], answerers["one_person"]["value"]
         line += f"; {agree:.3f} of {answerers['n']:,} rows' single answers agree (one person: {person:.3f})"
-    if expected.get("gain_of_averaging"):  # the submission averages adapters, of which an OOF row has one
-        low, high = expected["interval"]
-        line += f"; expected on new rows {expected['accuracy']:.3f} ({low:.3f} to {high:.3f})"
+    if rows := measured.get("leaderboard", {}).get("test_rows"):
+        low, high = expected["score_interval"]  # the submission averages adapters, of which an OOF row has one
+        line += f"; expected on {rows:,} new rows {expected['accuracy']:.3f} (95 % prediction interval "
+        line += f"{low:.3f} to {high:.3f})"
     if not submission.is_file():
         return line
     answers = at.demo_answers
@@ -42,6 +47,22 @@ def closing_line(results: Path, since: float) -> str:
         if right.keys() == given.keys():
             line += f"; demo held-out accuracy {share(sum(right[i] == given[i] for i in right), len(right))}"
     return line + known_answers(at.exploration / "summary.json") + f"; submission: {submission}"
+
+
+def searched_text(metrics: Mapping[str, Any]) -> str:
+    """The same in words, for the log and a run's last line; "" without a search."""
+    found = metrics.get("search")
+    if not found:
+        return ""
+    folds = ("fold " if len(found["folds"]) == 1 else "folds ") + ", ".join(map(str, found["folds"]))
+    without = found["without_these_folds"]
+    if without is None:
+        return f"all of them chose training parameters (hpo.folds: {folds}), which makes this too high"
+    low, high = widest(without)
+    return (
+        f"without {folds}, whose rows chose training parameters: {without['accuracy']:.3f} (95 % interval {low:.3f} "
+        f"to {high:.3f}, n = {without['n']})"
+    )
 
 
 def known_answers(summary: Path) -> str:

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest, norm
 
+from vqaflow.reporting.sign_flips import sign_flip_p_values
+
 CONFIDENCE = 0.95
 BOOTSTRAP_DRAWS = 2000
 RELIABILITY_BINS = 15
@@ -51,12 +53,6 @@ def bootstrap_interval(values_N: np.ndarray, groups_N: np.ndarray, seed: int = 0
     return float(low), float(high)
 
 
-def mcnemar(only_first: int, only_second: int) -> float:
-    """Exact two-sided p-value of McNemar's test, from the numbers of rows that only one system gets right."""
-    n = only_first + only_second
-    return float(binomtest(only_first, n, 0.5).pvalue) if n else 1.0
-
-
 def accuracy_summary(right_N: np.ndarray, groups_N: np.ndarray | None = None, seed: int = 0) -> dict[str, Any]:
     """Accuracy with n and its Wilson interval; with `groups_N` also its bootstrap interval."""
     n, right = len(right_N), int(np.sum(right_N))
@@ -76,7 +72,7 @@ def widest(summary: Mapping[str, Any]) -> Interval:
 
 
 def paired_summary(first_N: np.ndarray, second_N: np.ndarray, groups_N: np.ndarray, seed: int = 0) -> dict[str, Any]:
-    """The second system against the first on the same rows: gain, bootstrap interval, McNemar's exact test."""
+    """The second system against the first on the same rows: gain, bootstrap interval, sign-flip test of groups."""
     only_first, only_second = int(np.sum(first_N & ~second_N)), int(np.sum(second_N & ~first_N))
     difference_N = second_N.astype(np.float64) - first_N
     return {
@@ -85,7 +81,7 @@ def paired_summary(first_N: np.ndarray, second_N: np.ndarray, groups_N: np.ndarr
         "bootstrap": bootstrap_interval(difference_N, groups_N, seed),
         "only_first_right": only_first,
         "only_second_right": only_second,
-        "mcnemar_p": mcnemar(only_first, only_second),
+        "p_value": sign_flip_p_values([difference_N], groups_N, seed)[0],
     }
 
 

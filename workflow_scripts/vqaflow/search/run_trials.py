@@ -25,7 +25,9 @@ def run_trials(inputs: TrialInputs, work: Path, out: Path) -> None:
     trainer = TrialTrainer(inputs)
     # The code of this module, not only the trainer's: how parameters are drawn counts too.
     identity = trainer.identity() | {"code": code_digest(__file__)}
-    study = SharedStudy(work, identity, trainer.dimensions, trainer.start, inputs.hpo, trainer.steps, worker=out.stem)
+    study = SharedStudy(
+        work, identity, trainer.dimensions, trainer.start, inputs.hpo, trainer.validations, worker=out.stem
+    )
     if keys := outside(trainer.dimensions, train):
         log.warning(
             "the configuration as it stands is not among the trials: hpo.space does not contain train's own %s. Add "
@@ -34,8 +36,9 @@ def run_trials(inputs: TrialInputs, work: Path, out: Path) -> None:
         )
     saw = [fold.described() for fold in trainer.folds]
     study.study.set_user_attr("saw", saw)
+    study.study.set_user_attr("groups", trainer.held_out_groups)
     for fold in saw:
         log.info("fold {fold}: {training_rows} of {of} rows to train on, {held_out_rows} to measure on".format(**fold))
     with stop_on_signals() as request:
-        work_off(study, trainer.value, [fold["held_out_rows"] for fold in saw], request)
+        work_off(study, trainer.value, request)
     write_json(out, {"study": study.name, "trials": study.finished_here()})

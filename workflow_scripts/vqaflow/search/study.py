@@ -23,6 +23,7 @@ from vqaflow.runtime.digests import value_digest
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.locks import Lease, locks_are_local
 from vqaflow.runtime.stage import log
+from vqaflow.search.shares import SHARES
 from vqaflow.search.space import Dimension
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -54,7 +55,7 @@ class SharedStudy:
         dimensions: list[Dimension],
         start: Mapping[str, Any] | None,
         hpo: HpoConfig,
-        steps: int,
+        validations: int,
         worker: str,
     ) -> None:
         self.folder, self.dimensions, self.hpo, self.worker = folder, dimensions, hpo, worker
@@ -65,7 +66,7 @@ class SharedStudy:
                 storage=storage(folder / FILE),
                 study_name=self.name,
                 direction="maximize",
-                pruner=make_pruner(hpo.pruner, steps),
+                pruner=make_pruner(hpo.pruner, len(hpo.folds), validations),
                 load_if_exists=True,
             )
             if "identity" not in self.study.user_attrs:
@@ -143,10 +144,10 @@ class SharedStudy:
     def _lease(self, number: int) -> Lease:
         return Lease(self.folder / self.name / f"trial{number}.lock")
 
-    def reported_steps(self, claim: Claim) -> set[int]:
-        """The steps of a claimed trial that have been reported."""
+    def reported(self, claim: Claim) -> dict[int, float]:
+        """The steps of a claimed trial that have been reported, with their accuracies."""
         trials = self.study.get_trials(deepcopy=False)
-        return set(trials[claim.trial.number].intermediate_values)
+        return dict(trials[claim.trial.number].intermediate_values)
 
     def finished_here(self) -> list[int]:
         """The numbers of all trials that a worker of this name has finished."""
@@ -211,10 +212,11 @@ def make_sampler(seed: str) -> optuna.samplers.TPESampler:
     )
 
 
-def make_pruner(name: str, steps: int) -> optuna.pruners.BasePruner:
-    """The pruner `hpo.pruner`; `steps` is the most validations that a trial can have, the first being step 1."""
+def make_pruner(name: str, folds: int, validations: int) -> optuna.pruners.BasePruner:
+    """The pruner `hpo.pruner`; a trial has at most so many `validations` in each fold, at shares of its schedule."""
+    between = SHARES // min(validations, SHARES)  # steps from one validation of the longest trial to the next
     if name == "median":
-        return optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=2)
+        return optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=2 * between)
     if name == "hyperband":
-        return optuna.pruners.HyperbandPruner(min_resource=1, max_resource=steps, reduction_factor=3)
+        return optuna.pruners.HyperbandPruner(min_resource=between, max_resource=folds * SHARES, reduction_factor=3)
     return optuna.pruners.NopPruner()

@@ -12,8 +12,10 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from vqaflow.artifacts.columns import ALL_LETTERS
 from vqaflow.artifacts.reading import read_table
 from vqaflow.config.sections import (
     AnswersConfig,
@@ -28,6 +30,7 @@ from vqaflow.config.sections import (
 from vqaflow.config.space import NOT_SEARCHED
 from vqaflow.model.base import Base, best_device, compute_dtype, quantization
 from vqaflow.model.base_digest import base_digest
+from vqaflow.model.decoder.branches import letter_logits
 from vqaflow.model.features.cache import FeatureCache
 from vqaflow.model.lora import add_adapter, trainable
 from vqaflow.model.pipeline.parts import Encoder, make_encoder, make_features
@@ -40,9 +43,11 @@ from vqaflow.runtime.errors import NotFinite, OutOfMemory
 from vqaflow.runtime.files import write_json
 from vqaflow.runtime.versions import decisive_versions
 from vqaflow.search.rows import Fold, stratified_subset
+from vqaflow.search.shares import step_of
 from vqaflow.search.space import Dimension, Report, read_space, starting_point
 from vqaflow.training.checkpoints import StopRequest
-from vqaflow.training.loop import Trainer
+from vqaflow.training.loop import VALIDATION_SHARE, Trainer
+from vqaflow.training.objective import without_absent
 from vqaflow.training.placement import make_deterministic, place, set_checkpointing
 from vqaflow.training.rows import FoldRows
 from vqaflow.training.train_adapter import shown
@@ -80,6 +85,7 @@ class TrialTrainer:
         self.start = starting_point(self.dimensions, self.train)
         groups = read_table(inputs.folds, "make_folds", ["id", "group"]).set_index("id")["group"].to_dict()
         self.folds = [self._fold(number, groups) for number in self.hpo.folds]
+        self.held_out_groups = [[int(groups[row.id]) for row in fold.held_out] for fold in self.folds]
 
     def _fold(self, number: int, groups: Mapping[str, int]) -> Fold:
         given = self.inputs
@@ -120,13 +126,8 @@ class TrialTrainer:
         return section(TrainConfig, replace_keys(self.train, parameters) | {"max_minutes": 0, "trackers": []})
 
     @property
-    def steps(self) -> int:
-        """The most validations of a trial, all folds together."""
-        return len(self.folds) * self._steps_per_fold
-
-    @property
-    def _steps_per_fold(self) -> int:
-        """The same for one fold: this many step numbers are reserved for it, whatever a trial's number of epochs."""
+    def validations(self) -> int:
+        """The most validations that a trial can have in one fold."""
         searched = [dimension.values for dimension in self.dimensions if dimension.key == "epochs"]
         epochs = max(searched[0]) if searched else self.train["epochs"]
         return math.ceil(epochs / self.train["validate_every"]) + 1
@@ -146,27 +147,29 @@ class TrialTrainer:
         mode = section(TrainConfig, self.train).cache_vision
         return make_features(self._base, self._encoder, self.inputs.view, mode, self.inputs.vision)
 
-    def value(self, parameters: Mapping[str, Any], folder: Path, report: Report, stop: StopRequest) -> list[float]:
-        """Validation accuracy of each fold, with the weights that train.keep would keep; checkpoints go to `folder`.
+    def value(
+        self, parameters: Mapping[str, Any], folder: Path, report: Report, stop: StopRequest
+    ) -> list[list[float]]:
+        """Of each fold, how right each held-out row is, with the weights that train.keep would keep.
 
         `report(step, accuracy)` gets the mean over the folds so far after every validation, and may raise to end the
-        trial. Raises NotFinite, OutOfMemory, and SystemExit (after a checkpoint) if `stop` asks for it.
+        trial; steps are shares of the schedule (search/shares.py). Checkpoints go to `folder`. Raises NotFinite,
+        OutOfMemory, and SystemExit (after a checkpoint) if `stop` asks for it.
         """
         train, done = self.settings(parameters), []
         for fold in self.folds:
             result = folder / f"fold{fold.number}.json"
             if not result.is_file():
-                report_fold = partial(self._report, report, list(done))
+                report_fold = partial(self._report, report, [float(np.mean(rows)) for rows in done])
                 write_json(result, self._train(train, fold, folder / f"fold{fold.number}", report_fold, stop))
             done.append(json.loads(result.read_text(encoding="utf-8")))
         return done
 
-    def _report(self, report: Report, done: list[float], validations: int, accuracy: float) -> None:
-        step = len(done) * self._steps_per_fold + min(validations, self._steps_per_fold)
-        report(step, (sum(done) + accuracy) / (len(done) + 1))
+    def _report(self, report: Report, done: list[float], share: float, accuracy: float) -> None:
+        report(step_of(len(done), share), (sum(done) + accuracy) / (len(done) + 1))
 
-    def _train(self, train: TrainConfig, fold: Fold, work: Path, report: Report, stop: StopRequest) -> float:
-        """Train on one fold's rows and measure; the base is left as it was."""
+    def _train(self, train: TrainConfig, fold: Fold, work: Path, report: Report, stop: StopRequest) -> list[float]:
+        """Train on one fold's rows and measure each held-out row; the base is left as it was."""
         gc.collect()  # frees what the last trial held
         torch.cuda.empty_cache()
         base = self._base
@@ -183,13 +186,12 @@ class TrialTrainer:
                 rows,
                 held_out,
                 train,
-                lambda record: report(len(trainer.progress.history), record["val_accuracy"]),
+                lambda record: report(record["step"] / trainer.steps, record["val_accuracy"]),
             )
             trainer.run(work, value_digest([asdict(train), fold.digest(), code_digest(__file__)]), stop)
             if not all(weight.isfinite().all() for weight in trainable(base)):
                 raise NotFinite("the adapter's weights became NaN or infinite in the last step.")
-            accuracies = [record["val_accuracy"] for record in trainer.progress.history]
-            return max(accuracies) if train.keep == "best" else accuracies[-1]
+            return right_rows(trainer)
         except Exception as error:
             if is_out_of_memory(error):
                 raise OutOfMemory(str(error).splitlines()[0]) from None
@@ -197,6 +199,24 @@ class TrialTrainer:
         finally:
             if hasattr(base.model, "peft_config"):
                 base.model = base.model.unload()
+
+
+@torch.no_grad()
+def right_rows(trainer: Trainer) -> list[float]:
+    """How right each validation row is in the identity order, in their order: 0 or 1, or the share of people."""
+    trainer.base.model.eval()
+    # As validation_accuracy passes them: rows of one length together.
+    order = sorted(range(len(trainer.validation)), key=lambda i: trainer._length(trainer.validation[i]))
+    found, rows = [0.0] * len(order), VALIDATION_SHARE * trainer.progress.micro_rows
+    for start in range(0, len(order), rows):
+        part = order[start : start + rows]
+        shown = [trainer.validation[i] for i in part]
+        states_BKH = trainer.model.states(shown, [[row.letters] for row in shown])
+        logits_BKC = letter_logits(states_BKH, trainer.letter_rows_CH, trainer.base.softcap)
+        chosen = without_absent(logits_BKC, trainer._choices(shown))[:, 0].argmax(-1).tolist()
+        for number, row, letter in zip(part, shown, chosen, strict=True):
+            found[number] = float(row.target()[ALL_LETTERS.index(row.letters[letter])])
+    return found
 
 
 def is_out_of_memory(error: Exception) -> bool:

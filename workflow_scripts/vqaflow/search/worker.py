@@ -11,6 +11,7 @@ import optuna
 
 from vqaflow.runtime.errors import NotFinite, OutOfMemory
 from vqaflow.runtime.stage import log
+from vqaflow.search.shares import SHARES, Curve
 from vqaflow.search.space import Report
 from vqaflow.search.study import Claim, SharedStudy
 from vqaflow.training.checkpoints import StopRequest
@@ -19,9 +20,11 @@ REASONS = {optuna.TrialPruned: "pruner", NotFinite: "not finite", OutOfMemory: "
 
 
 class Objective(Protocol):
-    """The value of a trial: the accuracy of each fold; see TrialTrainer.value."""
+    """The value of a trial: of each fold, how right each held-out row is; see TrialTrainer.value."""
 
-    def __call__(self, parameters: Mapping[str, Any], folder: Path, report: Report, stop: StopRequest) -> list[float]:
+    def __call__(
+        self, parameters: Mapping[str, Any], folder: Path, report: Report, stop: StopRequest
+    ) -> list[list[float]]:
         """Evaluate one set of parameters."""
 
 
@@ -43,15 +46,12 @@ class SearchStop(StopRequest):
         return self.deadline is not None and time.monotonic() >= self.deadline
 
 
-def work_off(study: SharedStudy, objective: Objective, rows: list[int], request: StopRequest) -> None:
-    """Claim, evaluate and finish trials until none is left, the budget is used up or a signal arrives (SystemExit).
-
-    `rows` are the numbers of rows behind the accuracies that `objective` returns.
-    """
+def work_off(study: SharedStudy, objective: Objective, request: StopRequest) -> None:
+    """Claim, evaluate and finish trials until none is left, the budget is used up or a signal arrives (SystemExit)."""
     stop = SearchStop(request, study.seconds_left())
     while not stop.signal and (claim := study.claim()):
         try:
-            run_trial(study, claim, objective, rows, stop)
+            run_trial(study, claim, objective, stop)
         except SystemExit:
             study.leave(claim, in_order=True)
         except BaseException:
@@ -63,30 +63,34 @@ def work_off(study: SharedStudy, objective: Objective, rows: list[int], request:
         log.info("hpo.max_minutes: the time is used up. Raise it and run the search again to resume where it stopped")
 
 
-def run_trial(study: SharedStudy, claim: Claim, objective: Objective, rows: list[int], stop: StopRequest) -> None:
+def run_trial(study: SharedStudy, claim: Claim, objective: Objective, stop: StopRequest) -> None:
     """Evaluate one claimed trial and count it: complete, or pruned with the reason."""
-    reported = study.reported_steps(claim)  # by the worker that the trial was taken over from
+    reported = study.reported(claim)  # by the worker that the trial was taken over from
+    curve = Curve(*max(reported.items(), default=(0, 0.0)))
 
     def report(step: int, accuracy: float) -> None:
         study.note_time()
-        if step not in reported:
-            claim.trial.report(accuracy, step)
+        for at, value in curve.until(step, accuracy):
+            if at not in reported:
+                claim.trial.report(value, at)
         if step >= max(reported, default=0) and claim.trial.should_prune():
-            raise optuna.TrialPruned(f"accuracy {accuracy:.4f} at validation {step} is too low to continue")
+            share = f"{step / SHARES:.0%} of the folds' schedules"
+            raise optuna.TrialPruned(f"accuracy {accuracy:.4f} after {share} is too low to continue")
 
     number = claim.trial.number
     log.info("trial %d (hpo.trials: %d): %s", number, study.hpo.trials, claim.parameters)
     try:
-        accuracies = objective(claim.parameters, claim.folder, report, stop)
+        right = objective(claim.parameters, claim.folder, report, stop)
     except (optuna.TrialPruned, NotFinite, OutOfMemory) as error:
         reason = f"{REASONS[type(error)]}: {error}"
         log.info("trial %d is pruned (%s)", number, reason)
         study.finish(claim, None, reason)
     else:
-        right, n = sum(round(a * count) for a, count in zip(accuracies, rows, strict=True)), sum(rows)
-        claim.trial.set_user_attr("folds", accuracies)
-        claim.trial.set_user_attr("right", right)
+        count, n = round(sum(map(sum, right))), sum(map(len, right))
+        claim.trial.set_user_attr("folds", [sum(rows) / len(rows) for rows in right])
+        claim.trial.set_user_attr("rows", [[int(row) if row in (0, 1) else row for row in rows] for rows in right])
+        claim.trial.set_user_attr("right", count)
         claim.trial.set_user_attr("n", n)
-        log.info("trial %d: accuracy %.4f (%d of %d)", number, right / n, right, n)
-        study.finish(claim, right / n)
+        log.info("trial %d: accuracy %.4f (%d of %d)", number, count / n, count, n)
+        study.finish(claim, count / n)
     shutil.rmtree(claim.folder, ignore_errors=True)

@@ -39,4 +39,9 @@ def run(arguments: argparse.Namespace) -> None:
         test_table=results.table("test"),
         folds=results.folds,
         out_dir=arguments.out or results.evaluation,
+        searches=[
+            results.search(member.name) / "best.yaml"
+            for member in members.values()
+            if config["hpo"]["enabled"] and member.trained_parts(folds)
+        ],
     )

@@ -4,6 +4,12 @@ simulate epochs: which epoch of an adapter to keep (train.keep). It trains each 
 and judges each rule by the demo's test rows, which chose nothing. Needs the demo's tables and folds (snakemake
 results/folds.parquet); 30 trainings take minutes on a GPU and hours on a CPU.
 
+simulate intervals: how often the interval that a run tells for new rows holds their accuracy. It draws the demo with
+each seed, trains all folds and scores the test rows; and it does the same with made scores, many times. Scores are kept
+in results/work/intervals: what is there is not trained again. Drawing needs the package easy-vqa, training does not.
+
+simulate comparisons: how often `vqaflow compare` and its parts find a difference where there is none.
+
 Shapes: E epochs.
 """
 
@@ -27,9 +33,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     epochs.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44, 45, 46], help="seeds of the trainings")
     epochs.add_argument("--json", type=Path, metavar="FILE", help="write all figures to this file")
 
+    intervals = actions.add_parser("intervals", help="whether the told interval holds the accuracy on new rows")
+    add_config(intervals)
+    add_results(intervals)
+    intervals.add_argument("--bases", nargs="+", default=BASES[:1], help="the bases (default: the demo's)")
+    intervals.add_argument("--seeds", type=int, nargs="*", default=list(range(1, 21)), help="seeds of drawn demos")
+    intervals.add_argument("--draw-only", action="store_true", help="only draw the demos, for a machine that trains")
+    intervals.add_argument("--made", type=int, default=1000, metavar="N", help="sets of made scores (default: 1000)")
+    intervals.add_argument("--json", type=Path, metavar="FILE", help="write all figures to this file")
+    comparisons = actions.add_parser("comparisons", help="how often a difference is found where there is none")
+    comparisons.add_argument("--draws", type=int, default=1000, help="null cases of each kind (default: 1000)")
+    comparisons.add_argument("--seed", type=int, default=1, help="seed of the null cases (default: 1)")
+    comparisons.add_argument("--json", type=Path, metavar="FILE", help="write all figures to this file")
+
 
 def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
+    actions = {"epochs": epochs_command, "intervals": intervals_command, "comparisons": comparisons_command}
+    actions[arguments.action](arguments)
+
+
+def epochs_command(arguments: argparse.Namespace) -> None:
+    """Measure which epoch to keep."""
     config = checked_config(*arguments.config)
     lease_gpu()
     from vqaflow.demo.epochs import judge, judged_lines, train_curves
@@ -47,3 +72,43 @@ def run(arguments: argparse.Namespace) -> None:
             {"base": one.base, "fold": one.fold, "seed": one.seed, "accuracy": one.accuracy_E.tolist()} for one in runs
         ]
         write_json(arguments.json, about | {"judged": judged, "held_out_accuracy": curves})
+
+
+def intervals_command(arguments: argparse.Namespace) -> None:
+    """Measure how often the told interval holds."""
+    config = checked_config(*arguments.config)
+    if arguments.seeds and not arguments.draw_only:
+        lease_gpu()
+    from vqaflow.demo.redraws import folder_of, score_demo
+
+    if absent := [seed for seed in arguments.seeds if not folder_of(arguments.results, seed).folds.is_file()]:
+        from vqaflow.demo.draws import draw_demo
+
+        for seed in absent:
+            draw_demo(config, arguments.results, seed)
+    if arguments.draw_only:
+        return
+    drawn = {
+        base: {seed: score_demo(config, arguments.results, base, seed) for seed in arguments.seeds}
+        for base in (arguments.bases if arguments.seeds else [])
+    }
+    from vqaflow.demo.intervals import held_lines, judge_drawn, judge_made
+    from vqaflow.runtime.files import write_json
+    from vqaflow.runtime.versions import package_versions
+
+    found = {"drawn": judge_drawn(drawn), "made": judge_made(arguments.made)}
+    print(*held_lines(found), sep="\n")
+    if arguments.json is not None:
+        about = {"seeds": arguments.seeds, "made": arguments.made, "versions": package_versions()}
+        write_json(arguments.json, about | found)
+
+
+def comparisons_command(arguments: argparse.Namespace) -> None:
+    """Measure false positives of comparisons."""
+    from vqaflow.demo.comparisons import comparison_lines, judge_comparisons
+    from vqaflow.runtime.files import write_json
+
+    found = judge_comparisons(arguments.draws, arguments.seed)
+    print(*comparison_lines(found), sep="\n")
+    if arguments.json is not None:
+        write_json(arguments.json, {"draws": arguments.draws, "seed": arguments.seed, "found": found})

@@ -32,13 +32,13 @@ from vqaflow.evaluation.picks.noise import (
     TWO_SIDED,
     Board,
     board_of,
-    corrected,
     differences,
     luck,
     public_noise,
     shift_noise,
 )
-from vqaflow.reporting.statistics import CONFIDENCE, accuracy_summary, mcnemar, widest
+from vqaflow.reporting.sign_flips import sign_flip_p_values
+from vqaflow.reporting.statistics import CONFIDENCE, accuracy_summary, widest
 
 SURE = 0.95
 
@@ -223,26 +223,33 @@ def all_pairs(found: Candidates, board: Board, means_KR: np.ndarray | None) -> l
     oof_KN = np.array([candidate.oof_N for candidate in found.known])
     right_KN = found.right_KN
     known = len(found.known)
-    tests = known * (known - 1) // 2
+    compared_with = list(combinations(range(known), 2))
+    p_values = dict(
+        zip(compared_with, sign_flip_p_values(gains_of(right_KN, compared_with), found.groups_N), strict=True)
+    )
     pairs = []
     for first, second in combinations(range(len(found.all)), 2):
         more, decisive = {}, 1.0
         if second < known:
             differing = int((oof_KN[first] != oof_KN[second]).sum())
             spread = interval_of(means_KR[second] - means_KR[first]) if means_KR is not None else None
-            more = compared(right_KN[first], right_KN[second], spread, tests)
+            more = compared(right_KN[first], right_KN[second], spread, p_values[first, second])
             decisive = (more["only_first"] + more["only_second"]) / differing if differing else 1.0
         pairs.append(with_noise(board, first, second, int(test_KK[first, second]), decisive, more))
     return pairs
 
 
+def gains_of(right_KN: np.ndarray, pairs: Sequence[tuple[int, int]]) -> list[np.ndarray]:
+    """Row by row, the second candidate's gain over the first in right answers."""
+    return [right_KN[second].astype(np.float64) - right_KN[first] for first, second in pairs]
+
+
 def compared(
-    first_N: np.ndarray, second_N: np.ndarray, spread: tuple[float, float] | None, tests: int
+    first_N: np.ndarray, second_N: np.ndarray, spread: tuple[float, float] | None, p_value: float
 ) -> dict[str, Any]:
     """The fields of a Pair that come from OOF rows; a difference is real if both tests of it agree."""
     only_first, only_second = int((first_N & ~second_N).sum()), int((second_N & ~first_N).sum())
     wrong, both = int((~first_N | ~second_N).sum()), int((~first_N & ~second_N).sum())
-    p_value = corrected(mcnemar(only_first, only_second), tests)
     apart = spread is not None and not spread[0] <= 0 <= spread[1]
     return {
         "gain": (only_second - only_first) / len(first_N),

@@ -99,11 +99,6 @@ def luck(tries: int) -> float:
     return float(largest)
 
 
-def corrected(p_value: float, tests: int) -> float:
-    """A p-value multiplied by the number of `tests` (Bonferroni), at most 1."""
-    return min(1.0, p_value * tests)
-
-
 def differences(answers_KN: np.ndarray) -> np.ndarray:
     """The number of rows on which each two of K files answer differently (K, K)."""
     return np.array([(answers_KN != answers_N).sum(1) for answers_N in answers_KN])

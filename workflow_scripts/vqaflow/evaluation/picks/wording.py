@@ -43,8 +43,8 @@ SOURCES = [
     "Public against private score: drawing without replacement, standard deviation "
     "sqrt(v · n² / (m · (n - m) · (n - 1))), with v = p (1 - p) for one file and q · D / n for a difference "
     "(Cochran, Sampling Techniques, 3rd ed. 1977).",
-    "Real differences: exact McNemar test, its p-value multiplied by the number of pairs (Bonferroni), and a bootstrap "
-    "interval over whole groups; both must say so.",
+    "Real differences: sign-flip test of whole groups, corrected for the number of pairs (Westfall and Young 1993), "
+    "and a bootstrap interval over whole groups; both must say so.",
     "Expected best of two scores: normal scores with the accuracies and the covariance of OOF rights and wrongs, "
     "summed by group (Clark, Operations Research 9, 1961).",
     "Public scores: Bayes' rule for normals, μ + ΣHᵀS⁻¹(y - Hμ) with S = H(Σ + V/m)Hᵀ (Gelman et al., Bayesian Data "

@@ -83,7 +83,7 @@ def against_first(first: Path, other: Path, tests: int) -> Against:
     except UserError as error:
         return Against(changed=changed, test_rows=test_rows, problem=str(error))
     overall, interval = found.overall, found.overall["bootstrap"]
-    p_value = min(1.0, tests * overall["mcnemar_p"])
+    p_value = min(1.0, tests * overall["p_value"])
     settings = set(setting_notes(first, other))
     return Against(
         overall["n"],
