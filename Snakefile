@@ -38,6 +38,7 @@ include: "rules/train_adapter.smk"
 include: "rules/score_choices.smk"
 include: "rules/ensemble.smk"
 include: "rules/submission.smk"
+include: "rules/zero_shot.smk"
 include: "rules/runs.smk"
 include: "rules/run.smk"
 
@@ -49,6 +50,7 @@ localrules:
     all,
     help,
     plan,
+    zero_shot,
 
 
 rule all:
@@ -59,6 +61,13 @@ rule all:
         "results/answers/test_answers.html",
         "results/eda/summary.json",
         RUNS_PAGE,
+
+
+rule zero_shot:
+    input:
+        zero_shot_files,
+    message:
+        "Written before any training: {input}"
 
 
 rule plan:

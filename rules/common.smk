@@ -30,7 +30,7 @@ from vqaflow.config.sections import (
     entries,
     section,
 )
-from vqaflow.config.members import TUNED, explored_model, explored_views, members_of, with_model
+from vqaflow.config.members import TUNED, UNTUNED, explored_model, explored_views, members_of, with_model
 from vqaflow.config.loading import in_order
 from vqaflow.config.named_values import named_values
 from vqaflow.config.check import check_config, check_files
@@ -67,10 +67,12 @@ HELP = """Targets, with your own data: snakemake --configfile my.yaml -- TARGET
   results/evaluation/metrics.json        accuracy with its interval, overall and in parts
   results/submission.csv                 the file to hand in
   results/answers/test_answers.html      its answers with their pictures, the least certain first
+  zero_shot                              the submission of a member `untuned: {train: none}`, before anything is trained
 After a run: snakemake --configfile my.yaml --report results/report.html   everything in one page"""
 FOLDS = range(config["folds"]["n"])
 WORKERS = range(config["hpo"]["workers"])
 TRAINED = [member for member in MODELS if member.kind == TUNED]
+UNTUNED_MEMBERS = [member.name for member in MODELS if member.kind == UNTUNED]
 BASES = {member.name: base_digest(section(ModelConfig, member.model)) for member in MODELS}
 VIEWS = sorted({view for member in MODELS for view in member.shown_views})
 EXPLORED = explored_model(config)
@@ -303,3 +305,10 @@ def files_of(wildcards):
     """The files of a member that someone else has made: OOF, then test."""
     files = MEMBERS[wildcards.member].probabilities
     return [files["oof"], files["test"]] if files else []
+
+
+def zero_shot_files(wildcards):
+    """The first submissions of all untuned members."""
+    if not UNTUNED_MEMBERS:
+        raise WorkflowError("members: none is untuned. Add one for a first submission: `untuned: {train: none}`.")
+    return expand("results/zero_shot/{member}.csv", member=UNTUNED_MEMBERS)

@@ -31,6 +31,7 @@ rule validate_tables:
         resize_limits=limits_text(resize_limits(MODELS)),
     params:
         **named("data.image_root", config["data"]["image_root"]),
+        **named("data.test_image_root", config["data"]["test_image_root"]),
         **named("data.columns", config["data"]["columns"]),
         **named("data.missing_choices", config["data"]["missing_choices"]),
         **named("data.answers", config["data"]["answers"]),

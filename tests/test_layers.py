@@ -28,7 +28,8 @@ LAYERS = [
 ]
 # The same within a package; "." stands for the modules beside the folders.
 INNER_LAYERS = {
-    "data": ["images", ".", "folds", "exploration"],
+    "data": ["images", ".", "folds", "exploration competition"],
+    "ensemble": [".", "submission"],
     "model": ["numerics", "encoding", "vision", "families", ".", "decoder features", "separate", "pipeline"],
     "evaluation": ["pages gallery", "picks", ".", "export runs verify"],
     "commands": [".", "rules tools"],

@@ -469,3 +469,16 @@ print(int(status["VmHWM"].split()[0]) // 1024)  # of this program only: ru_maxrs
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 1500
+
+
+def test_the_test_tables_images_may_lie_in_another_folder(data):
+    """Kaggle's images/train and images/test with bare names, which may be the same in both."""
+    for number, row in enumerate([*data.train, *data.test]):
+        path = data.folder / row["path"]
+        row["path"] = f"{number % len(data.train)}.png"
+        path.rename(path.with_name(row["path"]))
+    roots = {"image_root": data.folder / "train", "test_image_root": data.folder / "test"}
+    train, test = data.run(**roots)
+    assert list(train["path"]) == list(test["path"])
+    assert not set(train["sha256"]) & set(test["sha256"]), "test rows would be shown training images"
+    assert "nowhere: no such folder" in data.fail(**roots | {"test_image_root": data.folder / "nowhere"})

@@ -79,6 +79,7 @@ class Competition:
             "sample_submission": self.folder / "sample.csv",
             "image_root": self.folder,
             "more": (),
+            "test_image_root": None,
         }
         settings = {"columns": COLUMNS, "on_bad_row": "stop", "normal_form": "NFKC", "max_image_pixels": 1_000_000}
         raw |= {key: changes.pop(key) for key in list(changes) if key in raw}

@@ -82,6 +82,7 @@ NEW_VALUES: dict[str, Any] = {
     "data.test_csv": "mine/table.csv",
     "data.sample_submission": "mine/table.csv",
     "data.image_root": "mine",
+    "data.test_image_root": "mine",
     "model.allow_demo_base": False,
     "data.columns.choices": ["d", "c", "b", "a"],
     "prompt.letters": ["A", "B", "C", "D"],

@@ -110,8 +110,20 @@ def test_help_tells_every_target_in_a_sentence(empty):
     assert lines.pop(2).startswith("  (none) "), "what runs without a target"
     targets = dict(line.split(maxsplit=1) for line in lines[1:])
     assert len(targets) >= 8 and all(len(told) > 10 for told in targets.values())
-    for target in targets.keys() - {"results/hpo/main/best.yaml"}:
+    for target in targets.keys() - {"results/hpo/main/best.yaml", "zero_shot"}:
         assert empty.plan(None, target).jobs, target
+
+
+def test_an_untuned_member_answers_before_anything_is_trained(empty):
+    """For a first submission in minutes; the training rows are not scored for it."""
+    plan = empty.plan({"members": {"untuned": {"train": "none"}}}, "zero_shot")
+    before = ["prepare_demo", "validate_tables", "store_base"]
+    assert plan.jobs == dict.fromkeys([*before, "answer_zero_shot", "zero_shot"], 1) | {"score_choices": 2}
+
+
+def test_a_first_submission_without_an_untuned_member_says_what_to_add(empty):
+    status, printed = empty.ask("-n", "zero_shot")
+    assert status != 0 and "members: none is untuned." in printed and "`untuned: {train: none}`" in printed
 
 
 def test_jobs_run_the_package_beside_the_snakefile(tmp_path):

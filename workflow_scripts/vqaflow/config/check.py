@@ -70,7 +70,7 @@ def check_files(config: Mapping[str, Any], made: Path, more: Iterable[str] = ())
     """
     data, settings = config["data"], config["hardware"]["settings"]
     files = {f"data.{key}": data[key] for key in ("train_csv", "test_csv", "sample_submission")}
-    folders = {"data.image_root": data["image_root"]}
+    folders = {f"data.{key}": data[key] for key in ("image_root", "test_image_root") if data.get(key)}
     for number, entry in enumerate(data["more_train"]):
         files[f"data.more_train.{number}.csv"] = entry["csv"]
         folders |= {f"data.more_train.{number}.image_root": entry["image_root"]} if "image_root" in entry else {}

@@ -58,7 +58,7 @@ PREFIX_CURE = "Change one of them, or give the entry in data.more_train an id_pr
 class RawFiles:
     """What a competition hands out: two tables, the sample submission, and the folder that image paths start from.
 
-    `more` are further tables of training rows.
+    `more` are further tables of training rows. `test_image_root` is the folder of the test table's paths, if another.
     """
 
     train_csv: Path
@@ -66,12 +66,19 @@ class RawFiles:
     sample_submission: Path
     image_root: Path
     more: tuple[TableSource, ...] = ()
+    test_image_root: Path | None = None
+
+    @property
+    def test_root(self) -> Path:
+        """The folder that the image paths of the test table start from."""
+        return self.test_image_root or self.image_root
 
     @classmethod
     def read(cls, data: Mapping[str, Any]) -> "RawFiles":
         """The files that the configuration's section `data` names."""
         names = ("train_csv", "test_csv", "sample_submission", "image_root")
-        return cls(*(Path(data[name]) for name in names), more=further_tables(data))
+        other = data.get("test_image_root")
+        return cls(*(Path(data[name]) for name in names), further_tables(data), Path(other) if other else None)
 
 
 @dataclass(frozen=True)
@@ -126,14 +133,15 @@ def validate_tables(raw: RawFiles, settings: TableSettings, out: TableFiles) -> 
     """
     sources = training_sources(raw, settings)
     files = [source.csv for source in sources]
-    problems = Problems([*files, raw.test_csv, raw.sample_submission, *(source.image_root for source in sources)])
-    reader = TableReader(settings, problems, [raw.image_root, *(source.image_root for source in sources)])
+    roots = [*(source.image_root for source in sources), raw.test_root]
+    problems = Problems([*files, raw.test_csv, raw.sample_submission, *roots])
+    reader = TableReader(settings, problems, roots)
     lay_out_test = partial(lay_out, wanted=wanted_columns(settings.columns, False), reserved=RESERVED)
     with ExitStack() as outputs:
         # The test table is read first: then a training row with the id of a test row can be reported.
         partial_test, partial_train = (outputs.enter_context(atomic_path(file)) for file in (out.test, out.train))
         test = open_table(raw.test_csv, lay_out_test, problems)
-        test_ids, answerable = reader.check_test(test, partial_test, raw.image_root) if test else (SeenIds(), 0)
+        test_ids, answerable = reader.check_test(test, partial_test, raw.test_root) if test else (SeenIds(), 0)
         tables = [table for source in sources if (table := open_training(source, problems))]
         trained, read = reader.check_train(tables, partial_train, OtherIds(raw.test_csv, test_ids))
         if not problems.fatal:
