@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from vqaflow.artifacts.results_folder import ResultsFolder
 from vqaflow.demo.trainings import logp_of, open_training, right_choices
 from vqaflow.reporting.terminal_table import table_lines
