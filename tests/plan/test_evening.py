@@ -101,14 +101,14 @@ def test_a_view_that_reads_is_planned_with_its_reading():
         return {a.name: a.seconds - b.seconds for a, b in zip(planned(view, **options), quiet, strict=True)}
 
     more = reading()
-    assert more["main 0 oof read"] > 1000 * 63 * 0.02  # a thousand rows of a fold, 28 layers
+    assert more["main 0 oof read"] > 1000 * 63 * 28 * 0.002  # a thousand rows of a fold, 28 layers
     assert more["main 0 test read"] > 5 * more["main 1 test read"]
     assert more["main 0"] == more["main 0 oof original"] == 0
     trained = reading(main="read")
     assert trained["main 0"] > 2.5 * more["main 0 oof read"] > 20 * trained["main 0 oof read"]
     gated = planned(view | {"when": "margin < 0.3"})
     assert sum(job.seconds for job in gated) < sum(job.seconds for job in planned(view))
-    assert sum(reading(speed=Speed(14.7, 24e12, 100e9)).values()) > 1.3 * sum(more.values())
+    assert sum(reading(speed=Speed(14.7, 24e12, 20e9)).values()) > 1.3 * sum(more.values())
 
 
 @pytest.mark.parametrize("cards", [1, 2, 3])

@@ -193,6 +193,8 @@ def test_a_stage_ends_with_one_line(tmp_path, capsys):
         log.info("1 row is left out")
     with stage(tmp_path / "b.log"):
         pass
+    with stage(None):  # a command, whose own output is all that a user wants to see
+        pass
     told = [line[11:] for line in capsys.readouterr().err.splitlines()]
     assert told == ["1 row is left out", "300 rows scored (0 s)", "done (0 s)"]
     assert (tmp_path / "a.log").read_text(encoding="utf-8").count("300 rows") == 1

@@ -77,9 +77,12 @@ def _add_handler(handler: logging.Handler) -> None:
 
 
 @contextmanager
-def closing_line() -> Iterator[None]:
-    """End the work with one line: what was done, which is the last record marked as CLOSING, and how long it took."""
-    began, told = time.monotonic(), ["done"]
+def closing_line(otherwise: str) -> Iterator[None]:
+    """End the work with one line: what was done, which is the last record marked as CLOSING, and how long it took.
+
+    If there is no such record, it is `otherwise`, of which "" prints nothing.
+    """
+    began, told = time.monotonic(), [otherwise]
 
     def hold(record: logging.LogRecord) -> bool:
         """Keep the record for the end."""
@@ -93,7 +96,8 @@ def closing_line() -> Iterator[None]:
         yield
     finally:
         log.removeFilter(hold)
-    log.info("%s (%s)", told[-1], span(time.monotonic() - began))
+    if told[-1]:
+        log.info("%s (%s)", told[-1], span(time.monotonic() - began))
 
 
 @contextmanager
@@ -111,7 +115,7 @@ def stage(log_path: Path | str | None, outputs: Iterable[Path | str] = ()) -> It
         raise SystemExit(1)
     try:
         start_log(log_path)
-        with closing_line():
+        with closing_line("" if log_path is None else "done"):
             yield
         if log_path is not None:
             record_outputs(Path(log_path), outputs)
