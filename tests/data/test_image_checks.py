@@ -71,7 +71,7 @@ def test_a_picture_that_no_view_could_show_is_refused_by_the_checks(data):
     Image.new("RGB", (15, 2900)).save(data.folder / "test/test_0002.png")
     assert len(data.run()[0]) == 6, "with enough pixels it can be shown"
     message = data.fail(resize_limits=[[QWEN2, 50176], [QWEN3, 40000]])
-    assert "the image is too thin: of 3000 x 15 pixels, resized to max_pixels 40,000" in message
+    assert "the image is too thin: of its 3000 x 15 pixels, max_pixels 40,000 would leave less than" in message
     assert "raise max_pixels (model or view) to 204,800" in message
     assert data.kinds() == {("image_shape", "train_0001", "path"), ("image_shape", "test_0002", "path")}
     assert len(data.run(resize_limits=[[QWEN2, 50176]], on_bad_row="quarantine")[0]) == 5

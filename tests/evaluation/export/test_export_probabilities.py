@@ -83,7 +83,7 @@ def test_a_folder_in_the_place_of_a_file_is_named(run, tmp_path):
     ("member", "split", "out", "expected"),
     [
         (None, "both", "mine.csv", r"cannot take both splits. Write '.*mine_\{split\}.csv'"),
-        (None, "oof", "mine.xlsx", r"are written as .csv or .npz"),
+        (None, "oof", "mine.xlsx", r"its name ends neither in .csv nor in .npz"),
         ("mian", "oof", "mine.csv", r"no such member; did you mean 'main'"),
     ],
 )
