@@ -36,7 +36,8 @@ def test_the_one_member_of_config_yaml_has_the_sections_as_they_stand():
     (main,) = members_of(CONFIG).values()
     assert (main.name, main.kind, main.seeds, main.refit) == ("main", TUNED, (), False)
     assert (main.model, main.train, main.views) == tuple(CONFIG[key] for key in ("model", "train", "views"))
-    assert main.prompt | {"letters": None} == CONFIG["prompt"] and "letters" not in main.prompt  # null: no such key
+    usual = {"letters": None, "max_tokens": 8192}  # as if there were no such keys
+    assert main.prompt | usual == CONFIG["prompt"] and not usual.keys() & main.prompt.keys()
     assert main.orders == CONFIG["orders"]
 
 
@@ -244,3 +245,12 @@ def test_what_asks_for_text_in_images_is_told_only_where_a_view_reads(view, told
     config["views"] = config["views"] | {"other": view}
     described = members_of(config)["main"].describe()["prompt"]
     assert ({"read", "transcript"} <= described.keys()) == told and "system" in described
+
+
+def test_the_usual_longest_text_is_as_if_there_were_no_such_key():
+    """Else member.json, and each rule's parameters, would change with a key that changes no result."""
+    config = configured(main={})
+    usual = members_of(config)["main"].prompt
+    assert "max_tokens" in config["prompt"] and "max_tokens" not in usual
+    config["prompt"]["max_tokens"] = 9000
+    assert members_of(config)["main"].prompt == dict(usual) | {"max_tokens": 9000}

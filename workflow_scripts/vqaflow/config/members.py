@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vqaflow.artifacts.parts import ALL, BASE, FILE, ORIGINAL, trained_part
-from vqaflow.config.sections import READING, merged
+from vqaflow.config.sections import READING, PromptConfig, merged
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import did_you_mean
 
@@ -107,8 +107,9 @@ def _member(name: str, entry: Mapping[str, Any], config: Mapping[str, Any]) -> M
     untuned = entry.get("train") == "none"
     kind = FOREIGN if entry.get("probabilities") else UNTUNED if untuned else TUNED
     sections = {key: merged(config[key], entry.get(key) or {}) for key in SECTIONS}
-    if sections["prompt"].get("letters") is None:  # as if there were no such key
-        sections["prompt"].pop("letters", None)
+    for key in ("letters", "max_tokens"):  # the usual value is as if there were no such key
+        if sections["prompt"].get(key) == getattr(PromptConfig, key):
+            sections["prompt"].pop(key, None)
     if "base" in (entry.get("model") or {}):  # a commit of another repository means nothing
         sections["model"]["revision"] = entry["model"].get("revision")
     sections["model"].pop("allow_demo_base", None)  # a permission, which changes no result
