@@ -7,11 +7,12 @@ compares: whatever was changed since, by a fault or by hand, is found and named,
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from vqaflow.runtime.digests import file_digest
+from vqaflow.runtime.digests import file_digest, value_digest
 from vqaflow.runtime.files import write_json
 
 NOT_IN_DIGESTS = True  # a record says what a result is, and changes none
 LOGS, RECORDS = "logs", "digests"
+OUTPUTS, DIGEST = "outputs", "digest"  # of a record: the digest of each output, and that of all these digests
 
 
 def record_outputs(log: Path, outputs: Iterable[Path | str]) -> None:
@@ -25,7 +26,8 @@ def record_outputs(log: Path, outputs: Iterable[Path | str]) -> None:
     inside = [path for path in files_of(outputs) if path.is_relative_to(results)]
     digests = {path.relative_to(results).as_posix(): file_digest(path) for path in inside}
     if digests:
-        write_json(results / RECORDS / log.relative_to(results / LOGS).with_suffix(".json"), digests)
+        record = results / RECORDS / log.relative_to(results / LOGS).with_suffix(".json")
+        write_json(record, {OUTPUTS: digests, DIGEST: value_digest(digests)})
 
 
 def files_of(outputs: Iterable[Path | str]) -> Iterator[Path]:

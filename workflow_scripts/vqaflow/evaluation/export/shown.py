@@ -64,7 +64,7 @@ def write_tiles(rows: Iterable[Row], view: ViewConfig, folder: Path) -> None:
     """Write the tiles that `view` shows, enlarged as training shows them, into the export's `folder`."""
     for row in {row.sha256: row for row in rows}.values():
         tiles = pictures_of(row.width, row.height, view)[1:]
-        image = open_image(row.image_file) if tiles else Image.new("RGB", (1, 1))
+        image = open_image(row.image_file, row.sha256) if tiles else Image.new("RGB", (1, 1))
         for tile in tiles:
             with atomic_path(tile_file(folder, row, tile), sweeping=False) as partial:
                 tile.cut(image, tile.width, tile.height).save(partial)

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from vqaflow.artifacts.reading import damaged, read_json
 from vqaflow.evaluation.verify.results import Note, Results, place_of
-from vqaflow.runtime.digests import file_digest
+from vqaflow.runtime.digests import file_digest, value_digest
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.manifests import MANIFEST, read_manifest
-from vqaflow.runtime.output_records import RECORDS, records_in, rule_of
+from vqaflow.runtime.output_records import DIGEST, OUTPUTS, RECORDS, records_in, rule_of
 
 # What rules write into the results folder, besides files at its top.
 FOLDERS = ("tables", "eda", "hpo", "adapters", "scores", "members", "ensemble", "evaluation")
@@ -58,10 +58,11 @@ def check_bytes(results: Results) -> str:
     """Every artifact has the bytes that its rule wrote, and each has a record of them."""
     folder, recorded = results.at.folder, {}
     for record in records_in(folder):
-        said, rule = read_json(record, "all"), rule_of(record, folder)
-        if not isinstance(said, dict):
-            raise damaged(record, rule, ValueError("it is not a list of files"))
-        for name, digest in said.items():
+        rule = rule_of(record, folder)
+        said = read_json(record, rule, [OUTPUTS, DIGEST])
+        if said[DIGEST] != value_digest(said[OUTPUTS]):
+            raise damaged(record, rule, ValueError("it does not match its own digest"))
+        for name, digest in said[OUTPUTS].items():
             recorded[name] = rule
             there = (folder / name).is_file()
             if not there and not is_artifact(name):  # the demo, or a page on runs that are no longer kept
