@@ -83,9 +83,7 @@ def test_killed_worker_loses_nothing(tmp_path: Path, kind: signal.Signals) -> No
     work_off(whole, quick, StopRequest())
     study = open_study(tmp_path / "killed")
     process = start_worker(tmp_path / "killed", "worker0", 6, 0.3)
-    wait_for(
-        lambda: len(counted_trials(study.study)) >= 2 and [t.last_step for t in running(study)] == [step_of(0, 1 / 3)]
-    )
+    wait_for(lambda: len(counted_trials(study.study)) >= 2 and any(t.last_step for t in running(study)))
     process.send_signal(kind)
     process.communicate(timeout=60)
     assert process.returncode != 0

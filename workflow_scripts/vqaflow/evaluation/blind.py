@@ -15,7 +15,7 @@ from vqaflow.artifacts.parts import fold_of
 from vqaflow.artifacts.score_files import ScoreFile, read_logits, row_index
 from vqaflow.evaluation.evidence import Evidence, transcripts
 from vqaflow.reporting.figures import MUTED, PALETTE, drawable, label_axes, new_figure, save
-from vqaflow.reporting.statistics import accuracy_summary
+from vqaflow.reporting.statistics import accuracy_summary, widest
 from vqaflow.scoring.order_pooling import pool_orders, position_prior
 
 SURE = 0.9  # a row needs no image if a blind view is right with at least this confidence
@@ -102,7 +102,7 @@ def draw_blind(metrics: Mapping[str, Any], path: Path) -> None:
         parts = {"all": view["overall"]} | {kind: view["by_type"][kind] for kind in kinds if kind in view["by_type"]}
         for shift, system, color in ((-0.15, "ensemble", PALETTE[0]), (0.15, "blind", PALETTE[1])):
             for place, part in enumerate(parts.values()):
-                low, high = part[system]["wilson"]
+                low, high = widest(part[system])
                 axes.plot([low, high], [place + shift] * 2, color=color, linewidth=2)
                 label = {"ensemble": "with the image", "blind": "without"}[system] if place == 0 else None
                 axes.plot(part[system]["accuracy"], place + shift, "o", color=color, markersize=5, label=label)

@@ -13,7 +13,7 @@ from vqaflow.artifacts.columns import ALL_LETTERS
 from vqaflow.evaluation.answerers_figure import draw_answerers
 from vqaflow.evaluation.member_figure import draw_members
 from vqaflow.reporting.figures import MUTED, PALETTE, drawable, heatmap, label_axes, new_figure, save
-from vqaflow.reporting.statistics import wilson
+from vqaflow.reporting.statistics import widest, wilson
 
 FIGURES = ("accuracy", "members", "confusion", "position_bias", "reliability", "coverage", "agreement", "learning")
 WITH_TEXT = 12  # matrices of more rows than these have no numbers in their cells
@@ -52,7 +52,7 @@ def draw_accuracy(metrics: Metrics, path: Path) -> None:
     figure, axes = new_figure("OOF accuracy with 95 % intervals", size=(7.5, 1.3 + 0.27 * len(rows)))
     colors = dict(zip(groups, PALETTE, strict=False))
     for place, (group, _, value) in enumerate(rows):
-        low, high = value["wilson"]
+        low, high = widest(value)
         axes.plot([low, high], [place, place], color=colors[group], linewidth=2)
         axes.plot(value["accuracy"], place, "o", color=colors[group], markersize=5)
         axes.text(
@@ -149,7 +149,7 @@ def draw_coverage(metrics: Metrics, path: Path) -> None:
     filled = [entry for entry in margin if entry["n"]]
     centres = [(entry["low"] + entry["high"]) / 2 for entry in filled]
     accuracies = np.array([entry["accuracy"] for entry in filled])
-    bounds = np.array([entry["wilson"] for entry in filled])
+    bounds = np.array([widest(entry) for entry in filled])
     right.bar(centres, accuracies, width=0.09, color=PALETTE[0])
     right.errorbar(
         centres, accuracies, np.abs(bounds.T - accuracies), fmt="none", ecolor="black", elinewidth=1, capsize=2

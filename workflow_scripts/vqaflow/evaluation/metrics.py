@@ -45,8 +45,10 @@ def summary_by(rows: pd.DataFrame, column: str) -> dict[str, Any]:
 def by_margin(rows: pd.DataFrame) -> list[dict[str, Any]]:
     """Accuracy in equal bins of the margin."""
     bins = np.minimum((rows["margin"] * MARGIN_BINS).astype(int), MARGIN_BINS - 1)
+    right, groups = rows["right"].to_numpy(), rows["group"].to_numpy()
     return [
-        {"low": b / MARGIN_BINS, "high": (b + 1) / MARGIN_BINS} | accuracy_summary(rows["right"][bins == b].to_numpy())
+        {"low": b / MARGIN_BINS, "high": (b + 1) / MARGIN_BINS}
+        | accuracy_summary(right[bins == b], groups[bins == b], SEED)
         for b in range(MARGIN_BINS)
     ]
 
