@@ -14,8 +14,9 @@ from browser import browser
 from people import with_answers
 from vqaflow.artifacts.columns import ALL_LETTERS
 from vqaflow.evaluation import mistakes
+from vqaflow.evaluation.gallery import page as gallery_page
 from vqaflow.evaluation.gallery.page import LIMIT, OWN_BYTES, as_json
-from vqaflow.evaluation.gallery.pictures import make_pictures
+from vqaflow.evaluation.gallery.pictures import large_size, make_pictures
 from vqaflow.evaluation.mistakes import EXCERPT, PAGE, write_mistakes
 
 LETTERS = ALL_LETTERS[:4]
@@ -230,6 +231,21 @@ def test_a_page_that_would_grow_too_large_keeps_the_worst_rows_and_says_so(tmp_p
         assert 0.8 * (limit - OWN_BYTES) < path.stat().st_size <= limit
 
 
+def test_pictures_are_large_where_there_is_room(tmp_path, monkeypatch):
+    """A page of 500 rows should not keep half of its bytes empty; no row may be left out for a large picture."""
+    rows = make_rows(tmp_path / "images", 40)
+    monkeypatch.setattr(gallery_page, "LARGE_SHARE", 0)
+    widths = {}
+    for limit in (2_000_000, 150_000):
+        monkeypatch.setattr(mistakes, "LIMITS", {PAGE: limit})
+        write_mistakes(rows, tmp_path)
+        data = data_of(tmp_path / PAGE)
+        widths[limit] = [size[0] for size in data["sizes"]]
+        assert len(data["rows"]) == 40
+    assert widths[2_000_000] == 20 * [240]
+    assert set(widths[150_000]) == {240, 160} and widths[150_000] == sorted(widths[150_000], reverse=True)
+
+
 def test_pictures_of_one_file_are_in_the_page_once(tmp_path):
     write_mistakes(make_rows(tmp_path / "images", 40), tmp_path)
     data = data_of(tmp_path / PAGE)
@@ -268,6 +284,9 @@ def test_a_page_of_photographs_stays_of_a_size_that_a_laptop_opens(tmp_path):
     made = make_pictures({"x": str(tmp_path / "photo.jpg")}, LIMIT)
     small, large = made.small["x"], made.large["x"]
     assert (small.sizes, large.sizes) == ([160, 120, 1600, 1200], [640, 480, 1600, 1200])
+    assert (
+        large_size(80, 1100) == (80, 1100) and large_size(3000, 15) == (2048, 10) and large_size(9000, 1) == (2048, 1)
+    )
     assert 400 * len(large.data) < LIMIT / 2 and 2000 * (len(small.data) + 600) < LIMIT / 2
 
 

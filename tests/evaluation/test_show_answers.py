@@ -201,9 +201,9 @@ def test_a_picture_enlarges_and_steps_on_by_keys(page, tmp_path):
     first = page.run("enlarged.id")
     assert page.run("element('large').open") and first == page.run("found[0].id")
     page.wait(f"{image}.complete")
-    assert page.run(f"[{image}.naturalWidth, {image}.getBoundingClientRect().width > 600]") == [640, True]
+    assert page.run(f"[{image}.naturalWidth, {image}.getBoundingClientRect().width > 600]") == [679, True]
     said = page.run("element('large-title').textContent")
-    assert said.endswith("row 1 of 8 · a copy of 640 × 427 of 900 × 600 pixels")
+    assert said.endswith("row 1 of 8 · a copy of 679 × 453 of 900 × 600 pixels")
     page.press("ArrowRight")
     assert page.run("[enlarged.id === found[1].id, state.page]") == [True, "1"]
     page.press("z")

@@ -42,6 +42,7 @@ def test_the_page_tells_the_numbers(page, world):
         assert f"\n{title}\n" in shown
     for key in ("nll", "brier", "aurc"):
         assert f"{metrics['measures'][key]['value']:.4f}" in shown
+    assert "To see what the text alone gives, enable a blind view" in shown and "add a member with" not in shown
     assert "untuned base (untuned)" in shown and "most frequent letter (always" in shown
     assert page.requests == [path.resolve().as_uri()] and page.errors == []
 

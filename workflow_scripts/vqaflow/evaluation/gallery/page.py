@@ -14,7 +14,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from vqaflow.evaluation.gallery.pictures import LARGE_SHARE, Picture, Pictures, make_pictures
+from vqaflow.evaluation.gallery.pictures import Picture, Pictures, make_pictures
 from vqaflow.runtime.files import write_text
 from vqaflow.runtime.stage import log
 
@@ -23,6 +23,7 @@ HERE = Path(__file__).parent
 # report gets an excerpt.
 LIMIT, EXCERPT_LIMIT = 32_000_000, 1_450_000
 OWN_BYTES = 24_000  # of page.html, page.css and page.js together, at most
+LARGE_SHARE = 0.5  # of a page's bytes are for large pictures; more, where all rows fit with small ones
 LISTED_ROWS = 20_000
 OOF, TEST = "oof", "test"  # kinds of galleries
 
@@ -83,15 +84,18 @@ def write_gallery(gallery: Gallery, cards: Sequence[Card], limits: Mapping[Path,
 def page_data(cards: Sequence[Card], pictures: Pictures, limit: int) -> dict[str, Any]:
     """The rows and pictures for the script: as many `cards` as fit into a page of `limit` bytes, the first ones large.
 
-    Large pictures take at most `LARGE_SHARE` of the page.
+    Large pictures take `LARGE_SHARE` of the page, or all that is left if each row has a small one.
     """
     data: dict[str, Any] = {"pictures": [], "sizes": [], "rows": []}
     places: dict[str, int] = {}
-    left, large_left = limit - OWN_BYTES, LARGE_SHARE * limit
-    for card in cards:
+    rows = [[*card.record, 0, list(card.votes), card.label, list(card.notes)] for card in cards]
+    bytes_of_rows = [len(as_json(row).encode()) + 8 for row in rows]
+    left, kinds = limit - OWN_BYTES, {card.sha256 for card in cards}
+    all_small = sum(bytes_of_rows) + sum(cost(pictures.small.get(kind)) for kind in kinds)
+    large_left = max(LARGE_SHARE * limit, left - all_small)
+    for card, row, size in zip(cards, rows, bytes_of_rows, strict=True):
         picture, large_left = picture_of(card, places, pictures, large_left)
-        row = [*card.record, 0, list(card.votes), card.label, list(card.notes)]
-        left -= len(as_json(row).encode()) + 8 + (len(picture.data) + 40 if picture else 0)
+        left -= size + cost(picture)
         if left < 0:
             break
         if picture:
@@ -103,6 +107,11 @@ def page_data(cards: Sequence[Card], pictures: Pictures, limit: int) -> dict[str
     return data
 
 
+def cost(picture: Picture | None) -> int:
+    """The bytes of a picture on the page."""
+    return len(picture.data) + 40 if picture else 0
+
+
 def picture_of(
     card: Card, places: Mapping[str, int], pictures: Pictures, large_left: float
 ) -> tuple[Picture | None, float]:
@@ -110,8 +119,8 @@ def picture_of(
     if card.sha256 in places:
         return None, large_left
     large = pictures.large.get(card.sha256)
-    if large and len(large.data) <= large_left:
-        return large, large_left - len(large.data)
+    if large and cost(large) <= large_left:
+        return large, large_left - cost(large)
     return pictures.small.get(card.sha256), large_left
 
 

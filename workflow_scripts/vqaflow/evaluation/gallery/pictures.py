@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +16,7 @@ from vqaflow.runtime.progress import ProgressBar
 from vqaflow.runtime.stage import log
 
 SMALL_EDGE, SMALL_QUALITY = 160, 50  # pixels, and quality of WebP
-LARGE_EDGE, LARGE_QUALITY = 640, 50
-LARGE_SHARE = 0.5  # of a page's bytes; the other half is for text and small pictures
+LARGE_PIXELS, LARGE_EDGE, LARGE_QUALITY = 640 * 480, 2048, 50  # a thin image keeps its length
 PICTURES_AT_ONCE = 64
 
 
@@ -45,7 +45,7 @@ def make_pictures(files: Mapping[str, str], limit: int) -> Pictures:
     with ThreadPoolExecutor(os.cpu_count()) as pool, ProgressBar(len(names), "pictures", "image") as bar:
         for start in range(0, len(names), PICTURES_AT_ONCE):
             batch = names[start : start + PICTURES_AT_ONCE]
-            wants_large = large <= LARGE_SHARE * limit
+            wants_large = large <= limit
             found = pool.map(copies, [files[name] for name in batch], [wants_large] * len(batch))
             for name, copied in zip(batch, found, strict=True):
                 if isinstance(copied, UserError):
@@ -73,7 +73,13 @@ def copies(file: str, wants_large: bool) -> list[Picture] | UserError:
     if max(image.size) <= SMALL_EDGE:
         return [encoded(image, image.size, LARGE_QUALITY)]
     found = [encoded(image, (SMALL_EDGE, SMALL_EDGE), SMALL_QUALITY)]
-    return [*found, encoded(image, (LARGE_EDGE, LARGE_EDGE), LARGE_QUALITY)] if wants_large else found
+    return [*found, encoded(image, large_size(*image.size), LARGE_QUALITY)] if wants_large else found
+
+
+def large_size(width: int, height: int) -> tuple[int, int]:
+    """The size of the large copy of an image: its shape, with at most `LARGE_PIXELS` and no edge over `LARGE_EDGE`."""
+    scale = min(1.0, math.sqrt(LARGE_PIXELS / (width * height)), LARGE_EDGE / max(width, height))
+    return max(1, round(scale * width)), max(1, round(scale * height))
 
 
 def encoded(image: Image.Image, edges: tuple[int, int], quality: int) -> Picture:

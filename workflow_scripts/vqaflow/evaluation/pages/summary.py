@@ -65,7 +65,8 @@ def parts(metrics: Metrics) -> list[str]:
         paragraphs(
             [
                 "Gains are paired: both systems answer the same rows. Their intervals draw whole groups of rows that "
-                "share an image or a question. The most frequent letter is that of these rows themselves."
+                "share an image or a question. The most frequent letter is that of these rows themselves.",
+                *missing_baselines(metrics),
             ],
             "soft",
         ),
@@ -119,15 +120,23 @@ def baseline_table(metrics: Metrics) -> str:
     rows = []
     for name, one in systems(metrics):
         cells = [percent(one["accuracy"]), bounds_text(widest(one)), f"{one['n']:,}"]
-        gain = one.get("ensemble_against_it")
-        gained = ["", ""]
+        gain, gained = one.get("ensemble_against_it"), ""
         if gain:
-            gained = [f"{100 * gain['gain']:+.1f}", bounds_text(gain["bootstrap"], sign="+")]
-        rows.append([Cell(name), *map(Cell, cells + gained)])
-    chance = [percent(metrics["baselines"]["chance"]), "", f"{metrics['overall']['n']:,}", "", ""]
+            gained = f"{100 * gain['gain']:+.1f} [{bounds_text(gain['bootstrap'], sign='+')}]"
+        rows.append([Cell(name), *map(Cell, [*cells, gained])])
+    chance = [percent(metrics["baselines"]["chance"]), "", f"{metrics['overall']['n']:,}", ""]
     rows.append([Cell("guessing among a row's choices"), *map(Cell, chance)])
-    header = ["out of fold", "accuracy", "95 % interval", "n", "this run gains (points)", "95 % interval"]
+    header = ["out of fold", "accuracy", "95 % interval", "n", "gain of this run, points"]
     return table(header, rows, "accuracy and baselines")
+
+
+def missing_baselines(metrics: Metrics) -> Iterator[str]:
+    """How to get the baselines that this run does not have."""
+    kinds = {one["kind"] for one in metrics["baselines"]["each"]}
+    if "text alone" not in kinds:
+        yield "To see what the text alone gives, enable a blind view (views.blind.enabled: true)."
+    if "untuned base" not in kinds:
+        yield "To see what the untuned base gives, add a member with train: none."
 
 
 def baseline_chart(metrics: Metrics) -> str:
