@@ -169,6 +169,14 @@ def test_a_base_of_ones_own_is_planned_too():
     assert choice.candidate.base == "Qwen/Qwen3-VL-8B-Instruct" and choice.seconds > 3600
 
 
+def test_an_installation_without_profiles_says_where_to_run(monkeypatch, tmp_path):
+    """A wheel has none."""
+    monkeypatch.setattr("vqaflow.plan.first_choice.REPOSITORY", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="Run vqaflow init in the folder of the workflow"):
+        choose(BY_NAME["t4"], 1, SMALL, 12)
+
+
 def test_no_base_fits():
     tiny = Card("small", "a card of 2 GiB", 2.0, 10.0)
     with pytest.raises(UserError, match=r"no known base fits into its 2\.0 GiB\. Name another with --card"):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vqaflow.config.loading import load_config, shipped
+from vqaflow.config.loading import REPOSITORY, load_config, shipped
 from vqaflow.config.members import Member, members_of, with_model
 from vqaflow.config.sections import ModelConfig, merged, section
 from vqaflow.model.families.known import family_of
@@ -105,6 +105,15 @@ def settings_of(profile: str) -> str:
     return f"{profile}/settings.yaml"
 
 
+def settings_file(profile: str) -> Path:
+    """The profile's settings: those of the working directory, else the repository's. Raises UserError without both."""
+    for folder in (Path(), REPOSITORY):
+        if (folder / settings_of(profile)).is_file():
+            return folder / settings_of(profile)
+    what = "there is no such file here, as vqaflow is installed without the workflow"
+    raise UserError(f"{settings_of(profile)}: {what}. Run vqaflow init in the folder of the workflow.")
+
+
 def choose(card: Card, cards: int, data: Data, hours: float, base: str | None = None) -> Choice:
     """The first candidate that fits, or `base`. Raises UserError if no base fits into the card's memory."""
     candidates = IN_BFLOAT16 if card.bfloat16 else IN_FLOAT16
@@ -148,7 +157,7 @@ def settings_that_fit(
     `smaller` allows fewer visual tokens. `passed` says why better candidates were passed over.
     """
     shape = candidate.shape
-    base = load_config(shipped("config.yaml"), shipped(settings_of(profile)))
+    base = load_config(shipped("config.yaml"), settings_file(profile))
     base["data"] = merged(base["data"], {"columns": {"choices": list("abcdefghij"[: data.choices])}})
     keys: dict[str, Any] = {"model": model_keys(candidate, shape), "members": MEMBERS}
     sizes = largest_batch(base, keys, shape, data, speed)
