@@ -33,13 +33,9 @@ PATTERNS = {
     "^[a-z][a-z0-9_]*$": "{value} is not a name. Use lower-case letters, digits and _, and begin with a letter.",
     "^none$": "{value} is not a kind of training. Write none, or keys of train below it.",
     "^([1-6]x[2-6]|[2-6]x1)$": "{value} is not rows x columns. Write, for example, 2x2; each is at most 6.",
-    "^[^\\n]*$": "{value} has more than one line. Write it in one line.",
     "^\\S+$": "{value} is empty or has a space. Write characters without spaces.",
     "^(soft|majority|unanimous|at least [1-9][0-9]*)$": (
         "{value} is unknown. Write soft, majority, unanimous, or `at least 3`."
-    ),
-    "^(?=.*\\{letter\\})(?=.*\\{text\\})[^\\n]*$": (
-        "{value} is not one line with {{letter}} and {{text}}. Write, for example, '{{letter}}. {{text}}'."
     ),
 }
 LIMITS = {
