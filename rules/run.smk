@@ -4,7 +4,6 @@ Which settings have changed since the results were made, once per run; how long 
 least every ten minutes; and at the end what came out, or what stopped it.
 """
 
-import logging
 import time
 
 from snakemake.logging import logger
@@ -29,8 +28,9 @@ def print_changes():
 
 
 def jobs_to_run():
-    """By job: its rule, and its name in the plan; "" if the plan does not know it."""
+    """By job: its rule, and, of long jobs, its name in the plan, which does not know searches; "" of others."""
     names = {"train_adapter": "{member} {fold}", "score_choices": "{member} {fold} {split} {view}"}
+    names["run_trials"] = "search {member} {worker}"
     jobs = {workflow.dag.jobid(job): job for job in workflow.dag.needrun_jobs()}
     return {
         number: (job.rule.name, names.get(job.rule.name, "").format(**job.wildcards_dict))

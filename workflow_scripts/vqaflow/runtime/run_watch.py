@@ -26,9 +26,9 @@ PLAN = (sys.executable, "-m", "vqaflow.plan.job_seconds")
 class RunWatch(logging.Handler):
     """Follows the jobs of a run.
 
-    `jobs` are asked for when the first one starts: each job's rule and its name in the plan, by number. `config` is
-    what the plan is made of, in a process of its own. `say` prints a line of the run's state, which is due if no job
-    has ended for ten minutes.
+    `jobs` are asked for when the first one starts: by number, each job's rule and, of a long one, its name in the plan.
+    `config` is what the plan is made of, in a process of its own. `say` prints a line of the run's state, which is due
+    if no job has ended for ten minutes.
     """
 
     def __init__(self, jobs: Callable[[], Mapping[int, tuple[str, str]]], config: Any, say: Callable[[], None]) -> None:
