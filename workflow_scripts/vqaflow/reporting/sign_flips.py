@@ -75,4 +75,6 @@ class SignFlips:
 
 def sign_flip_p_values(differences: Sequence[np.ndarray], groups_N: np.ndarray, seed: int = 0) -> list[float]:
     """The two-sided p-values of K differences (N) of two systems on the same rows, corrected for all K."""
+    if not differences:
+        return []
     return SignFlips(blocks_of(groups_N, seed), seed).two_sided(differences).tolist()

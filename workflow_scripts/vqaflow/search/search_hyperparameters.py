@@ -1,6 +1,8 @@
 """Rule search_hyperparameters: the best parameters that the workers of run_trials have found, and what that rests on.
 
 `vqaflow search_hyperparameters` runs it by hand.
+
+Shapes: T trials, N held-out rows.
 """
 
 import json

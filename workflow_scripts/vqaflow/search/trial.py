@@ -1,6 +1,8 @@
 """The value of one trial of a search: the real training on part of the rows, measured on the held-out rows of folds.
 
 A trial with all rows (hpo.subset 1) and one fold trains exactly what train_adapter trains for that fold.
+
+Shapes: B rows of a pass, K choice orders, C choices, H hidden size.
 """
 
 import gc

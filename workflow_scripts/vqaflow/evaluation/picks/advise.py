@@ -223,25 +223,18 @@ def all_pairs(found: Candidates, board: Board, means_KR: np.ndarray | None) -> l
     oof_KN = np.array([candidate.oof_N for candidate in found.known])
     right_KN = found.right_KN
     known = len(found.known)
-    compared_with = list(combinations(range(known), 2))
-    p_values = dict(
-        zip(compared_with, sign_flip_p_values(gains_of(right_KN, compared_with), found.groups_N), strict=True)
-    )
+    rights = combinations(right_KN.astype(np.float64), 2)
+    p_values = iter(sign_flip_p_values([second_N - first_N for first_N, second_N in rights], found.groups_N))
     pairs = []
     for first, second in combinations(range(len(found.all)), 2):
         more, decisive = {}, 1.0
         if second < known:
             differing = int((oof_KN[first] != oof_KN[second]).sum())
             spread = interval_of(means_KR[second] - means_KR[first]) if means_KR is not None else None
-            more = compared(right_KN[first], right_KN[second], spread, p_values[first, second])
+            more = compared(right_KN[first], right_KN[second], spread, next(p_values))
             decisive = (more["only_first"] + more["only_second"]) / differing if differing else 1.0
         pairs.append(with_noise(board, first, second, int(test_KK[first, second]), decisive, more))
     return pairs
-
-
-def gains_of(right_KN: np.ndarray, pairs: Sequence[tuple[int, int]]) -> list[np.ndarray]:
-    """Row by row, the second candidate's gain over the first in right answers."""
-    return [right_KN[second].astype(np.float64) - right_KN[first] for first, second in pairs]
 
 
 def compared(

@@ -12,7 +12,7 @@ of freedom are Satterthwaite's (Biometrics Bulletin 2, 1946): (sum of V)² / (V_
 V_B² / (S_B - 1)). Each V holds some of what rows and seeds do together, so that the test errs to the side of noise.
 P-values by question type are multiplied by their number (Bonferroni).
 
-Shapes: N rows, S runs of a set, G groups, C choices.
+Shapes: N rows, S runs of a set (A and B: those of either set), G groups, C choices.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
