@@ -204,6 +204,7 @@ def test_a_picture_enlarges_and_steps_on_by_keys(page, tmp_path):
     assert page.run(f"[{image}.naturalWidth, {image}.getBoundingClientRect().width > 600]") == [679, True]
     said = page.run("element('large-title').textContent")
     assert said.endswith("row 1 of 8 · a copy of 679 × 453 of 900 × 600 pixels")
+    assert "votes for it" in page.run("element('large-text').textContent")
     page.press("ArrowRight")
     assert page.run("[enlarged.id === found[1].id, state.page]") == [True, "1"]
     page.press("z")

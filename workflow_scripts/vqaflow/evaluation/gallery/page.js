@@ -94,6 +94,10 @@ function choiceList(row) {
   return list;
 }
 
+function remarks(row) {
+  return [...(row.votes.length ? [voteLine(row)] : []), ...row.notes].map(text => make("p", "facts", text));
+}
+
 function pictureOf(row) {
   const image = make("img", "picture");
   image.src = "data:image/webp;base64," + data.pictures[row.picture];
@@ -120,8 +124,7 @@ function card(row) {
   facts.append(make("b", "", verdict(row)), ` · ${row.qtype} · ` + (OOF ? `fold ${row.fold} · ` : "")
     + `confidence ${percent(row.confidence)}`, make("br"), row.id);
   body.append(facts, make("h2", "question", row.question), choiceList(row));
-  if (row.votes.length) body.append(make("p", "facts", voteLine(row)));
-  body.append(...row.notes.map(text => make("p", "facts", text)));
+  body.append(...remarks(row));
   node.append(row.picture < 0 ? make("span", "picture", "no picture") : pictureButton(row), body);
   return node;
 }
@@ -138,7 +141,7 @@ function enlarge(row) {
   const copy = row.picture < 0 ? "no picture" : width < fullWidth || height < fullHeight
     ? `a copy of ${width} × ${height} of ${fullWidth} × ${fullHeight} pixels` : `${width} × ${height} pixels`;
   element("large-title").textContent = `${row.id} · ${verdict(row)} · row ${at + 1} of ${found.length} · ${copy}`;
-  element("large-text").replaceChildren(make("h2", "question", row.question), choiceList(row));
+  element("large-text").replaceChildren(make("h2", "question", row.question), choiceList(row), ...remarks(row));
   element("large-text").className = OOF ? verdict(row) : "test";
   element("large-previous").disabled = at <= 0;
   element("large-next").disabled = at >= found.length - 1;
