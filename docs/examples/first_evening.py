@@ -29,6 +29,7 @@ REAL, DEMO = "The photographs of a real competition", "The demo's tables"
 NOISE = re.compile(
     r"^\[\w{3} \w{3}|^(Job |Reason: |Finished jobid|Select jobs|Execute |Building DAG|Using |Provided |Rules claiming|"
     r"Job stats|job +count|-+ +-+|total +\d|Resources before|Complete log|Elapsed|Assuming|host: |Config file|"
+    r"SNAKEMAKE$|=+$|  [A-Z][A-Za-z0-9() ]*: |Conda environments|Creating report|Adding |Loading script|"
     r"Reasons:|\d+ of \d+ steps|Touching|Unlocking|localrule|rule |    |\w+ +\d+$)"
 )
 
@@ -60,7 +61,6 @@ STEPS = (
         "For the trial, two folds and one view are enough.",
         "printf 'folds: {n: 2}\\nviews: {hflip: {enabled: false}}\\n' >> my.yaml",
     ),
-    Step("**What would run**, and nothing else.", "snakemake --configfile my.yaml -n --quiet rules"),
     Step(
         "**The first submission**, from the base as it is.",
         "snakemake --configfile my.yaml -- zero_shot",
@@ -209,7 +209,7 @@ def run(command: str, work: Path) -> str:
 
 def cleaned(printed: str, work: Path) -> Iterator[str]:
     """The lines to show: without Snakemake's about its jobs, clock times, and this machine's paths."""
-    is_snakemake = "Building DAG" in printed or "rules" in printed
+    is_snakemake = "SNAKEMAKE" in printed or "Building DAG" in printed
     for line in printed.replace("\r", "\n").splitlines():
         if is_snakemake and (NOISE.match(line) or not line.strip()):
             continue
