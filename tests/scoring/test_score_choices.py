@@ -129,8 +129,8 @@ def test_permuting_choices_permutes_scores(world, tmp_path) -> None:
 
 def test_oof_scores_only_its_fold(world, tmp_path) -> None:
     """A row scored by an adapter that saw it would make OOF a lie."""
-    scores = scored(world, tmp_path, folds=world.folder / "folds.parquet", part="1")
-    assert set(scores["id"]) == set(world.folds.loc[world.folds["fold"] == 1, "id"])
+    scores = scored(world, tmp_path, folds=world.folder / "folds.parquet", part="0")
+    assert set(scores["id"]) == set(world.folds.loc[world.folds["fold"] == 0, "id"])
 
 
 def test_flip_leaves_unsafe_and_unusable_rows_out(world, original, tmp_path) -> None:
@@ -397,7 +397,7 @@ def test_a_stale_shard_is_never_reused(world, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(stage_module.shutil, "rmtree", lambda *a, **k: None)
     score_choices(**arguments)
     adapter = scoring_world.save_adapter(tmp_path / "adapter", seed=2)
-    scoring_world.save_run(adapter, world.model)
+    scoring_world.save_run(adapter, world.model, held_out=world.held_out)
     changed = arguments | {"adapter": adapter, "out": tmp_path / "b.parquet"}
     calls, real = [], Scorer.score
     monkeypatch.setattr(
@@ -450,7 +450,7 @@ def test_shards_of_another_precision_are_never_reused(world, tmp_path, monkeypat
 def test_an_adapter_that_changes_nothing_stops_the_job(world, tmp_path) -> None:
     """An adapter whose weights never trained, or never loaded, would score as the bare base in silence."""
     idle = scoring_world.save_adapter(tmp_path / "idle", size=0)
-    scoring_world.save_run(idle, world.model)
+    scoring_world.save_run(idle, world.model, held_out=world.held_out)
     with pytest.raises(UserError, match="changes no logit"):
         scored(world, tmp_path, adapter=idle)
     assert not (tmp_path / "scores.parquet").exists()
@@ -485,7 +485,7 @@ def test_the_untuned_base_scores_all_rows(world, original, tmp_path) -> None:
     assert list(scores["id"].unique()) == world.table["id"].tolist()
     assert np.abs(scores[LOGITS].to_numpy() - original[LOGITS].to_numpy()).max() > 1e-2, "an adapter was used"
     nothing = save_adapter(tmp_path / "nothing", size=0.0)
-    save_run(nothing, world.model)
+    save_run(nothing, world.model, held_out=world.held_out)
     with pytest.raises(UserError, match="the adapter changes no logit"):
         scored(world, tmp_path, adapter=nothing)
 

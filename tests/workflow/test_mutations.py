@@ -92,12 +92,12 @@ def test_a_file_that_is_cut_short_or_gone_is_found_and_named(results):
             if left is not None:
                 path.write_bytes(left)
             found = failed(results)
-            is_demo = path.relative_to(results).parts[0] == "demo"
+            is_demo = path.relative_to(results).parts[0] == "demo" or path.name == "prepare_demo.json"
             is_record = path.relative_to(results).parts[0] == "digests"
             assert (
                 names(results, path, found)
                 or (left is None and is_demo)  # the demo may be deleted once one's own tables are used
-                or (left is None and is_record and "has no record in" in found["bytes"])
+                or (left is None and is_record and "has no record in" in found.get("bytes", ""))
             ), (path, found)
         path.write_bytes(data)
 

@@ -99,15 +99,15 @@ def is_used(results: Results, name: str) -> bool:
     top, *rest = Path(name).parts
     notes: dict[str, Note] = {note.name: note for note in results.notes}
     if top.startswith("base.") and top.endswith(".json"):
-        return top.removeprefix("base.").removesuffix(".json") in notes
+        return top.removeprefix("base.").removesuffix(".json") in results.members
     if top not in ("adapters", "scores", "members", "hpo"):
         return True
-    note = notes.get(rest[0]) if rest else None
+    if top in ("members", "hpo"):
+        return rest[0] in results.members
+    note = notes.get(rest[0])
     if note is None:
         return False
     if top == "adapters":
         return rest[1].removeprefix("fold") in note.adapters
-    if top == "scores":
-        views = {*note.said["views"], *note.said.get("shown", {})}
-        return rest[2].removeprefix("fold") in note.scored_parts(rest[1]) and Path(rest[3]).stem in views
-    return True
+    views = {*note.said["views"], *note.said.get("shown", {})}
+    return rest[2].removeprefix("fold") in note.scored_parts(rest[1]) and Path(rest[3]).stem in views
