@@ -99,7 +99,7 @@ def intervals_command(arguments: argparse.Namespace) -> None:
     found = {"drawn": judge_drawn(drawn), "made": judge_made(arguments.made)}
     print(*held_lines(found), sep="\n")
     if arguments.json is not None:
-        about = {"seeds": arguments.seeds, "made": arguments.made, "versions": package_versions()}
+        about = {"seeds": arguments.seeds, "versions": package_versions()}
         write_json(arguments.json, about | found)
 
 
