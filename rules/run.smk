@@ -41,14 +41,14 @@ def jobs_to_run():
 class Teller(RunWatch):
     """Listens to Snakemake's logger; a dry run ends with what has changed."""
 
-    def emit(self, record):
+    def note(self, record):
         """Say what has changed before the first job, and give Snakemake's lines the time that is left."""
         if getattr(record, "event", None) == LogEvent.JOB_STARTED and self.run is None:
             print_changes()
             for handler in logger.handlers:
                 if hasattr(handler.formatter, "format_progress"):
                     self.extend(handler)
-        super().emit(record)
+        super().note(record)
 
     def extend(self, handler):
         """Have a handler's lines on progress tell the time that is left; on a terminal, in place of a job's bar."""

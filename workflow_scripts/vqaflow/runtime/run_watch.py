@@ -40,6 +40,13 @@ class RunWatch(logging.Handler):
         self.last_line = time.monotonic()
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Note what is logged. A mistake in doing so is printed, as logging does, and does not end the run."""
+        try:
+            self.note(record)
+        except Exception:
+            self.handleError(record)
+
+    def note(self, record: logging.LogRecord) -> None:
         """Note jobs that start, end or fail."""
         event = getattr(getattr(record, "event", None), "name", "")
         if event == "JOB_STARTED":
