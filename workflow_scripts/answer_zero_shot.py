@@ -5,7 +5,7 @@ from pathlib import Path
 from vqaflow.ensemble.submission.zero_shot import answer_zero_shot
 from vqaflow.runtime.stage import stage
 
-with stage(snakemake.log[0]):
+with stage(snakemake.log[0], snakemake.output):
     answer_zero_shot(
         scores=[Path(path) for path in snakemake.input.scores],
         test_table=Path(snakemake.input.test_table),

@@ -5,7 +5,7 @@ from pathlib import Path
 from vqaflow.evaluation.show_answers import show_answers
 from vqaflow.runtime.stage import stage
 
-with stage(snakemake.log[0]):
+with stage(snakemake.log[0], snakemake.output):
     given = snakemake.input
     show_answers(
         test=Path(given.test),

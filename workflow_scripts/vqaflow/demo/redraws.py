@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
+from vqaflow.artifacts.reading import read_table
 from vqaflow.artifacts.results_folder import ResultsFolder
 from vqaflow.demo.trainings import logp_of, open_training, right_choices
 from vqaflow.runtime.files import atomic_path
@@ -47,7 +47,7 @@ def score_demo(config: Mapping[str, Any], at: ResultsFolder, base: str, seed: in
     if kept.is_file():
         return read_scores(kept)
     own = folder_of(at, seed)
-    folds = pd.read_parquet(own.folds).set_index("id")
+    folds = read_table(own.folds, "make_folds").set_index("id")
     oof, answers, of_tests, right_T = {}, {}, [], np.empty(0, int)
     for fold in range(config["folds"]["n"]):
         opened = open_training(config, own, base, fold, seed, validate_every=config["train"]["epochs"])

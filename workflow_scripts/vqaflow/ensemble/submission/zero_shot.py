@@ -12,6 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from vqaflow.artifacts.choices import OWN, choices_there, read_with_letters
+from vqaflow.artifacts.parquet_files import write_parquet
 from vqaflow.artifacts.reading import letters_of_table
 from vqaflow.artifacts.score_files import row_index, score_files, views_of
 from vqaflow.ensemble.pool_member import answer_columns, mean_of_views, pool_block
@@ -45,7 +46,7 @@ def answer_zero_shot(
         logp_NVC = pool_block(files, views, row_index(rows["id"]), there_NC, order_pooling, {}, bar, main)
     with atomic_path(probabilities) as partial:
         answers = {"id": rows["id"]} | answer_columns(mean_of_views(logp_NVC))
-        pl.DataFrame(answers).write_parquet(partial)
+        write_parquet(pl.DataFrame(answers), partial)
     given = {"sample_submission": sample_submission, "labels": labels, "test_table": test_table}
     write_submission(test=probabilities, out=out, **given)
     report = validate_submission(submission=out, metrics=None, out=None, **given)
