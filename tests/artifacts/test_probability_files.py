@@ -213,7 +213,7 @@ def zipped(path: Path) -> None:
 OTHER_FORMATS = {
     "xlsx": (xlsx, "Excel file"),
     "zip": (zipped, "zip archive"),
-    "xls": (lambda path: path.write_bytes(b"\xd0\xcf\x11\xe0" + bytes(99)), "Excel file"),
+    "xls": (lambda path: path.write_bytes(b"\xd0\xcf\x11\xe0" + bytes(99)), "as Excel saves (.xls)"),
     "jsonl": (lambda path: oof().to_json(path, orient="records", lines=True), "JSON"),
     "json": (lambda path: oof().to_json(path, orient="records"), "JSON"),
     "gz": (lambda path: path.write_bytes(gzip.compress(oof().to_csv(index=False).encode())), "gunzip"),

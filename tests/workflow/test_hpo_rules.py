@@ -33,7 +33,7 @@ def test_disabled_it_is_no_part_of_the_workflow(world: WorkflowWorld) -> None:
     plan = world.plan({"hpo": {"enabled": False}}, "--forceall")
     assert not SEARCH & plan.rules
     assert plan.jobs["train_adapter"] == 3
-    assert world.plan({"hpo": {"enabled": False}}).direct == {"train_adapter", "evaluate_oof"}
+    assert world.plan({"hpo": {"enabled": False}}).direct == {"train_adapter"}
 
 
 def test_enabled_it_comes_between_folds_and_training(world: WorkflowWorld) -> None:

@@ -118,8 +118,8 @@ def test_the_results_are_those_of_a_local_run(run, tmp_path_factory):
 
 
 def test_every_job_went_through_the_queue(run):
-    """Those that do the work, and each in a job of its own: 16 and the one that was cancelled."""
-    assert run.states() == ["CANCELLED", *["COMPLETED"] * 16]
+    """Those that do the work, and each in a job of its own: 17 and the one that was cancelled."""
+    assert run.states() == ["CANCELLED", *["COMPLETED"] * 17]
     queue = "\n".join(run.queue)
     assert "RUNNING rule_train_adapter" in queue and "PENDING rule_" in queue
 
@@ -134,7 +134,7 @@ def test_a_cancelled_training_is_retried_and_resumes(run):
 def test_the_logs_are_collected(run):
     """SLURM's own files, one per job, beside the stages' logs."""
     kept = list((run.folder / "results/logs/slurm").rglob("*.log"))
-    assert len(kept) == 17
+    assert len(kept) == 18
     assert any("resuming from step" in path.read_text(encoding="utf-8") for path in kept)
 
 

@@ -18,7 +18,8 @@ import pytest
 import yaml
 
 from places import ROOT, SCRIPTS, loaded_by
-from vqaflow.config.check import leaves, load_schema
+from vqaflow.config.check import load_schema
+from vqaflow.config.schema_wording import leaves
 from workflow_world import Plan, WorkflowWorld, plan_of, snakemake
 
 SCHEMA = load_schema(ROOT / "schemas" / "config.schema.yaml")

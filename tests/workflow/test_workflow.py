@@ -71,11 +71,11 @@ def test_a_run_ends_with_what_it_reached(finished):
 def test_a_run_says_how_long_it_still_takes(finished):
     """After each job, once, on Snakemake's own line: a user decides by it whether to wait."""
     told = re.findall(
-        r"^(\d+) of 17 steps \(\d+%\) done in \d.*", (finished / "printed").read_text("utf-8"), re.MULTILINE
+        r"^(\d+) of 18 steps \(\d+%\) done in \d.*", (finished / "printed").read_text("utf-8"), re.MULTILINE
     )
-    assert told == [str(count) for count in range(1, 18)]
-    lines = [line for line in (finished / "printed").read_text("utf-8").splitlines() if " of 17 steps" in line]
-    assert len(lines) == 17 and "left" not in lines[-1]
+    assert told == [str(count) for count in range(1, 19)]
+    lines = [line for line in (finished / "printed").read_text("utf-8").splitlines() if " of 18 steps" in line]
+    assert len(lines) == 18 and "left" not in lines[-1]
     after = next(i for i, line in enumerate(lines) if re.search(r", (about \d.*|less than a minute) left$", line))
     assert all(line.endswith(" left") for line in lines[after:-1])
     assert not (finished / "results" / "logs" / "hours_left.txt").exists()

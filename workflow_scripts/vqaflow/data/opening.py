@@ -52,7 +52,8 @@ class OpenTable:
 
     def fitted(self, cells: list[str]) -> list[str]:
         """The cells of a record under the header."""
-        read = 1 + max(position for _, position in self.layout.columns.values())
+        known = self.layout.columns or self.layout.extras
+        read = 1 + max(position for _, position in known.values())
         if self.may_be_short and read <= len(cells) < self.shape.width:
             return cells + [""] * (self.shape.width - len(cells))
         return self.shape.fit(cells) or cells

@@ -13,7 +13,8 @@ from vqaflow.artifacts.rows import FIELDS, Row, rows_of
 from vqaflow.config.members import Member
 from vqaflow.config.sections import AnswersConfig, ViewConfig
 from vqaflow.evaluation.export.shown import images_of, prompt_of, trained_ids, view_of, write_tiles
-from vqaflow.model.encoding.prompts import USER_TEXT, PromptRenderer
+from vqaflow.model.encoding.chat_template import USER_TEXT
+from vqaflow.model.encoding.prompts import PromptRenderer
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import some
 from vqaflow.runtime.stage import log
