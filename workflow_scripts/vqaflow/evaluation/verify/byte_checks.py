@@ -11,7 +11,7 @@ from vqaflow.runtime.manifests import MANIFEST, read_manifest
 from vqaflow.runtime.output_records import DIGEST, OUTPUTS, RECORDS, records_in, rule_of
 
 # What rules write into the results folder, besides files at its top.
-FOLDERS = ("tables", "eda", "hpo", "adapters", "scores", "members", "ensemble", "evaluation")
+FOLDERS = ("tables", "eda", "hpo", "adapters", "scores", "members", "ensemble", "evaluation", "answers")
 FILES = ("folds.parquet", "folds.report.json", "base.*.json", "submission.csv", "submission.validated.json")
 UNRECORDED = ("problems.failed.csv",)  # what a validate_tables that stopped leaves
 
