@@ -105,11 +105,11 @@ Three commands lead from a competition's folder to a tuned submission:
 
 `vqaflow init` prints the last two with the profile that fits. Below, the evening is played step by step, with what each
 step printed and how long it took, by `python docs/examples/first_evening.py`. Snakemake's lines about its jobs and the
-times of log lines are left out. The times are those of a machine with two processor cores and no GPU, on which other
-work ran: they say which steps are long, not how fast a GPU is.
+times of log lines are left out, and so are some lines that end a job. The times are those of a machine with two
+processor cores and no GPU, on which other work ran: they say which steps are long, not how fast a GPU is.
 
-In the output, `data` is the competition's folder. To have both runs in one command, the first submission before
-everything else: `snakemake --configfile my.yaml --prioritize zero_shot -- zero_shot all`.
+In the output, `data` is the competition's folder. To have both runs in one command, the first submission first, run
+`snakemake --configfile my.yaml --prioritize zero_shot -- zero_shot all`.
 """
     return "\n".join([head, *(f"## {title}\n\n{parts[title].strip()}\n" for title in (REAL, DEMO) if title in parts)])
 

@@ -37,8 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(name: str, arguments: Sequence[str]) -> None:
     """Parse the `arguments` of command `name` and run it, its log on the terminal."""
     command = importlib.import_module(f"vqaflow.commands.{commands()[name].parent.name}.{name}")
+    told = (command.__doc__ or "").partition("\n\nShapes: ")[0]  # the legend is for those who read the code
     parser = argparse.ArgumentParser(
-        prog=f"vqaflow {name}", description=command.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=f"vqaflow {name}", description=told, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     command.add_arguments(parser)
     parsed = parser.parse_args(arguments)

@@ -18,7 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, default=Path("my.yaml"), help="the file to write (default: %(default)s)")
     cards = f"plan for this GPU: one of {', '.join(BY_NAME)} (default: the GPU of this machine, else t4)"
     parser.add_argument("--card", type=card, help=cards)
-    parser.add_argument("--cards", type=positive(int), help="how many such GPUs (default: those of this machine)")
+    cards = "how many such GPUs (default: those of this machine; 1 with --card; without a GPU 2, as Kaggle has)"
+    parser.add_argument("--cards", type=positive(int), help=cards)
     hours = "hours that the run may take (default: those of a Kaggle or Colab session, else 12)"
     parser.add_argument("--hours", type=positive(float), help=hours)
     parser.add_argument("--base", help="take this base, a folder or a hub name, instead of the best that fits")

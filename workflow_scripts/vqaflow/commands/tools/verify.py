@@ -1,7 +1,7 @@
 """Check whether a results folder is whole, consistent and free of leaks.
 
-Reads every artifact and prints one line per check. Needs neither the images nor the base model and changes nothing.
-Exit status 1 if a check fails.
+Reads every artifact and prints one line per check. Needs no base model, and changes nothing; images are checked if they
+are here. Exit status 1 if a check fails.
 """
 
 import argparse
