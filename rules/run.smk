@@ -31,11 +31,12 @@ def jobs_to_run():
     """By job: its rule, and, of long jobs, its name in the plan, which does not know searches; "" of others."""
     names = {"train_adapter": "{member} {fold}", "score_choices": "{member} {fold} {split} {view}"}
     names["run_trials"] = "search {member} {worker}"
-    jobs = {workflow.dag.jobid(job): job for job in workflow.dag.needrun_jobs()}
-    return {
-        number: (job.rule.name, names.get(job.rule.name, "").format(**job.wildcards_dict))
-        for number, job in jobs.items()
-    }
+    found = {}
+    for job in workflow.dag.needrun_jobs():
+        # In a workflow that uses this one as a module, rules may have a prefix.
+        rule = next((rule for rule in names if job.rule.name.endswith(rule)), "")
+        found[workflow.dag.jobid(job)] = (job.rule.name, names.get(rule, "").format(**job.wildcards_dict))
+    return found
 
 
 class Teller(RunWatch):

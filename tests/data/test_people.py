@@ -2,6 +2,7 @@
 
 import logging
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -296,7 +297,7 @@ def test_a_test_row_without_two_choices_can_be_asked_and_answered(data):
     _, test = data.run(on_bad_row="quarantine")
     rows = rows_of(test)
     assert [row.letters for row in rows] == own_letters(test) == ["abcd", "abcd", "acd", *["abcd"] * 3]
-    rendered = PromptRenderer(NoTemplate(), prompt_config()).render(rows[0], ["bcda"])
+    rendered = PromptRenderer(NoTemplate(), replace(prompt_config(), system="")).render(rows[0], ["bcda"])
     assert rendered.branches[0].splitlines()[:4] == ["a. ", "b. ", "c. ", "d. 빨강"]
 
 

@@ -60,7 +60,7 @@ def test_without_a_record_it_is_the_first_reading(world):
 def test_other_bytes_are_found(world, data, at):
     """An image of the same size is found too, unless its time was set back on purpose (then: verify)."""
     write(world / "images" / "a.png", data, time.time_ns() if at is None else at)
-    assert state().startswith("changed: ") or (len(data) == 100 and at == OLD)
+    assert state().startswith("images: changed ") or (len(data) == 100 and at == OLD)
 
 
 def test_a_file_that_is_gone_or_there_at_last_is_found(world):
@@ -102,4 +102,4 @@ def test_an_image_that_was_changed_a_moment_ago_is_read_again(world):
     record({str(path): file_digest(path) for path in (world / "images").iterdir()}, FIRST)
     assert state() == FIRST
     write(world / "images" / "a.png", b"y" * 100, now)
-    assert state().startswith("changed: ")
+    assert state().startswith("images: changed ")

@@ -230,6 +230,7 @@ class ImageChecks:
         self.options: Mapping[str, Any] = {"truncated": ACCEPT} if truncated == ACCEPT else {}
         self.linked: Mapping[str, Any] = {"follow_links": True} if follow_links else {}
         self.known: dict[Path, ImageFacts | ImageProblem] = {}
+        self.shown: dict[Path, Path] = {}  # the real file of each path in the tables
         self.not_found: set[Path] = set()
 
     def inspect(self, names: Sequence[str]) -> list[ImageFacts | ImageProblem]:
@@ -238,6 +239,7 @@ class ImageChecks:
         new = {file for file in found if isinstance(file, Path)} - self.known.keys()
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
             self.known.update(zip(new, threads.map(self.examine, new), strict=True))
+        self.shown |= {self.path_of(n, f): f for n, f in zip(names, found, strict=True) if isinstance(f, Path)}
         pairs = zip(names, found, strict=True)
         return [as_named(name, self.known[file]) if isinstance(file, Path) else file for name, file in pairs]
 
@@ -249,10 +251,17 @@ class ImageChecks:
             self.not_found.add(self.root / name)
             return problem
 
+    def path_of(self, name: str, file: Path) -> Path:
+        """The path by which a table names a file; the file's own if it is written in another way."""
+        path = self.root / name
+        return path if path.exists() else file
+
     def seen(self) -> dict[str, str]:
-        """The sha256 of each file that was looked at or for; "" if it is not there."""
-        usable = {file: facts.sha256 for file, facts in self.known.items() if isinstance(facts, ImageFacts)}
-        others = {*self.known, *self.not_found} - usable.keys()
+        """The sha256 of each path of the tables, which may be a link, that was looked at or for; "" without a file."""
+        usable = {
+            path: facts.sha256 for path, file in self.shown.items() if isinstance(facts := self.known[file], ImageFacts)
+        }
+        others = {*self.shown, *self.not_found} - usable.keys()
         return {str(file): sha256 for file, sha256 in (usable | {file: bytes_of(file) for file in others}).items()}
 
     def examine(self, file: Path) -> ImageFacts | ImageProblem:

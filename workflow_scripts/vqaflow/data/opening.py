@@ -33,7 +33,7 @@ class OpenTable:
     layout: TableLayout
     encoding: str
     shape: Shape
-    may_be_short: bool = True
+    may_be_short: bool = False  # set where a check of labels finds cells that have moved
 
     @property
     def rows(self) -> int:

@@ -111,7 +111,9 @@ def open_training(source: TableSource, problems: Problems) -> TrainTable | None:
         log.info(what, source.csv, source.columns.answer, told_columns(people, layout), len(people))
     if not labels.is_plain:
         log.info("%s: answers are written %s; read as a to %s", source.csv, labels, letters[-1])
-    return TrainTable(source, replace(opened, may_be_short=not people), labels, people)
+    last = max(place for _, place in layout.columns.values())
+    checked = not people and layout.columns["answer"][1] == last  # then a cell that has moved is no label
+    return TrainTable(source, replace(opened, may_be_short=checked), labels, people)
 
 
 def lay_out_training(header: Sequence[str], source: TableSource) -> tuple[TableLayout, list[UnreadableTable]]:

@@ -123,7 +123,7 @@ def choose(card: Card, cards: int, data: Data, hours: float, base: str | None = 
             keys = {"model": {"base": base}, "train": {}, "members": MEMBERS}
             return Choice(candidates[0], candidates[0].shape, "", keys)
     profile = GPU if card.bfloat16 else KAGGLE
-    speed = Speed(card.gib, card.tflops * 1e12)
+    speed = Speed.of(card)
     for smaller in (False, True):
         passed_over, slow = [], None
         for candidate in candidates:

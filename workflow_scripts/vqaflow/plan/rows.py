@@ -18,6 +18,7 @@ from vqaflow.artifacts.results_folder import RESULTS
 from vqaflow.config.sections import ColumnsConfig, section
 from vqaflow.data.images.decoding import MAX_ASPECT, ImageProblem, declared_size
 from vqaflow.data.images.finding import find_image
+from vqaflow.data.opening import plain_names
 from vqaflow.data.table_layout import lay_out, wanted_columns
 from vqaflow.data.training_tables import further_tables
 from vqaflow.runtime.errors import UserError
@@ -140,14 +141,14 @@ def csv_images(path: Path, names: ColumnsConfig, id_prefix: str = "") -> list[tu
     try:
         records = read_records(path, detect_encoding(path))
         _, header = next(records, (0, []))
-        layout, problems = lay_out(header, wanted, [])
+        layout, problems = lay_out(plain_names(path, header), wanted, [])
         if problems:
             raise problems[0]
         places = [layout.columns[name][1] for name in wanted]
         images = [
             (id_prefix + cells[places[0]], cells[places[1]])
             for _, cells in records
-            if len(cells) > max(places) and not is_blank(cells)
+            if len(cells) > max(places) and not is_blank(cells) and cells != header
         ]
     except UnreadableTable as fault:
         line = f" line {fault.line}" if fault.line else ""

@@ -38,6 +38,8 @@ class RunWatch(logging.Handler):
         self.state = Path(os.environ[HOURS_LEFT])
         self.ended = threading.Event()
         self.last_line = time.monotonic()
+        with suppress(OSError):
+            self.state.unlink(missing_ok=True)  # what a killed run left
 
     def emit(self, record: logging.LogRecord) -> None:
         """Note what is logged. A mistake in doing so is printed, as logging does, and does not end the run."""
@@ -69,7 +71,8 @@ class RunWatch(logging.Handler):
     def close(self) -> None:
         """End with the run."""
         self.ended.set()
-        self.state.unlink(missing_ok=True)
+        with suppress(OSError):
+            self.state.unlink(missing_ok=True)
         super().close()
 
     def _watch(self) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from vqaflow.runtime.digests import file_digest, value_digest
 from vqaflow.runtime.files import write_text
 
-FIRST = "as first read"  # the state without earlier tables
+FIRST = "images: as first read"  # the state without earlier tables
 SETTLED_NS = 2_000_000_000  # a file changed less long ago may change again within one tick of its time
 
 
@@ -42,7 +42,7 @@ def images_state(record: Path, times: Path) -> str:
     if learned:
         with suppress(OSError):  # a folder that cannot be written is only slower
             _write(times, known | learned)
-    return f"changed: {value_digest([said['state'], changed])}" if changed else said["state"]
+    return f"images: changed {value_digest([said['state'], changed])}" if changed else said["state"]
 
 
 def record_images(seen: Mapping[str, str], state: str, began_ns: int, record: Path, times: Path) -> None:

@@ -81,7 +81,7 @@ def validate_submission(
 def require_same_answers(submission: Path, rows: Rows, accepted: Accepted, ensemble: Path) -> None:
     """Raise UserError if an answer is not the ensemble's: the accuracy in the report would not be that of the file."""
     best = best_letters(ensemble)
-    if other := [fields[0] for _, fields in rows if best.get(fields[0]) != accepted.letter(*fields)]:
+    if other := [row_id for _, (row_id, answer) in rows if best.get(row_id) not in accepted.found(row_id, answer)]:
         raise UserError(
             f"{submission}: rows {some(other)} have other answers than {ensemble}: the file was "
             "changed after it was written, and its accuracy is not known. Write it again (snakemake --forcerun "

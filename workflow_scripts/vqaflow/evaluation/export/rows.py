@@ -1,7 +1,7 @@
 """The rows of a run as other programs read them: prompt text, image path, answer and fold."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -103,7 +103,7 @@ def read_rows(results: ResultsFolder, member: Member, answers: AnswersConfig, ou
     an image is not there.
     """
     prompt, view = prompt_of(member), view_of(member)
-    renderer = PromptRenderer(NoTemplate(), prompt)
+    renderer = PromptRenderer(NoTemplate(), replace(prompt, system=""))  # programs put the system turn themselves
     columns = [*FIELDS, *letters_of_table(results.table("train"), "validate_tables")]
     people = columns_in(results.table("train"), "validate_tables", [PEOPLE, *share_columns(ALL_LETTERS)])
     train = read_table(results.table("train"), "validate_tables", [*columns, "answer", *people])

@@ -38,7 +38,16 @@ CURRENT = "current"  # the run in the results folder itself
 TAKEN = {CURRENT, "keep", "drop"}  # words of the command
 NAME = re.compile(r"\w[\w.+-]{0,63}")  # letters of any language
 KEPT = ["tables", "folds.parquet", "folds.report.json", "eda", "base.json", "base.*.json", "hpo", "adapters", "scores"]
-KEPT += ["members", "ensemble", "evaluation", "submission.csv", "submission.validated.json", "logs", "benchmarks"]
+KEPT += [
+    "members",
+    "ensemble",
+    "evaluation",
+    "answers",
+    "submission.csv",
+    "submission.validated.json",
+    "logs",
+    "benchmarks",
+]
 KEPT += ["tracking", "demo/*.csv", RECORDS]
 LINKED = {".parquet", ".safetensors", ".png", ".html"}
 
@@ -149,8 +158,9 @@ def check_finished(results: ResultsFolder) -> None:
     best = dict(zip(test["id"], test[probabilities_in(test)].to_numpy().argmax(1).tolist(), strict=True))
     given = submitted(results.submission)
     accepted = accepted_of_run(results.labels, results.table("test"))
-    shown = {row_id: accepted.letter(row_id, answer) for row_id, answer in given.items()}
-    if shown != {row_id: ALL_LETTERS[choice] for row_id, choice in best.items()}:
+    if given.keys() != best.keys() or any(
+        ALL_LETTERS[best[row_id]] not in accepted.found(row_id, answer) for row_id, answer in given.items()
+    ):
         raise UserError(f"{results.submission}: has other answers than {results.probabilities('test')}. {again}")
 
 

@@ -65,10 +65,11 @@ def check_bytes(results: Results) -> str:
         for name, digest in said[OUTPUTS].items():
             recorded[name] = rule
             there = (folder / name).is_file()
-            if not there and not is_artifact(name):  # the demo, or a page on runs that are no longer kept
+            # Missing: the demo, a page on runs that are no longer kept, or a search that is no longer asked for.
+            if not there and (is_of_old_search(folder, name) or not is_artifact(name)):
                 continue
             if is_used(results, name) and (not there or file_digest(folder / name) != digest):
-                what = "was changed since its rule wrote it" if there else "is missing"
+                what = "was changed since its rule wrote it, or made again by a command" if there else "is missing"
                 cure = f"{'Delete it and run' if there else 'Run'} the rule {rule} again."
                 raise UserError(f"{folder / name}: {what} (see {record}). {cure}")
     used = [name for name in artifacts_in(folder) if is_used(results, name)]
@@ -78,6 +79,12 @@ def check_bytes(results: Results) -> str:
             "files). Delete it and run snakemake again: finished trainings and scorings are taken from the store."
         )
     return f"{len(used)} files are as their rules wrote them"
+
+
+def is_of_old_search(folder: Path, name: str) -> bool:
+    """Whether the path is of a search without a result: `check_search` finds what a search with one lacks."""
+    parts = Path(name).parts
+    return parts[0] == "hpo" and not (folder / parts[0] / parts[1] / "best.yaml").exists()
 
 
 def is_artifact(name: str) -> bool:
@@ -109,5 +116,7 @@ def is_used(results: Results, name: str) -> bool:
         return False
     if top == "adapters":
         return rest[1].removeprefix("fold") in note.adapters
+    if len(rest) < 4:
+        return False
     views = {*note.said["views"], *note.said.get("shown", {})}
     return rest[2].removeprefix("fold") in note.scored_parts(rest[1]) and Path(rest[3]).stem in views

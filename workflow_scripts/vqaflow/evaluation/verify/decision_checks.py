@@ -130,7 +130,7 @@ def check_submission(results: Results, sample: Path | None = None) -> str:
     if problems := list(find_problems(path.read_bytes(), shape, ids, accepted)):
         raise UserError(f"{path}: {problems[0]} {again}")
     best = dict(zip(ids, best_letters(results.ensemble("test")), strict=True))
-    if other := [row_id for _, (row_id, answer) in rows[1:] if best[row_id] != accepted.letter(row_id, answer)]:
+    if other := [row_id for _, (row_id, answer) in rows[1:] if best[row_id] not in accepted.found(row_id, answer)]:
         raise UserError(f"{path}: rows {some(other)} have a different answer in ensemble/test.parquet. {again}")
     if validated["oof"] != {key: results.metrics["overall"].get(key) for key in validated["oof"]}:
         raise UserError(f"{about}: its accuracy is not the one in metrics.json. {again}")
