@@ -59,6 +59,19 @@ def test_rows_may_only_lack_cells_that_nobody_reads(data):
     one_problem(data, "cells", "train_0003", "the row has 7 cells, the header 10")
 
 
+def test_a_cell_that_a_test_row_lacks_in_the_middle_moves_no_other(data):
+    """The choices would be read as the question and each other; no label of a test row shows it."""
+    edit(data, "test", lambda lines: [f"{lines[0]},source", *(f"{line},web" for line in lines[1:])])
+    data.run(write=False)
+    edit(data, "test", lambda lines: [*lines[:2], without_cell(lines[2], 2), *lines[3:]])
+    one_problem(data, "cells", "test_0001", "the row has 7 cells, the header 8")
+
+
+def without_cell(line, place):
+    cells = line.split(",")
+    return ",".join(cells[:place] + cells[place + 1 :])
+
+
 def test_people_s_answers_at_the_end_may_not_be_missing(data):
     """A row that was cut short would count as one that fewer people have answered."""
     people = ["answer1,answer2,answer3", *["a,a,b"] * 6]

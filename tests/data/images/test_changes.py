@@ -4,9 +4,12 @@ import json
 import os
 import shutil
 import time
+from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from vqaflow.data.checks import ImageChecks
 from vqaflow.data.images.changes import FIRST, images_state, record_images
 from vqaflow.runtime.digests import file_digest
 
@@ -36,8 +39,6 @@ def record(seen, under):
 
 
 def places():
-    from pathlib import Path
-
     return Path("tables/images.json"), Path("work/times.json")
 
 
@@ -103,3 +104,20 @@ def test_an_image_that_was_changed_a_moment_ago_is_read_again(world):
     assert state() == FIRST
     write(world / "images" / "a.png", b"y" * 100, now)
     assert state().startswith("images: changed ")
+
+
+def test_a_link_that_leads_to_other_images_is_found(tmp_path, monkeypatch):
+    """Versions of a data set are often folders to one of which a link leads."""
+    monkeypatch.chdir(tmp_path)
+    for version, colour in (("v1", "red"), ("v2", "blue")):
+        (tmp_path / version).mkdir()
+        Image.new("RGB", (40, 30), colour).save(tmp_path / version / "a.png")
+    (tmp_path / "images").symlink_to("v1")
+    checks = ImageChecks(Path("images"), 10**6)
+    checks.inspect(["a.png"])
+    assert list(checks.seen()) == ["images/a.png"]
+    record(checks.seen(), FIRST)
+    assert state() == FIRST
+    (tmp_path / "images").unlink()
+    (tmp_path / "images").symlink_to("v2")
+    assert state() != FIRST
