@@ -107,7 +107,7 @@ def test_the_figure_the_gallery_and_the_last_line_tell_of_the_people(folder, met
     table = pd.read_parquet(folder / "tables" / "train.parquet").set_index("id")
     counts = (table[S].mul(table["people"], axis=0)).round().astype(int)
     assert len(data["rows"]) == 160
-    for row_id, *_, given, _ in data["rows"]:
+    for row_id, *_, given, _picture, _votes, _label, _notes in data["rows"]:
         assert given == (counts.loc[row_id].tolist() if table["people"][row_id] > 1 else [])
     line = closing_line(folder, since=0)
     found = metrics["answerers"]

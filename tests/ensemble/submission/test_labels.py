@@ -76,6 +76,18 @@ def validate(world, **changes):
     return validate_submission(**(paths | changes))
 
 
+def test_the_second_of_two_equal_choices_is_an_answer_of_the_ensemble(world):
+    """Its text is that of the first one, too: the last rule of a finished run must not call the file edited."""
+    table = pd.read_parquet(world / "test.parquet")
+    table.loc[2, "a"] = table.loc[2, "c"]
+    table.to_parquet(world / "test.parquet", index=False)
+    assert write(world, "texts")[2] == text_of("c", 2)
+    paths = {"labels": world / "labels.json", "ensemble": world / "ensemble.parquet"}
+    assert validate(world, **paths)["rows"] == 12
+    answered(world, [text_of(letter, i) for i, letter in enumerate("bbcdabcdabcd")])
+    assert "rows '001' have other answers" in refused(world, **paths)
+
+
 def refused(world, **changes):
     with pytest.raises(UserError) as error:
         validate(world, **changes)
