@@ -178,7 +178,7 @@ def test_an_installation_without_profiles_says_where_to_run(monkeypatch, tmp_pat
 
 
 def test_no_base_fits():
-    tiny = Card("small", "a card of 2 GiB", 2.0, 10.0)
+    tiny = Card("small", "a card of 2 GiB", 2.0, 10.0, 100.0)
     with pytest.raises(UserError, match=r"no known base fits into its 2\.0 GiB\. Name another with --card"):
         choose(tiny, 1, SMALL, 12)
 

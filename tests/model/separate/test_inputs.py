@@ -18,6 +18,7 @@ from vqaflow.model.features.stream import Prepared
 from vqaflow.model.separate import inputs as inputs_module
 from vqaflow.model.separate.encoder import PassEncoder
 from vqaflow.model.separate.inputs import PassInputs, RowInputs, inputs_of, row_inputs
+from vqaflow.runtime.digests import file_digest
 
 ORDERS = ["abcd", "cdab", "dbca"]
 
@@ -81,7 +82,7 @@ def test_unknown_classes_get_a_shrunk_picture(monkeypatch: pytest.MonkeyPatch, t
     run = encoder.run
     monkeypatch.setattr(encoder, "run", lambda p, t, images, o: sizes.append(images[0].size) or run(p, t, images, o))
     Image.new("RGB", (400, 100)).save(row.image_file)
-    large = replace(row, width=400, height=100)
+    large = replace(row, width=400, height=100, sha256=file_digest(row.image_file))
     row_inputs(encoder, large, encoder.encode(large, ORDERS[:1], VIEW), VIEW)
     assert sizes[-1] == (100, 25)
 
@@ -105,7 +106,7 @@ def test_the_stream_reads_one_batch_ahead(monkeypatch: pytest.MonkeyPatch, tmp_p
     source = PassInputs(random_others.base("llava"), encoder, VIEW)
     items, opened = prepared(encoder, rows), []
     read = inputs_module.opened
-    monkeypatch.setattr(inputs_module, "opened", lambda file, view: opened.append(file) or read(file, view))
+    monkeypatch.setattr(inputs_module, "opened", lambda file, *rest: opened.append(file) or read(file, *rest))
     stream = source.stream([[item] for item in items])
     next(stream)
     deadline = time.monotonic() + 10
@@ -119,7 +120,8 @@ def test_the_stream_reads_one_batch_ahead(monkeypatch: pytest.MonkeyPatch, tmp_p
 def test_an_unreadable_image_stops_the_stream(tmp_path: Path) -> None:
     """A row without its picture must not be scored from its text."""
     encoder, rows = random_others.encoder("llava"), make_rows(tmp_path, 3)
-    items = prepared(encoder, rows)
     Path(rows[1].image_file).write_bytes(b"no image")
-    with pytest.raises(ValueError, match="not an image"):
+    rows[1] = replace(rows[1], sha256=file_digest(rows[1].image_file))
+    items = prepared(encoder, rows)
+    with pytest.raises(ValueError, match="the file is a text"):
         list(PassInputs(random_others.base("llava"), encoder, VIEW).stream([items]))

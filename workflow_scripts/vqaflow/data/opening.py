@@ -82,8 +82,9 @@ def open_table(
         if exact:
             shape = replace(shape, most=len(header))
         layout, faults = lay_out_header(plain_names(path, header[: shape.width]))
-        if [fault.kind for fault in faults] == ["header"] and NO_HEADER in faults[0].what:
-            faults = [header_below(path, encoding, lay_out_header) or faults[0]]
+        if [fault.kind for fault in faults] == [NO_HEADER]:
+            below = header_below(path, encoding, lay_out_header)
+            faults = [below or UnreadableTable("header", 1, faults[0].what, faults[0].cure)]
         if not shape.rows and not faults:
             faults.append(UnreadableTable("empty_table", 0, "the table has no rows", "Give a table with rows"))
     except UnreadableTable as fault:
@@ -105,7 +106,8 @@ def missing_file(path: Path) -> UnreadableTable:
     if path.is_dir():
         what = "it is a folder, not a file"
     elif path.is_symlink():
-        what, cure = f"it is a link to {path.readlink()}, which is not there", "Fetch that file, or correct the link"
+        target = path.readlink()
+        what, cure = f"it is a link to {target}, which is not there", "Fetch that file, or correct the link"
     return UnreadableTable("file_missing", 0, what, cure)
 
 

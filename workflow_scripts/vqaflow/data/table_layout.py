@@ -8,7 +8,7 @@ from vqaflow.artifacts.csv_files import UnreadableTable
 from vqaflow.config.sections import ColumnsConfig
 from vqaflow.runtime.messages import nearest
 
-NO_HEADER = "the first line has none of the columns"
+NO_HEADER = "no_header"  # the kind of a first line that may be a title: the header may follow
 IMAGE_NAMES = ("path", "image")  # found without being named in data.columns
 
 
@@ -98,9 +98,9 @@ def first_line_fault(header: Sequence[str], wanted: Mapping[str, tuple[str, ...]
     if any(nearest(name.lower(), by_lower, cutoff=0.6) for name in known if len(name) > 1):
         return None  # misspelt names, each with its own cure
     shown = ", ".join(map(repr, header[:9]))
-    what = f"{NO_HEADER} {expected}; it is {shown}"
+    what = f"the first line has none of the columns {expected}; it is {shown}"
     cure = f"If it is a row, add the header {expected} above it; if it is the header, name your columns in data.columns"
-    return UnreadableTable("header", 1, what, cure)
+    return UnreadableTable(NO_HEADER, 1, what, cure)
 
 
 def lay_out_sample(

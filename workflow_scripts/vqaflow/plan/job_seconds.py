@@ -10,8 +10,6 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
 from vqaflow.config.members import members_of, with_model
 from vqaflow.config.sections import ModelConfig, section
 from vqaflow.plan.cards import card_here, card_named
@@ -20,6 +18,7 @@ from vqaflow.plan.member_plans import planned_data
 from vqaflow.plan.offline import shape_of
 from vqaflow.plan.rows import plan_rows
 from vqaflow.runtime.errors import UserError
+from vqaflow.runtime.gpu_lease import visible_devices
 
 NOT_IN_DIGESTS = True  # a plan is not a result
 POLITE = 10  # how far it stands back behind the jobs that compute
@@ -36,7 +35,7 @@ def job_seconds(config: Mapping[str, Any]) -> dict[str, Any]:
     data, _ = planned_data(config, plan_rows(config, None, False))
     speed = Speed.of(card or card_named("t4"))
     seconds = {job.name: job.seconds for m in members for job in jobs_of(m, shapes[m.name], data, speed)}
-    return {"seconds": seconds, "certain": card is not None, "cards": torch.cuda.device_count()}
+    return {"seconds": seconds, "certain": card is not None, "cards": len(visible_devices())}
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vqaflow.plan.cards import Card, card_here, card_named
+from vqaflow.runtime.gpu_lease import visible_devices
 
 NOT_IN_DIGESTS = True  # a plan is not a result
 DRIVER = Path("proc/driver/nvidia/version")
@@ -132,10 +133,8 @@ def no_gpu_reason() -> str:
 
 
 def count_here() -> int:
-    """The number of GPUs of this machine."""
-    import torch
-
-    return torch.cuda.device_count()
+    """The number of GPUs that jobs here may use."""
+    return len(visible_devices())
 
 
 def memory_gib(root: Path) -> float:

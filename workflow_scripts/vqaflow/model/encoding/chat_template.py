@@ -19,7 +19,7 @@ OWN_FILES = "Copy the processor files (chat_template.jinja and the like) of the 
 # Tags around thoughts: angle or square brackets, with or without bars, or a channel of that name.
 THOUGHT = r"(?:\w+:)?(?:think|thinking|thought|thoughts|reason|reasoning)"
 OPENED = re.compile(rf"[<\[]\|?{THOUGHT}\|?[>\]]|<\|?channel\|?>\s*(?:{THOUGHT}|analysis)", re.I)
-CONTROL = re.compile(r"^<\|[^\s<>]+>$|^<[^\s<>]+\|>$")  # such as <|fim_prefix|>, which is not always called special
+CONTROL = re.compile(r"^<\|[^\s<>]+>$|^<[^\s<>]+\|>$")  # fim_prefix, for example, is not always called special
 CLOSED = re.compile(rf"[<\[]\|?/\|?{THOUGHT}\|?[>\]]|<\|?/?channel\|>(?!\s*(?:{THOUGHT}|analysis))", re.I)
 
 

@@ -78,10 +78,11 @@ class RowEncoder:
         """The smallest and largest area of a picture of `view`, in pixels."""
         return view.limits(self.model.limits)
 
-    def grid_of(self, width: int, height: int, view: ViewConfig) -> Grid:
+    def grid_of(self, width: int, height: int, view: ViewConfig, where: str = "images") -> Grid:
         """The patch grid (t, h, w) that a picture of this size gets, without opening it.
 
-        Raises UserError if nothing is left of it: max_pixels was lowered since validate_tables looked at the images.
+        Raises UserError, which begins with `where`, if nothing is left of it: max_pixels was lowered since
+        validate_tables looked at the images.
         """
         smallest, largest = self.pixel_limits(view)
         factor = self.patch * self.merge
@@ -89,7 +90,7 @@ class RowEncoder:
         if not rows or not columns:
             what = f"an image of {width} x {height} pixels is too thin for max_pixels {largest:,}"
             cure = f"Raise max_pixels (model or view) to {least_max_pixels(width, height, factor, largest):,}"
-            raise UserError(f"images: {what}: no row of visual tokens is left. {cure}, or crop the image.")
+            raise UserError(f"{where}: {what}: no row of visual tokens is left. {cure}, or crop the image.")
         return 1, rows // self.patch, columns // self.patch
 
     def pixels(self, image_file: Path | str, view: ViewConfig) -> torch.Tensor:
@@ -130,13 +131,8 @@ class RowEncoder:
         return self._encoded(row, self.renderer.render_reading(row, len(pictures)), pictures, view)
 
     def _encoded(self, row: Row, rendered: RenderedRow, pictures: tuple[Picture, ...], view: ViewConfig) -> EncodedRow:
-        grids = tuple(self.grid_of(picture.width, picture.height, view) for picture in pictures)
-        if any(0 in grid for grid in grids):
-            size, largest = f"{row.width} x {row.height} pixels", self.pixel_limits(view)[1]
-            raise UserError(
-                f"row {row.id!r} ({row.image_file}): an image of {size} is too thin for max_pixels {largest}. Crop it, "
-                "or raise max_pixels."
-            )
+        where = f"row {row.id!r} ({row.image_file})"
+        grids = tuple(self.grid_of(picture.width, picture.height, view, where) for picture in pictures)
         counts = [t * h * w // self.merge**2 for t, h, w in grids]
         shared, branches = self._token_ids(rendered.prefix), [self._token_ids(text) for text in rendered.branches]
         self.renderer.require_short(row.id, len(shared) + max(map(len, branches)))
