@@ -291,7 +291,8 @@ def test_every_module_that_a_rule_loads_counts_but_those_that_say_they_do_not(ru
     """A module that is loaded and not counted is one whose edits give old results for new ones."""
     counted = {module._name_of(path) for path in reachable(SCRIPTS / f"{rule}.py")} - {f"{rule}.py"}
     assert counted <= loaded_by(rule)
-    assert loaded_by(rule) - counted <= NO_RESULT | {"reporting/figures.py", "reporting/__init__.py"}
+    only_told = {"reporting/figures.py", "reporting/closing_line.py", "reporting/__init__.py"}  # where they only tell
+    assert loaded_by(rule) - counted <= NO_RESULT | only_told
     assert not counted & NO_RESULT
 
 

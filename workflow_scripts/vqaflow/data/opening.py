@@ -102,12 +102,14 @@ def open_table(
 
 def missing_file(path: Path) -> UnreadableTable:
     """The problem of a path that no file has."""
-    what, cure = "no such file", "Correct the path under data in the configuration"
+    what = "no such file"
+    cure = "Correct the path under data in the configuration"
     if path.is_dir():
         what = "it is a folder, not a file"
     elif path.is_symlink():
         target = path.readlink()
-        what, cure = f"it is a link to {target}, which is not there", "Fetch that file, or correct the link"
+        what = f"it is a link to {target}, which is not there"
+        cure = "Fetch that file, or correct the link"
     return UnreadableTable("file_missing", 0, what, cure)
 
 
@@ -118,8 +120,11 @@ def plain_names(path: Path, header: list[str]) -> list[str]:
         new if new not in header and plain.count(new) == 1 else old for old, new in zip(header, plain, strict=True)
     ]
     if names != header:
-        changed = ", ".join(repr(old) for old, new in zip(header, names, strict=True) if old != new)
-        log.info("%s: names of columns are read without the spaces around them: %s", path, changed)
+        log.info(
+            "%s: names of columns are read without the spaces around them: %s",
+            path,
+            ", ".join(repr(old) for old, new in zip(header, names, strict=True) if old != new),
+        )
     return names
 
 
