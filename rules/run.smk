@@ -34,8 +34,8 @@ def jobs_to_run():
     found = {}
     for job in workflow.dag.needrun_jobs():
         # In a workflow that uses this one as a module, rules may have a prefix.
-        rule = next((rule for rule in names if job.rule.name.endswith(rule)), "")
-        found[workflow.dag.jobid(job)] = (job.rule.name, names.get(rule, "").format(**job.wildcards_dict))
+        name = next((text for own, text in names.items() if job.rule.name.endswith(own)), "")
+        found[workflow.dag.jobid(job)] = (job.rule.name, name.format(**job.wildcards_dict))
     return found
 
 
