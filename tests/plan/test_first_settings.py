@@ -47,7 +47,8 @@ def configured(choice: Choice) -> dict:
 def test_a_plain_folder_gives_a_file_of_few_commented_lines(tmp_path, capsys):
     printed, config = init(given(tmp_path / "in"), "--card", "t4", work=tmp_path, capsys=capsys)
     text = (tmp_path / "my.yaml").read_text(encoding="utf-8")
-    assert len(text.splitlines()) < 40 and all(len(line) <= 160 for line in text.splitlines())
+    lines = text.replace(f"{tmp_path}/", "").splitlines()
+    assert len(lines) < 40 and all(len(line) <= 160 for line in lines)
     for key in ("train_csv", "image_root", "base", "batch_size", "untuned", "settings"):
         line = next(line for line in text.splitlines() if f"{key}:" in line)
         assert " # " in line, f"a newcomer does not learn what {key} is for"
