@@ -18,12 +18,6 @@ def data(tmp_path):
     return data
 
 
-def edit(data, name, change):
-    """Rewrite a CSV of the competition by a function of its lines."""
-    path = data.folder / f"{name}.csv"
-    path.write_text("\n".join(change(path.read_text(encoding="utf-8").splitlines())) + "\n", encoding="utf-8")
-
-
 def one_problem(data, kind, *words):
     """The checks stop with one problem of this kind, whose message has all the words."""
     message = data.fail(write=False)
@@ -43,7 +37,7 @@ def test_what_means_nothing_is_read_over(data, change):
     """Excel and editors leave these; no row or name is in doubt."""
     before = data.run(write=False)
     for name in ("train", "test"):
-        edit(data, name, change)
+        data.edit(name, change)
     after = data.run(write=False)
     for table, old in zip(after, before, strict=True):
         assert table[list(old)].equals(old)
@@ -52,18 +46,18 @@ def test_what_means_nothing_is_read_over(data, change):
 
 def test_rows_may_only_lack_cells_that_nobody_reads(data):
     """Excel drops empty cells at the end of some rows; a row without its answer is another matter."""
-    edit(data, "train", lambda lines: [f"{lines[0]},note,more", *(f"{line},x,y" for line in lines[1:3]), *lines[3:]])
+    data.edit("train", lambda lines: [f"{lines[0]},note,more", *(f"{line},x,y" for line in lines[1:3]), *lines[3:]])
     train, _ = data.run(write=False)
     assert list(train["note"]) == ["x", "x", "", "", "", ""]
-    edit(data, "train", lambda lines: [*lines[:4], lines[4].rsplit(",", 1)[0], *lines[5:]])
+    data.edit("train", lambda lines: [*lines[:4], lines[4].rsplit(",", 1)[0], *lines[5:]])
     one_problem(data, "cells", "train_0003", "the row has 7 cells, the header 10")
 
 
 def test_a_cell_that_a_test_row_lacks_in_the_middle_moves_no_other(data):
     """The choices would be read as the question and each other; no label of a test row shows it."""
-    edit(data, "test", lambda lines: [f"{lines[0]},source", *(f"{line},web" for line in lines[1:])])
+    data.edit("test", lambda lines: [f"{lines[0]},source", *(f"{line},web" for line in lines[1:])])
     data.run(write=False)
-    edit(data, "test", lambda lines: [*lines[:2], without_cell(lines[2], 2), *lines[3:]])
+    data.edit("test", lambda lines: [*lines[:2], without_cell(lines[2], 2), *lines[3:]])
     one_problem(data, "cells", "test_0001", "the row has 7 cells, the header 8")
 
 
@@ -75,9 +69,9 @@ def without_cell(line, place):
 def test_people_s_answers_at_the_end_may_not_be_missing(data):
     """A row that was cut short would count as one that fewer people have answered."""
     people = ["answer1,answer2,answer3", *["a,a,b"] * 6]
-    edit(data, "train", lambda lines: [f"{x.rsplit(',', 1)[0]},{y}" for x, y in zip(lines, people, strict=True)])
+    data.edit("train", lambda lines: [f"{x.rsplit(',', 1)[0]},{y}" for x, y in zip(lines, people, strict=True)])
     data.run(write=False)
-    edit(data, "train", lambda lines: [*lines[:-1], lines[-1].rsplit(",", 1)[0]])
+    data.edit("train", lambda lines: [*lines[:-1], lines[-1].rsplit(",", 1)[0]])
     one_problem(data, "cells", "the row has 9 cells, the header 10")
 
 
@@ -86,7 +80,7 @@ def test_a_header_that_is_repeated_is_left_out_with_a_warning(data, on_bad_row):
     """Files that were put together by `cat` have one for each part."""
     before = data.run(write=False)
     for name in ("train", "test", "sample"):
-        edit(data, name, lambda lines: [*lines[:3], lines[0], *lines[3:], lines[0]])
+        data.edit(name, lambda lines: [*lines[:3], lines[0], *lines[3:], lines[0]])
     after = data.run(write=False, on_bad_row=on_bad_row)
     assert all(table.equals(old) for table, old in zip(after, before, strict=True))
     listed = data.problems()
@@ -96,14 +90,14 @@ def test_a_header_that_is_repeated_is_left_out_with_a_warning(data, on_bad_row):
 
 @pytest.mark.parametrize("sign", ["\u200b", "\ufeff", "\x1a", "\u00a0", "\u3000"])
 def test_rows_of_invisible_signs_are_empty(data, sign):
-    edit(data, "train", lambda lines: [*lines, sign, f"{sign},,,,,,,"])
+    data.edit("train", lambda lines: [*lines, sign, f"{sign},,,,,,,"])
     data.run(write=False)
     assert list(data.problems()["kind"]) == ["empty_rows"]
 
 
 def test_a_row_with_little_in_it_is_one_problem(data):
     """A sum below the table would be seven problems."""
-    edit(data, "train", lambda lines: [*lines, "Total,,,,,,,"])
+    data.edit("train", lambda lines: [*lines, "Total,,,,,,,"])
     one_problem(data, "empty_cell", "line 8, id 'Total': all cells that are read are empty, but for id. Delete the row")
 
 
@@ -117,7 +111,7 @@ FIRST_LINES = {
 
 @pytest.mark.parametrize(("change", "words"), FIRST_LINES.values(), ids=FIRST_LINES)
 def test_a_first_line_that_is_no_header_is_told(data, change, words):
-    edit(data, "train", change)
+    data.edit("train", change)
     one_problem(data, "header", "train.csv line 1: the first line", words)
 
 
@@ -131,7 +125,7 @@ SEPARATORS = {
 
 @pytest.mark.parametrize(("change", "words"), SEPARATORS.values(), ids=SEPARATORS)
 def test_what_separates_the_cells_is_one_problem(data, change, words):
-    edit(data, "train", change)
+    data.edit("train", change)
     one_problem(data, "separator", words)
 
 
@@ -145,13 +139,13 @@ def test_what_separates_the_cells_is_one_problem(data, change, words):
 )
 def test_many_missing_columns_are_one_problem(data, header, words):
     """Eight messages with the same cure hide it."""
-    edit(data, "train", lambda lines: [header, *lines[1:]])
+    data.edit("train", lambda lines: [header, *lines[1:]])
     one_problem(data, "missing_column", words, "under data.columns")
 
 
 def test_a_sample_without_a_header_is_told(data):
     """Its first row would be taken for the names, and its id be missing."""
-    edit(data, "sample", lambda lines: lines[1:])
+    data.edit("sample", lambda lines: lines[1:])
     one_problem(data, "header", "the first line is a row ('test_0000' is an id)")
 
 
@@ -162,7 +156,7 @@ def test_stray_quotation_marks_are_found_where_ids_differ(data, ids):
         f'{ids[0]},train/train_0000.png,"What is 5,a,b,c,d,a',
         f'{ids[1]},train/train_0001.png,What is 6",a,b,c,d,a',
     ]
-    edit(data, "train", lambda lines: [lines[0], *rows, *lines[3:]])
+    data.edit("train", lambda lines: [lines[0], *rows, *lines[3:]])
     one_problem(data, "quoting", "line 2: a quotation mark that opens in this line closes 1 line below")
 
 

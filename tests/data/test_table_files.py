@@ -39,12 +39,6 @@ def data(tmp_path):
     return data
 
 
-def edit(data, name, change):
-    """Rewrite a CSV of the competition by a function of its lines."""
-    path = data.folder / f"{name}.csv"
-    path.write_text("\n".join(change(path.read_text(encoding="utf-8").splitlines())) + "\n", encoding="utf-8")
-
-
 @pytest.mark.parametrize(
     ("text", "encoding", "words"),
     [
@@ -164,7 +158,7 @@ def test_a_file_of_another_kind_is_called_what_it_is(data, words):
 )
 def test_a_first_line_that_is_no_header_is_one_problem(data, first, words):
     """Eight missing columns would hide it."""
-    edit(data, "train", lambda lines: [first, *lines] if first else lines[1:])
+    data.edit("train", lambda lines: [first, *lines] if first else lines[1:])
     message = data.fail(write=False)
     assert words in message and "1 problem (1 header)" in message and "no column" not in message, message
 
@@ -173,7 +167,7 @@ def test_empty_columns_of_excel_are_left_out(data):
     """Deleted columns stay in the file as commas, in the header and in each row."""
     before = data.run(write=False)
     for name in ("train", "test", "sample"):
-        edit(data, name, lambda lines: [line + ",,," for line in lines])
+        data.edit(name, lambda lines: [line + ",,," for line in lines])
     after = data.run(write=False)
     assert all(table.equals(old) for table, old in zip(after, before, strict=True)) and data.problems().empty
 
@@ -182,7 +176,7 @@ def test_an_empty_cell_at_the_end_of_each_row_is_no_fault(data):
     """Some programs end each row with a comma, but not the header."""
     before = data.run(write=False)
     for name in ("train", "test"):
-        edit(data, name, lambda lines: [lines[0], *(line + "," for line in lines[1:])])
+        data.edit(name, lambda lines: [lines[0], *(line + "," for line in lines[1:])])
     after = data.run(write=False)
     assert all(table.equals(old) for table, old in zip(after, before, strict=True)) and data.problems().empty
 
@@ -192,20 +186,20 @@ def test_a_row_with_one_cell_more_than_the_others_stays_a_fault(data):
     for row in data.test:
         row["note"] = ""
     data.write("test", data.test)
-    edit(data, "test", lambda lines: [line.replace("무슨 색인가요? 2", "무슨, 색인가요? 2") for line in lines])
+    data.edit("test", lambda lines: [line.replace("무슨 색인가요? 2", "무슨, 색인가요? 2") for line in lines])
     assert "the row has 9 cells, the header 8" in data.fail(write=False)
     assert data.kinds() == {("cells", "test_0002", "")}
 
 
 def test_unnamed_columns_with_cells_are_kept(data):
-    edit(data, "train", lambda lines: [lines[0] + ",,", *(f"{line},x{i},y" for i, line in enumerate(lines[1:]))])
+    data.edit("train", lambda lines: [lines[0] + ",,", *(f"{line},x{i},y" for i, line in enumerate(lines[1:]))])
     train, _ = data.run(write=False)
     assert list(train)[-2:] == ["csv_9", "csv_10"] and train["csv_9"][1] == "x1"
 
 
 def test_two_unread_columns_of_one_name_are_kept(data):
     """Nobody reads them; they are no reason to stop."""
-    edit(data, "train", lambda lines: [lines[0] + ",note,note", *(line + ",x,y" for line in lines[1:])])
+    data.edit("train", lambda lines: [lines[0] + ",note,note", *(line + ",x,y" for line in lines[1:])])
     train, _ = data.run(write=False)
     assert list(train)[-2:] == ["note", "csv_note"] and (train["note"][0], train["csv_note"][0]) == ("x", "y")
 
@@ -215,7 +209,7 @@ def test_rows_of_empty_cells_are_left_out_with_one_warning(data, on_bad_row):
     """Rows emptied in Excel stay in the file as commas; hundreds of them must not be hundreds of problems."""
     before = data.run(write=False)
     for name in ("train", "test", "sample"):
-        edit(data, name, lambda lines: [*lines[:3], "," * lines[0].count(","), *lines[3:], *[",,,,,,,, "] * 40])
+        data.edit(name, lambda lines: [*lines[:3], "," * lines[0].count(","), *lines[3:], *[",,,,,,,, "] * 40])
     after = data.run(write=False, on_bad_row=on_bad_row)
     assert all(table.equals(old) for table, old in zip(after, before, strict=True))
     listed = data.problems()
@@ -231,7 +225,7 @@ def test_two_stray_quotation_marks_do_not_swallow_a_row(data, on_bad_row):
         'train_0000,train/train_0000.png,"What is 5,a,b,c,d,a',
         'train_0001,train/train_0001.png,What is 6",a,b,c,d,a',
     ]
-    edit(data, "train", lambda lines: [lines[0], *rows, *lines[3:]])
+    data.edit("train", lambda lines: [lines[0], *rows, *lines[3:]])
     message = data.fail(write=False, on_bad_row=on_bad_row)
     assert "train.csv line 2: a quotation mark that opens in this line closes 1 line below" in message
 
@@ -242,7 +236,7 @@ def test_stray_quotation_marks_with_rows_between_them(data):
         lines[5] = lines[5].replace("색인가요? 4", '색인가요? 4"')
         return lines
 
-    edit(data, "test", change)
+    data.edit("test", change)
     assert "test.csv line 3: a quotation mark that opens in this line closes 3 lines below" in data.fail(write=False)
 
 

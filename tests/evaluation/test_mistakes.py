@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from browser import browser
 from people import with_answers
 from vqaflow.artifacts.columns import ALL_LETTERS
 from vqaflow.evaluation import mistakes
@@ -47,21 +46,6 @@ def make_rows(folder, count, wrong_each=4, seed=0):
     rows["image_file"] = [str(files[i // 2]) for i in range(count)]
     rows["sha256"] = [f"{i // 2:064x}" for i in range(count)]
     return rows
-
-
-@pytest.fixture(scope="module")
-def opened(tmp_path_factory):
-    """A browser for all tests of the module."""
-    with browser(tmp_path_factory.mktemp("chromium")) as opened:
-        yield opened
-
-
-@pytest.fixture
-def page(opened):
-    """The browser with the window of a laptop, and without what an earlier test noted."""
-    opened.resize(1300, 900)
-    opened.errors.clear()
-    return opened
 
 
 @pytest.fixture(scope="module")

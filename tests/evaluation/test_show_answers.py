@@ -10,7 +10,6 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from browser import browser
 from results_world import ensemble, evaluate, make_results, several_members, show, submit
 from vqaflow.evaluation.show_answers import excerpt_of
 from vqaflow.runtime.errors import UserError
@@ -36,19 +35,6 @@ def write_submission(folder, name=str):
 
 def data_of(path):
     return json.loads(re.search(r'<script id="data" type="application/json">(.*?)</script>', path.read_text())[1])
-
-
-@pytest.fixture(scope="module")
-def opened(tmp_path_factory):
-    with browser(tmp_path_factory.mktemp("chromium")) as opened:
-        yield opened
-
-
-@pytest.fixture
-def page(opened):
-    opened.resize(1300, 900)
-    opened.errors.clear()
-    return opened
 
 
 @pytest.fixture(scope="module")

@@ -135,6 +135,14 @@ def test_the_checked_table_of_the_configured_csv_is_used(world, capsys, mode) ->
     assert lines[1] == "images: 4 sizes from the same table"
 
 
+def test_a_header_is_read_as_the_checks_read_it(world, capsys) -> None:
+    """init writes the names without the spaces around them, and the plan then refused the table."""
+    table = (world / "train.csv").read_text(encoding="utf-8")
+    header, rows = table.split("\n", 1)
+    (world / "train.csv").write_text(f"{header.replace(',', ' , ')}\n{rows}", encoding="utf-8")
+    assert "of 4 in train.csv" in told(capsys)
+
+
 def test_a_large_table_is_sampled(world, capsys, monkeypatch) -> None:
     """A plan is asked for again and again, and a hundred thousand files on a network disk take minutes."""
     monkeypatch.setattr(plan_rows, "SAMPLED", 3)

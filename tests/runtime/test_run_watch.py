@@ -66,6 +66,13 @@ def test_a_long_job_is_not_silent(watch, lines):
     assert len(lines) == told
 
 
+def test_a_mistake_in_telling_the_time_ends_no_run(watch, capsys):
+    """The listener runs in Snakemake's own process: an error of ours would stop trainings."""
+    watch.jobs = None
+    watch.handle(record(LogEvent.JOB_STARTED, jobs=[1]))
+    assert "TypeError" in capsys.readouterr().err
+
+
 def test_without_a_run_a_bar_says_nothing_of_one(monkeypatch):
     """A stage that is run by hand."""
     monkeypatch.delenv(HOURS_LEFT, raising=False)

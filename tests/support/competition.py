@@ -91,6 +91,11 @@ class Competition:
             validate_tables(RawFiles(**raw), TableSettings(**settings), files)
         return pd.read_parquet(out / "train.parquet"), pd.read_parquet(out / "test.parquet")
 
+    def edit(self, name, change):
+        """Rewrite a CSV file by a function of its lines."""
+        path = self.folder / f"{name}.csv"
+        path.write_text("\n".join(change(path.read_text(encoding="utf-8").splitlines())) + "\n", encoding="utf-8")
+
     def fail(self, **changes):
         """Run, expect it to stop; returns the message."""
         with pytest.raises(UserError) as caught:

@@ -392,6 +392,12 @@ def test_folds_of_different_precision_are_refused(results, key, usual, other, se
     )
 
 
+def test_a_base_may_have_moved_between_trainings(results):
+    """The first adapter came from the store: its run.json names the folder that the base had then."""
+    values(model__base="elsewhere/the-same-base")(results / "adapters" / "main" / "fold1" / "run.json")
+    assert failures(results) == {}
+
+
 def test_members_may_be_of_different_precision(several):
     """A 4-bit model beside one in bfloat16 is a good pair; within a member, all folds must be alike."""
     for path in several.glob("adapters/main/*/run.json"):
