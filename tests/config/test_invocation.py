@@ -27,6 +27,7 @@ GPU = str(ROOT / "profiles" / "gpu")
         ),
         (["--profile", GPU, "--config", "train={seed: 3}"], 'Add them: --config "hardware={settings: profiles/gpu/'),
         (["-C", "a=b", "--profile", GPU], "whose settings are lost"),
+        (["--workflow-profile", GPU, "--config", "a=b"], "replaces the one of the profile /"),
         (["--sdm", "conda", "apptainer", "--cores", "1"], "names no container"),
         (["--software-deployment-method", "apptainer"], "write --sdm conda"),
         (["--use-singularity"], "names no container"),

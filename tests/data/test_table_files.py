@@ -245,3 +245,22 @@ def test_questions_of_several_lines_with_commas_are_read(data):
     data.train[1]["question"] = "Which, of the five,\nfrom left, right, above, below,\nor, as the case may be, behind?"
     data.train[2]["question"] = "One, two, three, four, five,\nsix, seven, eight"
     assert data.run()[0]["question"][2] == "One, two, three, four, five,\nsix, seven, eight"
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "name"), [(CHINESE, "hz", "HZ"), (CHINESE, "utf-7", "UTF-7"), (JAPANESE, "utf-7", "UTF-7")]
+)
+def test_encodings_that_have_only_ascii_are_refused_by_name(tmp_path, text, encoding, name):
+    """They decode as UTF-8, and a model would be trained on `+wKzJxA-`."""
+    (tmp_path / "a.csv").write_bytes(text.encode(encoding))
+    with pytest.raises(UnreadableTable, match=f"in {name}.* Save the file as CSV in UTF-8"):
+        detect_encoding(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize(
+    "text", ["A+B", "blue+yellow", "3+abc-4", "+8210-1234-5678", "C++", "a ~{x} b", "Team+ABCD, +x"]
+)
+def test_plus_signs_and_tildes_are_text(tmp_path, text):
+    """A file that is refused as UTF-7 and is not could not be mended."""
+    (tmp_path / "a.csv").write_text(f"id,question\n1,{text}\n")
+    assert detect_encoding(tmp_path / "a.csv") == "utf-8-sig"

@@ -14,7 +14,7 @@ from vqaflow.config.members import UNTUNED
 from vqaflow.config.recipe_names import named_recipe
 from vqaflow.ensemble.calibration import apply_temperature
 from vqaflow.evaluation.evidence import namer, read_evidence
-from vqaflow.evaluation.members import POOL, overlap, pools_without
+from vqaflow.evaluation.members import POOL, member_lines, overlap, pools_without
 from vqaflow.reporting.statistics import bootstrap_interval, paired_summary, wilson
 from vqaflow.runtime.errors import UserError
 
@@ -266,3 +266,10 @@ def test_a_member_of_other_rows_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"main/oof\.parquet: its rows are not those of the table.*pool_member"):
         evaluate(folder)
     assert json.loads((folder / "members" / "main" / "member.json").read_text())["kind"] == "tuned"
+
+
+def test_a_pool_that_loses_nothing_has_no_minus_sign():
+    """`-0.00 points` looks like a loss."""
+    facts = {"kind": "tuned", "accuracy": 0.5, "wilson": [0.4, 0.6], "bootstrap": [0.4, 0.6], "nll": 1.0, "weight": 0.0}
+    each = {name: facts | {"pool_loses_without_it": {"gain": gain}} for name, gain in {"a": 0.0, "b": 1e-9}.items()}
+    assert all(line.endswith("without it: +0.00 points") for line in member_lines({"names": ["a", "b"], "each": each}))

@@ -13,7 +13,7 @@ from vqaflow.config.loading import load_config
 from vqaflow.config.members import members_of
 from vqaflow.config.sections import replace_keys
 from vqaflow.plan.cards import BY_NAME, card_named, card_of
-from vqaflow.plan.evening import Data, Job, Speed, changes_of, disk_gb, jobs_of, makespan, shorter_lines
+from vqaflow.plan.evening import Data, Job, Speed, changes_of, disk_gb, in_place_of, jobs_of, makespan, shorter_lines
 from vqaflow.plan.shape import published
 from vqaflow.runtime.errors import UserError
 
@@ -140,6 +140,20 @@ def test_changes_are_named_with_what_they_save():
     assert f"in place of {whole:.1f}" in lines[1]
     once = next(change for change in changes_of(member()) if "epochs" in change.keys)
     assert once.member.train["epochs"] == 1 and once.keys == "train: {epochs: 1}"
+
+
+@pytest.mark.parametrize(
+    ("shorter", "whole", "words"),
+    [
+        (3600, 36000, "1.0 h in place of 10.0"),
+        (1000, 1070, "17 minutes in place of 18"),
+        (60, 300, "0.02 h in place of 0.08"),
+        (10, 12, "10 seconds in place of 12"),
+    ],
+)
+def test_what_a_change_saves_is_seen(shorter, whole, words):
+    """`0.3 h in place of 0.3` says that the change is of no use."""
+    assert in_place_of(shorter, whole) == words
 
 
 def test_what_does_not_fit_is_not_advised():

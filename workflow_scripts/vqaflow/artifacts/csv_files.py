@@ -16,6 +16,7 @@ from vqaflow.artifacts.encodings import (
     guess,
     is_korean,
     is_mostly_utf8,
+    written_in_ascii,
 )
 from vqaflow.artifacts.file_kinds import HEAD, file_kind, is_text, picture_in_csv_place
 from vqaflow.runtime.errors import UserError
@@ -91,6 +92,9 @@ def refuse_other_kinds(path: Path) -> None:
         refuse_zeros(path)
     if SHIFT_SEQUENCE.search(head):
         raise UnreadableTable("encoding", 1, "the file is in ISO 2022 (such as ISO-2022-JP)", SAVE_AS_UTF8)
+    if found := written_in_ascii(path):
+        what = f"the text is in {found[0]}, which writes other letters as signs of ASCII, first in this line"
+        raise UnreadableTable("encoding", found[1], what, SAVE_AS_UTF8)
 
 
 def refuse_zeros(path: Path) -> None:

@@ -35,6 +35,11 @@ KOREAN_SIGNS = frozenset(
     "①②③④⑤⑥⑦⑧⑨⑩⑪⑫⑬⑭⑮ⓐⓑⓒⓓⓔ㉠㉡㉢㉣㉮㉯㉰㉱ⅠⅡⅢⅣⅤ℃℉％‰㎜㎝㎞㎏㎎㎖ℓ㎡㎥㏄‘’“”…·×÷±≠≤≥∞√∠⊥°′″→←↑↓↔⇒※★☆○●◎◇◆□■△▲▽▼♡♥♠♣"
     "〈〉《》「」『』【】～，．：；？！（）￦￥€½⅓¼²³"
 )
+HZ = re.compile(rb"~\{(?:[!-w][!-~])+~\}")
+UTF_7 = re.compile(rb"\+[A-Za-z0-9+/]+")
+LEAST_DECODED = 2  # characters of a text in UTF-7; fewer may be chance
+IN_USE = ("gb2312", 0xA0, (1, 9), (16, 87))  # hanzi, kana, Greek and Cyrillic
+USED_SIGNS = COMMON_SYLLABLES | WESTERN | KOREAN_SIGNS | set("ĄąĆćĘęŁłŃńŚśŹźŻżČčĎďĚěŇňŘřŤťŮůŐőŰűĞğİıŞşĂăĐđ")
 NOT_GUESSED = ["cp949", "euc_kr", "johab", "utf_7", "utf_8", "utf_8_sig", "utf_16", "utf_32"]
 
 
@@ -90,6 +95,37 @@ def evidence(path: Path, until: int | None = None) -> bytes:
             if not line.isascii():
                 found += line
     return bytes(found)
+
+
+def written_in_ascii(path: Path) -> tuple[str, int] | None:
+    """UTF-7 or HZ, whose files have only signs of ASCII, and the line that shows it first; None for other files.
+
+    A plus sign and letters may be a text of their own, as in ``A+B``: a file is in UTF-7 only if all of it can be, and
+    if what it then says are characters that are in use.
+    """
+    first, found = 0, ""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.isascii():
+                return None
+            if HZ.search(line):
+                return "HZ (Chinese)", number
+            for part in re.findall(rb"\+(?!-)[^-\s,]*", line):
+                if not (encoded := UTF_7.match(part)):
+                    return None
+                first, found = first or number, found + _decoded(encoded[0])
+    used = sum(c in USED_SIGNS or row_weight(c, *IN_USE) == 1 for c in found)
+    return ("UTF-7", first) if len(found) >= LEAST_DECODED and used >= LEAST_COMMON * len(found) else None
+
+
+def _decoded(part: bytes) -> str:
+    """What a part of a text says in UTF-7; U+FFFF if it cannot be: a word has no capital, and an encoder leaves none."""
+    try:
+        text = part.decode("utf-7")
+    except UnicodeDecodeError:
+        return "\uffff"
+    is_word = part[1:].islower() or text.isascii()
+    return "\uffff" if is_word or part not in text.encode("utf-7") else text
 
 
 def is_korean(text: str) -> bool:

@@ -33,6 +33,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(*ways, nargs="+", default=[])
     parser.add_argument("--use-apptainer", "--use-singularity", action="store_true")
     parser.add_argument("--profile", default=os.environ.get("SNAKEMAKE_PROFILE"))
+    parser.add_argument("--workflow-profile")
     before_targets = list(arguments)[: list(arguments).index("--")] if "--" in arguments else list(arguments)
     return parser.parse_known_args(before_targets)[0]
 
@@ -50,10 +51,11 @@ def _problems(options: argparse.Namespace, config: Mapping[str, Any], made: Path
     if options.use_apptainer or {"apptainer", "singularity"} & set(options.sdm):
         what = "the workflow names no container, so that its jobs would run in this machine's own environment"
         yield f"{what}. Leave the option of apptainer out, or write --sdm conda"
-    settings = _profile_settings(options.profile)
+    profiles = {name: _profile_settings(name) for name in (options.profile, options.workflow_profile)}
+    profile, settings = next(((name, found) for name, found in profiles.items() if found), (None, None))
     if options.config and settings and not (config.get("hardware") or {}).get("settings"):
         yield (
-            f"--config replaces the one of the profile {options.profile}, whose settings are lost. Add them: "
+            f"--config replaces the one of the profile {profile}, whose settings are lost. Add them: "
             f'--config "hardware={{settings: {settings}}}" {" ".join(map(repr, options.config[-1]))}, or put your keys '
             "into a file for --configfile."
         )

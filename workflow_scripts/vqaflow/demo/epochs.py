@@ -145,7 +145,7 @@ def judged_lines(judged: Mapping[str, Any]) -> list[str]:
                 [
                     name,
                     f"{found['single']['accuracy']:.4f}",
-                    f"{100 * found['less_last']['accuracy']:+.2f}{told}",
+                    f"{100 * found['less_last']['accuracy']:+z.2f}{told}",
                     f"{found['mean_of_folds']['accuracy']:.4f}",
                     f"{found['mean_of_folds']['nll']:.4f}",
                     f"{found['held_out']['accuracy']:.4f}",

@@ -40,7 +40,7 @@ def summary_line(name: str, summary: Mapping[str, Any]) -> list[str]:
         name,
         f"{summary['n']:,}",
         *(f"{100 * summary[run]['accuracy']:.2f} % {interval(widest(summary[run]))}" for run in "ab"),
-        f"{100 * summary['gain']:+.2f} {interval(summary['bootstrap'], '+')}",
+        f"{100 * summary['gain']:+z.2f} {interval(summary['bootstrap'], '+')}",
         str(summary["only_first_right"]),
         str(summary["only_second_right"]),
         f"{summary['p_value']:.3g}",

@@ -110,7 +110,7 @@ def member_lines(members: Mapping[str, Any]) -> Iterator[str]:
         line = f"{name} ({facts['kind']}): {100 * facts['accuracy']:.2f} % [{100 * low:.2f}, {100 * high:.2f}]"
         line += f", NLL {facts['nll']:.3f}, weight {facts['weight']:.2f}"
         if without := facts["pool_loses_without_it"]:
-            line += f"; the pool without it: {-100 * without['gain']:+.2f} points"
+            line += f"; the pool without it: {-100 * without['gain']:+z.2f} points"
         yield line
 
 

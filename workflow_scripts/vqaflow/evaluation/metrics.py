@@ -129,7 +129,7 @@ def leaderboard_text(recipe: Mapping[str, Any], half: float) -> str:
     low, high = (100 * bound for bound in expected["score_interval"])
     text = f"expect {100 * expected['accuracy']:.2f} % on new rows"
     if gain := recipe["test"]["gain_of_averaging"]:
-        text += f", {100 * gain['gain']:+.2f} points from averaging adapters that OOF rows do not have"
+        text += f", {100 * gain['gain']:+z.2f} points from averaging adapters that OOF rows do not have"
     blind = f" without the {unusable:,} that have no usable image" if unusable else ""
     return (
         f"{text}; a leaderboard of {n:,} rows{blind} will show {low:.2f} to {high:.2f} % (95 %). "

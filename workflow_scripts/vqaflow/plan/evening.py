@@ -215,6 +215,15 @@ def hours(seconds: float) -> str:
     return f"{seconds / 3600:.1f}" if seconds >= 360 else f"{seconds / 3600:.2f}"
 
 
+def in_place_of(shorter: float, whole: float) -> str:
+    """Two numbers of seconds that differ, in the largest unit in which one sees it."""
+    if hours(shorter) != hours(whole):
+        return f"{hours(shorter)} h in place of {hours(whole)}"
+    if f"{shorter / 60:.0f}" != f"{whole / 60:.0f}":
+        return f"{shorter / 60:.0f} minutes in place of {whole / 60:.0f}"
+    return f"{shorter:.0f} seconds in place of {whole:.0f}"
+
+
 @dataclass(frozen=True)
 class Change:
     """Something that shortens a run: the settings, and what they cost."""
@@ -279,7 +288,7 @@ def shorter_lines(members: Sequence[Member], shapes: Mapping[str, Shape], data: 
         yield "what would shorten it, the cheapest first (card hours, each alone):"
     for saved, change in list(best.values())[:NAMED]:
         where = "" if len(members) == 1 else f"{change.member.name}: "
-        yield f"  {where}{change.keys}: {hours(whole - saved)} h in place of {hours(whole)} ({change.price})"
+        yield f"  {where}{change.keys}: {in_place_of(whole - saved, whole)} ({change.price})"
 
 
 def disk_gb(members: Sequence[Member], shapes: Mapping[str, Shape], data: Data, speed: Speed) -> dict[str, float]:

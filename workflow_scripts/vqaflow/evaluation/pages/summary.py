@@ -122,7 +122,7 @@ def baseline_table(metrics: Metrics) -> str:
         cells = [percent(one["accuracy"]), bounds_text(widest(one)), f"{one['n']:,}"]
         gain, gained = one.get("ensemble_against_it"), ""
         if gain:
-            gained = f"{100 * gain['gain']:+.1f} [{bounds_text(gain['bootstrap'], sign='+')}]"
+            gained = f"{100 * gain['gain']:+z.1f} [{bounds_text(gain['bootstrap'], sign='+')}]"
         rows.append([Cell(name), *map(Cell, [*cells, gained])])
     chance = [percent(metrics["baselines"]["chance"]), "", f"{metrics['overall']['n']:,}", ""]
     rows.append([Cell("guessing among a row's choices"), *map(Cell, chance)])

@@ -163,7 +163,7 @@ def file_lines(advice: Advice) -> Iterator[str]:
                 f"{entry.name}: it has no OOF answers, so its accuracy cannot be known before the competition ends. "
                 f"{pair.differing:,} of {advice.board.rows:,} test answers differ from the {advice.entries[0].name}: "
                 f"on all test rows the scores are at most {points(pair.differing / advice.board.rows)} points apart. "
-                f"The current probabilities expect {entry.own_view:+.1f} right answers of the difference, but cannot "
+                f"The current probabilities expect {entry.own_view:+z.1f} right answers of the difference, but cannot "
                 "know what this file knows better."
                 + (" Without a public score (--public) it is never recommended." if entry.public is None else "")
             )

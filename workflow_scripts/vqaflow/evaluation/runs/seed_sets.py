@@ -126,7 +126,7 @@ def line_of(name: str, summary: Mapping[str, Any]) -> list[str]:
     """One row of the table."""
     means = [f"{100 * summary[key]:.2f} %" for key in "ab"]
     p_value = "" if summary["p_value"] is None else f"{summary['p_value']:.3g}"
-    gain = f"{100 * summary['gain']:+.2f} {interval(summary['interval'], '+')}"
+    gain = f"{100 * summary['gain']:+z.2f} {interval(summary['interval'], '+')}"
     return [name, f"{summary['n']:,}", *means, gain, p_value]
 
 

@@ -60,7 +60,7 @@ def against_cells(run: Run, against: Against) -> list[str]:
         return [run.name, "not comparable", "", "", "", "", changed]
     return [
         run.name,
-        f"{100 * against.gain:+.2f} {interval(against.interval, '+')}",
+        f"{100 * against.gain:+z.2f} {interval(against.interval, '+')}",
         f"{against.only_first} : {against.only_second}",
         f"{against.p_value:.3g}",
         "real" if against.real else "within noise",
