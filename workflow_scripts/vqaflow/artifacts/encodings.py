@@ -119,7 +119,7 @@ def written_in_ascii(path: Path) -> tuple[str, int] | None:
 
 
 def _decoded(part: bytes) -> str:
-    """What a part of a text says in UTF-7; U+FFFF if it cannot be: a word has no capital, and an encoder leaves none."""
+    """What a part of a text says in UTF-7; U+FFFF if it is a word, or if an encoder would have written it otherwise."""
     try:
         text = part.decode("utf-7")
     except UnicodeDecodeError:
