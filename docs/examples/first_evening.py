@@ -105,7 +105,7 @@ Three commands lead from a competition's folder to a tuned submission:
 
 `vqaflow init` prints the last two with the profile that fits. Below, the evening is played step by step, with what each
 step printed and how long it took, by `python docs/examples/first_evening.py`. Snakemake's lines about its jobs and the
-times of log lines are left out, and so are some lines that end a job. The times are those of a machine with two
+times of log lines are left out. The times are those of a machine with two
 processor cores and no GPU, on which other work ran: they say which steps are long, not how fast a GPU is.
 
 In the output, `data` is the competition's folder. To have both runs in one command, the first submission first, run
