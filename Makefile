@@ -8,7 +8,7 @@ export PYTHONDONTWRITEBYTECODE :=
 # Jobs with the demo's model take 1.3 GB each, so three run at a time (gpu=3), however many cores there are.
 # A killed run leaves Snakemake's locks behind. The file `demo` among them, which is removed with them, shows that they
 # are the demo's; .venv/demo.lock, which its process holds, shows whether that run was killed. Other runs' locks stay.
-.PHONY: demo test lint lock clean
+.PHONY: demo test lint mutants lock clean
 
 demo: .venv/ready
 	@exec 9> .venv/demo.lock; flock --nonblock 9 || { echo "make demo is already running here" >&2; exit 1; }; \
@@ -37,6 +37,11 @@ define INSTALLED
 /^ *(Downloading|Using cached|Looking in|Attempting|Found existing|Uninstalling|Successfully uninstalled)/ { next } \
 { print; fflush() }
 endef
+
+# Do the tests notice wrong code? MUTANTS=N draws so many changes of the numeric core (docs/reliability.md has the score).
+MUTANTS ?= 150
+mutants: .venv/ready
+	OMP_NUM_THREADS=1 $(BIN)/python tests/mutation/mutants.py --sample $(MUTANTS) --seed 0
 
 # An unfinished environment has no .venv/ready and is made again from scratch.
 .venv/ready: requirements.lock pyproject.toml

@@ -37,6 +37,7 @@ from vqaflow.config.check import check_config, check_files
 from vqaflow.config.checkout import completed
 from vqaflow.config.invocation import require_kept
 from vqaflow.runtime.errors import UserError
+from vqaflow.runtime.secrets import hidden
 from snakemake.exceptions import WorkflowError
 
 try:
@@ -51,7 +52,7 @@ try:
     problems = problems or sorted({p for m in MODELS for p in template_problems(m.model["base"], m.prompt)})
     check_files(config, Path("results"), problems)
 except UserError as error:
-    raise SystemExit(f"error: {error}") from None
+    raise SystemExit(hidden(f"error: {error}")) from None
 
 HELP = """Targets, with your own data: snakemake --configfile my.yaml -- TARGET
   plan                                   what fits, and the hours of the whole run, before it starts

@@ -10,10 +10,12 @@ from hypothesis.extra.numpy import arrays
 
 from vqaflow.ensemble.calibration import (
     CALIBRATIONS,
+    LOWEST,
     VECTOR_PRIOR_ROWS,
     apply_temperature,
     fit_temperature,
     fit_vector,
+    logs_with_answers,
     temperature_of_confidence,
 )
 from vqaflow.reporting.statistics import expected_calibration_error, negative_log_likelihood
@@ -28,6 +30,12 @@ def test_temperature_keeps_every_best_choice(probabilities_NC, temperature):
     scaled = apply_temperature(probabilities_NC, {"temperature": temperature})
     assert (scaled.argmax(1) == probabilities_NC.argmax(1)).all()
     np.testing.assert_allclose(scaled.sum(1), 1, atol=1e-9)
+
+
+def test_only_what_people_answered_gets_a_finite_logarithm():
+    """Else one row whose answer had no probability would decide the temperature of all, or none could be found."""
+    logp_NC = logs_with_answers(np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]), np.array([1, 1]))
+    assert logp_NC.tolist() == [[0.0, LOWEST, -math.inf], [-math.inf, 0.0, -math.inf]]
 
 
 def test_a_tie_by_rounding_keeps_the_later_letter():

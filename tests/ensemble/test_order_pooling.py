@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from results_world import CYCLIC, make_logits
 from vqaflow.artifacts.score_files import Logits
 from vqaflow.model.encoding.orders import all_orders, inverse
-from vqaflow.scoring.order_pooling import log_softmax, pool_orders, position_prior
+from vqaflow.scoring.order_pooling import letter_sets, log_of_choices, log_softmax, pool_orders, position_prior
 
 FINITE = st.floats(-30, 30, width=32)
 
@@ -83,6 +83,27 @@ def test_prior_removal_helps_where_orders_are_few():
         for how in ("geometric", "prior")
     }
     assert hits["prior"] > hits["geometric"] + 0.05
+
+
+@pytest.mark.parametrize("orders", [["abcd", "badc"], ["abcd", "cbad"]])
+def test_orders_that_leave_a_position_open_give_no_prior(orders):
+    """Two positions are compared there, and the others are not: their part would be made up."""
+    rng = np.random.default_rng(0)
+    assert position_prior(logits_of(make_logits(rng.integers(0, 4, 90), 1, rng, orders=orders), orders)) is None
+
+
+def test_rows_are_told_apart_by_the_choices_that_they_have():
+    """A row that lacks d, pooled as one that has it, would be -inf or NaN in all choices."""
+    logp_RKC = np.zeros((3, 2, 4))
+    logp_RKC[1, :, 3] = -np.inf
+    found = [(there_C.tolist(), rows.tolist()) for there_C, rows in letter_sets(logp_RKC)]
+    assert sorted(found) == [([True, True, True, False], [1]), ([True, True, True, True], [0, 2])]
+    assert [rows.tolist() for _, rows in letter_sets(logp_RKC[[0, 2]])] == [[0, 1]]
+
+
+def test_a_choice_that_a_row_lacks_has_no_finite_logarithm():
+    """And a certain one has the logarithm 0."""
+    assert log_of_choices(np.array([0.0, 1.0])).tolist() == [-math.inf, 0.0]
 
 
 def test_one_order_cannot_tell_prior_from_content():

@@ -18,6 +18,7 @@ from vqaflow.ensemble.pooling import (
     fit_stacking,
     fit_votes,
     fit_weights,
+    learns,
     mean_pool,
     stacking_pool,
     weighted_pool,
@@ -262,6 +263,22 @@ def test_stacking_uses_a_view_that_is_reliably_wrong():
     assert (stacked.argmax(1) == answers).mean() > (mean_pool(logp_NSC, ONE).argmax(1) == answers).mean() + 0.1
 
 
+def test_stacking_hears_the_second_of_two_members():
+    """Two members of one view each are the usual case: the better one may be the second."""
+    logp_NSC, answers = made_up(rows=600, strengths=(0.0, 3.0), absent=0.0)
+    two = np.array([0, 1])
+    stacked = stacking_pool(logp_NSC, two, fit_stacking(logp_NSC, two, answers))
+    second = (logp_NSC[:, 1].argmax(1) == answers).mean()
+    assert (stacked.argmax(1) == answers).mean() > second - 0.02
+
+
+def test_a_source_with_a_single_row_votes_with_its_accuracy():
+    """A view for few rows, such as `read`, must not lose half of its vote."""
+    logp_NSC = np.log(np.array([[[0.7, 0.3], [0.6, 0.4]], [[0.7, 0.3], [0.6, 0.4]]]))
+    logp_NSC[1, 1] = np.nan
+    assert fit_votes(logp_NSC, np.array([0, 0]), np.array([0, 1])).tolist() == [0.5, 1.0]
+
+
 def test_a_vote_counts_hard_votes():
     """One sure view loses against two unsure ones: that is why it is not an average of probabilities."""
     sure, unsure = [0.97, 0.01, 0.01, 0.01], [0.2, 0.4, 0.2, 0.2]
@@ -283,6 +300,31 @@ def test_a_tied_vote_goes_to_the_surer_side():
     """Not to the letter that comes first in the alphabet."""
     logp_NSC = np.log(np.array([[[0.4, 0.2, 0.2, 0.2], [0.01, 0.01, 0.97, 0.01]]]))
     assert POOLS["vote"].apply(logp_NSC, ONE, np.ones(2)).argmax() == 2
+
+
+def test_votes_without_weight_leave_the_mean():
+    """Sources that were right in no row have no vote: the answer is that of the mean, not NaN."""
+    logp_NSC = np.log(np.array([[[0.1, 0.6, 0.2, 0.1], [0.2, 0.5, 0.2, 0.1]]]))
+    pooled_NC = POOLS["vote"].apply(logp_NSC, ONE, np.zeros(2))
+    np.testing.assert_allclose(pooled_NC, mean_pool(logp_NSC, ONE), atol=1e-12)
+
+
+def test_stacking_takes_what_a_unit_says_of_the_choices_against_each_other():
+    """Each unit's features have the mean 0 in each row: a row's level, which means nothing, would move the answer."""
+    logp_NSC, _ = made_up(rows=20, strengths=(2.0, 1.0), absent=0.0)
+    sums_first = np.zeros((8, 4))
+    sums_first[:, 0] = 1.0
+    pooled_NC = stacking_pool(logp_NSC, ONE, {"matrix": sums_first, "bias": np.zeros(4)})
+    np.testing.assert_allclose(pooled_NC, 0.25, atol=1e-9)
+
+
+def test_only_pools_that_are_fitted_are_said_to_learn():
+    """Learned on the rows that it is measured on, a pool looks better than it is: `learns` decides about that."""
+    assert (
+        [name for name in POOLS if learns(name)]
+        == ["weighted", "stacking", "vote"]
+        == sorted(LEARNING, key=list(POOLS).index)
+    )
 
 
 def test_folds_are_averaged():

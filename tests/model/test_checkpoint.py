@@ -100,12 +100,6 @@ def with_weight(name: str) -> Change:
     return apply
 
 
-def as_torch_file(folder: Path) -> None:
-    """Keep the weights in the older format alone."""
-    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
-    (folder / "model.safetensors").unlink()
-
-
 def with_value(value: float) -> Change:
     """Put one value into a weight."""
 
@@ -120,12 +114,6 @@ def with_value(value: float) -> Change:
 def as_gguf(folder: Path) -> None:
     """Keep the weights in llama.cpp's format alone."""
     (folder / "model.safetensors").rename(folder / "model-Q4_K_M.gguf")
-
-
-def short_torch_file(folder: Path) -> None:
-    """The older format, cut."""
-    as_torch_file(folder)
-    shorten("pytorch_model.bin")(folder)
 
 
 def without_shard(folder: Path) -> None:
@@ -229,10 +217,6 @@ FILES = {
     "short weights": (
         shorten("model.safetensors"),
         "cannot load {base}: model.safetensors is not a whole file of weights. Download it again.",
-    ),
-    "short weights in the older format": (
-        short_torch_file,
-        "cannot load {base}: pytorch_model.bin is not a whole file of weights. Download it again.",
     ),
     "a pointer of git-lfs": (
         write("model.safetensors", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"),
@@ -362,11 +346,6 @@ LOADING = {
         config(text_config=None),
         f"{{base}} has lm_head.weight with the shape (263, 64), but its config.json says (152064, 8192). {RESTORE}",
     ),
-    "an adapter in weights of the older format": (
-        lambda folder: (with_weight("model.layers.0.mlp.up_proj.lora_A.weight")(folder), as_torch_file(folder)),
-        "{base} has model.language_model.layers.0.mlp.up_proj.lora_A.weight, for which its config.json has no place (1 "
-        f"such weights). {MERGE}",
-    ),
     "not a number": (
         with_value(math.nan),
         "{base} has values that are NaN or infinite in float32: model.language_model.layers.0.mlp.up_proj.weight (1 "
@@ -452,15 +431,6 @@ def test_a_whole_checkpoint_of_each_family_passes(tmp_path, name, caplog):
     with caplog.at_level(logging.WARNING, "vqaflow"):
         load_base(rows.model_config(base=str(tmp_path / "base")), CPU)
     assert not [record for record in caplog.records if record.name == "vqaflow"]
-
-
-def test_weights_in_the_older_format_load(folder):
-    """Many fine-tuned checkpoints have no other."""
-    whole = load_base(rows.model_config(base=str(folder)), CPU).network.state_dict()
-    as_torch_file(folder)
-    assert base_problems(str(folder)) == []
-    again = load_base(rows.model_config(base=str(folder)), CPU).network.state_dict()
-    assert all(torch.equal(weight, again[name]) for name, weight in whole.items())
 
 
 def test_weights_in_several_files_pass_until_one_is_short(tmp_path):

@@ -28,6 +28,7 @@ def test_every_metric_is_scikit_learns(choices, letters):
     assert found["accuracy"] == pytest.approx(accuracy_score(answers_N, predicted_N), abs=1e-12)
     assert found["macro_f1"] == pytest.approx(f1_score(answers_N, predicted_N, average="macro"), abs=1e-12)
     assert found["nll"] == pytest.approx(log_loss(answers_N, p_NC, labels=range(choices)), abs=1e-12)
+    assert found["brier"] == pytest.approx(((p_NC - np.eye(choices)[answers_N]) ** 2).sum(1).mean(), abs=1e-12)
     expected = balanced_accuracy_score(answers_N, predicted_N)
     assert found["balanced_accuracy"] == pytest.approx(expected, abs=1e-12)
 

@@ -36,6 +36,18 @@ def test_confidence_that_sorts_is_better_than_confidence_that_does_not():
     assert risk_coverage_area(sorts, np.zeros(100, bool), np.arange(100)) == {"value": 0.0, "bootstrap": (0.0, 0.0)}
 
 
+def test_its_interval_is_that_of_drawn_rows():
+    """Of 95 %: the middle of the draws, as much left out below as above."""
+    rng = np.random.default_rng(1)
+    confidence, wrong = rng.random(30), rng.random(30) < 0.4
+    drawn, rng = [], np.random.default_rng(7)
+    for _ in range(2000):
+        rows = rng.integers(0, 30, 30)
+        drawn.append(naive(confidence[rows], wrong[rows]))
+    found = risk_coverage_area(confidence, wrong, np.arange(30), 7)["bootstrap"]
+    assert found == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=1e-12)
+
+
 def test_its_interval_draws_whole_groups():
     """Eight rows about one picture are not eight pictures."""
     rng = np.random.default_rng(0)

@@ -123,6 +123,12 @@ def test_recall_spread_shows_position_bias():
     assert recall_spread(recall_by_letter(np.array([0]), np.array([0]), 4)) is None
 
 
+def test_the_recall_of_a_letter_is_of_its_own_rows():
+    """Counted on the other letters' rows, a model that never answers `a` would look unbiased."""
+    answers, predicted = np.array([0, 0, 1, 1, 1, 1]), np.array([0, 1, 1, 1, 1, 0])
+    assert recall_by_letter(predicted, answers, 3) == [0.5, 0.75, None]
+
+
 def test_the_interval_that_is_shown_covers_both():
     """Wilson's is too narrow where rows share an image; the bootstrap of groups has no width when all is right."""
     groups = np.repeat(np.arange(30), 8)

@@ -13,7 +13,7 @@ from vqaflow.model.decoder.branches import answer_states, pack
 from vqaflow.model.encoding.row_encoder import RowEncoder
 from vqaflow.model.vision.windows import image_features
 from vqaflow.training.augment import shuffle_choices
-from vqaflow.training.objective import answer_loss, soft_cross_entropy
+from vqaflow.training.objective import answer_loss, soft_cross_entropy, without_absent
 from vqaflow.training.targets import batch_targets, shown_target
 
 SMOOTHING = 0.1
@@ -122,3 +122,9 @@ def test_each_order_shows_the_shares_where_it_shows_the_choices(setting) -> None
     shuffled = shuffle_choices(row, random.Random(1))
     assert shuffled.choices != row.choices
     assert dict(zip(shuffled.choices, shuffled.shares, strict=True)) == dict(zip(row.choices, row.shares, strict=True))
+
+
+def test_positions_that_a_row_does_not_show_cannot_be_chosen() -> None:
+    """Whatever the number of choice orders: here one, of four choices, in rows of four and of two."""
+    shown_BKC = without_absent(torch.zeros(2, 1, 4), torch.tensor([4, 2]))
+    assert shown_BKC.tolist() == [[[0.0] * 4], [[0.0, 0.0, -torch.inf, -torch.inf]]]

@@ -28,6 +28,15 @@ def rows():
     return rows_of(with_answers(table, GIVEN))
 
 
+def test_two_people_are_several(rows):
+    """How their answers were used belongs to the key of the training: else another use would not train again."""
+    table = pd.DataFrame([{"id": "r", "question": "q", "qtype": "ocr", "image_file": "", "sha256": ""}])
+    choices = dict(zip("abcd", rows[0].choices, strict=True))
+    [two] = rows_of(with_answers(table.assign(width=1, height=1, **choices), ["ab"]))
+    assert two.people == 2
+    assert targets_of([two], AnswersConfig("soft")).described()["answers_use"] == "soft"
+
+
 @pytest.mark.parametrize(
     ("use", "trained"),
     [

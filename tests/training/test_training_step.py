@@ -143,6 +143,22 @@ def test_gradients_that_overflow_in_every_step_end_the_training(tmp_path: Path, 
         one.step(drawn)
 
 
+def test_a_skipped_step_does_not_lower_the_learning_rate(tmp_path: Path) -> None:
+    """The first steps in float16 are often skipped: the warm-up would be over before the weights ever changed."""
+    one = with_scaler(trainer(tmp_path))
+    overflows = [True, True, False]
+    for weight in trainable(one.base):
+        weight.register_hook(lambda gradient: torch.full_like(gradient, math.inf) if overflows[0] else gradient)
+    rates = [one.schedule.get_last_lr()[0]]
+    for _ in range(3):
+        one.step(one.rows_of_step(one.progress.step))
+        rates.append(one.schedule.get_last_lr()[0])
+        overflows.pop(0)
+    assert rates[0] == rates[1] == rates[2] == pytest.approx(CONFIG.learning_rate / 2.6)
+    assert rates[3] == pytest.approx(CONFIG.learning_rate * 2 / 2.6)
+    assert one.progress.step == 3, "the rows of a skipped step were seen"
+
+
 def test_a_training_step_that_is_not_finite_names_its_row(tmp_path: Path, monkeypatch) -> None:
     """A training on NaN would go on for hours, and save an adapter of NaN."""
     one, states = trainer(tmp_path), AnswerModel.states

@@ -15,7 +15,7 @@ from vqaflow.artifacts.columns import ALL_LETTERS
 from vqaflow.commands.command_line import main
 from vqaflow.data.folds import groups as fold_groups
 from vqaflow.data.folds import make_folds
-from vqaflow.data.folds.balance import TOLERANCE, deal, first_deal, shares
+from vqaflow.data.folds.balance import TOLERANCE, balance_report, deal, first_deal, shares
 from vqaflow.data.folds.groups import row_groups
 from vqaflow.data.folds.seen_images import seen_images
 from vqaflow.data.images import near_duplicates as near_images
@@ -375,3 +375,16 @@ def test_one_long_question_does_not_fill_the_memory():
     finally:
         tracemalloc.stop()
     assert len(set(groups)) == 2_000 and peak < 20_000_000
+
+
+def test_the_report_says_how_much_one_row_is_of_a_fold():
+    """By it a reader tells an unlucky share from one that no deal of single rows could have mended."""
+    strata = pd.DataFrame({"answer": list("aaaabbbb")})
+    fold_N = np.array([0, 0, 0, 1, 1, 1, 1, 1])
+    outside = balance_report(strata, fold_N, np.arange(8))["outside"]
+    assert {(one["value"], one["fold"]): one["one_row"] for one in outside} == {
+        ("a", 0): 1 / 3,
+        ("a", 1): 1 / 5,
+        ("b", 0): 1 / 3,
+        ("b", 1): 1 / 5,
+    }

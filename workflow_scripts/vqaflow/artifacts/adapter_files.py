@@ -11,6 +11,7 @@ from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.files import write_json
 
 WEIGHTS, CONFIG, RUN = "adapter_model.safetensors", "adapter_config.json", "run.json"
+PICKLE = "adapter_model.bin"  # what older PEFT wrote
 # The entries of an adapter's configuration that decide which function its weights compute.
 FUNCTION = ("r", "lora_alpha", "use_rslora")
 # Keys of run.json: the digests of the folder's other files, and the digest of all else that it says.
@@ -30,13 +31,19 @@ def adapter_config(folder: Path) -> dict:
     """An adapter's PEFT configuration. Raises UserError if one of its files is missing or unreadable."""
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
-            raise UserError(f"{folder}: the adapter has no {name}. Train it again (rule train_adapter).")
+            raise _lacks(folder, name)
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         return config | {"r": int(config["r"]), "lora_alpha": float(config["lora_alpha"])}
     except (ValueError, TypeError, KeyError) as error:
         again = "Train the adapter again (rule train_adapter)"
         raise UserError(f"{folder / CONFIG}: is damaged ({error!r}). {again}.") from error
+
+
+def _lacks(folder: Path, name: str) -> UserError:
+    """The error for a file that an adapter lacks; a pickle of its weights, which can run code, is not opened."""
+    has = f", only {PICKLE}, a pickle, which can run any code when it is opened" if (folder / PICKLE).is_file() else ""
+    return UserError(f"{folder}: the adapter has no {name}{has}. Train it again (rule train_adapter).")
 
 
 def read_run(adapter: Path) -> dict[str, Any]:
@@ -72,7 +79,7 @@ def check_files(folder: Path, names: Iterable[str] | None = None) -> dict[str, A
         raise UserError(f"{folder / RUN}: was changed since training wrote it, or has no digest. {again}")
     for name in run[FILES] if names is None else names:
         if not (folder / name).is_file():
-            raise UserError(f"{folder}: the adapter has no {name}. Train it again (rule train_adapter).")
+            raise _lacks(folder, name)
         if file_digest(folder / name) != run[FILES].get(name):
             raise UserError(f"{folder / name}: is not the file that training wrote (see {RUN}). {again}")
     return run

@@ -44,7 +44,8 @@ def main(folder: Path) -> None:
     FastVisionModel.for_training(network)
     weights = [weight for weight in network.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=2e-5, fused=True)
-    inputs = {name: value.to(device) for name, value in torch.load(folder / "inputs.pt").items()}
+    given = torch.load(folder / "inputs.pt", weights_only=True)
+    inputs = {name: value.to(device) for name, value in given.items()}
     losses: list[torch.Tensor] = []
 
     def step() -> None:

@@ -22,6 +22,7 @@ from vqaflow.config.sections import NATIVE, WHEN, merged
 from vqaflow.config.space_check import foldless, space_problems
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import did_you_mean
+from vqaflow.runtime.secrets import secret_problems
 
 # JSON Schema accepts 3.0 as an integer and NaN as a number; the workflow can use neither.
 Validator = extend(
@@ -54,7 +55,8 @@ def check_config(config: Mapping[str, Any], schema: Path | str) -> None:
     """Raise one UserError that lists all problems of `config`: unknown keys (with the nearest known), types, ranges."""
     config = _plain(config)
     known = load_schema(schema)
-    problems = list(refusals(Validator(known).iter_errors(config), known))
+    problems = list(secret_problems(config))  # alone: another message could show the secret
+    problems = problems or list(refusals(Validator(known).iter_errors(config), known))
     if not problems:
         problems = [*_cross_checks(config), *member_problems(config)]
         problems += space_problems(config["hpo"]["space"], config["train"], known["properties"]["train"])

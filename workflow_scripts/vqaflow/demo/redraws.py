@@ -75,5 +75,5 @@ def scores_file(at: ResultsFolder, base: str, seed: int) -> Path:
 
 def read_scores(file: Path) -> Scores:
     """Kept scores."""
-    with np.load(file) as kept:
+    with np.load(file, allow_pickle=False) as kept:
         return Scores(**kept)

@@ -3,6 +3,7 @@
 Shapes: H hidden size, C letters.
 """
 
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -34,7 +35,7 @@ from vqaflow.model.checkpoint import (
 )
 from vqaflow.model.families.family import Family
 from vqaflow.model.families.known import family_of
-from vqaflow.model.hub import source_of
+from vqaflow.model.hub import NO_CODE, source_of, unpinned
 from vqaflow.model.numerics.precision import DTYPES
 from vqaflow.model.vision.windows import use_window_attention
 from vqaflow.model.weight_files import ADAPTER, MERGE, RESTORE
@@ -161,6 +162,8 @@ def load_base(model: BaseConfig, device: torch.device | None = None, stored: Pat
     """
     device = device or best_device()
     require_whole(model.base)
+    if told := unpinned(model):
+        log.warning("%s", told)
     if not stored:
         require_loadable(read_config(model), model.base)
     with library_errors(model):
@@ -189,11 +192,12 @@ def load_network(model: BaseConfig, device: torch.device, stored: Path | None = 
     if not family.example:  # of an unknown class: what NF4 must leave alone shows in its network
         family = family_of(config.model_type, without_weights(config))
     dtype, quantized = compute_dtype(model, device), quantization(model, device)
-    options = {"local_files_only": True} if stored else source_of(model)
+    options = NO_CODE | {"local_files_only": True} if stored else source_of(model)
     if quantized == "nf4" and not stored:
         if family.nf4:
             log.warning("%s in NF4: %s. bfloat16 needs a card with more memory", family.name, family.nf4)
         options["quantization_config"] = nf4_config(family, dtype)
+    os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"  # else a service of the hub would be asked to convert pickles
     if not sys.stderr.isatty():
         library_logging.disable_progress_bar()  # a file gets whole lines, not a bar that is drawn over itself
     with library_errors(model):
@@ -204,6 +208,7 @@ def load_network(model: BaseConfig, device: torch.device, stored: Path | None = 
             device_map={"": str(device)},
             output_loading_info=True,
             ignore_mismatched_sizes=not stored,  # require_same_weights names them
+            use_safetensors=True,
             **options,
         )
     require_same_weights(loading, str(stored or model.base), is_stored=stored is not None)

@@ -15,8 +15,8 @@ from vqaflow.config.sections import BaseConfig
 from vqaflow.data.images.visual_tokens import json_object
 from vqaflow.model.families.family import Family
 from vqaflow.model.families.known import BY_KIND, family_of, names
-from vqaflow.model.hub import source_of
-from vqaflow.model.weight_files import RESTORE, header_problems, weight_problems
+from vqaflow.model.hub import NO_CODE, source_of
+from vqaflow.model.weight_files import CONVERT, RESTORE, header_problems, weight_problems
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import reason_of
 
@@ -59,7 +59,7 @@ def read_config(model: BaseConfig, stored: Path | None = None) -> Any:
     """
     from transformers import AutoConfig
 
-    source = {"local_files_only": True} if stored else source_of(model)
+    source = NO_CODE | {"local_files_only": True} if stored else source_of(model)
     try:
         return AutoConfig.from_pretrained(stored or model.base, **source)
     except Exception as error:  # the library raises whatever a broken file causes
@@ -87,6 +87,8 @@ def unloadable(model: BaseConfig, error: Exception) -> UserError:
     if reason.startswith("Unrecognized image processor"):  # of the first transformers that knew the model
         reason = "its preprocessor_config.json names an image processor that this transformers does not know"
         cure = "Give its newest revision, or copy preprocessor_config.json from there."
+    if "use_safetensors" in reason:  # of a hub name; weight_files.py looks into folders
+        reason, cure = "it has no safetensors files", CONVERT
     return UserError(f"config model.base: cannot load {model.base} ({reason}). {cure}")
 
 

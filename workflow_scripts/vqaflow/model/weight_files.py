@@ -8,14 +8,17 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from zipfile import is_zipfile
 
 from vqaflow.data.images.visual_tokens import json_object
 from vqaflow.model.families.known import BY_KIND
 
-# In the order in which the library looks for them.
-WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
-OLD_TORCH = b"\x80"  # a pickle, not an archive: it has no end that can be checked
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json")  # in the order in which the library looks for them
+PICKLES = (".bin", ".bin.index.json", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+CONVERT = (
+    "Use an edition with safetensors files; if you trust its source, convert it: load it with transformers elsewhere "
+    "and call save_pretrained."
+)
+CAN_RUN_CODE = "is a pickle, which can run any code when it is opened."
 RESTORE = "Restore the config.json that belongs to the weights, or download the checkpoint again."
 MERGE = "Merge the adapter into the base first (merge_and_unload of PEFT)."
 ADAPTER = re.compile(r"^base_model\.|\.(lora_\w+|base_layer|modules_to_save|original_module)(\.|$)")
@@ -28,6 +31,10 @@ def weight_problems(folder: Path) -> Iterator[str]:
     """Weights that are not there or not whole."""
     name = next((name for name in WEIGHTS if (folder / name).is_file()), None)
     if name is None:
+        pickle = next((path.name for path in sorted(folder.iterdir()) if path.name.endswith(PICKLES)), None)
+        if pickle:
+            yield f"{folder}: {pickle} {CAN_RUN_CODE} {CONVERT}"
+            return
         what = "its weights in GGUF" if any(folder.glob("*.gguf")) else f"no weights ({WEIGHTS[0]})"
         yield f"{folder} has {what}. Download the checkpoint's safetensors files."
         return
@@ -38,6 +45,9 @@ def weight_problems(folder: Path) -> Iterator[str]:
             yield f"{folder}: {name} cannot be read. Download it again."
             return
         files = sorted({str(file) for file in shards.values()})
+        if pickle := next((file for file in files if not file.endswith(".safetensors")), None):
+            yield f"{folder}: {name} names {pickle}, which {CAN_RUN_CODE} {CONVERT}"
+            return
     missing = [file for file in files if not (folder / file).is_file()]
     if missing:
         yield (
@@ -104,11 +114,9 @@ def _header(file: Path) -> dict[str, Any]:
 
 
 def _is_whole(file: Path) -> bool:
-    """Whether a safetensors file is as long as its header says; whether a torch file has its end, or is an old one."""
+    """Whether a safetensors file is as long as its header says."""
     with file.open("rb") as opened:
         start = opened.read(8)
-    if file.suffix != ".safetensors":
-        return is_zipfile(file) or start[:1] == OLD_TORCH
     try:
         end = max((about["data_offsets"][1] for about in _header(file).values()), default=0)
         return file.stat().st_size == 8 + int.from_bytes(start, "little") + end

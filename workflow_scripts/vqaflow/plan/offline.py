@@ -22,6 +22,7 @@ from vqaflow.model.checkpoint import (
     quantization_in_name,
 )
 from vqaflow.model.families.known import family_of
+from vqaflow.model.hub import unpinned
 from vqaflow.plan.footprint import GIB
 from vqaflow.plan.image_tokens import AS_THEY_ARE, image_tokens, largest_image
 from vqaflow.plan.plan_text import plan_lines
@@ -113,6 +114,8 @@ def print_plan(config: Mapping[str, Any], settings: argparse.Namespace, basis: P
     """Print the plan of one fold for the command's options. Returns what to change if it does not fit."""
     shape, source = shape_of(section(ModelConfig, config["model"]), settings.shape)
     require_dtype(config["model"]["compute_dtype"], shape)
+    if told := unpinned(section(ModelConfig, config["model"])):
+        log.warning("%s", told)
     base = f"base: {config['model']['base']}, sizes from {source}"
     print(*basis_lines(config, basis, settings.rows, shape), base, sep="\n")
     plan = offline_plan(config, settings, basis, shape)

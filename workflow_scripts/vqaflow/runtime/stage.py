@@ -17,6 +17,7 @@ from tqdm import tqdm
 from vqaflow.runtime.errors import OutOfMemory, UserError
 from vqaflow.runtime.hours_left import span
 from vqaflow.runtime.output_records import record_outputs
+from vqaflow.runtime.secrets import hidden
 
 NOT_IN_DIGESTS = True  # log lines, and how a job ends, are not a result
 log = logging.getLogger("vqaflow")
@@ -38,6 +39,14 @@ FILE_ERRORS = {
     errno.ENOTDIR: ("it, or a part of its path, is a file where a folder should be", IN_THE_WAY),
     errno.EEXIST: ("something of another kind already has this name", IN_THE_WAY),
 }
+
+
+class SecretFree(logging.Formatter):
+    """Log lines, and tracebacks, without tokens and passwords."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Mask what must not be written."""
+        return hidden(super().format(record))
 
 
 class TerminalHandler(logging.StreamHandler):
@@ -72,7 +81,7 @@ def start_log(path: Path | str | None = None) -> None:
 
 
 def _add_handler(handler: logging.Handler) -> None:
-    handler.setFormatter(logging.Formatter(LOG_FORMAT, datefmt="%H:%M:%S"))
+    handler.setFormatter(SecretFree(LOG_FORMAT, datefmt="%H:%M:%S"))
     log.addHandler(handler)
 
 

@@ -7,7 +7,7 @@ Shapes: R rows of a shard, K choice orders, C choices of the table.
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -21,6 +21,7 @@ from vqaflow.artifacts.reading import letters_of_table, read_table
 from vqaflow.artifacts.rows import Row, all_asked
 from vqaflow.artifacts.score_files import TRANSCRIPT, empty_scores, scores_frame, write_scores
 from vqaflow.model.base_digest import base_digest
+from vqaflow.model.resolved import resolved
 from vqaflow.runtime.artifact_store import Store, cached
 from vqaflow.runtime.code_digest import code_digest
 from vqaflow.runtime.digests import value_digest
@@ -78,7 +79,7 @@ def score_choices(
         "code": code_digest(__file__),
         "versions": decisive_versions(),
         "base": base_digest(task.model),
-        "model": asdict(task.model) | {"base": None},
+        "model": resolved(task.model),
         "prompt": task.prompt.content(task.view.read),
         "view": task.view.rendering(),
         "orders": orders,

@@ -22,6 +22,7 @@ from vqaflow.model.checkpoint import family_in, unloadable
 from vqaflow.model.encoding.orders import scoring_orders
 from vqaflow.model.families.family import Family
 from vqaflow.model.families.known import family_of
+from vqaflow.model.hub import source_of
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.stage import log
 from vqaflow.scoring.order_pooling import pool_orders
@@ -182,7 +183,7 @@ def _image_processor(model: ModelConfig) -> Any:
     from transformers import AutoImageProcessor  # loads torch
 
     try:
-        return AutoImageProcessor.from_pretrained(model.base, revision=model.revision)
+        return AutoImageProcessor.from_pretrained(model.base, **source_of(model))
     except Exception as error:  # the library raises whatever a broken file causes
         raise unloadable(model, error) from error
 

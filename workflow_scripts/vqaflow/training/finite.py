@@ -44,11 +44,14 @@ class ScalerWatch:
     def __init__(self, scaler: torch.amp.GradScaler) -> None:
         self.scaler, self.skipped = scaler, 0
 
-    def after_step(self, scale_before: float, row_ids: Sequence[str], step: int) -> None:
-        """Count a skipped step (the scaler halves its scale then); raises NotFinite after too many in a row."""
+    def after_step(self, scale_before: float, row_ids: Sequence[str], step: int) -> bool:
+        """Whether the weights changed: the scaler skips a step whose gradients overflow, and halves its scale.
+
+        The learning rate must wait with them. Raises NotFinite after too many skipped steps in a row.
+        """
         if self.scaler.get_scale() >= scale_before:
             self.skipped = 0
-            return
+            return True
         self.skipped += 1
         log.info("step %d skipped: a gradient overflowed; the loss scale is now %g", step, self.scaler.get_scale())
         if self.skipped > SKIPPED_STEPS_ALLOWED:
@@ -56,3 +59,4 @@ class ScalerWatch:
                 f"rows {', '.join(map(repr, row_ids))}: the gradients overflow at step {step} at every loss scale. "
                 f"{CURE}"
             )
+        return False

@@ -202,8 +202,8 @@ class Trainer:
         scale = self.scaler.get_scale()
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self.watch.after_step(scale, [row.id for row, _ in drawn], self.progress.step)
-        self.schedule.step()
+        if self.watch.after_step(scale, [row.id for row, _ in drawn], self.progress.step):
+            self.schedule.step()
         loss, right = self._outcome(passes)  # waits for the GPU, which has all of the step by now
         state = self.progress
         if state.step % self.steps_an_epoch == 0:

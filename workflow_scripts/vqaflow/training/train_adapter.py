@@ -23,6 +23,7 @@ from vqaflow.model.lora import add_adapter
 from vqaflow.model.parity import parity
 from vqaflow.model.pipeline.parts import Encoder, make_encoder, make_features
 from vqaflow.model.pipeline.reading import with_transcripts
+from vqaflow.model.resolved import resolved
 from vqaflow.model.separate.inputs import PassInputs
 from vqaflow.model.stored_base import open_base
 from vqaflow.plan.plan_text import log_plan
@@ -58,7 +59,7 @@ def train_adapter(
         "stage": "train_adapter",
         "code": code_digest(__file__),
         "base": base_digest(settings.model),
-        "model": asdict(settings.model) | {"base": None},
+        "model": resolved(settings.model),
         "prompt": settings.prompt.content(settings.view.read),
         "train": with_effect(settings.train),
         "last_epoch": settings.last_epoch,
