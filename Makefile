@@ -8,7 +8,7 @@ export PYTHONDONTWRITEBYTECODE :=
 # Jobs with the demo's model take 1.3 GB each, so three run at a time (gpu=3), however many cores there are.
 # A killed run leaves Snakemake's locks behind. The file `demo` among them, which is removed with them, shows that they
 # are the demo's; .venv/demo.lock, which its process holds, shows whether that run was killed. Other runs' locks stay.
-.PHONY: demo test lint mutants lock clean
+.PHONY: demo test faults lint mutants lock clean
 
 demo: .venv/ready
 	@exec 9> .venv/demo.lock; flock --nonblock 9 || { echo "make demo is already running here" >&2; exit 1; }; \
@@ -20,6 +20,13 @@ demo: .venv/ready
 test: .venv/ready lint
 	PATH="$(CURDIR)/$(BIN):$$PATH" OMP_NUM_THREADS=1 $(BIN)/python -m pytest \
 		--numprocesses auto --dist loadfile --no-loadscope-reorder
+
+# All faults, once, with at least KILLS kills (docs/reliability.md): half an hour on two cores. Damaged disks need root.
+KILLS ?= 100
+SEED ?= 1
+faults: .venv/ready
+	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=.:workflow_scripts:tests/support OMP_NUM_THREADS=1 $(BIN)/python \
+		-m tests.faults.campaign --kills $(KILLS) --seed $(SEED) $(FAULTS)
 
 lint: .venv/ready
 	$(BIN)/ruff check .

@@ -88,6 +88,10 @@ rule help:
         "{HELP}"
 
 
+onstart:
+    prepare_folder()
+
+
 onsuccess:
     print_result()
 

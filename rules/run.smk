@@ -10,7 +10,8 @@ from snakemake.logging import logger
 from snakemake_interface_logger_plugins.common import LogEvent
 from vqaflow.config.named_values import changed_keys
 from vqaflow.runtime.run_watch import HOURS_LEFT, RunWatch
-from vqaflow.runtime.stage import RUN_STARTED
+from vqaflow.runtime.run_folder import bring_to_present, require_room
+from vqaflow.runtime.stage import FILE_ERRORS, RUN_STARTED, file_problem
 
 STARTED = time.time()
 
@@ -81,6 +82,20 @@ def print_result():
     from vqaflow.reporting.closing_line import closing_line  # a dry run need not load its statistics
 
     print(closing_line(Path("results"), STARTED))
+
+
+def prepare_folder():
+    """End with one message if nothing can be written, or if a file of the user is from the future."""
+    inputs = (Path(path) for job in workflow.dag.needrun_jobs(exclude_finished=False) for path in job.input)
+    try:
+        require_room(Path("results"))
+        bring_to_present(inputs, Path("results"))
+    except UserError as error:
+        raise SystemExit(f"error: {error}") from None
+    except OSError as error:
+        if error.errno not in FILE_ERRORS:
+            raise
+        raise SystemExit(f"error: {file_problem(error)}") from None
 
 
 if workflow.is_main_process:

@@ -85,6 +85,20 @@ def check_files(folder: Path, names: Iterable[str] | None = None) -> dict[str, A
     return run
 
 
+def check_log(log: Path) -> None:
+    """Raise UserError if a log of training is not the file that the run.json beside it names: it may be cut short.
+
+    Adapters that come from elsewhere may have no run.json, or one without digests.
+    """
+    run = log.with_name(RUN)
+    promised = read_run(log.parent).get(FILES) if run.is_file() and log.is_file() else None
+    if isinstance(promised, dict) and promised.get(log.name, "") not in ("", file_digest(log)):
+        raise UserError(
+            f"{log}: is not the file that training wrote (see {RUN}). Delete {log.parent} and run the rule "
+            "train_adapter again."
+        )
+
+
 def require_part(folder: Path, run: Mapping[str, Any], part: str, held_out: Iterable[str]) -> None:
     """Raise UserError unless an adapter was trained without the rows `held_out`, and from the seed of its `part`.
 

@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 from PIL import Image
 
 from vqaflow.artifacts.columns import letters_in
@@ -58,6 +60,22 @@ def read_json(path: Path, rule: str, keys: Sequence[str] = ()) -> Any:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise damaged(path, rule, error) from None
+    return _with_keys(value, path, rule, keys)
+
+
+def read_yaml(path: Path, rule: str, keys: Sequence[str] = ()) -> Any:
+    """A YAML file that `rule` makes. Raises UserError as `read_json`."""
+    require_file(path, rule)
+    try:
+        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise damaged(path, rule, error) from None
+    return _with_keys(value, path, rule, keys)
+
+
+def _with_keys(value: Any, path: Path, rule: str, keys: Sequence[str]) -> Any:
+    if not isinstance(value, dict):
+        raise damaged(path, rule, ValueError("it does not hold keys and values"))
     for key in keys:
         inner = value
         for part in key.split("."):
@@ -65,6 +83,22 @@ def read_json(path: Path, rule: str, keys: Sequence[str] = ()) -> Any:
                 raise damaged(path, rule, ValueError(f"it has no {key}"))
             inner = inner[part]
     return value
+
+
+def read_csv_columns(path: Path, rule: str, columns: Sequence[str], texts: bool = False) -> pd.DataFrame:
+    """Columns of a CSV that `rule` makes, as numbers or as `texts`.
+
+    Raises UserError if it is missing, cut within a line, or lacks a column.
+    """
+    require_file(path, rule)
+    try:
+        text = path.read_text(encoding="utf-8")
+        if not text.endswith("\n"):
+            raise ValueError("its last line is not whole")
+        as_texts: dict[str, Any] = {"dtype": "str", "keep_default_na": False} if texts else {}
+        return pd.read_csv(StringIO(text), usecols=list(columns), **as_texts)
+    except (OSError, ValueError) as error:
+        raise damaged(path, rule, error) from None
 
 
 def require_file(path: Path, rule: str) -> None:

@@ -22,7 +22,7 @@ from vqaflow.artifacts.columns import ALL_LETTERS, probability_columns
 from vqaflow.artifacts.parquet_files import write_parquet
 from vqaflow.artifacts.parts import ALL, BASE, FILE, ORIGINAL, fold_of, without_seed
 from vqaflow.artifacts.probability_files import read_pair
-from vqaflow.artifacts.reading import letters_of_table, read_json, read_table
+from vqaflow.artifacts.reading import letters_of_table, read_csv_columns, read_json, read_table
 from vqaflow.artifacts.results_folder import MemberFolder
 from vqaflow.artifacts.score_files import (
     Logits,
@@ -265,8 +265,8 @@ def mean_of_seeds(logp_SNC: np.ndarray) -> np.ndarray:
 
 def from_files(files: Sequence[Path], rows: Rows, tables: Tables) -> Answers:
     """What someone's probability files say. Raises UserError with what is wrong with them."""
-    problems = pl.read_csv(tables.problems, columns=["id", "severity"], infer_schema=False)
-    left_out = problems["id"].filter(problems["severity"] != "warning").to_list()
+    problems = read_csv_columns(tables.problems, "validate_tables", ["id", "severity"], texts=True)
+    left_out = problems["id"][problems["severity"] != "warning"].tolist()
     answers_N = rows.oof["answer"].replace_strict({letter: i for i, letter in enumerate(ALL_LETTERS)}).to_numpy()
     there = [choices_there(table[OWN], rows.letters) for table in (rows.oof, rows.test)]
     read = read_pair(

@@ -34,6 +34,10 @@ from vqaflow.reporting.statistics import (
 LEAST_SHARE = 0.1  # of the sizes of stacking's slopes that their sum must have to be divided into weights
 ONE_ADAPTER = "the pool with one adapter of each tuned member per row, on training rows that it has not seen"
 
+# What its readers need.
+RECIPE_KEYS = ["chosen", "pooling", "without", "without_view", "only", "learned", "members", "nested.right"]
+RECIPE_KEYS += ["calibration.method", "calibration.learned", "test.temperature"]
+
 
 def recipe_summary(default: Recipe, fitted: Fitted, members: Sequence[Member]) -> dict[str, Any]:
     """What was chosen, of which members, and what it learned on all OOF rows."""

@@ -12,13 +12,14 @@ import numpy as np
 import pandas as pd
 import polars as pl
 
-from vqaflow.artifacts.adapter_files import RUN
+from vqaflow.artifacts.adapter_files import RUN, check_log
 from vqaflow.artifacts.choices import OWN, own_letters, read_with_letters
 from vqaflow.artifacts.columns import ALL_LETTERS, PEOPLE, PROBABILITY, SOURCE, probability_columns, share_columns
 from vqaflow.artifacts.reading import columns_in, letters_of_table, read_json, read_table
 from vqaflow.artifacts.results_folder import MemberFolder
 from vqaflow.artifacts.rows import shares_in
 from vqaflow.artifacts.score_files import ScoreFile, read_transcripts, score_files
+from vqaflow.ensemble.recipe_file import RECIPE_KEYS
 from vqaflow.ensemble.sources import Member, Oof, read_members, read_oof, sources_of
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import some
@@ -101,7 +102,7 @@ def read_evidence(
     files = [file for file in score_files(scores) if file.split == "oof"] if scores else []
     return Evidence(
         rows,
-        read_json(recipe, "ensemble_probabilities"),
+        read_json(recipe, "ensemble_probabilities", RECIPE_KEYS),
         found,
         answers,
         Oof(sources_of(found), logp_NSC, rows["answer_index"].to_numpy(), rows["group"].to_numpy(), shares_in(rows)),
@@ -168,8 +169,11 @@ def read_trainings(adapters: Sequence[Path]) -> dict[tuple[str, str], Training]:
     found = {}
     for folder in sorted(adapters):
         log, run = folder / "log.csv", folder / RUN
-        history = pd.read_csv(log).reindex(columns=LOG_COLUMNS) if log.exists() else None
-        keep = read_json(run, "train_adapter")["train"].get("keep") if run.exists() else None
+        keep = read_json(run, "train_adapter", ["train"])["train"].get("keep") if run.exists() else None
+        history = None
+        if log.exists():
+            check_log(log)
+            history = pd.read_csv(log).reindex(columns=LOG_COLUMNS)
         found[folder.parent.name, folder.name] = Training(history, keep)
     return found
 

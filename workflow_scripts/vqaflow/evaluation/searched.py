@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
-from vqaflow.artifacts.reading import damaged, require_file
+from vqaflow.artifacts.reading import damaged, read_yaml
 from vqaflow.evaluation.metrics import SEED
 from vqaflow.reporting.statistics import accuracy_summary
 
@@ -16,10 +15,10 @@ RULE = "search_hyperparameters"
 
 def searched_folds(best: Path) -> list[int]:
     """The folds by which a search chose, from its best.yaml. Raises UserError if the file is missing or damaged."""
-    require_file(best, RULE)
+    found = read_yaml(best, RULE, ["saw.folds"])
     try:
-        return [int(fold["fold"]) for fold in yaml.safe_load(best.read_text(encoding="utf-8"))["saw"]["folds"]]
-    except (yaml.YAMLError, LookupError, TypeError, ValueError) as error:
+        return [int(fold["fold"]) for fold in found["saw"]["folds"]]
+    except (LookupError, TypeError, ValueError) as error:
         raise damaged(best, RULE, error) from None
 
 

@@ -1,14 +1,16 @@
 """The last line of a run: the accuracy it reached, with its interval, or what stopped it."""
 
 import csv
-import json
 import re
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from vqaflow.artifacts.reading import read_json
 from vqaflow.artifacts.results_folder import ResultsFolder
 from vqaflow.reporting.statistics import Interval, widest, wilson
+from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.stage import UNEXPECTED
 
 NOT_IN_DIGESTS = True  # what the terminal shows after a run
@@ -27,7 +29,10 @@ def closing_line(results: Path, since: float) -> str:
         path.is_file() and path.stat().st_mtime >= since for path in (metrics, at.validated)
     ):
         return "vqaflow: done"
-    measured = json.loads(metrics.read_text(encoding="utf-8"))
+    try:
+        measured = read_json(metrics, "evaluate_oof", ["overall.right", "overall.n", "overall.wilson"])
+    except UserError as error:
+        return f"vqaflow: done, but {error}"
     overall, expected = measured["overall"], measured.get("expected", {})
     line = f"vqaflow: OOF accuracy {share(overall['right'], overall['n'], widest(overall))}"
     if found := searched_text(measured):
@@ -67,8 +72,10 @@ def searched_text(metrics: Mapping[str, Any]) -> str:
 
 def known_answers(summary: Path) -> str:
     """How many test rows repeat a training row, whose accuracy says nothing of new rows; "" if there is none."""
-    found = json.loads(summary.read_text(encoding="utf-8")).get("repeats", {}) if summary.is_file() else {}
-    count = found.get("test_rows_of_known_answer")
+    try:
+        count = read_json(summary, "explore_data", ["repeats"])["repeats"].get("test_rows_of_known_answer")
+    except UserError:  # the figures were not drawn, or by an earlier version; `vqaflow verify` says what is damaged
+        return ""
     return f"; {count:,} test rows repeat a training row (see {summary.parent / 'repeats.csv'})" if count else ""
 
 
@@ -76,7 +83,7 @@ def error_lines(logs: Path, since: float) -> list[str]:
     """Errors that stages logged after time `since` (seconds since 1970): user errors in full, others by their log."""
     lines = []
     for log in sorted(logs.rglob("*.log")):
-        if log.stat().st_mtime < since:
+        if not since <= log.stat().st_mtime <= time.time() + 60:  # of an earlier run, also if the clock was set back
             continue
         text = log.read_text(encoding="utf-8", errors="replace")
         if found := USER_ERROR.search(text):

@@ -1,7 +1,7 @@
 """Locks that processes hold on files: the kernel frees them when the process ends, in whatever way."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -42,6 +42,11 @@ class Lease:
             ) from None
         return True
 
+    @property
+    def is_held(self) -> bool:
+        """Whether this object holds the lock."""
+        return self._lock.is_locked
+
     @contextmanager
     def held(self) -> Iterator[None]:
         """Wait for the lock and hold it in the block."""
@@ -55,6 +60,41 @@ class Lease:
         """Give the lock back."""
         assert self._lock.is_locked, f"{self.path} is not held"
         self._lock.release()
+
+
+@contextmanager
+def only_job(path: Path | None, say: Callable[[str], None]) -> Iterator[None]:
+    """Hold the lock `path` in the block, so that one process at a time does this job (None: no lock).
+
+    If Snakemake is killed, its job works on, and a new run starts the same one: it waits here, after `say` was told for
+    what. Without locks on the file system, it does not wait.
+    """
+    lease = None
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lease = Lease(path)
+        with suppress(UserError):
+            if not lease.take():
+                say(
+                    f"waiting for {holder_of(path)}, which does this job already: a killed run has left it, or another "
+                    "run goes on. If it hangs, end it (kill)"
+                )
+                lease.take(wait=True)
+    try:
+        yield
+    finally:
+        if lease is not None and lease.is_held:
+            lease.release()
+
+
+def holder_of(path: Path, locks: Path = Path("/proc/locks")) -> str:
+    """The process that holds a lock on a file, in words."""
+    number = str(path.stat().st_ino)
+    for line in locks.read_text(encoding="utf-8").splitlines() if locks.exists() else ():
+        fields = line.split()
+        if "->" not in fields and fields[5].rpartition(":")[2] == number:
+            return f"process {fields[4]}"
+    return "another process"
 
 
 def locks_are_local(folder: Path, mounts: str | None = None) -> bool:

@@ -11,7 +11,7 @@ from vqaflow.runtime.digests import file_digest, value_digest
 from vqaflow.runtime.files import write_json
 
 NOT_IN_DIGESTS = True  # a record says what a result is, and changes none
-LOGS, RECORDS = "logs", "digests"
+LOGS, RECORDS, LOCKS = "logs", "digests", "work/jobs"
 OUTPUTS, DIGEST = "outputs", "digest"  # of a record: the digest of each output, and that of all these digests
 
 
@@ -20,7 +20,7 @@ def record_outputs(log: Path, outputs: Iterable[Path | str]) -> None:
 
     Outputs outside the results folder are left out.
     """
-    results = next((folder.parent for folder in log.parents if folder.name == LOGS), None)
+    results = results_of(log)
     if results is None:
         return
     inside = [path for path in files_of(outputs) if path.is_relative_to(results)]
@@ -28,6 +28,17 @@ def record_outputs(log: Path, outputs: Iterable[Path | str]) -> None:
     if digests:
         record = results / RECORDS / log.relative_to(results / LOGS).with_suffix(".json")
         write_json(record, {OUTPUTS: digests, DIGEST: value_digest(digests)})
+
+
+def results_of(log: Path) -> Path | None:
+    """The results folder of a job whose log is RESULTS/logs/….log; None if it is elsewhere."""
+    return next((folder.parent for folder in log.parents if folder.name == LOGS), None)
+
+
+def lock_of(log: Path) -> Path | None:
+    """The file that the only process of a job holds a lock on; None if its log is elsewhere."""
+    results = results_of(log)
+    return None if results is None else results / LOCKS / log.relative_to(results / LOGS).with_suffix(".lock")
 
 
 def files_of(outputs: Iterable[Path | str]) -> Iterator[Path]:

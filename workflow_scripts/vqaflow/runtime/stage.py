@@ -3,7 +3,6 @@
 import errno
 import logging
 import os
-import shutil
 import signal
 import sys
 import time
@@ -18,6 +17,9 @@ from vqaflow.runtime.errors import OutOfMemory, UserError
 from vqaflow.runtime.hours_left import span
 from vqaflow.runtime.output_records import record_outputs
 from vqaflow.runtime.secrets import hidden
+from vqaflow.runtime.locks import only_job
+from vqaflow.runtime.messages import reason_of
+from vqaflow.runtime.output_records import lock_of, record_outputs
 
 NOT_IN_DIGESTS = True  # log lines, and how a job ends, are not a result
 log = logging.getLogger("vqaflow")
@@ -119,42 +121,52 @@ def stage(log_path: Path | str | None, outputs: Iterable[Path | str] = ()) -> It
     A retry after a `UserError`, which would come again, ends at once and prints nothing.
     """
     told = None if log_path is None else Path(log_path).with_name(f".{Path(log_path).name}.told")
-    if told is not None and has_told(told):
-        shutil.copyfile(told, str(log_path))  # Snakemake has removed it
+    if told is not None and (text := told_before(told)) is not None:
+        Path(str(log_path)).write_text(text, encoding="utf-8")  # Snakemake has removed it
         raise SystemExit(1)
     try:
-        start_log(log_path)
-        with closing_line("" if log_path is None else "done"):
-            yield
-        if log_path is not None:
-            record_outputs(Path(log_path), outputs)
+        start_log()
+        with only_job(None if log_path is None else lock_of(Path(log_path)), log.info):
+            start_log(log_path)
+            with closing_line("" if log_path is None else "done"):
+                yield
+            if log_path is not None:
+                record_outputs(Path(log_path), outputs)
     except OutOfMemory as error:
         _end(str(error))
     except UserError as error:
         log.error("error: %s", error)
         if told is not None:
             with suppress(OSError):  # then a retry tells it again
-                shutil.copyfile(str(log_path), told)
+                told.write_text(f"{this_run()}\n{Path(str(log_path)).read_text('utf-8')}", encoding="utf-8")
         raise SystemExit(1) from None
     except OSError as error:
         if error.errno not in FILE_ERRORS:
             _end_unexpected()
-        _end(_file_problem(error))
+        _end(file_problem(error))
     except KeyboardInterrupt:
         log.error("interrupted")
         raise SystemExit(128 + signal.SIGINT) from None
-    except Exception:
+    except Exception as error:
+        if full := memory_problem(error):
+            _end(full)
         _end_unexpected()
 
 
-def has_told(told: Path) -> bool:
-    """Whether `told`, the log of a job that ended by a user's error, is of the run of Snakemake that this one is of."""
+def this_run() -> str:
+    """What tells this run of Snakemake from others; times of files would not, if the clock is set back."""
+    return os.environ.get(RUN_STARTED, "")
+
+
+def told_before(told: Path) -> str | None:
+    """The log of a job that ended by a user's error in this run of Snakemake, kept in `told`; None if it has not."""
     if not told.is_file():
-        return False
-    if told.stat().st_mtime >= float(os.environ.get(RUN_STARTED, "inf")):
-        return True
+        return None
+    run, _, text = told.read_text(encoding="utf-8").partition("\n")
+    if run and run == this_run():
+        return text
     told.unlink(missing_ok=True)
-    return False
+    return None
 
 
 def _end(message: str) -> NoReturn:
@@ -168,7 +180,23 @@ def _end_unexpected() -> NoReturn:
     raise SystemExit(1) from None
 
 
-def _file_problem(error: OSError) -> str:
+def memory_problem(error: Exception) -> str | None:
+    """What is full and what to do, if the error says that memory is: of a GPU or of the machine. None if not."""
+    text = reason_of(error)
+    if type(error).__name__ == "OutOfMemoryError" or ("CUDA" in text and "out of memory" in text):  # without torch
+        return (
+            f"the GPU's memory is full ({text}). End what else uses it (nvidia-smi shows it), set model.quantization "
+            "to nf4, or lower model.max_pixels."
+        )
+    if isinstance(error, MemoryError) or "can't allocate memory" in text:
+        return (
+            f"this machine's memory is full ({text}). End other programs, or run fewer jobs at once (--cores 1, "
+            "--resources gpu=1)."
+        )
+    return None
+
+
+def file_problem(error: OSError) -> str:
     """Where, what and what to do; if a temporary file could not be made, where is its folder."""
     what, cure = FILE_ERRORS[error.errno]
     named = error.filename2 or error.filename

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from vqaflow.artifacts.adapter_files import CONFIG, WEIGHTS, adapter_digest, check_files, require_part
-from vqaflow.artifacts.parquet_files import write_parquet
+from vqaflow.artifacts.parquet_files import READ_ERRORS, read_parquet, write_parquet
 from vqaflow.artifacts.reading import letters_of_table, read_table
 from vqaflow.artifacts.rows import Row, all_asked
 from vqaflow.artifacts.score_files import TRANSCRIPT, empty_scores, scores_frame, write_scores
@@ -27,6 +27,7 @@ from vqaflow.runtime.code_digest import code_digest
 from vqaflow.runtime.digests import value_digest
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.files import atomic_path, write_json
+from vqaflow.runtime.messages import reason_of
 from vqaflow.runtime.progress import ProgressBar
 from vqaflow.runtime.stage import CLOSING, log
 from vqaflow.runtime.versions import decisive_versions
@@ -143,6 +144,18 @@ def _score(
     return scores
 
 
+def _is_whole(shard: Path) -> bool:
+    """Whether a shard was finished by an earlier run; a damaged one is scored again."""
+    if not shard.exists():
+        return False
+    try:
+        read_parquet(shard)
+    except READ_ERRORS as error:
+        log.warning("%s: cannot be read (%s); its rows are scored again", shard, reason_of(error))
+        return False
+    return True
+
+
 def _in_shards(scorer: Any, items: Sequence[Any], work: Path, context: Any) -> pd.DataFrame:
     """Scores of `items` in their order; shards finished by an earlier run with the same `context` are read."""
     began, done, parts = monotonic(), 0, []
@@ -151,7 +164,7 @@ def _in_shards(scorer: Any, items: Sequence[Any], work: Path, context: Any) -> p
             shard = items[start : start + SHARD_ROWS]
             content = all_asked(item.row for item in shard)
             file = work / f"{value_digest([context, content])}.parquet"
-            if file.exists():
+            if _is_whole(file):
                 bar.advance(len(shard))
             else:
                 logits_RKC = scorer.score(shard, lambda n: bar.advance(n))

@@ -5,7 +5,6 @@
 Shapes: T trials, N held-out rows.
 """
 
-import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -19,6 +18,7 @@ import optuna
 import yaml
 from optuna.trial import FrozenTrial, TrialState
 
+from vqaflow.artifacts.reading import read_json
 from vqaflow.reporting.statistics import bootstrap_interval, widest, wilson
 from vqaflow.runtime.digests import value_digest
 from vqaflow.runtime.errors import UserError
@@ -27,7 +27,7 @@ from vqaflow.runtime.stage import CLOSING, log
 from vqaflow.runtime.versions import package_versions
 from vqaflow.search.corrected import corrected_accuracy
 from vqaflow.search.figures import draw_search
-from vqaflow.search.study import FILE, counted_trials, storage
+from vqaflow.search.study import FILE, counted_trials, load_study, storage
 
 HEADER = """\
 # The best trial of a hyper-parameter search; train_adapter uses `parameters` instead of the same keys of `train`.
@@ -51,7 +51,7 @@ def search_hyperparameters(
     `workers` are the files that run_trials has written, `work` is the folder of the study that they share.
     """
     name = study_name(workers)
-    study = optuna.load_study(study_name=name, storage=storage(work / FILE))
+    study = load_study(work / FILE, name)
     considered = counted_trials(study)[:trials]
     best = best_trial(considered)
     summary = summarize(study, considered, best)
@@ -73,7 +73,7 @@ def search_hyperparameters(
 
 def study_name(workers: Sequence[Path]) -> str:
     """The name of the study that all workers have worked on."""
-    names = {json.loads(path.read_text(encoding="utf-8"))["study"] for path in workers}
+    names = {read_json(path, "run_trials", ["study"])["study"] for path in workers}
     if len(names) > 1:
         raise UserError(
             f"{workers[0].parent}: the workers ran different searches ({', '.join(sorted(names))}): data, code or "

@@ -9,8 +9,10 @@ process that draws: a search that was stopped continues with the same sequence o
 import os
 import random
 import socket
+import sqlite3
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -185,9 +187,33 @@ class SharedStudy:
 
 
 def storage(file: Path) -> optuna.storages.RDBStorage:
-    """The storage in an SQLite file; it waits for a locked file."""
+    """The storage in an SQLite file; it waits for a locked file. Raises UserError if the file is damaged."""
+    require_whole(file)
     options = {"connect_args": {"timeout": SECONDS_FOR_A_LOCKED_FILE}}
     return optuna.storages.RDBStorage(f"sqlite:///{file}", engine_kwargs=options)
+
+
+def require_whole(file: Path) -> None:
+    """Raise UserError if a file of studies is there and is not a whole SQLite file."""
+    if not file.is_file():
+        return
+    try:
+        with closing(sqlite3.connect(file, timeout=SECONDS_FOR_A_LOCKED_FILE)) as database:
+            ((found,),) = database.execute("PRAGMA quick_check(1)").fetchall()
+    except sqlite3.DatabaseError as error:
+        found = str(error)
+    if found != "ok":
+        raise UserError(f"{file}: is damaged ({found}). Delete {file.parent} and search again (rule run_trials).")
+
+
+def load_study(file: Path, name: str) -> optuna.Study:
+    """The study `name` in a file. Raises UserError if the file is damaged, or does not have it."""
+    try:
+        return optuna.load_study(study_name=name, storage=storage(file))
+    except KeyError:
+        raise UserError(
+            f"{file}: has no {name}, which the workers ran: it was deleted or replaced. Search again (rule run_trials)."
+        ) from None
 
 
 def counted_trials(study: optuna.Study) -> list[FrozenTrial]:

@@ -2,6 +2,7 @@
 
 import random
 import signal
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,7 @@ def load_checkpoint(folder: Path, key: str) -> dict[str, Any] | None:
     if not file.is_file():
         return None
     try:
+        require_whole(file)
         saved = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a damaged file; a lost checkpoint costs time, not results
         log.warning("%s: cannot be read (%s); training starts from scratch", file, type(error).__name__)
@@ -37,6 +39,13 @@ def load_checkpoint(folder: Path, key: str) -> dict[str, Any] | None:
         return None
     set_random_state(saved["random"])
     return saved["state"]
+
+
+def require_whole(file: Path) -> None:
+    """Raise BadZipFile if a checkpoint is not as it was written: torch.load does not look at its checksums."""
+    with zipfile.ZipFile(file) as archive:
+        if (damaged := archive.testzip()) is not None:
+            raise zipfile.BadZipFile(damaged)
 
 
 def random_state() -> dict[str, Any]:

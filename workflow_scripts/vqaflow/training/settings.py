@@ -6,10 +6,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import pandas as pd
-import yaml
-
-from vqaflow.artifacts.reading import damaged, require_file
+from vqaflow.artifacts.adapter_files import check_log
+from vqaflow.artifacts.reading import damaged, read_csv_columns, read_yaml
 from vqaflow.config.sections import ModelConfig, PromptConfig, TrainConfig, ViewConfig, replace_keys, section
 
 
@@ -64,12 +62,8 @@ class TrainingPlaces:
 
 def read_parameters(best: Path) -> dict[str, Any]:
     """The parameters of the best trial of a search. Raises UserError if the file is missing or damaged."""
-    require_file(best, "search_hyperparameters")
-    try:
-        found = yaml.safe_load(best.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise damaged(best, "search_hyperparameters", error) from None
-    if not isinstance(found, dict) or not isinstance(found.get("parameters"), dict):
+    found = read_yaml(best, "search_hyperparameters", ["parameters"])
+    if not isinstance(found["parameters"], dict):
         raise damaged(best, "search_hyperparameters", ValueError("it has no parameters"))
     return found["parameters"]
 
@@ -81,9 +75,9 @@ def chosen_epoch(histories: Sequence[Path], keep: str) -> float:
     """
     epochs = []
     for path in histories:
-        require_file(path, "train_adapter")
+        check_log(path)
+        measured = read_csv_columns(path, "train_adapter", ["epoch", "val_accuracy"]).dropna()
         try:
-            measured = pd.read_csv(path)[["epoch", "val_accuracy"]].dropna()
             kept = measured["val_accuracy"].idxmax() if keep == "best" else measured.index[-1]
             epochs.append(float(measured["epoch"][kept]))
         except (ValueError, LookupError) as error:

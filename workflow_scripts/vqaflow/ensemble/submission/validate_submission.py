@@ -4,12 +4,12 @@ It also checks any other file: `vqaflow validate_submission FILE --sample S --te
 be written as the sample writes them.
 """
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from vqaflow.artifacts.csv_files import UnreadableTable, refuse_other_kinds
+from vqaflow.artifacts.reading import read_json
 from vqaflow.ensemble.submission.answers import Accepted, accepted_answers, choices_by_id
 from vqaflow.ensemble.submission.checks import Rows, find_problems, is_note, parse
 from vqaflow.ensemble.submission.sample import Sample, TestRows, read_sample, read_test_rows
@@ -107,13 +107,9 @@ def refuse_other_files(path: Path) -> None:
 
 def oof_accuracy(metrics: Path) -> dict[str, Any]:
     """The accuracy with its intervals that evaluate_oof measured."""
-    try:
-        overall = json.loads(metrics.read_text(encoding="utf-8"))["overall"]
-        return {key: overall[key] for key in ("accuracy", "n", "wilson", "bootstrap")}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{metrics}: is not a metrics.json of evaluate_oof ({error}). Run the rule evaluate_oof."
-        ) from None
+    keys = ("accuracy", "n", "wilson", "bootstrap")
+    overall = read_json(metrics, "evaluate_oof", [f"overall.{key}" for key in keys])["overall"]
+    return {key: overall[key] for key in keys}
 
 
 def read_bytes(path: Path) -> bytes:

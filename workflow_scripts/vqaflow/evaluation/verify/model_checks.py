@@ -7,11 +7,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from vqaflow.artifacts.adapter_files import RUN, check_files, require_part
 from vqaflow.artifacts.parts import fold_of
-from vqaflow.artifacts.reading import check_picture, damaged, read_json, require_file
+from vqaflow.artifacts.reading import check_picture, damaged, read_json, read_yaml, require_file
 from vqaflow.evaluation.verify.results import Results
 from vqaflow.runtime.errors import UserError
 
@@ -93,12 +91,8 @@ def check_search(results: Results) -> str:
 def check_study(folder: Path) -> str:
     """What a search found."""
     rule, best, study = "search_hyperparameters", folder / "best.yaml", folder / "study.db"
-    require_file(best, rule)
+    parameters = read_yaml(best, rule, ["parameters"])["parameters"]
     require_file(study, rule)
-    try:
-        parameters = yaml.safe_load(best.read_text(encoding="utf-8"))["parameters"]
-    except (ValueError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise damaged(best, rule, error) from None
     try:
         with closing(sqlite3.connect(f"{study.resolve().as_uri()}?mode=ro", uri=True)) as database:
             (trials,) = database.execute("SELECT COUNT(*) FROM trials").fetchone()

@@ -15,10 +15,8 @@ from vqaflow.artifacts.results_folder import ResultsFolder
 from vqaflow.artifacts.score_files import ScoreFile, score_file
 from vqaflow.config.members import FOREIGN, TUNED
 from vqaflow.ensemble.pool_member import Rows, Tables, read_rows
+from vqaflow.ensemble.recipe_file import RECIPE_KEYS
 from vqaflow.runtime.errors import UserError
-
-RECIPE_KEYS = ["chosen", "pooling", "without", "without_view", "only", "learned", "members", "nested.right"]
-RECIPE_KEYS += ["calibration.method", "calibration.learned", "test.temperature"]
 
 NOTE_KEYS = ["name", "kind", "views", "parts", "seeds", "refit", "order_pooling", "minutes"]
 

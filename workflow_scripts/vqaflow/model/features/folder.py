@@ -3,13 +3,14 @@
 Shapes: H hidden size; levels of DeepStack, 0 in most families.
 """
 
+import hashlib
 import math
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 
 from vqaflow.config.sections import ViewConfig
 from vqaflow.model.base import Base
@@ -25,6 +26,7 @@ from vqaflow.runtime.stage import log
 from vqaflow.runtime.versions import decisive_versions
 
 FILES_BETWEEN_SIZES = 256
+FEATURES, DIGEST = "features", "sha256"  # of a file: its tensor, and the entry of its metadata that checks it
 # Their code turns an image file into pixels and pixels into features.
 MAKERS = (row_encoder.__file__, finite_features.__file__, known.__file__)
 
@@ -50,10 +52,14 @@ class FeatureFolder:
     def read(self, key: str) -> torch.Tensor | None:
         """A picture's features (visual tokens, (1 + levels) x H), mapped from their file, if it is whole."""
         file = self.folder / f"{key}.safetensors"
+        if not file.is_file():
+            return None
         try:
-            return load_file(file)["features"] if file.is_file() else None
-        except (SafetensorError, KeyError, OSError):
+            with safe_open(file, framework="pt") as opened:
+                features, digest = opened.get_tensor(FEATURES), (opened.metadata() or {}).get(DIGEST)
+        except (SafetensorError, OSError):
             return None  # a damaged file is computed again
+        return features if digest == tensor_digest(features) else None
 
     def write(self, key: str, features: torch.Tensor) -> bool:
         """Keep the features of a picture, if there is room; returns whether they are kept."""
@@ -64,11 +70,19 @@ class FeatureFolder:
         self.written += 1
         try:
             with atomic_path(self.folder / f"{key}.safetensors", sweeping=False) as partial:
-                save_file({"features": features.cpu().contiguous()}, partial)
+                kept = features.cpu().contiguous()
+                save_file({FEATURES: kept}, partial, metadata={DIGEST: tensor_digest(kept)})
         except (OSError, SafetensorError) as error:  # safetensors has its own error for a full disk
             log.warning("%s: cannot be written, so no more features are kept (%s)", self.root, error)
             self.full = True
         return not self.full
+
+
+def tensor_digest(tensor: torch.Tensor) -> str:
+    """sha256 of the numbers of a tensor on the CPU, and of their type and shape: a flipped bit must not train."""
+    digest = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)} ".encode())
+    digest.update(memoryview(tensor.contiguous().view(-1).view(torch.uint8).numpy()))
+    return digest.hexdigest()
 
 
 def tower_digest(visual: Any) -> str:

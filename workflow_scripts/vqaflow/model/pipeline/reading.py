@@ -24,7 +24,7 @@ from vqaflow.model.features.stream import Prepared
 from vqaflow.model.pipeline.parts import Encoder, make_stream
 from vqaflow.model.separate.inputs import RowInputs
 from vqaflow.runtime.code_digest import code_digest
-from vqaflow.runtime.digests import value_digest
+from vqaflow.runtime.digests import text_digest, value_digest
 from vqaflow.runtime.files import write_text
 from vqaflow.runtime.progress import ProgressBar
 from vqaflow.runtime.versions import decisive_versions
@@ -43,13 +43,23 @@ def with_transcripts(
         return list(rows)
     keys, folder = transcript_keys(rows, base, encoder, view), work / FOLDER
     files = {row.id: folder / f"{key}.txt" for row, key in zip(rows, keys, strict=True)}
-    todo = [row for row in rows if row.sha256 and not files[row.id].is_file()]
+    found = {row.id: read_transcript(files[row.id]) if row.sha256 else "" for row in rows}
+    todo = [row for row in rows if found[row.id] is None]
     with ProgressBar(len(todo), "read text in images") as bar:
         for row, text in transcribe(todo, base, encoder, view, kept):
-            write_text(files[row.id], text)
+            write_text(files[row.id], f"{text_digest(text)}\n{text}")
+            found[row.id] = text
             bar.advance()
-    texts = [files[row.id].read_text(encoding="utf-8") if row.sha256 else "" for row in rows]
+    texts = [found[row.id] for row in rows]
     return [replace(row, transcript=text) for row, text in zip(rows, texts, strict=True)]
+
+
+def read_transcript(file: Path) -> str | None:
+    """A kept transcript; None if there is none, or if it is not as it was written (below its digest)."""
+    if not file.is_file():
+        return None
+    digest, _, text = file.read_bytes().decode("utf-8", "replace").partition("\n")
+    return text if digest == text_digest(text) else None
 
 
 def transcript_keys(rows: Sequence[Row], base: Base, encoder: Encoder, view: ViewConfig) -> list[str]:

@@ -1,0 +1,51 @@
+"""A fixed sample of `make faults`: kills in a real run, damaged files, full and read-only disks."""
+
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+from tests.faults.damage import damage_runs
+from tests.faults.disks import can_mount, disk_runs
+from tests.faults.fault_world import compared
+from tests.faults.kills import KilledRun, judged
+
+from workflow_world import finished_workflow
+
+pytestmark = pytest.mark.slow
+SEED = 18
+MADE_AGAIN = ("adapters", "scores", "members", "ensemble", "evaluation", "answers", "submission.csv", "store", "work")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return finished_workflow(tmp_path_factory.getbasetemp())
+
+
+def wrong(outcomes) -> str:
+    return "\n".join(str(outcome) for outcome in outcomes if not outcome.is_right)
+
+
+def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(finished, tmp_path):
+    """In trainings, scorings and what follows: a job, all processes, and Snakemake alone, whose job works on."""
+    folder = Path(shutil.copytree(finished, tmp_path / "workflow", symlinks=True))
+    for name in MADE_AGAIN:
+        place = folder / "results" / name
+        shutil.rmtree(place) if place.is_dir() else place.unlink()
+    run = KilledRun(folder, random.Random(SEED), 6)
+    outcome = judged(folder, run.run(), run, compared(finished / "results"))
+    assert outcome.is_right, outcome
+    assert len(run.hits) == 6, "the run ended before it was killed often enough"
+
+
+def test_damaged_files_end_in_one_message_or_the_same_results(finished, tmp_path):
+    """A traceback says neither which file is damaged nor how to get it back."""
+    outcomes = damage_runs(finished, tmp_path, SEED, 40, readers=5)
+    assert len(outcomes) == 40 and not wrong(outcomes), wrong(outcomes)
+
+
+@pytest.mark.skipif(not can_mount(), reason="only root can mount a small disk")
+def test_a_full_or_read_only_disk_is_one_message_and_then_the_same_bytes(finished, tmp_path):
+    names = ["train_adapter", "score_choices, OOF", "evaluate_oof"]
+    outcomes = disk_runs(finished, tmp_path, compared(finished / "results"), SEED, names)
+    assert len(outcomes) == 3 * len(names) and not wrong(outcomes), wrong(outcomes)
