@@ -37,6 +37,7 @@ from vqaflow.config.check import check_config, check_files
 from vqaflow.config.checkout import completed
 from vqaflow.config.invocation import require_kept
 from vqaflow.runtime.errors import UserError
+from vqaflow.runtime.messages import DEBUG, unexpected
 from vqaflow.runtime.secrets import hidden
 from snakemake.exceptions import WorkflowError
 
@@ -53,6 +54,10 @@ try:
     check_files(config, Path("results"), problems)
 except UserError as error:
     raise SystemExit(hidden(f"error: {error}")) from None
+except Exception as error:
+    if DEBUG in sys.argv:
+        raise
+    raise SystemExit(hidden(f"error: {unexpected(error, None)}")) from None
 
 HELP = """Targets, with your own data: snakemake --configfile my.yaml -- TARGET
   plan                                   what fits, and the hours of the whole run, before it starts

@@ -1,6 +1,5 @@
 """An adapter's files: their names, and what they say without loading the model."""
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from vqaflow.artifacts.parts import seed_of
 from vqaflow.runtime.digests import file_digest, value_digest
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.files import write_json
+from vqaflow.runtime.json_text import parse_json
 
 WEIGHTS, CONFIG, RUN = "adapter_model.safetensors", "adapter_config.json", "run.json"
 PICKLE = "adapter_model.bin"  # what older PEFT wrote
@@ -33,7 +33,7 @@ def adapter_config(folder: Path) -> dict:
         if not (folder / name).is_file():
             raise _lacks(folder, name)
     try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        config = parse_json((folder / CONFIG).read_text(encoding="utf-8"))
         return config | {"r": int(config["r"]), "lora_alpha": float(config["lora_alpha"])}
     except (ValueError, TypeError, KeyError) as error:
         again = "Train the adapter again (rule train_adapter)"
@@ -51,7 +51,7 @@ def read_run(adapter: Path) -> dict[str, Any]:
     file = adapter / RUN
     again = "Train the adapter again (rule train_adapter)"
     try:
-        run = json.loads(file.read_text(encoding="utf-8"))
+        run = parse_json(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{file}: is missing; only it says what the adapter was trained on. {again}.") from None
     except ValueError as error:

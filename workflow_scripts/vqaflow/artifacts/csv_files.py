@@ -74,6 +74,7 @@ def detect_encoding(path: Path) -> str:
 
 def refuse_other_kinds(path: Path) -> None:
     """Raise UnreadableTable for a file that is not text, or that is text of another kind than CSV."""
+    refuse_pipes(path)
     with path.open("rb") as file:
         head = file.read(HEAD)
     for mark, name in BYTE_ORDER_MARKS.items():
@@ -85,6 +86,8 @@ def refuse_other_kinds(path: Path) -> None:
     if picture := picture_in_csv_place(head):
         raise UnreadableTable("not_csv", 0, f"the file is {picture}, not CSV", "Give a CSV file")
     if b"\0" in head:
+        if not head.strip(b"\0"):
+            refuse_zeros(path)
         if wide := wide_encoding(head):
             raise UnreadableTable("encoding", 1, f"the file is in {wide}", "Save it as CSV in UTF-8")
         if not is_text(head.replace(b"\0", b"")):
@@ -95,6 +98,12 @@ def refuse_other_kinds(path: Path) -> None:
     if found := written_in_ascii(path):
         what = f"the text is in {found[0]}, which writes other letters as signs of ASCII, first in this line"
         raise UnreadableTable("encoding", found[1], what, SAVE_AS_UTF8)
+
+
+def refuse_pipes(path: Path) -> None:
+    """Raise UserError for what is there but can be read only once, such as `<(zcat a.csv.gz)` of a shell."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise UserError(f"{path}: is a pipe or a device, not a file. Write its content to a file, and give that.")
 
 
 def refuse_zeros(path: Path) -> None:

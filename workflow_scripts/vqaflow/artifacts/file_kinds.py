@@ -1,11 +1,12 @@
 """What a file is that is neither a CSV nor a picture, told from its first bytes, and how to make use of it."""
 
 import codecs
-import json
 import re
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+
+from vqaflow.runtime.json_text import parse_json
 
 HEAD = 4096  # bytes that tell the kind
 
@@ -196,7 +197,7 @@ def _text_kind(head: bytes) -> FileKind | None:
 
 def _is_json(line: str) -> bool:
     try:
-        return isinstance(json.loads(line), dict)
+        return isinstance(parse_json(line), dict)
     except ValueError:
         return False
 

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 
-from vqaflow.artifacts.csv_files import read_csv
+from vqaflow.artifacts.csv_files import read_csv, refuse_pipes
 from vqaflow.artifacts.file_kinds import FileKind, file_kind
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import reason_of
@@ -50,6 +50,7 @@ def read_raw(path: Path, choices: int) -> RawTable:
 
     An array (N, C) of an npz becomes one column per choice, named by its number; `choices` is the C that it must have.
     """
+    refuse_pipes(path)
     try:
         with path.open("rb") as file:
             head = file.read(4096)

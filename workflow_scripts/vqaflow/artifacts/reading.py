@@ -1,6 +1,5 @@
 """Reading what earlier rules have written; what is missing or damaged is reported with its cure."""
 
-import json
 from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
@@ -13,6 +12,7 @@ from PIL import Image
 from vqaflow.artifacts.columns import letters_in
 from vqaflow.artifacts.parquet_files import READ_ERRORS, read_schema
 from vqaflow.runtime.errors import UserError
+from vqaflow.runtime.json_text import parse_json
 from vqaflow.runtime.messages import reason_of
 
 
@@ -57,7 +57,7 @@ def read_json(path: Path, rule: str, keys: Sequence[str] = ()) -> Any:
     """A JSON file that `rule` makes. Raises UserError if it is missing, damaged or lacks one of the dotted `keys`."""
     require_file(path, rule)
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise damaged(path, rule, error) from None
     return _with_keys(value, path, rule, keys)

@@ -8,11 +8,12 @@ is leased before torch is imported.
 import argparse
 import ast
 import importlib
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from vqaflow.runtime.messages import nearest
+from vqaflow.runtime.messages import DEBUG, nearest
 from vqaflow.runtime.stage import stage
 
 FOLDERS = {"rules": "Stages of the workflow, each run by hand with the name of its rule", "tools": "Tools"}
@@ -21,9 +22,14 @@ HERE = Path(__file__).parent
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command that `arguments` (default: the process's own) name; exit status 2 if there is no such command."""
-    name, *rest = list(sys.argv[1:] if arguments is None else arguments) or [""]
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that lacks a sign shows its number
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    is_first = words[:1] == [DEBUG]
+    name, *rest = [*words[1:], DEBUG] if is_first and words[1:] else words or [""]
     if name in ("", "-h", "--help"):
-        print(overview())
+        with stage(None):
+            print(overview(), flush=True)
         raise SystemExit(0 if name else 2)
     known = commands()
     if (wanted := name.replace("-", "_")) not in known:
@@ -36,17 +42,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(name: str, arguments: Sequence[str]) -> None:
     """Parse the `arguments` of command `name` and run it, its log on the terminal."""
+    with stage(None, debug=DEBUG in arguments):
+        try:
+            status = parse_and_run(name, arguments)
+        finally:
+            sys.stdout.flush()
+    if status:
+        raise SystemExit(status)
+
+
+def parse_and_run(name: str, arguments: Sequence[str]) -> int | None:
+    """Import the command, parse its arguments and run it. Returns its exit status."""
     command = importlib.import_module(f"vqaflow.commands.{commands()[name].parent.name}.{name}")
     told = (command.__doc__ or "").partition("\n\nShapes: ")[0]  # the legend is for those who read the code
     parser = argparse.ArgumentParser(
         prog=f"vqaflow {name}", description=told, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     command.add_arguments(parser)
+    parser.add_argument(DEBUG, action="store_true", help="show the traceback of an unexpected error")
     parsed = parser.parse_args(arguments)
-    with stage(None):
-        status = command.run(parsed)
-    if status:
-        raise SystemExit(status)
+    del parsed.debug  # `run` has read it
+    return command.run(parsed)
 
 
 def commands() -> dict[str, Path]:
@@ -57,7 +73,7 @@ def commands() -> dict[str, Path]:
 
 def overview() -> str:
     """What `vqaflow --help` prints: every command with a sentence."""
-    lines = ["usage: vqaflow COMMAND …        (vqaflow COMMAND --help explains one)"]
+    lines = ["usage: vqaflow COMMAND …        (vqaflow COMMAND --help explains one; with --debug, it shows tracebacks)"]
     found = commands()
     width = max(map(len, found))
     for folder, title in FOLDERS.items():

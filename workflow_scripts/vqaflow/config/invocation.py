@@ -11,17 +11,23 @@ from typing import Any
 
 import yaml
 
+from vqaflow.config.yaml_files import read_keys
 from vqaflow.runtime.errors import UserError
 
 
 def require_kept(arguments: Sequence[str], config: Mapping[str, Any], made: Path) -> None:
     """Raise UserError if Snakemake's `arguments` lost a file or a profile's settings, or read a target as settings.
 
-    `made` is the folder of the workflow's outputs.
+    Also if a file of settings has a key twice, of which Snakemake keeps the last one. `made` is the folder of the
+    workflow's outputs.
     """
-    problems = [*_problems(_options(arguments), config, made)]
+    options = _options(arguments)
+    problems = [*_problems(options, config, made)]
     if problems:
         raise UserError("command line: " + "\n        ".join(problems))
+    for name in (options.configfile or [[]])[-1]:
+        if Path(name).is_file():
+            read_keys(Path(name))
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:

@@ -4,11 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from vqaflow.config.check import check_config
 from vqaflow.config.sections import merged
-from vqaflow.runtime.errors import UserError
+from vqaflow.config.yaml_files import read_keys
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -26,7 +24,7 @@ def load_config(*paths: Path | str) -> dict[str, Any]:
     """
     config: dict[str, Any] = {}
     for path in paths:
-        config = merged(config, _read_keys(Path(path)))
+        config = merged(config, read_keys(Path(path)))
     return config
 
 
@@ -45,23 +43,6 @@ def checked_config(*paths: Path | str) -> dict[str, Any]:
         config = load_config(*base, settings, *paths)
     check_config(config, shipped("schemas/config.schema.yaml"))
     return config
-
-
-def _read_keys(path: Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}). Name an existing settings file.") from None
-    except yaml.MarkedYAMLError as error:
-        line = f" line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise UserError(f"{path}{line}: is not YAML ({error.problem}). Correct this line or the one above.") from None
-    except (yaml.YAMLError, ValueError) as error:  # a byte that is not UTF-8, an impossible character or date
-        raise UserError(f"{path}: is not YAML in UTF-8 ({' '.join(str(error).split())}). Correct it.") from None
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: does not contain `key: value` lines. Write it like {shipped('config.yaml')}.")
-    return values
 
 
 def in_order(value: Any) -> Any:

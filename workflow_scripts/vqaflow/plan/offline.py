@@ -4,7 +4,6 @@ Needs only the base's config.json or a published shape. The plan with a loaded b
 """
 
 import argparse
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,6 +30,7 @@ from vqaflow.plan.rows import PlanRows
 from vqaflow.plan.shape import Shape, published
 from vqaflow.plan.training_plan import USUAL_CHOICES, Plan, Tokens, plan_of, usual_tokens
 from vqaflow.runtime.errors import UserError
+from vqaflow.runtime.json_text import parse_json
 from vqaflow.runtime.stage import log
 
 SIZE = re.compile(r"(?<![0-9a-z.])[0-9.]+b(?![0-9a-z])")  # a model's size within its name: 7b, not 4bit
@@ -85,7 +85,7 @@ def shape_of(model: ModelConfig, named: str | None) -> tuple[Shape, str]:
 def read_shape(file: Path) -> Shape:
     """The shape in a config.json. Raises UserError if it is not that of an unquantised vision-language model."""
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
+        config = parse_json(file.read_text(encoding="utf-8"))
         kind = config["model_type"]
         if how := quantization_in_config(config):
             raise UserError(already_quantized(str(file), how))

@@ -11,7 +11,6 @@ from vqaflow.artifacts.reading import read_json
 from vqaflow.artifacts.results_folder import ResultsFolder
 from vqaflow.reporting.statistics import Interval, widest, wilson
 from vqaflow.runtime.errors import UserError
-from vqaflow.runtime.stage import UNEXPECTED
 
 NOT_IN_DIGESTS = True  # what the terminal shows after a run
 # The last record of a log, which may have several lines.
@@ -80,7 +79,7 @@ def known_answers(summary: Path) -> str:
 
 
 def error_lines(logs: Path, since: float) -> list[str]:
-    """Errors that stages logged after time `since` (seconds since 1970): user errors in full, others by their log."""
+    """The messages of the errors that stages logged after time `since` (seconds since 1970)."""
     lines = []
     for log in sorted(logs.rglob("*.log")):
         if not since <= log.stat().st_mtime <= time.time() + 60:  # of an earlier run, also if the clock was set back
@@ -88,8 +87,6 @@ def error_lines(logs: Path, since: float) -> list[str]:
         text = log.read_text(encoding="utf-8", errors="replace")
         if found := USER_ERROR.search(text):
             lines.append(found[1].rstrip())
-        elif UNEXPECTED in text:
-            lines.append(f"error: an unexpected error. Its traceback is in {log}.")
     return lines
 
 

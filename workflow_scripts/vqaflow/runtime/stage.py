@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import select
 import signal
 import sys
 import time
@@ -15,16 +16,15 @@ from tqdm import tqdm
 
 from vqaflow.runtime.errors import OutOfMemory, UserError
 from vqaflow.runtime.hours_left import span
-from vqaflow.runtime.output_records import record_outputs
-from vqaflow.runtime.secrets import hidden
 from vqaflow.runtime.locks import only_job
-from vqaflow.runtime.messages import reason_of
+from vqaflow.runtime.messages import plain, reason_of, unexpected
 from vqaflow.runtime.output_records import lock_of, record_outputs
+from vqaflow.runtime.secrets import hidden
 
 NOT_IN_DIGESTS = True  # log lines, and how a job ends, are not a result
 log = logging.getLogger("vqaflow")
 LOG_FORMAT = "%(asctime)s %(levelname).1s %(message)s"
-UNEXPECTED = "stopped by an unexpected error"
+FOR_THE_LOG = {"for_the_log": True}  # log.info(…, extra=FOR_THE_LOG) is not shown on the terminal
 CLOSING = {"closing": True}  # log.info(…, extra=CLOSING) is what a stage says at its end, with the time that it took
 RUN_STARTED = "VQAFLOW_RUN_STARTED"  # when Snakemake was started, in seconds since 1970; its jobs inherit it
 # What keeps a file from being read or written, and what to do about it. Other system errors are unexpected.
@@ -43,12 +43,15 @@ FILE_ERRORS = {
 }
 
 
-class SecretFree(logging.Formatter):
-    """Log lines, and tracebacks, without tokens and passwords."""
+class SafeFormatter(logging.Formatter):
+    """Log lines and tracebacks without secrets, and with control characters shown by their numbers.
+
+    A token must not be written, and a name in a table must not colour, clear or rename a terminal.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
-        """Mask what must not be written."""
-        return hidden(super().format(record))
+        """The line, in which only line breaks and tabs control anything."""
+        return plain(hidden(super().format(record)))
 
 
 class TerminalHandler(logging.StreamHandler):
@@ -56,7 +59,8 @@ class TerminalHandler(logging.StreamHandler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print one line with tqdm's own writer."""
-        tqdm.write(self.format(record), file=sys.stderr)
+        if not getattr(record, "for_the_log", False):
+            tqdm.write(self.format(record), file=sys.stderr)
 
 
 class FileHandler(logging.FileHandler):
@@ -83,7 +87,7 @@ def start_log(path: Path | str | None = None) -> None:
 
 
 def _add_handler(handler: logging.Handler) -> None:
-    handler.setFormatter(SecretFree(LOG_FORMAT, datefmt="%H:%M:%S"))
+    handler.setFormatter(SafeFormatter(LOG_FORMAT, datefmt="%H:%M:%S"))
     log.addHandler(handler)
 
 
@@ -112,12 +116,12 @@ def closing_line(otherwise: str) -> Iterator[None]:
 
 
 @contextmanager
-def stage(log_path: Path | str | None, outputs: Iterable[Path | str] = ()) -> Iterator[None]:
+def stage(log_path: Path | str | None, outputs: Iterable[Path | str] = (), debug: bool = False) -> Iterator[None]:
     """Run a rule's script with a log in `log_path`. Any error is reported once and ends it with exit status 1.
 
     The digests of its `outputs` are recorded when it has ended well.
 
-    A `UserError`, or a file that cannot be read or written, gives one message; any other error gives its traceback.
+    Each error gives one message. The traceback of an unexpected one is in the log, and on the terminal if `debug`.
     A retry after a `UserError`, which would come again, ends at once and prints nothing.
     """
     told = None if log_path is None else Path(log_path).with_name(f".{Path(log_path).name}.told")
@@ -141,8 +145,9 @@ def stage(log_path: Path | str | None, outputs: Iterable[Path | str] = ()) -> It
                 told.write_text(f"{this_run()}\n{Path(str(log_path)).read_text('utf-8')}", encoding="utf-8")
         raise SystemExit(1) from None
     except OSError as error:
+        _end_if_unread(error)
         if error.errno not in FILE_ERRORS:
-            _end_unexpected()
+            _end_unexpected(error, log_path, debug)
         _end(file_problem(error))
     except KeyboardInterrupt:
         log.error("interrupted")
@@ -150,7 +155,7 @@ def stage(log_path: Path | str | None, outputs: Iterable[Path | str] = ()) -> It
     except Exception as error:
         if full := memory_problem(error):
             _end(full)
-        _end_unexpected()
+        _end_unexpected(error, log_path, debug)
 
 
 def this_run() -> str:
@@ -174,10 +179,24 @@ def _end(message: str) -> NoReturn:
     raise SystemExit(1) from None
 
 
-def _end_unexpected() -> NoReturn:
-    """Log the current error with its traceback, and exit: if it were raised, Python would print it again."""
-    log.exception(UNEXPECTED)
-    raise SystemExit(1) from None
+def _end_unexpected(error: Exception, log_path: Path | str | None, debug: bool) -> NoReturn:
+    """Log the traceback and the message, and exit: if the error were raised, Python would print it again."""
+    log.error("the traceback of an unexpected error:", exc_info=error, extra={} if debug else FOR_THE_LOG)
+    _end(unexpected(error, log_path, debug))
+
+
+def _end_if_unread(error: OSError) -> None:
+    """Exit without a word, as other programs do, if what reads the standard output has ended, as in `… | head`."""
+    if isinstance(error, BrokenPipeError) and has_no_reader(sys.stdout.fileno()):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tells of it at its end
+        raise SystemExit(128 + signal.SIGPIPE) from None
+
+
+def has_no_reader(descriptor: int) -> bool:
+    """Whether a pipe that is written to is closed at its other end."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def memory_problem(error: Exception) -> str | None:

@@ -1,12 +1,13 @@
 """What an image costs: its visual tokens under a resolution policy, computed from its size only."""
 
-import json
 import math
 import re
 from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from vqaflow.runtime.json_text import parse_json
 
 # Along the side of one visual token: in Qwen2-VL and Qwen2.5-VL, and in the Qwen families since Qwen3-VL.
 QWEN2_PIXELS, USUAL_PIXELS = 28, 32
@@ -45,7 +46,7 @@ def token_pixels(base: str, revision: str | None = None) -> int:
 def json_object(file: Path | None) -> dict[str, Any]:
     """The object in a JSON file; empty if there is none, or if it cannot be read."""
     try:
-        value = json.loads(file.read_text(encoding="utf-8")) if file else {}
+        value = parse_json(file.read_text(encoding="utf-8")) if file else {}
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from vqaflow.artifacts.csv_files import UnreadableTable, refuse_other_kinds
+from vqaflow.artifacts.csv_files import UnreadableTable, refuse_other_kinds, refuse_pipes
 from vqaflow.artifacts.reading import read_json
 from vqaflow.ensemble.submission.answers import Accepted, accepted_answers, choices_by_id
 from vqaflow.ensemble.submission.checks import Rows, find_problems, is_note, parse
@@ -114,6 +114,7 @@ def oof_accuracy(metrics: Path) -> dict[str, Any]:
 
 def read_bytes(path: Path) -> bytes:
     """The bytes of the file. Raises UserError if it cannot be read."""
+    refuse_pipes(path)
     try:
         return path.read_bytes()
     except OSError as error:

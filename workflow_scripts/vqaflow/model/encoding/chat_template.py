@@ -20,6 +20,7 @@ OWN_FILES = "Copy the processor files (chat_template.jinja and the like) of the 
 THOUGHT = r"(?:\w+:)?(?:think|thinking|thought|thoughts|reason|reasoning)"
 OPENED = re.compile(rf"[<\[]\|?{THOUGHT}\|?[>\]]|<\|?channel\|?>\s*(?:{THOUGHT}|analysis)", re.I)
 CONTROL = re.compile(r"^<\|[^\s<>]+>$|^<[^\s<>]+\|>$")  # fim_prefix, for example, is not always called special
+TOOLS = re.compile(r"^</?tool_\w+>$")  # turns of tools, which published tokenizers do not call special
 CLOSED = re.compile(rf"[<\[]\|?/\|?{THOUGHT}\|?[>\]]|<\|?/?channel\|>(?!\s*(?:{THOUGHT}|analysis))", re.I)
 
 
@@ -33,7 +34,7 @@ def special_tokens(processor: Any) -> list[str]:
     found = {value for name, value in vars(processor).items() if name.endswith("_token") and isinstance(value, str)}
     found |= {*getattr(tokenizer, "all_special_tokens", ()), getattr(processor, "image_token", None) or ""}
     for token in getattr(tokenizer, "added_tokens_decoder", {}).values():
-        looks = any(pattern.search(token.content) for pattern in (CONTROL, OPENED, CLOSED))
+        looks = any(pattern.search(token.content) for pattern in (CONTROL, OPENED, CLOSED, TOOLS))
         if token.special or looks or (token.content[:1] in ("<", "[") and token.content in template):
             found.add(token.content)
     return sorted((token for token in found if len(token.strip()) > 1), key=lambda token: (-len(token), token))
