@@ -36,7 +36,7 @@ rule train_adapter:
         "../envs/vqaflow.yaml"
     threads: 1  # sums depend on the number of threads; with one, results do not depend on --cores
     resources:
-        gpu=1,
+        gpu=lambda wildcards: train_of(wildcards)["devices"],
         store=lookup(dpath="hardware/store", within=config),
         store_gb=lookup(dpath="hardware/store_gb", within=config),
     params:

@@ -5,12 +5,12 @@ from pathlib import Path
 from vqaflow.artifacts.parts import fold_of
 from vqaflow.artifacts.results_folder import RESULTS
 from vqaflow.config.sections import AnswersConfig, section
-from vqaflow.runtime.gpu_lease import lease_gpu
+from vqaflow.runtime.gpu_lease import lease_gpus
 from vqaflow.runtime.stage import stage
 
 with stage(snakemake.log[0], snakemake.output):
-    lease_gpu()
-    # These import torch, which must see the leased GPU only.
+    lease_gpus(snakemake.params.train["devices"])
+    # These import torch, which must see the leased GPUs only.
     from vqaflow.runtime.artifact_store import Store
     from vqaflow.training.rows import FoldRows
     from vqaflow.training.settings import TrainingPlaces, TrainingSettings

@@ -13,7 +13,18 @@ from vqaflow.config.loading import load_config
 from vqaflow.config.members import members_of
 from vqaflow.config.sections import replace_keys
 from vqaflow.plan.cards import BY_NAME, card_named, card_of
-from vqaflow.plan.evening import Data, Job, Speed, changes_of, disk_gb, in_place_of, jobs_of, makespan, shorter_lines
+from vqaflow.plan.evening import (
+    Data,
+    Job,
+    Speed,
+    changes_of,
+    disk_gb,
+    hours_lines,
+    in_place_of,
+    jobs_of,
+    makespan,
+    shorter_lines,
+)
 from vqaflow.plan.shape import published
 from vqaflow.runtime.errors import UserError
 
@@ -212,3 +223,19 @@ def test_kaggles_profile_knows_its_sessions(capsys, tmp_path):
     main(["plan", "--config", str(profile), "--card", "t4"])
     told = capsys.readouterr().out
     assert "into 12 hours" in told or "of 12 hours" in told
+
+
+def test_a_training_on_two_cards_waits_for_both() -> None:
+    """Else the plan would promise that a second training runs beside it."""
+    shared = [Job("main", "train", f"main {fold}", 10.0, cards=2) for fold in range(2)]
+    scored = Job("main", "score", "main 0 oof original", 4.0, "main 0")
+    assert makespan(shared, 2) == 20.0
+    assert makespan([*shared, scored], 2) == 24.0
+    assert makespan(shared, 4) == 10.0
+
+
+def test_the_hours_on_fewer_cards_than_a_training_needs_are_not_told() -> None:
+    """With one card such a run stops at its first training."""
+    shared = [Job("main", "train", "main 0", 3600.0, cards=2)]
+    told = "\n".join(hours_lines(shared, None))
+    assert "2 cards 1.0 h, 4 cards 1.0 h" in told and "1 card " not in told

@@ -197,3 +197,19 @@ def test_time_follows_the_mean_row_and_memory_the_largest() -> None:
     assert 0 < without < usual.seconds
     always = planned(cache_vision="off").seconds
     assert always - without == pytest.approx(3 * (usual.seconds - without), rel=1e-6)
+
+
+def test_two_devices_halve_the_steps_time_and_take_no_more_memory() -> None:
+    """Kept features are computed by each device; a step of one pass becomes a pass of half the rows on each."""
+    train = replace(train_config(), cache_vision="memory", epochs=3, batch_size=4, accumulation=4)
+
+    def planned(visual: int = 768, **changes: Any) -> Plan:
+        tokens = Tokens(1000, 2000, visual)
+        return plan_of(published("7b"), replace(train, **changes), tokens, 100, torch.float16, True, 79.0, 1e13)
+
+    one, two = planned(), planned(devices=2)
+    tower = one.seconds - planned(visual=0).seconds
+    assert two.seconds - tower == pytest.approx((one.seconds - tower) / 2) and two.steps == one.steps
+    assert two.footprint.peak_gib == one.footprint.peak_gib
+    halved = planned(accumulation=1, devices=2).footprint
+    assert halved.peak_gib == planned(batch_size=2, accumulation=1).footprint.peak_gib < one.footprint.peak_gib

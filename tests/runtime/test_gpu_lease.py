@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from places import PACKAGE, SCRIPTS
-from vqaflow.runtime.gpu_lease import Device, visible_devices
+from vqaflow.runtime.errors import UserError
+from vqaflow.runtime.gpu_lease import Device, lease_gpus, visible_devices
 
 # Takes a lease, proves by an exclusive marker file that nobody else has that device, works a little, and ends.
 WORKER = """
@@ -31,6 +32,22 @@ time.sleep(work)
 marker.unlink()
 if sys.argv[4:]:
     os.kill(os.getpid(), int(sys.argv[4]))  # dies as it is, with the device in its hands
+"""
+# The same with several devices, of which none may be anybody else's.
+GATHERER = """
+import sys, time
+from pathlib import Path
+from vqaflow.runtime.gpu_lease import Device, lease_gpus
+import vqaflow.runtime.gpu_lease as module
+module.SECONDS_BETWEEN_TRIES = 0.01
+folder, count = Path(sys.argv[1]), int(sys.argv[2])
+held = lease_gpus(count, folder / "locks", [Device(d, d) for d in sys.argv[3].split(",")])
+assert len(set(held)) == count
+for device in held:
+    (folder / f"busy-{device.identity}").touch(exist_ok=False)
+time.sleep(0.1)
+for device in held:
+    (folder / f"busy-{device.identity}").unlink()
 """
 # Leases one of the devices that it sees, twice: a process keeps its device to its end, so each test has its own one.
 LEASES = """
@@ -86,6 +103,21 @@ def test_many_jobs_that_die_never_share_a_device(tmp_path):
     ends = [job.communicate(timeout=120) for job in jobs]
     assert [job.returncode for job in jobs] == [-int(death[0]) if death else 0 for death in deaths], ends
     assert {out.strip() for out, _ in ends} <= {"GPU-a", "GPU-b", "GPU-c"}
+
+
+def test_jobs_with_several_devices_never_share_one_and_all_get_their_turn(tmp_path):
+    """Two that each hold one of two GPUs would wait for each other for ever."""
+    counts = [2, 1, 2, 3, 1, 2, 1, 3]
+    command = [sys.executable, "-c", GATHERER, str(tmp_path)]
+    jobs = [subprocess.Popen([*command, str(count), "GPU-a,GPU-b,GPU-c"], stderr=subprocess.PIPE) for count in counts]
+    ends = [job.communicate(timeout=120) for job in jobs]
+    assert [job.returncode for job in jobs] == [0] * len(counts), ends
+
+
+def test_more_devices_than_there_are_is_told(tmp_path):
+    """A job that waits for a second GPU where there is one would wait for ever."""
+    with pytest.raises(UserError, match=r"2 GPUs are asked for, but this job can see only 0\. Lower train\.devices\."):
+        lease_gpus(2, tmp_path, [Device("0", "GPU-a")])
 
 
 @pytest.mark.parametrize("death", [signal.SIGKILL, signal.SIGTERM])

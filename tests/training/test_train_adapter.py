@@ -255,7 +255,7 @@ def test_a_checkpoint_of_another_precision_is_not_gone_on_with(world: Path) -> N
     network = random_qwen.model()
     bases = [Base(network, None, torch.device("cpu"), dtype, "none") for dtype in (torch.float32, torch.float16)]
     bases.append(replace(bases[1], quantization="nf4"))
-    one = training.Job("key", None, [], [], None)
+    one = training.Job("key", "resumed", None, [], [], None)
     assert len({one.checkpoint_key(base) for base in bases}) == 3
 
 
@@ -476,6 +476,7 @@ def test_other_code_base_or_versions_are_another_adapter(world: Path, monkeypatc
         ("train", {"learning_rate": 0.02}, False),
         ("train", {"seed": 1}, False),
         ("train", {"keep": "last"}, False),
+        ("train", {"devices": 2}, False),  # equal up to rounding only
         ("train", {"checkpoint_minutes": 7}, True),
         ("train", {"max_minutes": 500}, True),
         ("train", {"trackers": ["tensorboard"]}, True),

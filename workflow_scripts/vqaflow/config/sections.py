@@ -116,6 +116,7 @@ class TrainConfig:
     trackers: tuple[str, ...]
     augment: AugmentConfig
     view: str = ORIGINAL
+    devices: int = 1
 
     def __post_init__(self) -> None:
         """YAML reads an unquoted ``off`` as false."""

@@ -17,6 +17,7 @@ NOT_SEARCHED = (
     "max_minutes",
     "trackers",
     "view",
+    "devices",
 )
 
 

@@ -63,13 +63,14 @@ class Speed:
 
 @dataclass(frozen=True)
 class Job:
-    """A job of one member that needs a GPU; it starts after the job called `after`."""
+    """A job of one member that needs a GPU, or several `cards`; it starts after the job called `after`."""
 
     member: str
     stage: str
     name: str
     seconds: float
     after: str | None = None
+    cards: int = 1
 
 
 def jobs_of(member: Member, shape: Shape, data: Data, speed: Speed) -> list[Job]:
@@ -82,7 +83,7 @@ def jobs_of(member: Member, shape: Shape, data: Data, speed: Speed) -> list[Job]
         seconds = loading + training_seconds(member, shape, data, speed, rows)
         if part == first:
             seconds += reading_seconds(member, member.main_view, shape, data, speed, data.train_rows)
-        jobs.append(Job(member.name, "train", f"{member.name} {part}", seconds))
+        jobs.append(Job(member.name, "train", f"{member.name} {part}", seconds, cards=member.train["devices"]))
     for split in ("oof", "test"):
         for part in member.parts(split, data.folds):
             fold_share = 1 / data.folds if member.kind == TUNED else 1.0
@@ -120,7 +121,7 @@ def training_seconds(member: Member, shape: Shape, data: Data, speed: Speed, row
     """Seconds of an adapter's steps, its measurements on held-out rows, and reading its images."""
     plan, train = training_plan(member, shape, data, speed, rows), section(TrainConfig, member.train)
     held_out = data.train_rows - rows
-    measured = train.epochs / train.validate_every * held_out * 2 * shape.products * plan.tokens.mean
+    measured = train.epochs / train.validate_every * held_out * 2 * shape.products * plan.tokens.mean / train.devices
     return plan.seconds + measured / (EFFICIENCY * speed.operations) + (rows + held_out) / IMAGES_PER_SECOND
 
 
@@ -185,8 +186,12 @@ def makespan(jobs: Sequence[Job], cards: int) -> float:
             continue
         job = ready[0]
         waiting.remove(job)
-        done[job.name] = now + job.seconds
-        heapq.heappush(free, done[job.name])
+        begin = max(
+            [now, *(heapq.heappop(free) for _ in range(job.cards - 1))]
+        )  # a job gathers the cards that it needs
+        done[job.name] = begin + job.seconds
+        for _ in range(job.cards):
+            heapq.heappush(free, done[job.name])
     return max(done.values(), default=0.0)
 
 
@@ -199,13 +204,14 @@ def hours_lines(jobs: Sequence[Job], limit_hours: float | None) -> Iterator[str]
         rows.append([member, stage, str(len(alike)), hours(sum(alike)), hours(max(alike))])
     hidden = len({job.member for job in jobs}) == 1
     yield from table_lines(["member", "stage", "jobs", "hours", "longest"][hidden:], [row[hidden:] for row in rows])
-    spans = {count: makespan(jobs, count) for count in CARD_COUNTS}
+    least = max((job.cards for job in jobs), default=1)
+    spans = {count: makespan(jobs, count) for count in sorted({*CARD_COUNTS, least}) if count >= least}
     told = ", ".join(f"{count} card{'s' * (count > 1)} {hours(span)} h" for count, span in spans.items())
     yield f"the whole run: {told}"
     if limit_hours:
         for count, span in spans.items():
             sessions = -(-span // (3600 * limit_hours))
-            if count <= 2:
+            if count <= max(2, least):
                 fits = "fits into" if sessions <= 1 else f"takes {sessions:.0f} sessions of"
                 yield f"with {count} card{'s' * (count > 1)} it {fits} {limit_hours:g} hours"
 

@@ -107,29 +107,34 @@ def plan_of(
 ) -> Plan:
     """The plan of training on `rows`. On a GPU of `vram_gib`, checkpointing `auto` keeps as many products as fit."""
     separate = family_of(shape.kind).prefix == "separate"
+    step_rows = train.batch_size * train.accumulation
+    share = math.ceil(step_rows / train.devices)
+    pass_rows = min(train.batch_size, share)
     footprint = Footprint(
         shape,
-        train.batch_size * tokens.largest,
+        pass_rows * tokens.largest,
         train.lora.r,
         train.lora.targets,
         width=dtype.itemsize,
         quantized=quantized,
-        accumulates=train.accumulation > 1,
+        accumulates=share > pass_rows,
         kept_layers=len(shape.layers) if train.gradient_checkpointing is False or vram_gib is None else 0,
         tower=train.cache_vision == "off" or vram_gib is None or separate,
         head=train.objective != "choice",
         embedding=(train.objective != "choice" and shape.tied) or separate,
         library=train.lora.dropout > 0 or separate,
         checkpointed=train.gradient_checkpointing is not False,
-        visual=math.ceil(train.batch_size * tokens.visual),
+        visual=math.ceil(pass_rows * tokens.visual),
     )
     if train.gradient_checkpointing == "auto" and vram_gib is not None and not footprint.library:
         footprint = footprint.keeping(KEPT_SHARE * usable_gib(vram_gib))
-    steps = math.ceil(train.epochs * math.ceil(rows / (train.batch_size * train.accumulation)))
+    steps = math.ceil(train.epochs * math.ceil(rows / step_rows))
     decoder = 2 * shape.products * tokens.mean * footprint.passes() * train.epochs
     pictures = train.choice_orders * train.epochs if separate else train.epochs if train.cache_vision == "off" else 1
     tower = 2 * shape.tower_weights * shape.merge**2 * tokens.visual * pictures
-    seconds = rows * (decoder + tower) / (EFFICIENCY * operations_a_second)
+    if train.cache_vision == "off" or separate:
+        tower /= train.devices  # kept features are computed by each device
+    seconds = rows * (decoder / train.devices + tower) / (EFFICIENCY * operations_a_second)
     return Plan(footprint, tokens, rows, steps, vram_gib, seconds)
 
 

@@ -15,3 +15,7 @@ class NotFinite(UserError):
 
 class OutOfMemory(UserError):
     """A single row does not fit into memory with these settings."""
+
+
+class ProcessLost(UserError):
+    """A process that shares the work has ended; nothing is wrong with the settings, so another try may succeed."""

@@ -1,9 +1,10 @@
-"""One GPU per job, held exclusively: no two jobs on a machine share a device, however many run at once.
+"""GPUs of a job, held exclusively: no two jobs on a machine share a device, however many run at once.
 
-The lease is a lock on one file per device (see `locks`). Take it before torch is imported: CUDA reads
-CUDA_VISIBLE_DEVICES only once.
+The lease is a lock on one file per device (see `locks`). Take it before anything uses CUDA, which reads
+CUDA_VISIBLE_DEVICES only once: in every command and rule, torch is imported after the lease.
 """
 
+import ctypes
 import getpass
 import os
 import re
@@ -13,6 +14,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.locks import Lease
 from vqaflow.runtime.stage import log
 
@@ -31,6 +33,8 @@ class Device:
     identity: str
 
 
+CUDA_DRIVER, NOT_INITIALIZED = "libcuda.so.1", 3  # cuda.h: CUDA_ERROR_NOT_INITIALIZED
+
 _held: dict[Device, Lease] = {}  # a lease that is no longer referenced is released
 
 
@@ -40,26 +44,65 @@ def lease_gpu(folder: Path | None = None, devices: list[Device] | None = None) -
     `devices` are those to choose from, by default `visible_devices()`. The lock files are in `folder`, by default one
     folder per user in the system's temporary folder. A process that already holds a device keeps it.
     """
+    return next(iter(lease_gpus(1, folder, devices)), None)
+
+
+def lease_gpus(count: int, folder: Path | None = None, devices: list[Device] | None = None) -> list[Device]:
+    """The same for `count` devices; none without a GPU. Raises UserError if there are GPUs, but fewer than `count`.
+
+    Of the jobs that want several devices one at a time gathers them, and keeps what it has until it has all: none waits
+    for another in a circle, and those that want one device cannot take each that becomes free.
+    """
     if _held:
-        return next(iter(_held))
+        return list(_held)
     devices = visible_devices() if devices is None else devices
     if not devices:
-        return None
+        return []
+    if len(devices) < count:
+        shown = ", ".join(device.visible_as for device in devices)
+        raise UserError(f"{count} GPUs are asked for, but this job can see only {shown}. Lower train.devices.")
+    assert not cuda_has_started(), "CUDA was used before the lease: it would not see which GPU is reserved"
     folder = folder or Path(tempfile.gettempdir()) / f"vqaflow-gpus-{getpass.getuser()}"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     leases = {device: Lease(folder / f"{re.sub(r'[^A-Za-z0-9-]', '_', device.identity)}.lock") for device in devices}
-    said = False
-    while (device := next((device for device, lease in leases.items() if lease.take()), None)) is None:
-        if not said:
-            log.info("waiting for one of the GPUs %s", ", ".join(device.visible_as for device in devices))
-            said = True
-        time.sleep(SECONDS_BETWEEN_TRIES)
-    _held[device] = leases[device]
-    os.environ[VISIBLE] = device.visible_as
+    if count == 1:
+        _gather(leases, 1)
+    else:
+        with Lease(folder / "gathering.lock").held():
+            _gather(leases, count)
+    shown = ",".join(device.visible_as for device in _held)
+    os.environ[VISIBLE] = shown
     if not ALLOCATOR & os.environ.keys():  # read when torch first uses the GPU
         os.environ["PYTORCH_CUDA_ALLOC_CONF"] = "expandable_segments:True"
-    log.info("GPU %s is reserved for this job", device.visible_as)
-    return device
+    log.info("%s reserved for this job", f"GPU {shown} is" if count == 1 else f"GPUs {shown} are")
+    return list(_held)
+
+
+def _gather(leases: dict[Device, Lease], count: int) -> None:
+    """Wait until `count` of `leases` are held."""
+    said = False
+    while True:
+        for device, lease in leases.items():
+            if device not in _held and lease.take():
+                _held[device] = lease
+            if len(_held) == count:
+                return
+        if not said:
+            log.info("waiting for %d of the GPUs %s", count, ", ".join(device.visible_as for device in leases))
+            said = True
+        time.sleep(SECONDS_BETWEEN_TRIES)
+
+
+def cuda_has_started() -> bool:
+    """Whether something in this process has started CUDA, which has then read CUDA_VISIBLE_DEVICES.
+
+    It asks the driver itself, and only if it is loaded: counting devices starts it too, and torch does not say so.
+    """
+    try:
+        driver = ctypes.CDLL(CUDA_DRIVER, mode=os.RTLD_NOLOAD | os.RTLD_NOW)
+    except OSError:
+        return False
+    return driver.cuCtxGetCurrent(ctypes.byref(ctypes.c_void_p())) != NOT_INITIALIZED
 
 
 def visible_devices() -> list[Device]:

@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
-from vqaflow.runtime.errors import OutOfMemory, UserError
+from vqaflow.runtime.errors import OutOfMemory, ProcessLost, UserError
 from vqaflow.runtime.hours_left import span
 from vqaflow.runtime.locks import only_job
 from vqaflow.runtime.messages import plain, reason_of, unexpected
@@ -136,7 +136,7 @@ def stage(log_path: Path | str | None, outputs: Iterable[Path | str] = (), debug
                 yield
             if log_path is not None:
                 record_outputs(Path(log_path), outputs)
-    except OutOfMemory as error:
+    except (OutOfMemory, ProcessLost) as error:
         _end(str(error))
     except UserError as error:
         log.error("error: %s", error)

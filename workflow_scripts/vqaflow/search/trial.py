@@ -54,6 +54,7 @@ from vqaflow.training.placement import make_deterministic, place, set_checkpoint
 from vqaflow.training.rows import FoldRows
 from vqaflow.training.train_adapter import shown
 
+ALONE = {"max_minutes": 0, "trackers": [], "devices": 1}  # a trial is watched by its search, and has one device
 WITHOUT_EFFECT = set(NOT_SEARCHED) - {"seed", "validate_every"}  # on a trial's value
 
 
@@ -125,7 +126,7 @@ class TrialTrainer:
 
     def settings(self, parameters: Mapping[str, Any]) -> TrainConfig:
         """`train` with a trial's parameters; the search's time budget replaces that of single trainings."""
-        return section(TrainConfig, replace_keys(self.train, parameters) | {"max_minutes": 0, "trackers": []})
+        return section(TrainConfig, replace_keys(self.train, parameters) | ALONE)
 
     @property
     def validations(self) -> int:

@@ -28,6 +28,7 @@ from vqaflow.training.augment import augment_row
 from vqaflow.training.checkpoints import StopRequest, load_checkpoint, save_checkpoint
 from vqaflow.training.finite import ScalerWatch, require_finite
 from vqaflow.training.objective import answer_loss, without_absent
+from vqaflow.training.ranks import Ranks
 from vqaflow.training.targets import batch_targets
 
 VALIDATION_SHARE = 2  # rows of a validation pass per row of a training pass: without backward, they take less memory
@@ -77,7 +78,9 @@ class Trainer:
         config: TrainConfig,
         on_validation: Callable[[dict[str, float]], None] = lambda record: None,
         on_step: Callable[[dict[str, float]], None] = lambda record: None,
+        ranks: Ranks | None = None,
     ) -> None:
+        self.ranks = ranks or Ranks()
         self.base, self.encoder, self.features, self.config = base, encoder, features, config
         self.rows, self.validation = list(rows), list(validation)
         self.on_validation, self.on_step = on_validation, on_step
@@ -117,6 +120,10 @@ class Trainer:
         SystemExit on a signal; both after a checkpoint and at least one step.
         """
         self.restore(work, key)
+        self.ranks.require_same(self.progress.step)
+        self.ranks.copy_first(self.weights)
+        self.ranks.vary_chance(self.config.seed, self.progress.step)
+        is_first = self.ranks.is_first  # it decides when to stop, and ends the others with it
         saved = time.monotonic()
         began = saved if began is None else began
         with ProgressBar(self.last_step, f"train {work.name}", "step", self.progress.step) as bar:
@@ -129,10 +136,10 @@ class Trainer:
                     bar.advance(1, loss=state.loss_sum / state.answers, accuracy=state.right / state.answers)
                     self.on_step(self._record())
                 now = time.monotonic()
-                late = bool(self.config.max_minutes) and now - began > 60 * self.config.max_minutes
+                late = is_first and bool(self.config.max_minutes) and now - began > 60 * self.config.max_minutes
                 # Also before a validation: a stop then does not wait for its end.
                 is_time = self._validation_is_due() or now - saved > 60 * self.config.checkpoint_minutes
-                if stop.signal or late or is_time:
+                if is_first and (stop.signal or late or is_time):
                     save_checkpoint(work, key, self._state())
                     saved = now
                 self._leave_if_asked(stop)
@@ -191,12 +198,14 @@ class Trainer:
 
     def step(self, drawn: list[tuple[Row, list[str]]]) -> None:
         """One optimiser step over `drawn` (rows and their choice orders), in passes that fit into memory."""
+        count = sum(len(orders) for _, orders in drawn)
         while True:
             try:
-                passes = self._accumulate(drawn)
+                passes = self._accumulate(self.ranks.share(drawn), count)
                 break
             except torch.OutOfMemoryError:
                 self._take_less_memory()
+        self.ranks.sum_gradients(self.weights)
         self.scaler.unscale_(self.optimizer)
         torch.nn.utils.clip_grad_norm_(self.weights, self.config.max_grad_norm)
         scale = self.scaler.get_scale()
@@ -204,11 +213,11 @@ class Trainer:
         self.scaler.update()
         if self.watch.after_step(scale, [row.id for row, _ in drawn], self.progress.step):
             self.schedule.step()
-        loss, right = self._outcome(passes)  # waits for the GPU, which has all of the step by now
+        # Waits for the GPU, which has all of the step by now.
+        loss, right = self.ranks.sums(*self._outcome(passes))
         state = self.progress
         if state.step % self.steps_an_epoch == 0:
             state.loss_sum, state.right, state.answers = 0.0, 0.0, 0
-        count = sum(len(orders) for _, orders in drawn)
         state.loss_sum, state.right, state.answers = state.loss_sum + loss, state.right + right, state.answers + count
         state.step += 1
 
@@ -225,12 +234,15 @@ class Trainer:
         passes = math.ceil(self.step_rows / rows)
         log.warning("out of memory: from now on %d passes of %d rows per step; each step keeps its rows", passes, rows)
 
-    def _accumulate(self, drawn: list[tuple[Row, list[str]]]) -> list[Pass]:
-        """Gradients of the mean loss over all rows and orders of a step, without waiting for the GPU."""
+    def _accumulate(self, drawn: Sequence[tuple[Row, list[str]]], count: int) -> list[Pass]:
+        """Gradients of the loss of `drawn` as part of the mean over a step's `count` orders of rows.
+
+        It does not wait for the GPU.
+        """
         self.optimizer.zero_grad(set_to_none=True)
         if not self.base.model.training:  # it would visit thousands of modules
             self.base.model.train()
-        count, passes = sum(len(orders) for _, orders in drawn), []
+        passes = []
         for start in range(0, len(drawn), self.progress.micro_rows):
             part = drawn[start : start + self.progress.micro_rows]
             target_BKC, weight_BK = (made.to(self.base.device) for made in batch_targets(part))
@@ -279,13 +291,13 @@ class Trainer:
         """
         self.base.model.eval()
         right = 0.0
-        ordered = sorted(self.validation, key=self._length)
+        ordered = self.ranks.share(sorted(self.validation, key=self._length))
         rows = VALIDATION_SHARE * self.progress.micro_rows
         for start in range(0, len(ordered), rows):
             right += self._right_answers(ordered[start : start + rows])
             if stop:
                 self._leave_if_asked(stop)
-        return right / len(ordered)
+        return self.ranks.sums(right)[0] / len(self.validation)
 
     def _right_answers(self, part: Sequence[Row]) -> float:
         """How many of `part` are right, or what share of people; run in halves if one pass does not fit into memory."""

@@ -6,6 +6,7 @@ It is trained on the rows of all folds but one, or, for a member with `refit`, o
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -35,10 +36,11 @@ from vqaflow.runtime.files import write_json
 from vqaflow.runtime.stage import CLOSING, log
 from vqaflow.runtime.versions import decisive_versions, package_versions
 from vqaflow.training.adapter_folder import outcome, require_effect, save_adapter, settings_of
-from vqaflow.training.checkpoints import stop_on_signals
+from vqaflow.training.checkpoints import StopRequest, stop_on_signals
 from vqaflow.training.curve import draw_curve
 from vqaflow.training.loop import Trainer
 from vqaflow.training.placement import make_deterministic, place, set_checkpointing
+from vqaflow.training.ranks import Ranks, ranks_of
 from vqaflow.training.rows import FoldRows
 from vqaflow.training.settings import TrainingPlaces, TrainingSettings
 from vqaflow.training.targets import Targets
@@ -47,6 +49,8 @@ from vqaflow.training.trackers import dropped_if_failing, require_installed, sta
 # Keys of `train` that do not change the adapter: a checkpoint stays valid when they change. What the view shows counts,
 # not what it is called.
 WITHOUT_EFFECT = ("checkpoint_minutes", "max_minutes", "trackers", "view")
+# Gradients that several devices sum are those of one up to rounding: another adapter, but a checkpoint can go on.
+WITHOUT_CHECKPOINT = ("devices",)
 
 
 def train_adapter(
@@ -68,7 +72,8 @@ def train_adapter(
         **shown(settings.view),
         **targets.described(),
     }
-    job = Job(value_digest(parts), settings, targets, inside, places)
+    resumable = {key: value for key, value in parts["train"].items() if key not in WITHOUT_CHECKPOINT}
+    job = Job(value_digest(parts), value_digest(parts | {"train": resumable}), settings, targets, inside, places)
     cached(store, parts, out, job.run)
     shutil.rmtree(places.work, ignore_errors=True)
 
@@ -85,9 +90,10 @@ def shown(view: ViewConfig) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Job:
-    """One training; `key` is the digest of everything that it depends on."""
+    """One training; `key` is the digest of everything that it depends on, `resuming` of what a checkpoint does."""
 
     key: str
+    resuming: str
     settings: TrainingSettings
     targets: Targets
     validation: list[Row]
@@ -99,33 +105,46 @@ class Job:
         return self.targets.rows
 
     def run(self, out: Path) -> None:
-        """Train, and write the adapter and its reports to `out`."""
-        began, model, train, view = time.monotonic(), self.settings.model, self.settings.train, self.settings.view
-        make_deterministic()
-        base = open_base(model, self.places.bases)
-        encoder = make_encoder(base, model, self.settings.prompt, len(self.rows[0].choices))
-        read = partial(with_transcripts, base=base, encoder=encoder, view=view, work=self.places.vision)
-        rows, validation = read(self.rows), read(self.validation)
-        add_adapter(base, train.lora, train.seed)
-        set_checkpointing(base, train)
-        plan, settings = plan_training(base, encoder, train, rows, view), settings_of(base, model, train)
-        log_plan(plan, settings)
-        record = settings | {"plan": plan.as_dict()} | self.inputs(base, encoder)
-        write_json(self.places.work / RUN, record)
-        features = self.features(base, encoder, [*rows, *validation])
-        trainer = Trainer(base, encoder, features, rows, validation, train)
-        if self.settings.last_epoch is not None:
-            trainer.end_at(self.settings.last_epoch)
-        if train.gradient_checkpointing == "auto":
-            trainer.model.keep(plan.footprint.kept_layers)
-        self.follow(trainer, settings, began)
-        require_effect(base, trainer, (validation or rows)[:4])
-        save_adapter(base, model, out)
+        """Train on `train.devices` devices, and write the adapter and its reports to `out`."""
+        began = time.monotonic()
+        with ranks_of(self.settings.train.devices, self, self.places.work) as ranks:
+            trainer, record = self.train(ranks, began)
+        base = trainer.base
+        require_effect(base, trainer, (trainer.validation or trainer.rows)[:4])
+        save_adapter(base, self.settings.model, out)
         history = pd.DataFrame(trainer.progress.history)
         history.to_csv(out / "log.csv", index=False, lineterminator="\n")
         draw_curve(history, out / "curve.png")
         write_run(out, record | outcome(trainer, time.monotonic() - began))
-        log.info("adapter of %d rows after %d steps", len(rows), trainer.progress.step, extra=CLOSING)
+        log.info("adapter of %d rows after %d steps", len(trainer.rows), trainer.progress.step, extra=CLOSING)
+
+    def train(self, ranks: Ranks, began: float | None = None) -> tuple[Trainer, dict[str, Any]]:
+        """Train as one of `ranks`; returns the trainer at its end, and what run.json says of the training's inputs."""
+        model, train, view = self.settings.model, self.settings.train, self.settings.view
+        make_deterministic()
+        base = open_base(model, self.places.bases)
+        encoder = make_encoder(base, model, self.settings.prompt, len(self.rows[0].choices))
+        read = partial(with_transcripts, base=base, encoder=encoder, view=view, work=self.places.vision)
+        with ranks.one_after_first() if view.read else nullcontext():
+            rows, validation = read(self.rows), read(self.validation)
+        add_adapter(base, train.lora, train.seed)
+        set_checkpointing(base, train)
+        plan, settings = plan_training(base, encoder, train, rows, view), settings_of(base, model, train)
+        record = settings | {"plan": plan.as_dict()} | self.inputs(base, encoder)
+        if ranks.is_first:
+            log_plan(plan, settings)
+            write_json(self.places.work / RUN, record)
+        features = self.features(base, encoder, [*rows, *validation])
+        trainer = Trainer(base, encoder, features, rows, validation, train, ranks=ranks)
+        if self.settings.last_epoch is not None:
+            trainer.end_at(self.settings.last_epoch)
+        if train.gradient_checkpointing == "auto":
+            trainer.model.keep(plan.footprint.kept_layers)
+        if ranks.is_first:
+            self.follow(trainer, settings, began)
+        else:
+            trainer.run(self.places.work, self.checkpoint_key(base), StopRequest())
+        return trainer, record
 
     def inputs(self, base: Base, encoder: Encoder) -> dict[str, Any]:
         """What the adapter is made of, for run.json."""
@@ -157,9 +176,9 @@ class Job:
 
     def checkpoint_key(self, base: Base) -> str:
         """What a checkpoint is valid for: this training, in this machine's precision, which `auto` may decide."""
-        return value_digest([self.key, base.device.type, str(base.dtype), base.quantization])
+        return value_digest([self.resuming, base.device.type, str(base.dtype), base.quantization])
 
-    def follow(self, trainer: Trainer, settings: Mapping[str, Any], began: float) -> None:
+    def follow(self, trainer: Trainer, settings: Mapping[str, Any], began: float | None) -> None:
         """Run the training of a job that started at `began` (a time.monotonic); its figures go to the trackers."""
         key = self.checkpoint_key(trainer.base)
         first = trainer.restore(self.places.work, key)

@@ -11,7 +11,7 @@ from vqaflow.config.members import TUNED, member_named, members_of, require_kind
 from vqaflow.config.sections import AnswersConfig, entries, section
 from vqaflow.runtime.artifact_store import Store
 from vqaflow.runtime.errors import UserError
-from vqaflow.runtime.gpu_lease import lease_gpu
+from vqaflow.runtime.gpu_lease import lease_gpus
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,10 +30,10 @@ def run(arguments: argparse.Namespace) -> None:
     require_kind(member, (TUNED,), "train")
     if fold not in (possible := member.trained_parts(config["folds"]["n"])):
         raise UserError(f"--fold {fold}: {member.name} has no such adapter. Name one of {', '.join(possible)}.")
-    lease_gpu()
+    lease_gpus(member.train["devices"])
     from vqaflow.training.rows import FoldRows
     from vqaflow.training.settings import TrainingPlaces, TrainingSettings
-    from vqaflow.training.train_adapter import train_adapter  # imports torch, which must see the leased GPU only
+    from vqaflow.training.train_adapter import train_adapter  # imports torch, which must see the leased GPUs only
 
     alike = [other for other in possible if fold_of(other) is not None and seed_of(other) == seed_of(fold)]
     histories = [results.adapter(member.name, other) / "log.csv" for other in alike] if fold_of(fold) is None else []

@@ -3,13 +3,13 @@
 bench train: a training step, by the usual recipe, TRL's trainer, Transformers + PEFT, Unsloth and this package. bench
 score: scoring a row, by generation, single passes and choice orders that share their prefix. Both build a random model
 of a published shape and need no download; --shape tiny runs on a CPU. bench pool: choosing and
-pooling many members.
+pooling many members. bench growth: all stages beside the model, at several sizes of the tables.
 """
 
 import argparse
 from pathlib import Path
 
-from vqaflow.runtime.gpu_lease import lease_gpu
+from vqaflow.runtime.gpu_lease import lease_gpus
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     train.add_argument("--only", nargs="+", choices=recipes, help=only)
     site = "packages for the row of Unsloth, as pip install --target FOLDER makes them (default: those installed)"
     train.add_argument("--unsloth-site", type=Path, metavar="FOLDER", help=site)
+    devices = "instead: steps of ours on one GPU, and shared by so many (train.devices; a CPU has as many as you like)"
+    train.add_argument("--devices", type=int, default=1, metavar="N", help=devices)
     score.add_argument("--rows", type=int, default=64, help="rows scored by each adapter (default: %(default)s)")
     tokens = "tokens per pass, as hardware.score_batch_tokens (default: 18432 on a GPU, 4096 on a CPU)"
     score.add_argument("--batch-tokens", type=int, help=tokens)
@@ -43,15 +45,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     pool.add_argument("--members", type=int, default=20, help="members (default: %(default)s)")
     rows = "training rows, and as many test rows (default: %(default)s)"
     pool.add_argument("--rows", type=int, default=100_000, help=rows)
-    for action in (train, score, pool):
+    growth = actions.add_parser("growth", help="each stage beside the model, as tables grow")
+    sizes = "training rows of each table (default: 1000 10000 100000)"
+    growth.add_argument("--rows", type=int, nargs="+", default=[1000, 10_000, 100_000], help=sizes)
+    growth.add_argument("--upto", metavar="STAGE", help="end after this stage (default: verify)")
+    for action in (train, score, pool, growth):
         action.add_argument("--json", type=Path, metavar="FILE", help="write all figures to this file")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
-    if arguments.action != "pool":
-        lease_gpu()
-    if arguments.action == "train":
+    if arguments.action in ("train", "score"):
+        lease_gpus(arguments.devices if arguments.action == "train" else 1)
+    if arguments.action == "train" and arguments.devices > 1:
+        from vqaflow.bench.devices import bench_devices
+
+        given = (arguments.json, arguments.quantization, arguments.visual)
+        bench_devices(arguments.shape, arguments.batch, arguments.devices, *given)
+    elif arguments.action == "train":
         from vqaflow.bench.train import bench_train
 
         given = (arguments.json, arguments.quantization, arguments.visual)
@@ -61,6 +72,10 @@ def run(arguments: argparse.Namespace) -> None:
 
         given = (arguments.json, arguments.quantization, arguments.visual)
         bench_score(arguments.shape, arguments.rows, arguments.batch_tokens, arguments.load, *given)
+    elif arguments.action == "growth":
+        from vqaflow.bench.growth import bench_growth
+
+        bench_growth(arguments.rows, arguments.json, arguments.upto)
     else:
         from vqaflow.bench.pool import bench_pool
 

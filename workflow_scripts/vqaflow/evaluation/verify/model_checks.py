@@ -60,7 +60,8 @@ def require_equal_conditions(runs: Mapping[Path, Mapping[str, Any]]) -> None:
         for part in ("parity", "model", "prompt", "train"):
             mine, others = run.get(part, {}), wanted.get(part, {})
             # The folder of a base may have moved since the adapter was stored: parity has the digest of the base.
-            keys = (mine.keys() | others.keys()) - {"seed", *(["base"] if part == "model" else [])}
+            # Another number of devices is another rounding, as another card is.
+            keys = (mine.keys() | others.keys()) - {"seed", "devices", *(["base"] if part == "model" else [])}
             if differing := {key for key in keys if mine.get(key) != others.get(key)}:
                 raise UserError(
                     f"{folder / RUN}: {part}.{min(differing)} differs from that of {first}. "
