@@ -250,6 +250,12 @@ def histories_of(wildcards):
     return expand("results/adapters/{member}/fold{fold}/log.csv", member=wildcards.member, fold=alike)
 
 
+def teacher_of(wildcards):
+    """What the teacher of a member says of the training rows, if train.teacher names one."""
+    teacher = train_of(wildcards)["teacher"]
+    return f"results/members/{teacher}/oof.parquet" if teacher else []
+
+
 def adapter_file(name):
     """A file of the adapter that scores; an untuned base has none."""
 

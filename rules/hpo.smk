@@ -1,6 +1,6 @@
 """The search for better training parameters of each member that trains, if hpo.enabled.
 
-In:  results/tables/train.parquet, results/folds.parquet, the base model
+In:  results/tables/train.parquet, results/folds.parquet, the base model; what the teacher says, as for train_adapter
 Out: results/hpo/{member}/: best.yaml (which train_adapter then uses), study.db for optuna-dashboard, figures
 
 The workers share a study in results/work/hpo/{member}, which Snakemake never deletes: a search resumes where it was
@@ -12,6 +12,7 @@ rule run_trials:
     input:
         table="results/tables/train.parquet",
         folds="results/folds.parquet",
+        teacher=teacher_of,
         stored_base=stored_base_of,
     output:
         trials="results/hpo/{member}/workers/worker{worker}.json",

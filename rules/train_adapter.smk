@@ -1,6 +1,7 @@
 """One LoRA adapter per member, fold and seed, and one on all rows for a member with `refit`.
 
-In:  results/tables/train.parquet, results/folds.parquet, the base model; results/hpo/{member}/best.yaml if hpo.enabled
+In:  results/tables/train.parquet, results/folds.parquet, the base model; results/hpo/{member}/best.yaml if hpo.enabled;
+     results/members/{teacher}/oof.parquet if train.teacher names a member
 Out: results/adapters/{member}/fold{fold}/: PEFT adapter, run.json, log.csv, curve.png
 
 Plan and checkpoints are kept in results/work/train/{member}/fold{fold}, which Snakemake never deletes: a killed job
@@ -14,6 +15,7 @@ rule train_adapter:
         folds="results/folds.parquet",
         best=best_of,
         histories=histories_of,
+        teacher=teacher_of,
         stored_base=stored_base_of,
     output:
         # The folder as a target, and the files in it that other rules depend on: only files have checksums.

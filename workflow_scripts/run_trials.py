@@ -23,5 +23,6 @@ with stage(snakemake.log[0], snakemake.output):
         vision=RESULTS.vision,
         answers=section(AnswersConfig, snakemake.params.answers),
         view=section(ViewConfig, snakemake.params.view),
+        teacher=Path(snakemake.input.teacher) if snakemake.input.get("teacher") else None,
     )
     run_trials(inputs, work=RESULTS.search_work(snakemake.wildcards.member), out=Path(snakemake.output.trials))

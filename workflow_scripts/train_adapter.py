@@ -19,8 +19,9 @@ with stage(snakemake.log[0], snakemake.output):
     given, params, at = snakemake.input, snakemake.params, snakemake.wildcards
     best, histories = Path(given.best) if given.get("best") else None, [Path(path) for path in given.histories]
     work, tracking = RESULTS.training_work(at.member, at.fold), RESULTS.tracking(at.member, at.fold)
+    teacher, answers = Path(given.teacher) if given.get("teacher") else None, section(AnswersConfig, params.answers)
     train_adapter(
-        rows=FoldRows(Path(given.table), Path(given.folds), fold_of(at.fold), section(AnswersConfig, params.answers)),
+        rows=FoldRows(Path(given.table), Path(given.folds), fold_of(at.fold), answers, teacher),
         settings=TrainingSettings.of(params.model, params.prompt, params.train, best, histories, params.view),
         out=Path(snakemake.output.adapter),
         places=TrainingPlaces(work, RESULTS.bases, RESULTS.vision, tracking),

@@ -75,6 +75,7 @@ BY_HAND = {
     "ensemble_probabilities": [],
     "evaluate_oof": [],
     "explore_data": [],
+    "label_mass": [],
     "make_folds": [],
     "plan": [],
     "pool_member": [],

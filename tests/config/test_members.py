@@ -254,3 +254,39 @@ def test_the_usual_longest_text_is_as_if_there_were_no_such_key():
     assert "max_tokens" in config["prompt"] and "max_tokens" not in usual
     config["prompt"]["max_tokens"] = 9000
     assert members_of(config)["main"].prompt == dict(usual) | {"max_tokens": 9000}
+
+
+@pytest.mark.parametrize(
+    ("members", "lines"),
+    [
+        ({"main": {"train": {"teacher": "strong"}}}, ["members.main.train.teacher: there is no member 'strong'"]),
+        ({"main": {"train": {"teacher": "main"}}}, ["members.main.train.teacher: main cannot learn from itself. "]),
+        (
+            {"main": {"train": {"teacher": "two"}}, "two": {"train": {"teacher": "main"}}},
+            [
+                "members.main.train.teacher: main waits for itself (main < two < main). ",
+                "members.two.train.teacher: two waits for itself (two < main < two). ",
+            ],
+        ),
+    ],
+)
+def test_a_teacher_is_another_member_that_does_not_wait_for_its_pupil(members, lines):
+    """Snakemake would end in a CyclicGraphException, or look for a file that no rule makes."""
+    found = problems(configured(**members))
+    assert len(found) == len(lines)
+    assert all(one.startswith(line) for one, line in zip(found, lines, strict=True)), found
+
+
+def test_a_teacher_of_the_section_is_for_all_members_but_itself():
+    """Untuned members and files learn nothing; a teacher that is tuned needs `teacher: null`."""
+    members = {"main": {}, "strong": {"train": "none"}, "friend": {"probabilities": FILES}}
+    config = configured(**members)
+    config["train"]["teacher"] = "strong"
+    check_config(config, SCHEMA)
+    assert "teacher" in members_of(config)["main"].describe()
+    assert not {"teacher"} & {key for name in ("strong", "friend") for key in members_of(config)[name].describe()}
+    config["members"]["strong"] = {"refit": True}
+    (line,) = problems(config)
+    assert line.startswith("train.teacher: strong cannot learn from itself.")
+    config["members"]["strong"] = {"train": {"teacher": None}}
+    check_config(config, SCHEMA)

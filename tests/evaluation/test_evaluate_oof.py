@@ -144,7 +144,7 @@ def test_learning_curves_come_from_the_logs_that_training_writes(evaluated):
     assert list(learning) == ["fold0", "fold1", "fold2"]
     assert learning["fold1"] == pytest.approx(
         {"steps": 10, "epochs": 2.0, "last_loss": 0.14, "best_val_accuracy": 0.81, "best_step": 10}
-        | dict.fromkeys(["kept_step", "kept_epoch", "kept_val_accuracy"])
+        | dict.fromkeys(["kept_step", "kept_epoch", "kept_val_accuracy", "label_mass"])
     )
 
 

@@ -117,8 +117,8 @@ def test_a_choice_that_a_row_lacks_takes_no_part_in_the_loss() -> None:
 def test_each_order_shows_the_shares_where_it_shows_the_choices(setting) -> None:
     """If the shares did not move with the choices, training would teach positions instead of answers."""
     row = replace(setting[0][0], shares=(0.1, 0.2, 0.3, 0.4), people=10)
-    assert shown_target(row, "bcda", 4) == [0.2, 0.3, 0.4, 0.1]
-    assert shown_target(row, "db", 4) == [0.4, 0.2, 0.0, 0.0]
+    assert shown_target(row.target(), "bcda", 4) == [0.2, 0.3, 0.4, 0.1]
+    assert shown_target(row.target(), "db", 4) == [0.4, 0.2, 0.0, 0.0]
     shuffled = shuffle_choices(row, random.Random(1))
     assert shuffled.choices != row.choices
     assert dict(zip(shuffled.choices, shuffled.shares, strict=True)) == dict(zip(row.choices, row.shares, strict=True))

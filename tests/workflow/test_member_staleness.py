@@ -197,3 +197,28 @@ def test_a_view_that_only_another_member_has_is_refused(world):
     target = "results/scores/main/oof/fold0/large.parquet"
     status, printed = world.ask("-n", *world.configured("mine/change.yaml"), "--", target)
     assert status != 0 and "main has no view large here. It has original." in printed
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkflowWorld]:
+    """A member that learned from an untuned one, both finished."""
+    folder = tmp_path_factory.mktemp("taught")
+    members = {"main": SETTINGS["members"]["main"] | {"train": {"teacher": "untuned"}}, "untuned": {"train": "none"}}
+    (folder / "settings.yaml").write_text(yaml.safe_dump(SETTINGS | {"members": members}), encoding="utf-8")
+    made = WorkflowWorld(folder / "world", str(folder / "settings.yaml"), finished=False)
+    made.fabricate()
+    yield made
+    made.close()
+
+
+def test_a_change_of_the_teacher_trains_its_pupil_again(taught):
+    """Soft labels of yesterday's teacher would be told as today's."""
+    assert runs(taught, {}) == ({}, set())
+    assert runs(taught, member("untuned", orders="identity")) == ({"untuned": UNTUNED, "main": MAIN}, POOL)
+    assert runs(taught, member("main", train={"teacher_weight": 0.9})) == ({"main": MAIN}, POOL)
+    assert runs(taught, member("main", train={"teacher": None})) == ({"main": MAIN}, POOL)
+
+
+def test_a_search_learns_from_the_teacher_too(taught):
+    ran, _ = runs(taught, {"hpo": {"enabled": True, "workers": 1}})
+    assert ran["main"]["trial"] == 1 and "untuned" not in ran

@@ -113,6 +113,10 @@ class ResultsFolder:
         """What a member says."""
         return MemberFolder(self.folder / "members" / name)
 
+    def teacher(self, name: str | None) -> Path | None:
+        """What the member that teaches says of the training rows (OOF), if there is one."""
+        return self.member(name).answers("oof") if name else None
+
     def members(self) -> list[str]:
         """The names of the members of the pool; before there is one, of all that have a folder.
 

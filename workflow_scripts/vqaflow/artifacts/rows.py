@@ -25,7 +25,9 @@ class Row:
     Where several people answered, `shares` says for each letter which share of the `people` gave it, and `answer` is
     the letter that most of them gave. `source` is the table that the row is from. `weight` is how much the row's loss
     counts in training. A row without a usable image has no size (0) and no digest (""). `transcript` is what the base
-    read in the image, for a view that reads; it follows from the content and the base.
+    read in the image, for a view that reads; it follows from the content and the base. `taught` is the probability that
+    a teacher gives each letter. `flip_unsafe` says that the answer may change if the image is mirrored, `mirrored` that
+    it is shown so.
     """
 
     id: str
@@ -42,6 +44,9 @@ class Row:
     source: str = ""
     weight: float = 1.0
     transcript: str | None = None
+    taught: tuple[float, ...] | None = None
+    flip_unsafe: bool = True
+    mirrored: bool = False
 
     def asked(self) -> list[str]:
         """All that a score depends on, as strings; for the image, its digest and its size."""
@@ -59,6 +64,8 @@ class Row:
         facts = self.asked() if self.answer is None else [*self.asked(), self.answer]
         if self.shares is not None:
             facts += ["shares", *map(repr, self.shares)]
+        if self.taught is not None:
+            facts += ["taught", *map(repr, self.taught)]
         return facts if self.weight == 1 else [*facts, "weight", repr(self.weight)]
 
     def target(self) -> tuple[float, ...]:
@@ -75,6 +82,7 @@ def rows_of(table: pd.DataFrame) -> list[Row]:
         "shares": _shares(table),
         "people": table[PEOPLE].tolist() if PEOPLE in table else [1] * len(table),
         "source": table[SOURCE].tolist() if SOURCE in table else [""] * len(table),
+        "flip_unsafe": table["flip_unsafe"].tolist() if "flip_unsafe" in table else [True] * len(table),
     }
     return [
         Row(**dict(zip(FIELDS, values, strict=True)), choices=shown, **dict(zip(given, known, strict=True)))

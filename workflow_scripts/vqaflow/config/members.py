@@ -94,7 +94,8 @@ class Member:
         main = {} if self.main_view == ORIGINAL else {"main_view": self.main_view}
         reads = any(view.get("read") for view in shown.values())
         prompt = {key: value for key, value in self.prompt.items() if reads or key not in READING}
-        return told | {"model": self.model, "prompt": prompt, "orders": self.orders, "shown": shown} | main
+        teacher = {"teacher": self.train["teacher"]} if self.kind == TUNED and self.train.get("teacher") else {}
+        return told | {"model": self.model, "prompt": prompt, "orders": self.orders, "shown": shown} | main | teacher
 
 
 def members_of(config: Mapping[str, Any]) -> dict[str, Member]:
@@ -175,9 +176,29 @@ def member_problems(config: Mapping[str, Any]) -> Iterator[str]:
         yield "members: none is left. Keep at least one that is not null."
     elif config["hpo"]["enabled"] and not any(m.kind == TUNED for m in members_of(config).values()):
         yield "hpo.enabled: no member trains, so there is nothing to search. Set it to false, or add a tuned member."
+    else:
+        yield from _teacher_problems(config)
     for name, entry in config["members"].items():
         if entry is not None:
             yield from _entry_problems(f"members.{name}", entry, config)
+
+
+def _teacher_problems(config: Mapping[str, Any]) -> Iterator[str]:
+    """Teachers that are no members, or that would wait for themselves."""
+    members = members_of(config)
+    teachers = {name: member.train.get("teacher") for name, member in members.items() if member.kind == TUNED}
+    for name, teacher in teachers.items():
+        own = (config["members"][name].get("train") or {}).get("teacher")
+        where = f"members.{name}.train.teacher" if own else "train.teacher"
+        if teacher and teacher not in members:
+            yield f"{where}: there is no member {teacher!r}; {did_you_mean(teacher, members)}"
+            continue
+        chain = [name]
+        while (teacher := teachers.get(chain[-1])) and teacher not in chain:
+            chain.append(teacher)
+        if teacher == name:
+            what = "cannot learn from itself" if len(chain) == 1 else f"waits for itself ({' < '.join([*chain, name])})"
+            yield f"{where}: {name} {what}. Name another member, or set members.{name}.train.teacher to null."
 
 
 def _entry_problems(where: str, entry: Mapping[str, Any], config: Mapping[str, Any]) -> Iterator[str]:

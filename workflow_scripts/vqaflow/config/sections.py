@@ -87,11 +87,15 @@ class AugmentConfig:
 
     shuffle_choices: bool
     paraphrase: bool
+    mirror: bool = False
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """`train`: how one adapter is trained."""
+    """`train`: how one adapter is trained.
+
+    `teacher` is the member whose OOF probabilities count with `teacher_weight` in the targets.
+    """
 
     objective: str
     choice_orders: int
@@ -117,6 +121,9 @@ class TrainConfig:
     augment: AugmentConfig
     view: str = ORIGINAL
     devices: int = 1
+    loraplus_lr_ratio: float = 1.0
+    teacher: str | None = None
+    teacher_weight: float = 0.5
 
     def __post_init__(self) -> None:
         """YAML reads an unquoted ``off`` as false."""

@@ -18,6 +18,7 @@ NOT_SEARCHED = (
     "trackers",
     "view",
     "devices",
+    "teacher",
 )
 
 

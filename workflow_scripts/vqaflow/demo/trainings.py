@@ -5,6 +5,7 @@ Shapes: B rows of a pass, K choice orders, C choices, H hidden size.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from vqaflow.artifacts.columns import ALL_LETTERS
 from vqaflow.artifacts.reading import read_table
 from vqaflow.artifacts.results_folder import ResultsFolder
 from vqaflow.artifacts.rows import Row, rows_of
-from vqaflow.config.sections import ModelConfig, PromptConfig, TrainConfig, ViewConfig, section
+from vqaflow.config.sections import ModelConfig, PromptConfig, TrainConfig, ViewConfig, merged, section
 from vqaflow.model.decoder.branches import letter_logits
 from vqaflow.model.encoding.orders import cyclic_shifts, inverse
 from vqaflow.model.lora import add_adapter
@@ -39,18 +40,25 @@ class Opened:
 
 
 def open_training(
-    config: Mapping[str, Any], at: ResultsFolder, base: str, fold: int, seed: int, **settings: Any
+    config: Mapping[str, Any],
+    at: ResultsFolder,
+    base: str,
+    fold: int | None,
+    seed: int,
+    teacher: Path | None = None,
+    **settings: Any,
 ) -> Opened:
-    """Open the training of one fold of the demo in `at` with `base`; `settings` replace keys of `train`.
+    """Open the training of one fold of the demo in `at` with `base`, or of all rows if it is None.
 
-    Raises UserError if the demo has not been made.
+    `settings` replace keys of `train`. `teacher` is a file of OOF probabilities. Raises UserError if the demo has not
+    been made.
     """
     if not at.demo_answers.is_file():
         raise UserError(f"{at.demo_answers}: no such file. Run snakemake results/folds.parquet first.")
     model = section(ModelConfig, {**config["model"], "base": base, "compute_dtype": "float32", "quantization": "none"})
     fixed = {"seed": seed, "keep": "last", "compile": False, "gradient_checkpointing": False}
-    train = section(TrainConfig, {**config["train"], **fixed, **settings})
-    held_out, targets = FoldRows(at.table("train"), at.folds, fold).split()
+    train = section(TrainConfig, merged(config["train"], fixed | settings))
+    held_out, targets = FoldRows(at.table("train"), at.folds, fold, teacher=teacher).split()
     answers = read_answers(at.demo_answers)
     tests = [replace(row, answer=answers[row.id]) for row in rows_of(read_table(at.table("test"), "validate_tables"))]
     make_deterministic()

@@ -43,6 +43,11 @@ from vqaflow.scoring.order_pooling import log_softmax, pool_orders, position_pri
 Priors = dict[tuple[str, str], np.ndarray | None]  # the position prior of each (part, view), estimated on OOF rows
 REFIT_NOTE = "its adapter on all rows has no OOF rows of its own: it counts on test rows as much as its folds together"
 
+TAUGHT_NOTE = (
+    "it learned from {teacher}; if {teacher} was trained on these rows, OOF accuracy is too high, by two points on the "
+    "demo: do not choose by it (docs/soft_labels.md)"
+)
+
 
 @dataclass(frozen=True)
 class Tables:
@@ -97,6 +102,7 @@ def pool_member(
     else:
         answers = from_scores(score_files(scores), rows, order_pooling, about.get("main_view", ORIGINAL))
     notes = [*answers.notes, *([REFIT_NOTE] if ALL in answers.test else [])]
+    notes += [TAUGHT_NOTE.format(teacher=about["teacher"])] if "teacher" in about else []
     for note in notes:
         log.info("%s: %s", about["name"], note)
     write_member(answers, rows, out)

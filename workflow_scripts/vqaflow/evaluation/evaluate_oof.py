@@ -85,6 +85,7 @@ def all_metrics(found: Evidence) -> dict[str, Any]:
     pooling = {name: answers.note["order_pooling"] for name, answers in found.answers.items()}
     passes = read_passes(rows, found.files, pooling, found.named)
     kept = {found.named(*place): training.keep for place, training in found.trainings.items()}
+    masses = {found.named(*place): training.label_mass for place, training in found.trainings.items()}
     return (
         ensemble_metrics(rows, recipe)
         | source_metrics(rows)
@@ -96,7 +97,8 @@ def all_metrics(found: Evidence) -> dict[str, Any]:
             "calibration": recipe["calibration"],
             "error_correlation": {"views": error_correlation(rows, by_view), "folds": agreement_of_folds(found)},
             "learning": {
-                name: learning_summary(history) | kept_epoch(history, kept[name]) for name, history in logs.items()
+                name: learning_summary(history) | kept_epoch(history, kept[name]) | {"label_mass": masses[name]}
+                for name, history in logs.items()
             },
             "checkpoint_choice": checkpoint_choice(logs, kept),
             "expected": expectation(recipe),

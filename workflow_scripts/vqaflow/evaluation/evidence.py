@@ -48,10 +48,11 @@ class Answers:
 
 @dataclass(frozen=True)
 class Training:
-    """The log of an adapter's training (None if there is none), and its `train.keep`."""
+    """The log of an adapter's training (None if there is none), its `train.keep`, and its label mass, if known."""
 
     history: pd.DataFrame | None
     keep: str | None
+    label_mass: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -169,12 +170,12 @@ def read_trainings(adapters: Sequence[Path]) -> dict[tuple[str, str], Training]:
     found = {}
     for folder in sorted(adapters):
         log, run = folder / "log.csv", folder / RUN
-        keep = read_json(run, "train_adapter", ["train"])["train"].get("keep") if run.exists() else None
+        told = read_json(run, "train_adapter", ["train"]) if run.exists() else {"train": {}}
         history = None
         if log.exists():
             check_log(log)
             history = pd.read_csv(log).reindex(columns=LOG_COLUMNS)
-        found[folder.parent.name, folder.name] = Training(history, keep)
+        found[folder.parent.name, folder.name] = Training(history, told["train"].get("keep"), told.get("label_mass"))
     return found
 
 

@@ -130,7 +130,8 @@ def plan_of(
         footprint = footprint.keeping(KEPT_SHARE * usable_gib(vram_gib))
     steps = math.ceil(train.epochs * math.ceil(rows / step_rows))
     decoder = 2 * shape.products * tokens.mean * footprint.passes() * train.epochs
-    pictures = train.choice_orders * train.epochs if separate else train.epochs if train.cache_vision == "off" else 1
+    kept = 1 + train.augment.mirror  # of an image
+    pictures = train.choice_orders * train.epochs if separate else train.epochs if train.cache_vision == "off" else kept
     tower = 2 * shape.tower_weights * shape.merge**2 * tokens.visual * pictures
     if train.cache_vision == "off" or separate:
         tower /= train.devices  # kept features are computed by each device

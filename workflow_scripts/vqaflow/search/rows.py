@@ -27,8 +27,8 @@ class Fold:
         }
 
     def digest(self) -> str:
-        """Digest of the content of the rows."""
-        return value_digest([contents(self.rows), contents(self.held_out)])
+        """Digest of the content of the rows, and of which of them a trial may not mirror."""
+        return value_digest([contents(self.rows), contents(self.held_out), [row.flip_unsafe for row in self.rows]])
 
 
 def stratified_subset(rows: Sequence[Row], groups: Mapping[str, int], share: float, seed: int) -> list[Row]:

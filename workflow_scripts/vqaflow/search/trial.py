@@ -63,7 +63,7 @@ class TrialInputs:
     """What all trials of a search share; a trial's parameters replace values of the section `train`.
 
     `bases` and `vision` are folders that keep quantised bases and image features for later jobs. Rows are shown as
-    `view` renders them.
+    `view` renders them. `teacher` is a member's file of OOF probabilities (see FoldRows).
     """
 
     table: Path
@@ -76,6 +76,7 @@ class TrialInputs:
     vision: Path
     answers: AnswersConfig = field(default_factory=AnswersConfig)
     view: ViewConfig = ViewConfig()
+    teacher: Path | None = None
 
 
 class TrialTrainer:
@@ -92,7 +93,7 @@ class TrialTrainer:
 
     def _fold(self, number: int, groups: Mapping[str, int]) -> Fold:
         given = self.inputs
-        held_out, targets = FoldRows(given.table, given.folds, number, given.answers).split()
+        held_out, targets = FoldRows(given.table, given.folds, number, given.answers, given.teacher).split()
         rows = stratified_subset(targets.rows, groups, self.hpo.subset, self.hpo.seed)
         return Fold(number, rows, len(targets.rows), held_out)
 

@@ -1,4 +1,4 @@
-"""Training rows varied without changing what they ask: choices in another order, questions in other words.
+"""Training rows varied without changing what they ask: choices in another order, other words, a mirrored image.
 
 Pure functions of a row and a random generator; validation and test rows are never augmented.
 """
@@ -12,6 +12,7 @@ from vqaflow.artifacts.columns import ALL_LETTERS
 from vqaflow.artifacts.rows import Row
 from vqaflow.config.sections import AugmentConfig
 
+MIRRORED_SHARE = 0.5  # how often a row that may be mirrored is
 # Groups of wordings that mean the same wherever they stand; a wording is found only as a whole word (see `_pattern`).
 KOREAN_NOUNS = ("이미지", "사진", "그림")
 PHOTOGRAPHED = ("찍", "촬영")  # a camera does not take a 그림
@@ -53,16 +54,26 @@ def augment_row(row: Row, settings: AugmentConfig, seed: int, epoch: int) -> Row
     rng = random.Random(f"{seed}/{epoch}/{row.id}")
     if settings.shuffle_choices:
         row = shuffle_choices(row, rng)
-    return replace(row, question=paraphrase(row.question, rng)) if settings.paraphrase else row
+    if settings.paraphrase:
+        row = replace(row, question=paraphrase(row.question, rng))
+    if settings.mirror and not row.flip_unsafe:
+        row = replace(row, mirrored=rng.random() < MIRRORED_SHARE)
+    return row
+
+
+def images_shown(rows: Sequence[Row], settings: AugmentConfig) -> list[Row]:
+    """`rows`, and once more, mirrored, those that training may mirror: all images that it can show."""
+    turned = [replace(row, mirrored=True) for row in rows if settings.mirror and not row.flip_unsafe]
+    return [*rows, *turned]
 
 
 def shuffle_choices(row: Row, rng: random.Random) -> Row:
-    """`row` with its choices in a random order, and the answer's letter and the shares changed to match."""
+    """`row` with its choices in a random order, and the answer's letter and all probabilities changed to match."""
     letters = ALL_LETTERS[: len(row.choices)]
     order = rng.sample(letters, len(letters))
     choices = tuple(row.choices[letters.index(old)] for old in order)
-    shares = row.shares and tuple(row.shares[letters.index(old)] for old in order)
-    return replace(row, choices=choices, answer=letters[order.index(row.answer)], shares=shares)
+    shares, taught = (given and tuple(given[letters.index(old)] for old in order) for given in (row.shares, row.taught))
+    return replace(row, choices=choices, answer=letters[order.index(row.answer)], shares=shares, taught=taught)
 
 
 def paraphrase(question: str, rng: random.Random) -> str:

@@ -19,7 +19,7 @@ from vqaflow.config.sections import TrainConfig
 from vqaflow.model.base import Base
 from vqaflow.model.decoder.branches import letter_logits
 from vqaflow.model.encoding.orders import require_orders, training_orders
-from vqaflow.model.lora import trainable
+from vqaflow.model.lora import rate_groups, trainable
 from vqaflow.runtime.errors import OutOfMemory, UserError
 from vqaflow.runtime.progress import ProgressBar
 from vqaflow.runtime.stage import log
@@ -29,7 +29,7 @@ from vqaflow.training.checkpoints import StopRequest, load_checkpoint, save_chec
 from vqaflow.training.finite import ScalerWatch, require_finite
 from vqaflow.training.objective import answer_loss, without_absent
 from vqaflow.training.ranks import Ranks
-from vqaflow.training.targets import batch_targets
+from vqaflow.training.targets import batch_targets, taught_targets
 
 VALIDATION_SHARE = 2  # rows of a validation pass per row of a training pass: without backward, they take less memory
 ONE_ROW_TOO_LARGE = (
@@ -94,7 +94,9 @@ class Trainer:
         self.steps = self.last_step = math.ceil(config.epochs * self.steps_an_epoch)
         self.weights = trainable(base)
         self.optimizer = torch.optim.AdamW(
-            self.weights, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+            rate_groups(base, config.learning_rate, config.loraplus_lr_ratio),
+            weight_decay=config.weight_decay,
+            fused=True,
         )
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._rate)
         self.scaler = torch.amp.GradScaler(base.device.type, enabled=base.dtype is torch.float16)
@@ -246,11 +248,12 @@ class Trainer:
         for start in range(0, len(drawn), self.progress.micro_rows):
             part = drawn[start : start + self.progress.micro_rows]
             target_BKC, weight_BK = (made.to(self.base.device) for made in batch_targets(part))
+            aim_BKC = taught_targets(part, target_BKC, self.config.teacher_weight)
             states_BKH = self.model.states([row for row, _ in part], [orders for _, orders in part])
             loss, logits_BKC = answer_loss(
                 self.config.objective,
                 states_BKH,
-                target_BKC,
+                aim_BKC,
                 self.letter_ids,
                 self.letter_rows_CH,
                 self.head_VH,

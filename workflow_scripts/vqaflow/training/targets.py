@@ -78,16 +78,31 @@ def _trained(row: Row, config: AnswersConfig) -> Row:
     return replace(row, weight=weight, shares=row.shares if config.answers_use == "soft" else None)
 
 
-def shown_target(row: Row, order: str, places: int) -> list[float]:
+def shown_target(target: Sequence[float], order: str, places: int) -> list[float]:
     """The target at each of `places` positions where `order` shows the choices; 0 where it shows none."""
-    target = row.target()
     shown = [target[ord(letter) - ord("a")] for letter in order]
     return shown + [0.0] * (places - len(shown))
 
 
 def batch_targets(part: Sequence[tuple[Row, Sequence[str]]]) -> tuple[torch.Tensor, torch.Tensor]:
     """Targets (B, K, N) at the positions of each row's K orders, and the weights (B, K) of their losses."""
-    places = max(len(row.choices) for row, _ in part)
-    target_BKN = torch.tensor([[shown_target(row, order, places) for order in orders] for row, orders in part])
+    target_BKN = _batch([(row.target(), orders) for row, orders in part])
     weight_BK = torch.tensor([[row.weight] * len(orders) for row, orders in part])
     return target_BKN, weight_BK
+
+
+def taught_targets(part: Sequence[tuple[Row, Sequence[str]]], target_BKN: torch.Tensor, weight: float) -> torch.Tensor:
+    """(1 - `weight`) · target + `weight` · what a teacher says (B, K, N); a row without a teacher keeps its target.
+
+    As Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network, arXiv 1503.02531, at temperature 1.
+    """
+    if all(row.taught is None for row, _ in part):
+        return target_BKN
+    taught_BKN = _batch([(row.taught or row.target(), orders) for row, orders in part]).to(target_BKN.device)
+    return (1 - weight) * target_BKN + weight * taught_BKN
+
+
+def _batch(part: Sequence[tuple[Sequence[float], Sequence[str]]]) -> torch.Tensor:
+    """Probabilities of original letters at the positions (B, K, N) of each row's orders."""
+    places = max(len(given) for given, _ in part)
+    return torch.tensor([[shown_target(given, order, places) for order in orders] for given, orders in part])

@@ -35,7 +35,9 @@ from vqaflow.runtime.digests import value_digest
 from vqaflow.runtime.files import write_json
 from vqaflow.runtime.stage import CLOSING, log
 from vqaflow.runtime.versions import decisive_versions, package_versions
+from vqaflow.scoring.label_mass import LabelMass, mass_of_rows, sample_of
 from vqaflow.training.adapter_folder import outcome, require_effect, save_adapter, settings_of
+from vqaflow.training.augment import images_shown
 from vqaflow.training.checkpoints import StopRequest, stop_on_signals
 from vqaflow.training.curve import draw_curve
 from vqaflow.training.loop import Trainer
@@ -47,8 +49,8 @@ from vqaflow.training.targets import Targets
 from vqaflow.training.trackers import dropped_if_failing, require_installed, start_trackers
 
 # Keys of `train` that do not change the adapter: a checkpoint stays valid when they change. What the view shows counts,
-# not what it is called.
-WITHOUT_EFFECT = ("checkpoint_minutes", "max_minutes", "trackers", "view")
+# not what it is called, and what a teacher says, not its name.
+WITHOUT_EFFECT = ("checkpoint_minutes", "max_minutes", "trackers", "view", "teacher")
 # Gradients that several devices sum are those of one up to rounding: another adapter, but a checkpoint can go on.
 WITHOUT_CHECKPOINT = ("devices",)
 
@@ -70,6 +72,7 @@ def train_adapter(
         "rows": value_digest([contents(targets.rows), contents(inside)]),
         "versions": decisive_versions(),
         **shown(settings.view),
+        **mirrored(targets.rows, settings.train),
         **targets.described(),
     }
     resumable = {key: value for key, value in parts["train"].items() if key not in WITHOUT_CHECKPOINT}
@@ -79,13 +82,35 @@ def train_adapter(
 
 
 def with_effect(train: TrainConfig) -> dict[str, Any]:
-    """The entries of `train` that change the adapter: an adapter from the store has no others to tell of."""
-    return {key: value for key, value in asdict(train).items() if key not in WITHOUT_EFFECT}
+    """The entries of `train` that change the adapter: an adapter from the store has no others to tell of.
+
+    They are part of the keys under which adapters are kept: an option that is off is as if there were no such key.
+    """
+    off = set(WITHOUT_EFFECT)
+    off |= {"loraplus_lr_ratio"} if train.loraplus_lr_ratio == 1 else set()
+    off |= {"teacher_weight"} if train.teacher is None else set()
+    kept = {key: value for key, value in asdict(train).items() if key not in off}
+    if not train.augment.mirror:
+        del kept["augment"]["mirror"]
+    return kept
+
+
+def mirrored(rows: Sequence[Row], train: TrainConfig) -> dict[str, Any]:
+    """The entry of keys and of run.json that says which rows training may mirror; none unless it does."""
+    unsafe = [row.id for row in rows if row.flip_unsafe]
+    return {"never_mirrored": value_digest(unsafe)} if train.augment.mirror else {}
 
 
 def shown(view: ViewConfig) -> dict[str, Any]:
     """The entry of keys and of run.json that says how rows are shown; none if their images are as they are."""
     return {} if view.rendering() == ViewConfig().rendering() else {"view": view.rendering()}
+
+
+def label_mass_of(trainer: Trainer) -> LabelMass:
+    """The label mass of some held-out rows, or of some that train where none is held out, as the adapter is now."""
+    trainer.base.model.eval()
+    rows = sample_of(trainer.validation or trainer.rows)
+    return mass_of_rows(rows, lambda row: trainer.model.states([row], [[row.letters]]), trainer.base, trainer.encoder)
 
 
 @dataclass(frozen=True)
@@ -110,11 +135,12 @@ class Job:
         with ranks_of(self.settings.train.devices, self, self.places.work) as ranks:
             trainer, record = self.train(ranks, began)
         base = trainer.base
+        record["label_mass"]["adapter"] = label_mass_of(trainer).as_dict()
         require_effect(base, trainer, (trainer.validation or trainer.rows)[:4])
         save_adapter(base, self.settings.model, out)
         history = pd.DataFrame(trainer.progress.history)
         history.to_csv(out / "log.csv", index=False, lineterminator="\n")
-        draw_curve(history, out / "curve.png")
+        draw_curve(history, out / "curve.png", self.settings.train.keep)
         write_run(out, record | outcome(trainer, time.monotonic() - began))
         log.info("adapter of %d rows after %d steps", len(trainer.rows), trainer.progress.step, extra=CLOSING)
 
@@ -134,13 +160,16 @@ class Job:
         if ranks.is_first:
             log_plan(plan, settings)
             write_json(self.places.work / RUN, record)
-        features = self.features(base, encoder, [*rows, *validation])
+        features = self.features(base, encoder, [*images_shown(rows, train.augment), *validation])
         trainer = Trainer(base, encoder, features, rows, validation, train, ranks=ranks)
         if self.settings.last_epoch is not None:
             trainer.end_at(self.settings.last_epoch)
         if train.gradient_checkpointing == "auto":
             trainer.model.keep(plan.footprint.kept_layers)
         if ranks.is_first:
+            mass = label_mass_of(trainer)  # of the untuned base: its B is still zero
+            mass.say("the untuned base")
+            record |= {"label_mass": {"base": mass.as_dict()}}
             self.follow(trainer, settings, began)
         else:
             trainer.run(self.places.work, self.checkpoint_key(base), StopRequest())
@@ -162,6 +191,7 @@ class Job:
             **self.targets.described(),
             "validation_rows": len(self.validation),
             **shown(self.settings.view),
+            **mirrored(self.rows, self.settings.train),
         }
 
     def features(self, base: Base, encoder: Encoder, rows: Sequence[Row]) -> FeatureCache | PassInputs:

@@ -45,5 +45,6 @@ def run(arguments: argparse.Namespace) -> None:
         vision=results.vision,
         answers=section(AnswersConfig, entries(AnswersConfig, config["data"])),
         view=section(ViewConfig, member.rendering(member.main_view)),
+        teacher=results.teacher(member.train["teacher"]),
     )
     run_trials(inputs, work=results.search_work(member.name), out=results.worker(member.name, arguments.worker))

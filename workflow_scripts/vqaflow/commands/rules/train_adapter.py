@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> None:
     answers = section(AnswersConfig, entries(AnswersConfig, config["data"]))
     work, tracking = results.training_work(member.name, fold), results.tracking(member.name, fold)
     train_adapter(
-        rows=FoldRows(results.table("train"), results.folds, fold_of(fold), answers),
+        rows=FoldRows(results.table("train"), results.folds, fold_of(fold), answers, results.teacher(train["teacher"])),
         settings=TrainingSettings.of(member.model, member.prompt, train, arguments.best, histories, view),
         out=results.adapter(member.name, fold),
         places=TrainingPlaces(work, results.bases, results.vision, tracking),

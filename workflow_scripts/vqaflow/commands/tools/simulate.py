@@ -10,6 +10,10 @@ in results/work/intervals: what is there is not trained again. Drawing needs the
 
 simulate comparisons: how often `vqaflow compare` and its parts find a difference where there is none.
 
+simulate options: what options of training gain (LoRA+, mirrored rows, soft labels, a refit). It trains each fold of the
+demo with each option and seed, and tests OOF and test rows against the default. Needs what `epochs` needs; scores are
+kept in results/work/options. 13 options of three seeds take minutes on a GPU (--jobs 10) and a day on a CPU.
+
 Shapes: E epochs.
 """
 
@@ -18,7 +22,9 @@ from pathlib import Path
 
 from vqaflow.commands.options import add_config, add_results
 from vqaflow.config.loading import checked_config
+from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.gpu_lease import lease_gpu
+from vqaflow.runtime.messages import did_you_mean
 
 BASES = ["assets/tiny-qwen2_5-vl", "assets/tiny-qwen3-vl"]
 
@@ -41,6 +47,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     intervals.add_argument("--draw-only", action="store_true", help="only draw the demos, for a machine that trains")
     intervals.add_argument("--made", type=int, default=1000, metavar="N", help="sets of made scores (default: 1000)")
     intervals.add_argument("--json", type=Path, metavar="FILE", help="write all figures to this file")
+    options = actions.add_parser("options", help="what options of training gain")
+    add_config(options)
+    add_results(options)
+    options.add_argument("--options", nargs="+", metavar="NAME", help="train only these and the default (default: all)")
+    options.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44], help="seeds of the trainings")
+    options.add_argument("--jobs", type=int, default=1, help="trainings at a time, which share the GPU (default: 1)")
+    options.add_argument("--train-only", action="store_true", help="judge nothing, for a machine that trains")
+    options.add_argument("--json", type=Path, metavar="FILE", help="write all figures to this file")
     comparisons = actions.add_parser("comparisons", help="how often a difference is found where there is none")
     comparisons.add_argument("--draws", type=int, default=1000, help="null cases of each kind (default: 1000)")
     comparisons.add_argument("--seed", type=int, default=1, help="seed of the null cases (default: 1)")
@@ -49,7 +63,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Run the command."""
-    actions = {"epochs": epochs_command, "intervals": intervals_command, "comparisons": comparisons_command}
+    actions = {
+        "epochs": epochs_command,
+        "intervals": intervals_command,
+        "options": options_command,
+        "comparisons": comparisons_command,
+    }
     actions[arguments.action](arguments)
 
 
@@ -101,6 +120,33 @@ def intervals_command(arguments: argparse.Namespace) -> None:
     if arguments.json is not None:
         about = {"seeds": arguments.seeds, "versions": package_versions()}
         write_json(arguments.json, about | found)
+
+
+def options_command(arguments: argparse.Namespace) -> None:
+    """Measure what options of training gain."""
+    config, at = checked_config(*arguments.config), arguments.results
+    from vqaflow.demo.option_runs import DEFAULT, OPTIONS, runs_of, scores_file, train_all
+
+    for name in arguments.options or []:
+        if name not in OPTIONS:
+            raise UserError(f"--options {name}: there is no such option; {did_you_mean(name, OPTIONS)}")
+    folds = config["folds"]["n"]
+    runs = runs_of([DEFAULT, *(arguments.options or OPTIONS)], arguments.seeds, folds)
+    if not all(scores_file(at, run).is_file() for run in runs):
+        lease_gpu()
+        train_all(config, at, runs, arguments.jobs)
+    if arguments.train_only:
+        return
+    from vqaflow.demo.options import judge, judged_lines, read_demo, read_options
+    from vqaflow.runtime.files import write_json
+    from vqaflow.runtime.versions import package_versions
+
+    demo = read_demo(at, config["folds"]["group_by"])
+    judged = judge(demo, read_options(at, demo, arguments.seeds, folds))
+    print(*judged_lines(judged), sep="\n")
+    if arguments.json is not None:
+        about = {"seeds": arguments.seeds, "folds": folds, "versions": package_versions()}
+        write_json(arguments.json, about | {"options": judged})
 
 
 def comparisons_command(arguments: argparse.Namespace) -> None:

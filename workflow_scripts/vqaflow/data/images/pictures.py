@@ -4,7 +4,7 @@ Boxes are in the pixels of the upright image, mirrored before if the view mirror
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from PIL import Image
 
@@ -18,30 +18,38 @@ NEUTRAL = (128, 128, 128)
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One picture of a prompt: `width` and `height` are those before it is resized; a tile's are enlarged already."""
+    """One picture of a prompt: `width` and `height` are those before it is resized; a tile's are enlarged already.
+
+    `is_mirrored` says that the image is shown the other way round than the view shows it.
+    """
 
     width: int
     height: int
     box: Box | None = None
     is_grey: bool = False
+    is_mirrored: bool = False
 
     def key(self, sha256: str) -> str:
         """What tells the picture from all others that are resized alike; the digest of the image if it is whole."""
         if self.is_grey:
             return f"grey-{self.width}x{self.height}"
-        return "-".join([sha256, *map(str, self.box)]) if self.box else sha256
+        return "-".join([sha256, *map(str, self.box or ()), *(["mirrored"] if self.is_mirrored else [])])
 
     def cut(self, image: Image.Image, width: int, height: int) -> Image.Image:
         """The tile's part of `image` at this size: resized once, from no pixel outside the box (as its `box` would)."""
         return image.crop(self.box).resize((width, height), Image.Resampling.BICUBIC)
 
 
-def pictures_of(width: int, height: int, view: ViewConfig) -> tuple[Picture, ...]:
-    """The pictures that `view` shows of an image of this size; none if it is blind or there is no image (width 0)."""
+def pictures_of(width: int, height: int, view: ViewConfig, mirrored: bool = False) -> tuple[Picture, ...]:
+    """The pictures that `view` shows of an image of this size; none if it is blind or there is no image (width 0).
+
+    `mirrored`: of an image that is the other way round than the view shows it.
+    """
     if not width or view.blind == TEXT:
         return ()
     whole = Picture(width, height, is_grey=view.blind == GREY)
-    return (whole, *_tiles(width, height, view))
+    pictures = (whole, *_tiles(width, height, view))
+    return tuple(replace(picture, is_mirrored=True) for picture in pictures) if mirrored else pictures
 
 
 def tokens_in_view(

@@ -23,6 +23,12 @@ MEASURES = {
     "brier": ("Brier score", "mean squared distance of the probabilities to the right choice, 0 to 2; lower is better"),
     "aurc": ("AURC", "mean error rate among the rows that are at least as confident; lower is better"),
 }
+MASS = "label mass: base / adapter"
+MASS_TEXT = (
+    "Label mass is the share of the vocabulary's probability that the choice letters have, a mean of 16 rows. A base "
+    "far below 1 expects something else than a letter after the prompt: check prompt and chat template "
+    "(vqaflow label_mass)."
+)
 SHARES = ("accuracy", "balanced_accuracy", "macro_f1")
 PARTS = {
     "by_type": "By question type",
@@ -190,19 +196,21 @@ def learning_parts(metrics: Metrics) -> list[str]:
     if not metrics["learning"]:
         return []
     rows = [[Cell(name), *map(Cell, learning_cells(one))] for name, one in metrics["learning"].items()]
-    header = ["adapter", "epochs", "kept epoch", "held-out accuracy there", "best held-out accuracy"]
+    header = ["adapter", "epochs", "kept epoch", "held-out accuracy there", "best held-out accuracy", MASS]
     return [
         heading("Trainings"),
         table(header, rows, "trainings"),
-        paragraphs([sentence(metrics["checkpoint_choice"]["text"])], "soft"),
+        paragraphs([sentence(metrics["checkpoint_choice"]["text"]), MASS_TEXT], "soft"),
     ]
 
 
 def learning_cells(one: Mapping[str, Any]) -> list[str]:
     """How a training ended; a dash for what is not known."""
     kept, accuracies = one["kept_epoch"], (one["kept_val_accuracy"], one["best_val_accuracy"])
+    mass = one.get("label_mass")
     return [
         f"{one['epochs']:.1f}",
         "–" if kept is None else f"{kept:.1f}",
         *("–" if accuracy is None else percent(accuracy) for accuracy in accuracies),
+        f"{mass['base']['mean']:.3f} / {mass['adapter']['mean']:.3f}" if mass else "–",
     ]

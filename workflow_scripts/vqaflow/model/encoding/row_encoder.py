@@ -95,7 +95,7 @@ class RowEncoder:
 
     def pixels(self, image_file: Path | str, view: ViewConfig) -> torch.Tensor:
         """The patches of the whole image, mirrored if the view says so (see `patches`)."""
-        image = opened(image_file, view)
+        image = opened(image_file, view.flip)
         return self._patches(Picture(*image.size), image, view)
 
     def patches(self, row: Row, view: ViewConfig, pictures: Sequence[Picture]) -> list[torch.Tensor]:
@@ -106,7 +106,7 @@ class RowEncoder:
         qwen-vl-utils resizes, the processor only cuts and normalises: two resizers would give different images.
         """
         is_shown = any(not picture.is_grey for picture in pictures)
-        image = opened(row.image_file, view, row.sha256) if is_shown else Image.new("RGB", (1, 1))
+        image = opened(row.image_file, flips(view, pictures), row.sha256) if is_shown else Image.new("RGB", (1, 1))
         return [self._patches(picture, image, view) for picture in pictures]
 
     def _patches(self, picture: Picture, image: Image.Image, view: ViewConfig) -> torch.Tensor:
@@ -122,7 +122,7 @@ class RowEncoder:
 
     def encode(self, row: Row, orders: Sequence[str], view: ViewConfig) -> EncodedRow:
         """Encode `row` in the given choice orders."""
-        pictures = pictures_of(row.width, row.height, view)
+        pictures = pictures_of(row.width, row.height, view, row.mirrored)
         return self._encoded(row, self.renderer.render(row, orders, len(pictures)), pictures, view)
 
     def encode_reading(self, row: Row, view: ViewConfig) -> EncodedRow:
@@ -145,10 +145,15 @@ class RowEncoder:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
-def opened(image_file: Path | str, view: ViewConfig, sha256: str | None = None) -> Image.Image:
-    """The image in a file, mirrored if the view says so. Raises UserError unless its bytes have the digest `sha256`."""
+def opened(image_file: Path | str, flip: bool, sha256: str | None = None) -> Image.Image:
+    """The image in a file, mirrored if `flip`. Raises UserError unless its bytes have the digest `sha256`."""
     image: Image.Image = open_image(image_file, sha256)
-    return ImageOps.mirror(image) if view.flip else image
+    return ImageOps.mirror(image) if flip else image
+
+
+def flips(view: ViewConfig, pictures: Sequence[Picture]) -> bool:
+    """Whether the image that some pictures of one row show is mirrored: by the view or by the row, not by both."""
+    return view.flip != any(picture.is_mirrored for picture in pictures)
 
 
 def with_image_tokens(ids: Sequence[int], image_token: int, counts: Sequence[int]) -> tuple[list[int], list[int]]:

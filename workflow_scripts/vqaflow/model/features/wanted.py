@@ -37,10 +37,10 @@ def wanted_of(items: Iterable[tuple[Row, EncodedRow]]) -> dict[str, Wanted]:
 
 
 def by_row(wanted: Iterable[Wanted]) -> list[list[Wanted]]:
-    """The same, those of one row together: its image is opened once."""
-    rows: dict[str, list[Wanted]] = {}
+    """The same, those of one row together, mirrored ones apart: its image is opened once."""
+    rows: dict[tuple[str, bool], list[Wanted]] = {}
     for one in wanted:
-        rows.setdefault(one.row.id, []).append(one)
+        rows.setdefault((one.row.id, one.picture.is_mirrored), []).append(one)
     return list(rows.values())
 
 

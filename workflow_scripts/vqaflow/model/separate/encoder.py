@@ -91,7 +91,7 @@ class PassEncoder:
 
     def encode(self, row: Row, orders: Sequence[str], view: ViewConfig) -> PassRow:
         """Encode `row` in the given choice orders, without opening its image."""
-        pictures = pictures_of(row.width, row.height, view)
+        pictures = pictures_of(row.width, row.height, view, row.mirrored)
         return self._encoded(row, self.renderer.render(row, orders, len(pictures)), pictures, view)
 
     def encode_reading(self, row: Row, view: ViewConfig) -> PassRow:

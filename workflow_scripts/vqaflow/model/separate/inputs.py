@@ -17,7 +17,7 @@ from vqaflow.artifacts.rows import Row
 from vqaflow.config.sections import ViewConfig
 from vqaflow.data.images.pictures import NEUTRAL, Picture
 from vqaflow.model.base import Base
-from vqaflow.model.encoding.row_encoder import opened
+from vqaflow.model.encoding.row_encoder import flips, opened
 from vqaflow.model.features.stream import Prepared
 from vqaflow.model.separate.encoder import PassEncoder, PassRow, Size
 
@@ -77,7 +77,7 @@ def _ready(batch: Sequence[Prepared], inputs: list["Future[RowInputs]"]) -> tupl
 def row_inputs(encoder: PassEncoder, row: Row, encoded: PassRow, view: ViewConfig) -> RowInputs:
     """What the processor makes of a row's texts, each with the pictures of its image in `view`."""
     is_shown = any(not picture.is_grey for picture in encoded.pictures)
-    image = opened(row.image_file, view, row.sha256) if is_shown else Image.new("RGB", (1, 1))
+    image = opened(row.image_file, flips(view, encoded.pictures), row.sha256) if is_shown else Image.new("RGB", (1, 1))
     return inputs_of(encoder, image, encoded, view)
 
 
