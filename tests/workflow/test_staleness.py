@@ -107,6 +107,7 @@ NEW_VALUES: dict[str, Any] = {
     "views.fine.when": "margin < 0.2",
     "hpo.workers": 2,
     "hardware.session_hours": 9,
+    "about.authors": [{"name": "x"}],
 }
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vqaflow.artifacts.reading import damaged, read_json
+from vqaflow.evaluation.verify.card_checks import COMMAND as CARDS
 from vqaflow.evaluation.verify.results import Note, Results, place_of
 from vqaflow.runtime.digests import file_digest, value_digest
 from vqaflow.runtime.errors import UserError
@@ -68,9 +69,12 @@ def check_bytes(results: Results) -> str:
             # Missing: the demo, a page on runs that are no longer kept, or a search that is no longer asked for.
             if not there and (is_of_old_search(folder, name) or not is_artifact(name)):
                 continue
+            if not there and rule == CARDS:  # training an adapter again takes its card with it
+                continue
             if is_used(results, name) and (not there or file_digest(folder / name) != digest):
                 what = "was changed since its rule wrote it, or made again by a command" if there else "is missing"
                 cure = f"{'Delete it and run' if there else 'Run'} the rule {rule} again."
+                cure = "Write it again: vqaflow cards." if rule == CARDS else cure
                 raise UserError(f"{folder / name}: {what} (see {record}). {cure}")
     used = [name for name in artifacts_in(folder) if is_used(results, name)]
     if unknown := [name for name in used if name not in recorded]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from vqaflow.artifacts.results_folder import ResultsFolder
 from vqaflow.evaluation.verify.byte_checks import check_bases, check_bytes, check_images
+from vqaflow.evaluation.verify.card_checks import check_cards
 from vqaflow.evaluation.verify.data_checks import check_exploration, check_folds, check_tables
 from vqaflow.evaluation.verify.decision_checks import check_ensemble, check_evaluation, check_submission
 from vqaflow.evaluation.verify.member_checks import check_members, check_scores
@@ -31,6 +32,7 @@ CHECKS: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
     "ensemble": (check_ensemble, ("tables", "folds", "members")),
     "evaluation": (check_evaluation, ("tables", "ensemble")),
     "submission": (check_submission, ("tables", "ensemble", "evaluation")),
+    "cards": (check_cards, ("adapters", "scores", "evaluation")),
     "bytes": (check_bytes, ()),
 }
 
