@@ -4,7 +4,7 @@ In:  the base model
 Out: a folder of quantised weights in results/base/, named by what they depend on, and results/base.{member}.json, which
      names it; members with the same base share the folder
 
-Part of the DAG unless model.quantization is none. Jobs that load a base wait for this rule and then look for the folder
+Part of the DAG unless model.quantization is none or fp8. Jobs that load a base wait for this rule and then look for the folder
 themselves: on a machine that quantises in another way, or after results/base/ was deleted, the first of them makes it
 again. Therefore base.{member}.json is beside that folder and not in it: if it were deleted with the folder, all jobs
 would run again. (If it were marked `ancient`, Snakemake would ignore all other reasons to rerun what comes after it.)

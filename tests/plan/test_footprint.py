@@ -213,3 +213,13 @@ def test_two_devices_halve_the_steps_time_and_take_no_more_memory() -> None:
     assert two.footprint.peak_gib == one.footprint.peak_gib
     halved = planned(accumulation=1, devices=2).footprint
     assert halved.peak_gib == planned(batch_size=2, accumulation=1).footprint.peak_gib < one.footprint.peak_gib
+
+
+def test_fp8_weights_take_a_byte_and_are_expanded_for_training() -> None:
+    """A 7B that is planned to fit must fit: a byte per weight of the decoder's linears, and one MLP matrix expanded."""
+    shape = published("7b")
+    plain, fp8 = (Footprint(shape, 4000, 24, TARGETS, quantized=False, fp8=is_fp8) for is_fp8 in (False, True))
+    saved = plain.parts()["decoder"] - fp8.parts()["decoder"]
+    assert saved == pytest.approx(shape.linear_weights / 2**30)
+    assert fp8.parts()["working memory"] > plain.parts()["working memory"]
+    assert {part for part, size in fp8.parts().items() if size != plain.parts()[part]} == {"decoder", "working memory"}

@@ -12,6 +12,7 @@ import torch
 from vqaflow.model.base import Base
 from vqaflow.model.checkpoint import without_weights
 from vqaflow.model.families.known import family_of
+from vqaflow.model.fp8_linear import Fp8Linear
 from vqaflow.model.vision.windows import use_window_attention
 from vqaflow.plan.published import PUBLISHED
 from vqaflow.plan.shape import library_config
@@ -28,7 +29,7 @@ def build(
 ) -> Base:
     """A frozen random model on `device`, of a config.json or of a published model by its name.
 
-    `quantization` is nf4, nf4-tower (the tower too) or none. It has no processor: its rows are made, not encoded.
+    `quantization` is nf4, nf4-tower (the tower too), fp8 or none. It has no processor: its rows are made, not encoded.
     """
     torch.manual_seed(seed)
     network = without_weights(library_config(PUBLISHED[config] if isinstance(config, str) else config))
@@ -37,16 +38,17 @@ def build(
         quantized = name != "lm_head" if quantization == "nf4-tower" else family.is_quantized(name)
         if isinstance(module, torch.nn.Linear) and quantized and quantization != "none":
             parent, _, last = name.rpartition(".")
-            setattr(network.get_submodule(parent), last, nf4_linear(module, device, dtype))
+            make = fp8_linear if quantization == "fp8" else nf4_linear
+            setattr(network.get_submodule(parent), last, make(module, device, dtype))
     materialise(network, device, dtype)
     network.tie_weights()
-    network.is_loaded_in_4bit = quantization != "none"
+    network.is_loaded_in_4bit = quantization.startswith("nf4")
     network.config._attn_implementation = network.config.get_text_config()._attn_implementation = "sdpa"
     network.requires_grad_(False)
     network.eval()
     if family.features:
         use_window_attention(network.get_submodule(family.tower))
-    return Base(network, None, device, dtype, "none" if quantization == "none" else "nf4")
+    return Base(network, None, device, dtype, quantization.removesuffix("-tower"))
 
 
 def random_weight(shape: torch.Size, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
@@ -67,6 +69,13 @@ def nf4_linear(module: torch.nn.Linear, device: torch.device, dtype: torch.dtype
     if has_bias:
         linear.bias = torch.nn.Parameter(torch.zeros(module.out_features, device=device, dtype=dtype), False)
     return linear
+
+
+def fp8_linear(module: torch.nn.Linear, device: torch.device, dtype: torch.dtype) -> Fp8Linear:
+    """An FP8 linear with the same random weights, rounded."""
+    weight = random_weight(torch.Size([module.out_features, module.in_features]), device, dtype)
+    bias = None if module.bias is None else torch.zeros(module.out_features, device=device, dtype=dtype)
+    return Fp8Linear(weight, bias)
 
 
 @torch.no_grad()

@@ -22,6 +22,7 @@ from vqaflow.bench.scoring_bench import (
     measure_tower,
     measure_usual,
 )
+from vqaflow.bench.strongest import measure_strongest
 from vqaflow.bench.tools import machine, table, write_results
 from vqaflow.model.base import best_device
 
@@ -78,7 +79,7 @@ def measure_all(bench: ScoringBench) -> None:
     mine = measure_ours(bench, base, adapter, False, expected)
     if on_gpu:
         mine = measure_ours(bench, base, adapter, True, expected)
-        if bench.quantization == "nf4":
+        if bench.quantization != "none":
             del base
             free(bench)
             base = bench.build("none")
@@ -88,3 +89,7 @@ def measure_all(bench: ScoringBench) -> None:
     measure_tower(bench, base)
     if bench.fits_in_float32:
         compare_with_float32(bench, base, adapter, {"ours": mine, "the library": expected})
+    if bench.has_usual:
+        del base
+        free(bench)
+        measure_strongest(bench, compiled=on_gpu)

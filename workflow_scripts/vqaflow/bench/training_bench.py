@@ -74,7 +74,7 @@ def precision_of(shape: str, device: torch.device, quantization: str | None) -> 
     """The dtype and quantisation in which a published model is measured; on a CPU float32, unquantised."""
     if device.type != "cuda":
         return torch.float32, "none"
-    if shape in IN_FLOAT16:
+    if shape in IN_FLOAT16 and quantization != "fp8":
         return torch.float16, quantization or "nf4"
     return torch.bfloat16, quantization or "none"
 

@@ -35,6 +35,7 @@ from vqaflow.model.checkpoint import (
 )
 from vqaflow.model.families.family import Family
 from vqaflow.model.families.known import family_of
+from vqaflow.model.fp8_linear import quantize_linears, require_fp8
 from vqaflow.model.hub import NO_CODE, source_of, unpinned
 from vqaflow.model.numerics.precision import DTYPES
 from vqaflow.model.vision.windows import use_window_attention
@@ -125,11 +126,18 @@ def best_device() -> torch.device:
 def compute_dtype(model: BaseConfig, device: torch.device) -> torch.dtype:
     """`model.compute_dtype` with auto resolved: on a GPU float16, or bfloat16 for families that overflow float16.
 
-    Raises UserError for bfloat16 on a card that only emulates it, and for float16 in a family that overflows it.
+    With FP8 weights it is bfloat16. Raises UserError for bfloat16 on a card that only emulates it, and for float16 in
+    a family that overflows it.
     """
     asked = model.compute_dtype
     if device.type != "cuda":
         return torch.float32 if asked == "auto" else DTYPES[asked]
+    if model.quantization == "fp8":
+        if asked not in ("auto", "bfloat16"):
+            raise UserError(
+                f"config model.compute_dtype: FP8 products give bfloat16, not {asked}. Use bfloat16 or auto."
+            )
+        return torch.bfloat16
     name, has_bfloat16 = torch.cuda.get_device_name(device), torch.cuda.get_device_capability(device) >= (8, 0)
     if asked == "bfloat16" and not has_bfloat16:
         raise UserError(
@@ -148,7 +156,12 @@ def compute_dtype(model: BaseConfig, device: torch.device) -> torch.dtype:
 
 
 def quantization(model: BaseConfig, device: torch.device) -> str:
-    """`model.quantization` with auto resolved: nf4 on a GPU that is too small for the 16-bit weights, else none."""
+    """`model.quantization` with auto resolved: nf4 on a GPU that is too small for the 16-bit weights, else none.
+
+    Raises UserError for fp8 on a card without FP8 units.
+    """
+    if model.quantization == "fp8":
+        require_fp8(device)
     if model.quantization != "auto":
         return model.quantization
     return "none" if device.type != "cuda" or fits_unquantized(model, device) else "nf4"
@@ -205,7 +218,7 @@ def load_network(model: BaseConfig, device: torch.device, stored: Path | None = 
             stored or model.base,
             dtype=dtype,
             attn_implementation=None if family.prefix == "separate" else "sdpa",
-            device_map={"": str(device)},
+            device_map={"": "cpu" if quantized == "fp8" else str(device)},  # 16 bits need not fit on the card
             output_loading_info=True,
             ignore_mismatched_sizes=not stored,  # require_same_weights names them
             use_safetensors=True,
@@ -216,8 +229,11 @@ def load_network(model: BaseConfig, device: torch.device, stored: Path | None = 
         raise UserError(f"config model.base: {model.base} brings its own adapter. Merge it into the base first.")
     network.requires_grad_(False)
     network.eval()
-    require_placement(network, family, quantized)
     require_finite_weights(network, model.base)
+    if quantized == "fp8":
+        quantize_linears(network, family, device)
+        network.to(device)
+    require_placement(network, family, quantized)
     if family.features:
         use_window_attention(network.get_submodule(family.tower))
     return network
@@ -229,10 +245,10 @@ def require_placement(network: Any, family: Family, quantized: str) -> None:
     for name, module in network.named_modules():
         if not hasattr(module, "in_features"):
             continue
-        wanted = quantized == "nf4" and family.is_quantized(name)
-        found = type(module).__name__ == "Linear4bit"
+        wanted = quantized != "none" and family.is_quantized(name)
+        found = type(module).__name__ == {"nf4": "Linear4bit", "fp8": "Fp8Linear"}.get(quantized)
         if found != wanted or not (found or module.weight.is_floating_point()):
-            kind = "NF4" if wanted else "16-bit or float32"
+            kind = quantized.upper() if wanted else "16-bit or float32"
             raise UserError(
                 f"model.quantization: {name} was loaded as {type(module).__name__} ({module.weight.dtype}), not as "
                 f"{kind}. {cure}."

@@ -24,9 +24,9 @@ def store_base(model: Mapping[str, Any], bases: Path, out: Path) -> None:
     settings, device = section(BaseConfig, model), best_device()
     dtype, how = compute_dtype(settings, device), quantization(settings, device)
     record: dict[str, Any] = {"base": settings.base, "quantization": how, "compute_dtype": str(dtype), "folder": None}
-    if how == "none":
+    if how != "nf4":
         log.info(
-            "%s: used without quantising (model.quantization: %s, device: %s)",
+            "%s: each job reads the checkpoint itself (model.quantization: %s, device: %s)",
             settings.base,
             model["quantization"],
             device.type,

@@ -22,12 +22,12 @@ MAKERS = ("transformers", "bitsandbytes")
 
 
 def open_base(model: BaseConfig, bases: Path, device: torch.device | None = None) -> Base:
-    """The base that `model` names, frozen and in evaluation mode; a quantised one is read from the folder `bases`.
+    """The base that `model` names, frozen and in evaluation mode; one in NF4 is read from the folder `bases`.
 
     If the quantised base is missing or incomplete, one job saves it first, while other jobs that need it wait.
     """
     device = device or best_device()
-    if quantization(model, device) == "none":
+    if quantization(model, device) != "nf4":
         return load_base(model, device)
     folder = bases / stored_name(model, compute_dtype(model, device))
     began = monotonic()

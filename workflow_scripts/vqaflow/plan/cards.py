@@ -22,17 +22,18 @@ class Card:
     gbps: float
     measured: bool = False
     bfloat16: bool = True
+    fp8: bool = True
 
 
 # Peaks without sparsity, by the makers' data sheets: T4 65, L4 121, RTX 4060 Ti 88 (16-bit sums in 32 bits), RTX 4090
 # 165, A100 312, H100 989 TFLOP/s. A large product sustains three quarters of it (H100: measured); a T4 and an L4, whose
 # 70 watts do not last, 0.4 and 0.5. The speeds of memory in GB/s are those of the data sheets.
 CARDS = [
-    Card("t4", "T4 16 GB", 14.7, 24.0, 320.0, bfloat16=False),
+    Card("t4", "T4 16 GB", 14.7, 24.0, 320.0, bfloat16=False, fp8=False),
     Card("rtx-4060ti", "RTX 4060 Ti 16 GB", 15.6, 66.0, 288.0),
     Card("l4", "L4 24 GB", 22.0, 60.0, 300.0),
     Card("rtx-4090", "RTX 4090 24 GB", 23.5, 124.0, 1008.0),
-    Card("a100-40", "A100 40 GB", 39.4, 234.0, 1555.0),
+    Card("a100-40", "A100 40 GB", 39.4, 234.0, 1555.0, fp8=False),
     Card("a100-80", "A100, H100 80 GB", 79.1, 234.0, 1935.0),
     Card("h100", "H100 80 GB", 79.1, 750.0, 3350.0, measured=True),
     Card("h200", "H200 141 GB", 139.8, 750.0, 4800.0, measured=True),

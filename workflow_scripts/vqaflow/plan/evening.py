@@ -109,7 +109,8 @@ def training_plan(member: Member, shape: Shape, data: Data, speed: Speed, rows: 
     view = section(ViewConfig, member.rendering(member.main_view))
     tokens = guessed_tokens(data.sizes, model, train.choice_orders, shape, data.choices, view)
     quantized = is_quantized(model, shape, speed.gib)
-    return plan_of(shape, train, tokens, rows, torch.float16, quantized, speed.gib, speed.operations)
+    fp8 = model.quantization == "fp8"
+    return plan_of(shape, train, tokens, rows, torch.float16, quantized, speed.gib, speed.operations, fp8)
 
 
 def fits(member: Member, shape: Shape, data: Data, speed: Speed) -> bool:

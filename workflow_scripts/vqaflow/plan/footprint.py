@@ -16,6 +16,7 @@ GIB = 2**30
 # those scales. The fused decoder also keeps the scales of 64 weights as float32.
 NF4_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
 NF4_SCALES = 4 / 64
+FP8_BYTES = 1.0  # and a float32 scale per output, which is less than a thousandth
 ADAPTER_BYTES = 12  # float32: weight and AdamW's two moments
 WORKSPACE_GIB = 0.1  # of matrix products and attention
 # GPU memory that torch's tensors cannot use: the driver's context, and gaps between tensors.
@@ -34,9 +35,9 @@ class Footprint:
     """What determines the memory of a step.
 
     tokens: the largest number of tokens in a pass, all its rows and orders together. visual: visual tokens whose
-    features a step holds. targets: config's train.lora.targets. quantized: NF4. kept_layers: the last layers, whose
-    MLPs keep their products; those with experts never do. library: the library's layers instead of the fused decoder
-    (for LoRA dropout, and for families whose choice orders are separate passes).
+    features a step holds. targets: config's train.lora.targets. quantized: NF4, fp8: FP8 weights. kept_layers: the
+    last layers, whose MLPs keep their products; those with experts never do. library: the library's layers instead of
+    the fused decoder (for LoRA dropout, and for families whose choice orders are separate passes).
     """
 
     shape: Shape
@@ -53,6 +54,7 @@ class Footprint:
     library: bool = False
     checkpointed: bool = True
     visual: int = 0
+    fp8: bool = False
 
     @property
     def family(self) -> Family:
@@ -91,13 +93,14 @@ class Footprint:
         return {name: size / GIB for name, size in parts.items()}
 
     def _layer_bytes(self, layer: Layer) -> float:
-        """Bytes of a layer's weights without its experts, which NF4 does not reach."""
+        """Bytes of a layer's weights without its experts, which stay in 16 bits."""
         weights = layer.linear_weights + layer.rest
-        if not self.quantized:
+        if not (self.quantized or self.fp8):
             return weights * self.width
         start = f"{self.family.decoder}.layers.0."
         small = sum(o * i for path, (o, i) in layer.linears.items() if self.family.is_quantized(start + path))
-        return small * (NF4_BYTES + NF4_SCALES * (not self.library)) + (weights - small) * self.width
+        stored = FP8_BYTES if self.fp8 else NF4_BYTES + NF4_SCALES * (not self.library)
+        return small * stored + (weights - small) * self.width
 
     def _kept(self) -> float:
         """Two inputs per layer, gate and up products of the layers that keep them, and DeepStack's levels."""
@@ -113,7 +116,7 @@ class Footprint:
     def _working(self) -> float:
         """One block's backward: an MLP's expanded weights and products of inner size, or a recurrent layer's chunks."""
         shape, token = self.shape, self.tokens * self.width
-        matrix = shape.inner * shape.hidden * self.width * self.quantized
+        matrix = shape.inner * shape.hidden * self.width * (self.quantized or self.fp8)
         recurrent = FLOAT32 * self.tokens * shape.channels
         if self.library:
             whole_layer = LIBRARY_TRANSIENT * token * shape.inner + LIBRARY_RECURRENT_VALUES * recurrent

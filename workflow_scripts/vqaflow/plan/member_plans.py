@@ -11,9 +11,9 @@ from vqaflow.config.members import TUNED, Member, members_of, with_model
 from vqaflow.config.sections import ColumnsConfig, ModelConfig, section
 from vqaflow.model.families.known import family_of
 from vqaflow.plan.evening import Data, Speed, disk_gb, hours_lines, jobs_of, shorter_lines
-from vqaflow.plan.footprint import GIB, NF4_BYTES, usable_gib
+from vqaflow.plan.footprint import FP8_BYTES, GIB, NF4_BYTES, usable_gib
 from vqaflow.plan.offline import is_quantized, offline_plan, print_plan, require_dtype, shape_of
-from vqaflow.plan.plan_text import CARDS, MATRIX_BATCHES, WITHOUT_BFLOAT16
+from vqaflow.plan.plan_text import CARDS, MATRIX_BATCHES, WITHOUT_BFLOAT16, WITHOUT_FP8
 from vqaflow.plan.rows import PlanRows, csv_images, plan_rows
 from vqaflow.plan.shape import Shape
 from vqaflow.reporting.terminal_table import table_lines
@@ -98,7 +98,7 @@ def print_member(config: Mapping[str, Any], member: Member, settings: Namespace,
 def print_untuned(member: Member, settings: Namespace) -> str | None:
     """Print what an untuned base takes, which is only scored. Returns what to change if it does not fit."""
     shape, source = shape_of(section(ModelConfig, member.model), settings.shape)
-    require_dtype(member.model["compute_dtype"], shape)
+    require_dtype(member.model["compute_dtype"], shape, member.model["quantization"])
     need, fits = scoring_gib(member, shape, settings.vram), scores_on(member, shape, settings.vram)
     print(f"base: {member.model['base']}, sizes from {source}")
     verdict = "fits" if fits else "does NOT fit"
@@ -108,8 +108,10 @@ def print_untuned(member: Member, settings: Namespace) -> str | None:
 
 def scoring_gib(member: Member, shape: Shape, vram_gib: float) -> float:
     """About what scoring takes: the weights, and a pass of few rows."""
-    quantized = is_quantized(section(ModelConfig, member.model), shape, vram_gib)
-    return shape.weights * (NF4_BYTES if quantized else 2) / GIB + SCORING_GIB
+    model = section(ModelConfig, member.model)
+    if model.quantization == "fp8":  # the other weights stay in 16 bits
+        return (shape.linear_weights * FP8_BYTES + 2 * (shape.weights - shape.linear_weights)) / GIB + SCORING_GIB
+    return shape.weights * (NF4_BYTES if is_quantized(model, shape, vram_gib) else 2) / GIB + SCORING_GIB
 
 
 def scores_on(member: Member, shape: Shape, vram_gib: float) -> bool:
@@ -130,6 +132,8 @@ def cell(config: Mapping[str, Any], member: Member, card: str, settings: Namespa
     """Whether a member fits on a card, and how."""
     model, vram = section(ModelConfig, member.model), CARDS[card]
     shape, _ = shape_of(model, settings.shape)
+    if model.quantization == "fp8" and card in WITHOUT_FP8:
+        return "no FP8"
     if card in WITHOUT_BFLOAT16 and family_of(shape.kind).float16 and model.compute_dtype != "float32":
         return "no bfloat16"
     how = " (NF4)" if is_quantized(model, shape, vram) else ""

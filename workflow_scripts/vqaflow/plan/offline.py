@@ -113,7 +113,7 @@ def require_image_text(kind: str, file: Path) -> None:
 def print_plan(config: Mapping[str, Any], settings: argparse.Namespace, basis: PlanRows) -> str | None:
     """Print the plan of one fold for the command's options. Returns what to change if it does not fit."""
     shape, source = shape_of(section(ModelConfig, config["model"]), settings.shape)
-    require_dtype(config["model"]["compute_dtype"], shape)
+    require_dtype(config["model"]["compute_dtype"], shape, config["model"]["quantization"])
     if told := unpinned(section(ModelConfig, config["model"])):
         log.warning("%s", told)
     base = f"base: {config['model']['base']}, sizes from {source}"
@@ -125,13 +125,17 @@ def print_plan(config: Mapping[str, Any], settings: argparse.Namespace, basis: P
     return f"train.batch_size: a pass does not fit into the GPU's memory. {cure(config, settings, basis, shape)}"
 
 
-def require_dtype(compute_dtype: str, shape: Shape) -> None:
-    """Warn if it needs bfloat16, which not all GPUs have. Raises UserError for float16 where it does not work."""
+def require_dtype(compute_dtype: str, shape: Shape, quantization: str) -> None:
+    """Warn if it needs bfloat16 or FP8, which not all GPUs have. Raises UserError for a float16 that does not work."""
     family = family_of(shape.kind)
     if compute_dtype == "float16" and family.float16:
         why = f"{family.name} does not work in float16: {family.float16}"
         raise UserError(f"model.compute_dtype: {why}. Use bfloat16.")
-    if compute_dtype == "bfloat16" or (compute_dtype == "auto" and family.float16):
+    if quantization == "fp8":
+        log.warning(
+            "model.quantization: fp8 is refused on GPUs of compute capability below 8.9, such as a T4 or an A100"
+        )
+    elif compute_dtype == "bfloat16" or (compute_dtype == "auto" and family.float16):
         log.warning("model.compute_dtype: bfloat16 is refused on GPUs of compute capability below 8.0, such as a T4")
 
 
@@ -174,6 +178,7 @@ def offline_plan(
         is_quantized(model, shape, settings.vram),
         settings.vram,
         settings.tflops * 1e12,
+        model.quantization == "fp8",
     )
 
 

@@ -18,6 +18,7 @@ NOT_IN_DIGESTS = True  # text is not a result
 # The columns of tables: cards by their memory in GiB.
 CARDS = {BY_NAME[name].title: BY_NAME[name].gib for name in ("t4", "l4", "a100-40", "a100-80", "h200")}
 WITHOUT_BFLOAT16 = [card.title for card in BY_NAME.values() if not card.bfloat16]
+WITHOUT_FP8 = [card.title for card in BY_NAME.values() if not card.fp8]
 MATRIX_VISUAL = 1024
 MATRIX_BATCHES = (64, 32, 16, 8, 4, 2, 1)
 

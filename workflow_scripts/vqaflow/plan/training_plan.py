@@ -104,8 +104,12 @@ def plan_of(
     quantized: bool,
     vram_gib: float | None,
     operations_a_second: float,
+    fp8: bool = False,
 ) -> Plan:
-    """The plan of training on `rows`. On a GPU of `vram_gib`, checkpointing `auto` keeps as many products as fit."""
+    """The plan of training on `rows`; `quantized`: in NF4, `fp8`: with FP8 weights.
+
+    On a GPU of `vram_gib`, checkpointing `auto` keeps as many products as fit.
+    """
     separate = family_of(shape.kind).prefix == "separate"
     step_rows = train.batch_size * train.accumulation
     share = math.ceil(step_rows / train.devices)
@@ -125,6 +129,7 @@ def plan_of(
         library=train.lora.dropout > 0 or separate,
         checkpointed=train.gradient_checkpointing is not False,
         visual=math.ceil(pass_rows * tokens.visual),
+        fp8=fp8,
     )
     if train.gradient_checkpointing == "auto" and vram_gib is not None and not footprint.library:
         footprint = footprint.keeping(KEPT_SHARE * usable_gib(vram_gib))
@@ -154,4 +159,5 @@ def plan_training(
         base.quantization == "nf4",
         vram,
         matmul_ceiling(base.device, base.dtype, 4096 if on_gpu else None),
+        base.quantization == "fp8",
     )

@@ -25,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         precision = (
             "of the decoder on a GPU (default: nf4 for 7b, 3b and tiny, in float16; none for others, in bfloat16)"
         )
-        action.add_argument("--quantization", choices=["nf4", "none"], help=precision)
+        known = ["nf4", "fp8", "none"] if action is score else ["nf4", "none"]
+        action.add_argument("--quantization", choices=known, help=precision)
         visual = "visual tokens per row (default: 768, tiny 16)"
         action.add_argument("--visual", type=int, metavar="N", help=visual)
         action.add_argument("--shape", choices=IN_BENCHMARKS, default="7b", help=shapes)

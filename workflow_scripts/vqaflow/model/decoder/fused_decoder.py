@@ -53,6 +53,8 @@ class FusedDecoder:
         self.inverse_frequencies = model.rotary_emb.inv_freq.float()
         self.attention_scaling = model.rotary_emb.attention_scaling  # other than 1 with yarn
         self.sections, self.interleaved = model.config.rope_parameters["mrope_section"], family.interleaved
+        for projection in self.projections:
+            projection.fp8_rows = kernels.fp8_rows
         self.adapted = [projection for projection in self.projections if projection.parameters]
         self.copies = self._copies()
         for mixer, _ in self.layers:

@@ -7,6 +7,9 @@ of a few ranks. So there unquantised weights have the adapters' beside them, and
   gradient times it is [g·W | g·B];
 - else: [W; A] (O + P, I). [g | g·B] times it is the gradient for x with the adapters'.
 
+FP8 weights are expanded for training, like NF4. For scoring they are multiplied as they are, with the adapter beside
+them in 16 bits: merged, most of its small changes would be rounded away.
+
 Shapes: N tokens of the batch, I inputs and O outputs of a projection, R ranks of its adapters in total (r of one), P
 ranks with padding.
 """
@@ -17,13 +20,15 @@ from typing import Any
 import torch
 from torch.nn.functional import linear
 
+from vqaflow.model.numerics import fp8
+
 Grads = list[torch.Tensor]
 ROW = 64  # rows of [W | B] are multiples of so many values: matrix units read them fastest
 
 
 def extends(weight: torch.Tensor) -> bool:
     """Whether adapters stand beside this weight: on a GPU. On a CPU nothing is gained."""
-    return weight.is_cuda and weight.is_floating_point()
+    return weight.is_cuda and weight.is_floating_point() and weight.dtype is not fp8.FP8
 
 
 class Projection:
@@ -38,6 +43,9 @@ class Projection:
         self.bases = [getattr(module, "base_layer", module) for module in linears]
         self.sizes, self.inputs = [base.out_features for base in self.bases], self.bases[0].in_features
         self.state = getattr(self.bases[0].weight, "quant_state", None)
+        self.is_fp8 = self.bases[0].weight.dtype is fp8.FP8
+        self.scale_O1 = torch.cat([base.scale_O1 for base in self.bases]) if self.is_fp8 else None
+        self.fp8_rows = fp8.quantized_rows  # or compiled: FusedDecoder's
         adapted = [(i, module) for i, module in enumerate(linears) if hasattr(module, "lora_A")]
         ranks = sum(len(module.lora_A["default"].weight) for _, module in adapted)
         extended = ranks > 0 and extends(self.bases[0].weight)
@@ -48,7 +56,8 @@ class Projection:
         self.absmax = torch.cat([absmax_of(base.weight.quant_state) for base in self.bases]) if self.quantized else None
         self.bias = None if self.bases[0].bias is None else torch.cat([base.bias.detach() for base in self.bases])
         self._hold_adapters(adapted)
-        # An adapter that scoring merges into the weights in each pass: A (R, I) and scaled B (O, R).
+        # An adapter that scoring merges into the weights in each pass, or multiplies beside FP8 weights: A (R, I) and
+        # scaled B (O, R).
         self.delta: tuple[torch.Tensor, torch.Tensor] | None = None
 
     @property
@@ -81,7 +90,8 @@ class Projection:
         starts, ranks = [sum(self.sizes[:i]) for i, _ in adapted], [len(a) for a, _ in pairs]
         self.rows = [slice(start, start + self.sizes[i]) for start, (i, _) in zip(starts, adapted, strict=True)]
         self.columns = [slice(sum(ranks[:i]), sum(ranks[: i + 1])) for i in range(len(ranks))]
-        like = {"dtype": self.state.dtype if self.quantized else self.joined.dtype, "device": self.joined.device}
+        dtype = self.state.dtype if self.quantized else self.joined.dtype
+        like = {"dtype": self.bases[0].compute_dtype if self.is_fp8 else dtype, "device": self.joined.device}
         outputs = sum(self.sizes)
         if self.below:
             self.a_RI = self.joined[outputs:]
@@ -101,8 +111,11 @@ class Projection:
     def weight(self, like: torch.Tensor) -> torch.Tensor:
         """The weight (O, I) in the dtype of `like`, expanded from NF4 if quantised, with `delta` added.
 
-        It is (O, I + P) where adapters stand beside it.
+        It is (O, I + P) where adapters stand beside it. FP8 weights are expanded if there are adapters to train; else
+        they come as they are, without `delta`.
         """
+        if self.is_fp8:
+            return fp8.expanded(self.joined, self.scale_O1, like.dtype) if self.parameters else self.joined
         if self.state is None:
             joined = self.joined[: sum(self.sizes)] if self.below else self.joined
             if self.delta is None:
@@ -126,6 +139,8 @@ class Projection:
 
     def forward(self, x: torch.Tensor, weight: torch.Tensor, residual: torch.Tensor | None = None) -> torch.Tensor:
         """The projections' outputs side by side, added to `residual` if there is one."""
+        if weight.dtype is fp8.FP8:
+            return self._in_fp8(x, residual)
         if self.extra:
             x = self.read(x)
         elif x.shape[1] > self.inputs:
@@ -139,6 +154,14 @@ class Projection:
             for rows, columns, b in zip(self.rows, self.columns, self.b_parts, strict=True):
                 out[:, rows].addmm_(read_NR[:, columns], b.T)
         return out
+
+    def _in_fp8(self, x: torch.Tensor, residual: torch.Tensor | None) -> torch.Tensor:
+        """`forward` in FP8, with the adapter beside it in the dtype of x."""
+        out = fp8.product(self.fp8_rows(x), self.joined, self.scale_O1, self.bias, x.dtype)
+        if self.delta is not None:
+            a_RI, b_OR = self.delta
+            out.addmm_(x @ a_RI.T, b_OR.T)
+        return out if residual is None else out.add_(residual)
 
     def backward(
         self, grad: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, input_needed: bool = True

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch.nn.functional import pad, silu
 
+from vqaflow.model.numerics import fp8
 from vqaflow.runtime.messages import reason_of
 from vqaflow.runtime.stage import log
 
@@ -99,6 +100,7 @@ class Kernels:
     norm_and_rotate: Callable[..., torch.Tensor] = norm_and_rotate
     norm_and_rotate_backward: Callable[..., torch.Tensor] = norm_and_rotate_backward
     add_interpolated: Callable[..., torch.Tensor] = add_interpolated
+    fp8_rows: Callable[..., tuple[torch.Tensor, torch.Tensor]] = fp8.quantized_rows
 
     @classmethod
     def compiled(cls) -> "Kernels":
@@ -118,6 +120,7 @@ class Kernels:
             "gated_norm",
             "norm_and_rotate",
             "norm_and_rotate_backward",
+            "fp8_rows",
         )
         plain = cls()
         made = {name: compiled(getattr(plain, name)) for name in (*names, "add_interpolated")}
