@@ -29,13 +29,16 @@ NEEDED = {
 # Files that are not there, for each command; those that are not named here look for results/ and the demo's tables.
 MISSING = NEEDED | {
     "compare": ["run_a", "run_b"],
+    "crate": ["write", "crate"],
     "export": ["probabilities", "--out", "out"],
     "plan": ["--table", "nowhere.parquet"],
     "prepare_demo": ["--config", "nowhere.yaml"],  # it reads nothing else
     "question_model": ["check", "nowhere.csv"],
     "question_types": ["nowhere.csv", "--out", "out.csv"],
     "runs": ["nowhere", "current"],
+    "sign": ["check", "nowhere", "--key", "nowhere.pub"],
     "simulate": ["epochs"],
+    "software": ["audit", "--lock", "nowhere.lock"],
     "store": ["list"],
     "store_base": ["--config", "nowhere.yaml"],
     "tiny_base": ["--config", "nowhere.yaml", "--out", "base"],

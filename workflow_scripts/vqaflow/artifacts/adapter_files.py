@@ -7,8 +7,7 @@ from typing import Any
 from vqaflow.artifacts.parts import seed_of
 from vqaflow.runtime.digests import file_digest, value_digest
 from vqaflow.runtime.errors import UserError
-from vqaflow.runtime.files import write_json
-from vqaflow.runtime.json_text import parse_json
+from vqaflow.runtime.files import parse_json, write_json
 
 WEIGHTS, CONFIG, RUN = "adapter_model.safetensors", "adapter_config.json", "run.json"
 PICKLE = "adapter_model.bin"  # what older PEFT wrote

@@ -6,7 +6,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from vqaflow.runtime.json_text import parse_json
+from vqaflow.runtime.files import parse_json
 
 HEAD = 4096  # bytes that tell the kind
 

@@ -12,7 +12,7 @@ from PIL import Image
 from vqaflow.artifacts.columns import letters_in
 from vqaflow.artifacts.parquet_files import READ_ERRORS, read_schema
 from vqaflow.runtime.errors import UserError
-from vqaflow.runtime.json_text import parse_json
+from vqaflow.runtime.files import parse_json
 from vqaflow.runtime.messages import reason_of
 
 

@@ -4,7 +4,7 @@ The adapter is merged into unquantised weights, torch.compile compiles the decod
 all adapters and kept in memory, keys and values of a row's prefix are computed once and reused by its choice orders,
 and only the letters' rows of the head are multiplied. Rows of one length need no padding.
 
-Shapes: B rows, K choice orders, P tokens of a prefix, S of a branch, H hidden size.
+Shapes: B rows, M axes of a position, K choice orders, P tokens of a prefix, S of a branch, H hidden size.
 """
 
 import inspect

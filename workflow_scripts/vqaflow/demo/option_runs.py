@@ -99,7 +99,7 @@ def folder_of(at: ResultsFolder, option: str, seed: int) -> Path:
 
 def read_said(at: ResultsFolder, run: Run) -> Said:
     """What an adapter said."""
-    with np.load(scores_file(at, run)) as kept:
+    with np.load(scores_file(at, run), allow_pickle=False) as kept:
         return Said(**kept)
 
 

@@ -30,7 +30,7 @@ from vqaflow.plan.rows import PlanRows
 from vqaflow.plan.shape import Shape, published
 from vqaflow.plan.training_plan import USUAL_CHOICES, Plan, Tokens, plan_of, usual_tokens
 from vqaflow.runtime.errors import UserError
-from vqaflow.runtime.json_text import parse_json
+from vqaflow.runtime.files import parse_json
 from vqaflow.runtime.stage import log
 
 SIZE = re.compile(r"(?<![0-9a-z.])[0-9.]+b(?![0-9a-z])")  # a model's size within its name: 7b, not 4bit

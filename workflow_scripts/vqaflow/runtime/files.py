@@ -1,4 +1,4 @@
-"""Files that are never half-written."""
+"""Files that are never half-written, and JSON that somebody gave."""
 
 import errno
 import json
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
+from typing import Any
 
 SECONDS_TO_LEFTOVER = 24 * 3600
 BYTES_OF_FULL_DISK = 2**20  # a disk with less space left counts as full
@@ -112,3 +113,11 @@ def write_text(target: Path | str, text: str) -> None:
 def write_json(target: Path | str, value: object) -> None:
     """Write `value` as indented JSON with sorted keys, atomically; NaN and infinities are refused."""
     write_text(target, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def parse_json(text: str) -> Any:
+    """The value of a JSON text. Raises ValueError if it is none, also for lists within lists without an end."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None

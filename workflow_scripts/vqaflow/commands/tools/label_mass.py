@@ -1,4 +1,4 @@
-"""Show how much of the vocabulary's probability the choice letters have: a check of prompt and chat template.
+"""Show how much probability the choice letters have in the whole vocabulary: a check of the prompt.
 
 For each member that loads a model: of its untuned base, and of the adapters that are there, each on rows that it has
 not seen. A mean of 0.9 or more is usual; a low one says that the model expects something else than a letter after the

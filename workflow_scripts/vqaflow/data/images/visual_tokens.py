@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from vqaflow.runtime.json_text import parse_json
+from vqaflow.runtime.files import parse_json
 
 # Along the side of one visual token: in Qwen2-VL and Qwen2.5-VL, and in the Qwen families since Qwen3-VL.
 QWEN2_PIXELS, USUAL_PIXELS = 28, 32
