@@ -331,7 +331,7 @@ def test_the_report_says_on_which_accuracy_it_rests(world):
     report = validate(world, metrics=world / "metrics.json")
     assert report["oof"] == {"accuracy": 0.9, "n": 100, "wilson": [0.82, 0.94], "bootstrap": [0.84, 0.95]}
     (world / "metrics.json").write_text("{}")
-    with pytest.raises(UserError, match=r"metrics\.json: is not a metrics\.json of evaluate_oof"):
+    with pytest.raises(UserError, match=r"metrics\.json: is damaged \(it has no overall\.accuracy\)"):
         validate(world, metrics=world / "metrics.json")
 
 

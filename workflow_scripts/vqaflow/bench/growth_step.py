@@ -18,13 +18,13 @@ def encode(table: str, base: str) -> None:
     from vqaflow.artifacts.reading import read_table
     from vqaflow.artifacts.rows import rows_of
     from vqaflow.config.loading import checked_config
-    from vqaflow.config.sections import ModelConfig, PromptConfig, ViewConfig, section
+    from vqaflow.config.sections import ModelConfig, PromptConfig, ViewConfig, entries, section
     from vqaflow.model.encoding.orders import scoring_orders
     from vqaflow.model.encoding.row_encoder import RowEncoder
     from vqaflow.model.families.known import family_of
 
     config = checked_config()
-    model, prompt = section(ModelConfig, config["model"]), section(PromptConfig, config["prompt"])
+    model, prompt = section(ModelConfig, entries(ModelConfig, config["model"])), section(PromptConfig, config["prompt"])
     encoder = RowEncoder(AutoProcessor.from_pretrained(base), model, prompt, family_of("qwen2_5_vl").template, 4)
     orders, tokens = scoring_orders(config["orders"], 4), 0
     for row in rows_of(read_table(Path(table), "validate_tables")):

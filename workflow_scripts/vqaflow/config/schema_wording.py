@@ -33,6 +33,7 @@ PATTERNS = {
     "^[a-z][a-z0-9_]*$": "{value} is not a name. Use lower-case letters, digits and _, and begin with a letter.",
     "^none$": "{value} is not a kind of training. Write none, or keys of train below it.",
     "^([1-6]x[2-6]|[2-6]x1)$": "{value} is not rows x columns. Write, for example, 2x2; each is at most 6.",
+    "^https://orcid[.]org/[0-9X-]{19}$": "{value} is not an ORCID. Write https://orcid.org/ and 16 digits in fours.",
     "^\\S+$": "{value} is empty or has a space. Write characters without spaces.",
     "^(soft|majority|unanimous|at least [1-9][0-9]*)$": (
         "{value} is unknown. Write soft, majority, unanimous, or `at least 3`."
