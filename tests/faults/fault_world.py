@@ -25,7 +25,7 @@ FAULTY = {
 }
 # What is no artifact, or says how long something took.
 NOT_COMPARED = ("logs", "benchmarks", "work", "store", "tracking", "digests")
-TIMED = re.compile(r"adapters/.*/run\.json|scores/.*\.json|members/.*/member\.json|demo/.*\.png")
+TIMED = re.compile(r"adapters/.*/run\.json|scores/.*\.json|members/.*/member\.json|evaluation/costs\.json|demo/.*\.png")
 ERROR = re.compile(r"(?:^|\s)error: (.*)$", re.MULTILINE)
 
 

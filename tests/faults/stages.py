@@ -95,7 +95,7 @@ def run_stage(folder: Path, name: str, outputs: list[str]) -> Ended:
     def work() -> None:
         log = Path("results/logs") / f"{name.replace(', ', '/')}.log"
         original = stages.stage
-        command_line.stage = lambda _: original(log, outputs)
+        command_line.stage = lambda _, **options: original(log, outputs, **options)
         command_line.main(command)
 
     return forked(folder, work)

@@ -74,4 +74,7 @@ def test_what_was_downloaded_is_read_without_the_hub(tmp_path):
 
 def test_a_folder_asks_nobody(tmp_path, monkeypatch):
     monkeypatch.setattr("vqaflow.model.hub.out_of_reach", lambda: pytest.fail("it is here"))
-    assert source_of(BaseConfig(str(tmp_path), None, "none", "float32")) == {"local_files_only": True}
+    assert source_of(BaseConfig(str(tmp_path), None, "none", "float32")) == {
+        "local_files_only": True,
+        "trust_remote_code": False,
+    }

@@ -33,6 +33,7 @@ NO_RESULT = {
     "runtime/output_records.py",
     "runtime/progress.py",
     "runtime/run_watch.py",
+    "runtime/secrets.py",
     "runtime/silence.py",
     "runtime/stage.py",
     "training/curve.py",

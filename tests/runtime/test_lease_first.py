@@ -15,10 +15,15 @@ GUARD = """
 import sys
 FORBIDDEN = {"torch", "triton", "bitsandbytes", "transformers", "accelerate", "peft", "pynvml", "cupy", "jax"}
 
-class Forbid:
+from importlib.machinery import ModuleSpec
+
+class Forbid:  # asking whether a library is there is no import
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in FORBIDDEN:
-            raise AssertionError(f"{name} is imported before the lease")
+        return ModuleSpec(name, self, origin="forbidden") if name in FORBIDDEN else None
+    def create_module(self, spec):
+        raise AssertionError(f"{spec.name} is imported before the lease")
+    def exec_module(self, module):
+        pass
 
 sys.meta_path.insert(0, Forbid())
 import vqaflow.runtime.gpu_lease as module
@@ -48,6 +53,7 @@ LEASING = {
     "train_adapter": ["--fold", "0"],
     "score_choices": ["--fold", "0", "--split", "oof"],
     "run_trials": ["--worker", "0"],
+    "label_mass": [],
     "store_base": [],
     "tiny_base": ["--family", "qwen2_5_vl", "--out", "nowhere"],
     "bench train": ["--shape", "tiny"],

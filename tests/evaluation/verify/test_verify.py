@@ -512,7 +512,7 @@ def test_command_prints_one_line_per_check_and_exits(results, monkeypatch, capsy
     with pytest.raises(SystemExit) as end:
         main(["verify", str(results)])
     assert end.value.code == 1
-    *_, submission, bytes_ = capsys.readouterr().out.splitlines()
+    *_, submission, _cards, bytes_ = capsys.readouterr().out.splitlines()
     assert submission.startswith("FAILED")
     assert submission.endswith("submission.csv: is missing. Run the rule write_submission.")
     assert bytes_.startswith("FAILED") and "submission.csv: is missing (see " in bytes_

@@ -113,7 +113,7 @@ def test_only_the_mode_memory_takes_memory(world, tmp_path, passes, mode, in_mem
 def test_what_the_disk_has_no_room_for_is_computed_once(world, tmp_path, passes, monkeypatch) -> None:
     """The tower has left the GPU after `fill`: each epoch would run it on the CPU."""
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(feature_folder, "save_file", full)

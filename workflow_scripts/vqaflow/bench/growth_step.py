@@ -15,6 +15,7 @@ def encode(table: str, base: str) -> None:
     """Encode all rows of a table in four choice orders, as scoring does for a batch before the GPU gets it."""
     from transformers import AutoProcessor
 
+    from vqaflow.artifacts.columns import ALL_LETTERS
     from vqaflow.artifacts.reading import read_table
     from vqaflow.artifacts.rows import rows_of
     from vqaflow.config.loading import checked_config
@@ -26,7 +27,7 @@ def encode(table: str, base: str) -> None:
     config = checked_config()
     model, prompt = section(ModelConfig, entries(ModelConfig, config["model"])), section(PromptConfig, config["prompt"])
     encoder = RowEncoder(AutoProcessor.from_pretrained(base), model, prompt, family_of("qwen2_5_vl").template, 4)
-    orders, tokens = scoring_orders(config["orders"], 4), 0
+    orders, tokens = scoring_orders(config["orders"], ALL_LETTERS[:4]), 0
     for row in rows_of(read_table(Path(table), "validate_tables")):
         tokens += encoder.encode(row, orders, ViewConfig()).tokens
     print(f"{tokens} tokens")

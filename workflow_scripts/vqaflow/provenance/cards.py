@@ -8,10 +8,10 @@ from vqaflow.evaluation.cards.facts import CARD, facts_of, given_for
 from vqaflow.evaluation.cards.text import card_text
 from vqaflow.evaluation.verify.card_checks import COMMAND, adapters_of
 from vqaflow.evaluation.verify.results import Results
-from vqaflow.provenance.secret_forms import require_no_secret
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.files import write_text
 from vqaflow.runtime.output_records import LOGS, record_outputs
+from vqaflow.runtime.secrets import require_no_secret
 
 
 def write_cards(at: ResultsFolder, about: About) -> list[Path]:

@@ -38,13 +38,13 @@ from vqaflow.provenance.entities import (
     shown_path,
 )
 from vqaflow.provenance.history import RESULTS, Job, read_jobs
-from vqaflow.provenance.secret_forms import require_no_secret
 from vqaflow.provenance.workflow_files import SETTINGS, add_workflow, copy_workflow
 from vqaflow.runtime.artifact_store import Store
 from vqaflow.runtime.digests import file_digest, value_digest
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.files import atomic_folder, write_json, write_text
 from vqaflow.runtime.manifests import read_manifest
+from vqaflow.runtime.secrets import require_no_secret
 from vqaflow.runtime.stage import CLOSING, log
 from vqaflow.runtime.versions import package_versions
 

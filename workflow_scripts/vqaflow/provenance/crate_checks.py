@@ -50,7 +50,7 @@ def validate(folder: Path) -> str:
                 f"{VALIDATOR} cache warm {' '.join(f'--url {address}' for address in CONTEXT)}"
             )
         said = "; ".join(dict.fromkeys(filter(None, issues))) or (done.stderr or done.stdout).strip()[-300:]
-        raise UserError(f"{folder}: {VALIDATOR} does not accept it: {said}. Write the crate again: vqaflow crate write")
+        raise UserError(f"{folder}: {VALIDATOR} does not accept it: {said}. Write it again: vqaflow crate write.")
     return f"{VALIDATOR} accepts it as {PROFILE}"
 
 
@@ -68,7 +68,7 @@ def read_graph(folder: Path) -> dict[str, dict[str, Any]]:
     """The entities of a crate by @id."""
     path = folder / METADATA
     if not path.is_file():
-        raise UserError(f"{folder}: has no {METADATA}, so it is not a crate. Write one: vqaflow crate write FOLDER")
+        raise UserError(f"{folder}: has no {METADATA}, so it is not a crate. Write one: vqaflow crate write FOLDER.")
     try:
         graph = json.loads(path.read_text(encoding="utf-8"))["@graph"]
         found = {entity["@id"]: entity for entity in graph}

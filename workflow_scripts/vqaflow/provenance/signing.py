@@ -52,7 +52,7 @@ def check_signature(folder: Path, key: Path, signature: Path) -> None:
     """Raise UserError unless `folder` has exactly the files that were signed by the owner of the public `key`."""
     require(folder, key)
     if not signature.is_file():
-        raise UserError(f"{signature}: is missing. Get the signature of the author, or name it: --signature FILE")
+        raise UserError(f"{signature}: is missing. Get the signature of the author, or name it: --signature FILE.")
     done = run_tool(SIGNER, ["verify", "key", str(folder), "--public_key", str(key), "--signature", str(signature)])
     if done.returncode:
         why = last_line(done).partition(": Expected")[0]  # then come digests as Python shows bytes
@@ -67,4 +67,4 @@ def require(folder: Path, key: Path) -> None:
     if not folder.is_dir():
         raise UserError(f"{folder}: is not a folder. Give the folder of an adapter or of a crate.")
     if not key.is_file():
-        raise UserError(f"{key}: is missing. Make a pair of keys: vqaflow sign keys FOLDER")
+        raise UserError(f"{key}: is missing. Make a pair of keys: vqaflow sign keys FOLDER.")

@@ -30,7 +30,7 @@ def audit(lock: Path, service: str, seconds: float = 600) -> list[str]:
     pip-audit alone ends well, and says that nothing is known, where its database does not answer.
     """
     if not lock.is_file():
-        raise UserError(f"{lock}: is missing. Give the file of pinned packages: --lock FILE")
+        raise UserError(f"{lock}: is missing. Give the file of pinned packages: --lock FILE.")
     asked = ["--requirement", str(lock), "--no-deps", "--disable-pip", "--vulnerability-service", service]
     done = run_tool(AUDITOR, [*asked, "--format", "json", "--progress-spinner", "off", "--timeout", "10"], seconds)
     told = json_in(done.stdout)

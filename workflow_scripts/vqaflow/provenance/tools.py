@@ -33,7 +33,7 @@ def tool(name: str) -> str:
     if found is None:
         raise UserError(
             f"{name}: is not installed; it is not in the default environment. Run: python3 -m venv {ENVIRONMENT} && "
-            f"{ENVIRONMENT}/bin/pip install -r {REQUIREMENTS} (package {PACKAGES[name]})"
+            f"{ENVIRONMENT}/bin/pip install -r {REQUIREMENTS} (package {PACKAGES[name]})."
         )
     return found
 
@@ -49,7 +49,9 @@ def run_tool(name: str, arguments: Sequence[str], seconds: float = 600) -> subpr
             [tool(name), *arguments], capture_output=True, text=True, check=False, timeout=seconds, env=environment
         )
     except subprocess.TimeoutExpired:
-        raise UserError(f"{name}: had not finished after {seconds:.0f} seconds and was stopped. Try again.") from None
+        raise UserError(
+            f"{name}: had not finished after {seconds:.0f} seconds and was stopped. Run it by hand to see why."
+        ) from None
 
 
 def last_line(done: subprocess.CompletedProcess[str]) -> str:

@@ -1,24 +1,26 @@
-"""Tokens and passwords stay out of what is written: they are masked in logs, and refused in the configuration."""
+"""Tokens and passwords: masked in logs, refused in the configuration and in what is handed on."""
 
 import os
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from vqaflow.runtime.errors import UserError
+
 NOT_IN_DIGESTS = True  # it changes only words, and refuses settings
 MASK = "***"
 # Variables of the environment that hold a secret, such as HF_TOKEN, WANDB_API_KEY and MLFLOW_TRACKING_PASSWORD.
 SECRET_NAME = re.compile(r"(?:^|_)(?:TOKEN|SECRET|PASSWORD|PASSWD|PASS|KEY|CREDENTIALS?|PAT)(?:_ID)?$", re.I)
 SHORTEST = 8  # characters of a secret: a shorter value may be part of any word
-USER = re.compile(r"(?<=://)[^\s/@'\"]+(?=@)")  # the user and the password in https://user:password@host
+USER = re.compile(r"(?<=://)[^\s/@'\"]+(?=@)")  # the user and the password before the @ in an address
 NAMED = re.compile(
     r"(?<=[?&])((?:access_|auth_|api_?)?(?:token|key|secret|password|signature|sig)=)[^&\s'\"]{4,}", re.I
 )
 HEADER = re.compile(r"(\bBearer\s+)[\w.~+/=-]{8,}")
-# What tokens of hubs and clouds begin with.
+# What tokens of hubs and clouds, and keys in PEM form, begin with.
 TOKEN = re.compile(
     r"\b(?:hf_[A-Za-z0-9]{16,}|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|sk-[\w-]{20,}"
-    r"|AKIA[0-9A-Z]{16}|xox[abprs]-[\w-]{10,})"
+    r"|AKIA[0-9A-Z]{16}|xox[abprs]-[\w-]{10,})|-----BEGIN [A-Z ]*PRIVATE KEY-----"
 )
 
 
@@ -28,6 +30,13 @@ def hidden(text: str) -> str:
         text = text.replace(secret, MASK)
     text = TOKEN.sub(MASK, HEADER.sub(rf"\1{MASK}", NAMED.sub(rf"\1{MASK}", text)))
     return USER.sub(MASK, text)
+
+
+def require_no_secret(where: str, text: str) -> None:
+    """Raise UserError if `text`, which is handed on as `where`, holds a secret; the message does not repeat it."""
+    if hidden(text) != text:
+        line = next((n for n, line in enumerate(text.splitlines(), 1) if hidden(line) != line), 1)
+        raise UserError(f"{where}: line {line} holds a token or a password. Take it out of where it comes from first.")
 
 
 def secret_problems(config: Any, where: str = "") -> Iterator[str]:

@@ -34,7 +34,7 @@ def check_cards(results: Results) -> str:
         if card_text(facts_of(results.at, member, part), given) != text:
             raise UserError(
                 f"{path}: does not say what the run's files say: it was edited, or is of an earlier run. Write it "
-                "again: vqaflow cards"
+                "again: vqaflow cards."
             )
         count += 1
     return f"{count} model cards say what the run's files say" if count else "no adapter has a card (vqaflow cards)"
