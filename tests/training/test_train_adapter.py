@@ -199,7 +199,7 @@ def validations(monkeypatch, act) -> list[int]:
     states, sizes = AnswerModel.states, []
 
     def watched(self: AnswerModel, part: list, orders: list) -> torch.Tensor:
-        if not torch.is_grad_enabled():
+        if not torch.is_grad_enabled() and len(part) > 1:  # the label mass is measured one row a pass
             sizes.append(len(part))
             act(part)
         return states(self, part, orders)

@@ -40,9 +40,9 @@ def test_a_view_is_what_training_renders(world: Path, monkeypatch: pytest.Monkey
         FeatureCache, "of", lambda self, items: shown.extend(len(e.grids) for _, e in items) or of(self, items)
     )
 
-    def watched(self, base, encoder, features, some, *more):
+    def watched(self, base, encoder, features, some, *more, **options):
         transcripts.extend(row.transcript for row in some)
-        init(self, base, encoder, features, some, *more)
+        init(self, base, encoder, features, some, *more, **options)
 
     monkeypatch.setattr(Trainer, "__init__", watched)
     plain, plain_weights = trained(world, "plain", ViewConfig())

@@ -135,6 +135,13 @@ def turn(path):
     frame.to_parquet(path)
 
 
+def test_a_damaged_file_is_named_where_it_lies(results, monkeypatch):
+    """The copy's name says nothing to the user: it is gone when the message is read."""
+    monkeypatch.setattr(kept, "summary_of", lambda folder: kept.read_table(folder / "tables" / "absent.parquet", "x"))
+    with pytest.raises(UserError, match=f"^{results.folder}/tables/absent.parquet: "):
+        keep(results, "first")
+
+
 @pytest.mark.parametrize(
     "name", ["", ".", "..", "../x", "a/b", "a\\b", ".hidden", "-x", "a b", "current", "keep", "drop", "x" * 65, "a\n"]
 )

@@ -106,8 +106,11 @@ def keep(results: ResultsFolder, name: str, replace: bool = False) -> str:
     with atomic_folder(folder) as partial:
         for source in sources(results):
             take(source, partial / source.relative_to(results.folder))
-        check_finished(ResultsFolder(partial))  # a run that began meanwhile may have replaced a part
-        summary = summary_of(partial)
+        try:
+            check_finished(ResultsFolder(partial))  # a run that began meanwhile may have replaced a part
+            summary = summary_of(partial)
+        except UserError as error:  # of a copy that is about to go: the file of this name in the run is meant
+            raise UserError(str(error).replace(str(partial), str(results.folder))) from None
         manifest = {
             "kept": time.strftime("%Y-%m-%d %H:%M:%S"),
             "files": {str(file.relative_to(partial)): file_digest(file) for file in files_in(partial)},
