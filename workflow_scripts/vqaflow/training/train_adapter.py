@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
 from vqaflow.artifacts.adapter_files import RUN, write_run
 from vqaflow.artifacts.rows import Row, contents
@@ -32,6 +33,7 @@ from vqaflow.plan.training_plan import plan_training
 from vqaflow.runtime.artifact_store import Store, cached
 from vqaflow.runtime.code_digest import code_digest
 from vqaflow.runtime.digests import value_digest
+from vqaflow.runtime.errors import OutOfMemory
 from vqaflow.runtime.files import write_json
 from vqaflow.runtime.stage import CLOSING, log
 from vqaflow.runtime.versions import decisive_versions, package_versions
@@ -40,7 +42,7 @@ from vqaflow.training.adapter_folder import outcome, require_effect, save_adapte
 from vqaflow.training.augment import images_shown
 from vqaflow.training.checkpoints import StopRequest, stop_on_signals
 from vqaflow.training.curve import draw_curve
-from vqaflow.training.loop import Trainer
+from vqaflow.training.loop import ONE_ROW_TOO_LARGE, Trainer
 from vqaflow.training.placement import make_deterministic, place, set_checkpointing
 from vqaflow.training.ranks import Ranks, ranks_of
 from vqaflow.training.rows import FoldRows
@@ -110,7 +112,12 @@ def label_mass_of(trainer: Trainer) -> LabelMass:
     """The label mass of some held-out rows, or of some that train where none is held out, as the adapter is now."""
     trainer.base.model.eval()
     rows = sample_of(trainer.validation or trainer.rows)
-    return mass_of_rows(rows, lambda row: trainer.model.states([row], [[row.letters]]), trainer.base, trainer.encoder)
+    try:
+        return mass_of_rows(
+            rows, lambda row: trainer.model.states([row], [[row.letters]]), trainer.base, trainer.encoder
+        )
+    except torch.OutOfMemoryError:
+        raise OutOfMemory(ONE_ROW_TOO_LARGE) from None
 
 
 @dataclass(frozen=True)
