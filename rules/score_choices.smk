@@ -29,7 +29,7 @@ rule score_choices:
         "../envs/vqaflow.yaml"
     threads: 1  # sums depend on the number of threads; with one, results do not depend on --cores
     resources:
-        gpu=1,
+        gpu=lambda wildcards: MEMBERS[wildcards.member].devices,
         store=lookup(dpath="hardware/store", within=config),
         store_gb=lookup(dpath="hardware/store_gb", within=config),
         vision_gb=lookup(dpath="hardware/vision_gb", within=config),

@@ -22,7 +22,7 @@ rule store_base:
         "../envs/vqaflow.yaml"
     threads: 1
     resources:
-        gpu=1,
+        gpu=lambda wildcards: MEMBERS[wildcards.member].devices,
     params:
         **named_base(),
         **named("model", stored_model_of, [entries(BaseConfig, member.model) for member in MODELS]),

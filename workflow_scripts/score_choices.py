@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from vqaflow.artifacts.results_folder import RESULTS
-from vqaflow.runtime.gpu_lease import lease_gpu
+from vqaflow.runtime.gpu_lease import lease_gpus
 from vqaflow.runtime.stage import stage
 
 with stage(snakemake.log[0], snakemake.output):
-    lease_gpu()
+    lease_gpus(snakemake.resources.gpu, key="model.devices")
     from vqaflow.runtime.artifact_store import Store
     from vqaflow.scoring.score_choices import ScoringPlaces, score_choices
     from vqaflow.scoring.selection import RowsToScore, Task
@@ -25,4 +25,5 @@ with stage(snakemake.log[0], snakemake.output):
         places=ScoringPlaces(work, RESULTS.bases, RESULTS.vision, hardware.vision_gb),
         store=Store(Path(hardware.store), hardware.store_gb),
         batch_tokens=hardware.batch_tokens,
+        devices=hardware.gpu,
     )

@@ -3,11 +3,13 @@
 from pathlib import Path
 
 from vqaflow.artifacts.results_folder import RESULTS
-from vqaflow.runtime.gpu_lease import lease_gpu
+from vqaflow.runtime.gpu_lease import lease_gpus
 from vqaflow.runtime.stage import stage
 
 with stage(snakemake.log[0], snakemake.output):
-    lease_gpu()
+    devices = snakemake.resources.gpu
+    lease_gpus(devices, key="model.devices")
     from vqaflow.model.store_base import store_base  # imports torch, which must see the leased GPU only
 
-    store_base(model=snakemake.params.model, bases=RESULTS.bases, out=Path(snakemake.output.stored))
+    out = Path(snakemake.output.stored)
+    store_base(model=snakemake.params.model, bases=RESULTS.bases, out=out, devices=devices)

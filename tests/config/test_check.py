@@ -174,6 +174,18 @@ def test_the_demos_base_does_not_answer_other_tables(members, told):
     assert all("allow_demo_base" not in member.model for member in members_of(config).values())
 
 
+def test_layers_on_several_gpus_are_counted_once_and_not_chosen_by_auto():
+    """The number changes no result, so no digest may know it; `auto` knows the memory of one GPU only."""
+    config = {**CONFIG, "model": CONFIG["model"] | {"devices": 2, "quantization": "auto"}}
+    assert "model.quantization: auto chooses by the memory of one GPU" in problems(config)
+    config["model"]["quantization"] = "none"
+    config["members"] = {"large": {"train": "none"}, "small": {"model": {"devices": 1}}}
+    check_config(config, SCHEMA)
+    found = members_of(config)
+    assert [member.devices for member in found.values()] == [2, 1]
+    assert all("devices" not in member.model for member in found.values())
+
+
 def test_other_bases_answer_other_tables():
     """A folder of the user's own called assets, a hub name, or files of others."""
     for members in ({"main": {"model": QWEN}}, {"main": {"model": {"base": "assets/mine"}}}):

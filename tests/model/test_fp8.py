@@ -230,7 +230,7 @@ def test_sizes_that_fp8_units_do_not_take_are_refused() -> None:
     base = Base(network, None, CPU, torch.float32, "none")
     network.model.language_model.layers[0].mlp.gate_proj = torch.nn.Linear(64, 24)
     with pytest.raises(UserError, match=r"gate_proj has 24 outputs and 64 inputs.*multiples of 16\. Use none or nf4"):
-        quantize_linears(network, base.family, torch.device("cuda"))
+        quantize_linears(network, base.family, {"": "cuda"})
 
 
 def test_no_copy_is_stored_and_the_record_says_so(model, monkeypatch, tmp_path) -> None:

@@ -38,9 +38,9 @@ def loads(monkeypatch) -> list[Path | None]:
     seen: list[Path | None] = []
     real = stored_base.load_base
 
-    def noted(model: ModelConfig, device: torch.device, stored: Path | None = None) -> Base:
+    def noted(model: ModelConfig, device: torch.device, stored: Path | None = None, devices: int = 1) -> Base:
         seen.append(stored)
-        return real(model, device, stored)
+        return real(model, device, stored, devices)
 
     monkeypatch.setattr(stored_base, "load_base", noted)
     return seen

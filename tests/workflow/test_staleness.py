@@ -68,7 +68,7 @@ def leaf_paths(section: dict, above: tuple[str, ...] = ()) -> Iterator[tuple[str
 
 
 PATHS = {".".join(path): path for path in leaf_paths(CONFIG)}
-PATHS["model.allow_demo_base"] = ("model", "allow_demo_base")
+PATHS |= {f"model.{key}": ("model", key) for key in ("allow_demo_base", "devices")}
 # Keys of a view that config.yaml leaves out, on one that it has.
 PATHS |= {f"views.hflip.{key}": ("views", "hflip", key) for key in ("enabled", "max_pixels", "min_pixels", "when")}
 # A teacher is another member, of which there is none here: test_member_staleness.py asks about it.
@@ -86,6 +86,7 @@ NEW_VALUES: dict[str, Any] = {
     "data.image_root": "mine",
     "data.test_image_root": "mine",
     "model.allow_demo_base": False,
+    "model.devices": 2,
     "data.columns.choices": ["d", "c", "b", "a"],
     "prompt.letters": ["A", "B", "C", "D"],
     "data.answers": {"A": "a"},

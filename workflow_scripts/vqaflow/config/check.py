@@ -133,6 +133,9 @@ def _section_problems(sections: Mapping[str, Any], where: str, ensemble: Mapping
     if model["min_pixels"] > model["max_pixels"]:
         above = f"{model['min_pixels']} is above model.max_pixels, {model['max_pixels']}"
         yield f"{where}model.min_pixels: {above}. Lower it."
+    if model.get("devices", 1) > 1 and model["quantization"] == "auto":
+        what = "auto chooses by the memory of one GPU, but model.devices asks for several"
+        yield f"{where}model.quantization: {what}. Set it to none, fp8 or nf4."
     yield from prompt_problems(f"{where}prompt.", sections["prompt"])
     if ensemble["order_pooling"] == "prior" and sections["orders"] in ("identity", 1):
         cure = "Set orders to cyclic, or use geometric."

@@ -21,7 +21,8 @@ SECTIONS = ("model", "prompt", "views")  # of the configuration, of which a memb
 class Member:
     """One way to answer: its kind, and its sections as they are after what the member overrides.
 
-    A `file` (someone's probabilities) uses no section. `seeds` are empty if `train.seed` is the only one.
+    A `file` (someone's probabilities) uses no section. `seeds` are empty if `train.seed` is the only one. `devices` is
+    the number of GPUs that hold the base for scoring.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Member:
     seeds: tuple[int, ...] = ()
     refit: bool = False
     probabilities: Mapping[str, str] | None = None
+    devices: int = 1
 
     @property
     def main_view(self) -> str:
@@ -114,6 +116,7 @@ def _member(name: str, entry: Mapping[str, Any], config: Mapping[str, Any]) -> M
     if "base" in (entry.get("model") or {}):  # a commit of another repository means nothing
         sections["model"]["revision"] = entry["model"].get("revision")
     sections["model"].pop("allow_demo_base", None)  # a permission, which changes no result
+    devices = sections["model"].pop("devices", 1)  # neither does this
     return Member(
         name,
         kind,
@@ -123,6 +126,7 @@ def _member(name: str, entry: Mapping[str, Any], config: Mapping[str, Any]) -> M
         seeds=tuple(entry.get("seeds") or ()),
         refit=bool(entry.get("refit")),
         probabilities=entry.get("probabilities"),
+        devices=devices,
     )
 
 

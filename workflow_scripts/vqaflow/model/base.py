@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 import transformers
+from accelerate import dispatch_model
 from transformers import AutoProcessor, BitsAndBytesConfig
 from transformers.utils import logging as library_logging
 
@@ -38,6 +39,7 @@ from vqaflow.model.families.known import family_of
 from vqaflow.model.fp8_linear import quantize_linears, require_fp8
 from vqaflow.model.hub import NO_CODE, source_of, unpinned
 from vqaflow.model.numerics.precision import DTYPES
+from vqaflow.model.spread import places_of_parts
 from vqaflow.model.vision.windows import use_window_attention
 from vqaflow.model.weight_files import ADAPTER, MERGE, RESTORE
 from vqaflow.runtime.errors import UserError
@@ -167,11 +169,14 @@ def quantization(model: BaseConfig, device: torch.device) -> str:
     return "none" if device.type != "cuda" or fits_unquantized(model, device) else "nf4"
 
 
-def load_base(model: BaseConfig, device: torch.device | None = None, stored: Path | None = None) -> Base:
+def load_base(
+    model: BaseConfig, device: torch.device | None = None, stored: Path | None = None, devices: int = 1
+) -> Base:
     """Load base and processor from a folder or, by name, from the hub: all frozen, in evaluation mode.
 
-    `stored` is the folder of the quantised weights, if they have been saved (see `stored_base.open_base`). Raises
-    UserError if the base cannot be loaded.
+    `stored` is the folder of the quantised weights, if they have been saved (see `stored_base.open_base`). With
+    `devices` above 1, its layers lie on so many GPUs; without a GPU, all is on the CPU. Raises UserError if the base
+    cannot be loaded.
     """
     device = device or best_device()
     require_whole(model.base)
@@ -181,7 +186,7 @@ def load_base(model: BaseConfig, device: torch.device | None = None, stored: Pat
         require_loadable(read_config(model), model.base)
     with library_errors(model):
         processor = AutoProcessor.from_pretrained(model.base, **source_of(model))
-    network = load_network(model, device, stored)
+    network = load_network(model, device, stored, devices)
     base = Base(network, processor, device, compute_dtype(model, device), quantization(model, device))
     require_own_processor(base, model.base)
     return base
@@ -198,13 +203,16 @@ def library_errors(model: BaseConfig) -> Iterator[None]:
         raise unloadable(model, error) from error
 
 
-def load_network(model: BaseConfig, device: torch.device, stored: Path | None = None) -> Any:
+def load_network(model: BaseConfig, device: torch.device, stored: Path | None = None, devices: int = 1) -> Any:
     """The frozen network of `load_base`, quantised if the configuration asks for it."""
     config = read_config(model, stored)
     family = family_of(config.model_type)
     if not family.example:  # of an unknown class: what NF4 must leave alone shows in its network
         family = family_of(config.model_type, without_weights(config))
     dtype, quantized = compute_dtype(model, device), quantization(model, device)
+    places: dict[str, Any] = {"": str(device)}
+    if devices > 1 and device.type == "cuda":
+        places = places_of_parts(without_weights(config), family, quantized, devices)
     options = NO_CODE | {"local_files_only": True} if stored else source_of(model)
     if quantized == "nf4" and not stored:
         if family.nf4:
@@ -218,7 +226,7 @@ def load_network(model: BaseConfig, device: torch.device, stored: Path | None = 
             stored or model.base,
             dtype=dtype,
             attn_implementation=None if family.prefix == "separate" else "sdpa",
-            device_map={"": "cpu" if quantized == "fp8" else str(device)},  # 16 bits need not fit on the card
+            device_map={"": "cpu"} if quantized == "fp8" else places,  # 16 bits need not fit on the card
             output_loading_info=True,
             ignore_mismatched_sizes=not stored,  # require_same_weights names them
             use_safetensors=True,
@@ -231,8 +239,8 @@ def load_network(model: BaseConfig, device: torch.device, stored: Path | None = 
     network.eval()
     require_finite_weights(network, model.base)
     if quantized == "fp8":
-        quantize_linears(network, family, device)
-        network.to(device)
+        quantize_linears(network, family, places)
+        dispatch_model(network, places)
     require_placement(network, family, quantized)
     if family.features:
         use_window_attention(network.get_submodule(family.tower))

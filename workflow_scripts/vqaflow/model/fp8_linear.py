@@ -3,6 +3,7 @@
 Shapes: I inputs and O outputs of a linear.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch.nn.functional import linear
 
 from vqaflow.model.families.family import Family
 from vqaflow.model.numerics.fp8 import FP8, LEAST_CAPABILITY, MULTIPLE, expanded, product, quantized_rows
+from vqaflow.model.spread import place_of
 from vqaflow.runtime.errors import UserError
 
 
@@ -47,20 +49,22 @@ def require_fp8(device: torch.device) -> None:
         )
 
 
-def quantize_linears(network: Any, family: Family, device: torch.device) -> None:
-    """Replace the decoder's linears of a network by FP8 ones on `device`, one after the other.
+def quantize_linears(network: Any, family: Family, places: Mapping[str, Any]) -> None:
+    """Replace the decoder's linears of a network by FP8 ones on the devices of its parts, one after the other.
 
     Raises UserError if a linear has sizes that the FP8 units of a GPU do not take.
     """
     linears = {name: m for name, m in network.named_modules() if isinstance(m, torch.nn.Linear)}
     linears = {name: module for name, module in linears.items() if family.is_quantized(name)}
+    on_gpu = any(torch.device(place).type == "cuda" for place in places.values())
     for name, module in linears.items():
-        if device.type == "cuda" and (module.in_features % MULTIPLE or module.out_features % MULTIPLE):
+        if on_gpu and (module.in_features % MULTIPLE or module.out_features % MULTIPLE):
             raise UserError(
                 f"config model.quantization: {name} has {module.out_features} outputs and {module.in_features} inputs, "
                 f"and FP8 units need multiples of {MULTIPLE}. Use none or nf4."
             )
     for name, module in linears.items():
+        device = torch.device(place_of(places, name))
         bias = None if module.bias is None else module.bias.to(device)
         parent, _, last = name.rpartition(".")
         setattr(network.get_submodule(parent), last, Fp8Linear(module.weight.to(device), bias))

@@ -15,11 +15,11 @@ from vqaflow.runtime.files import write_json
 from vqaflow.runtime.stage import log
 
 
-def store_base(model: Mapping[str, Any], bases: Path, out: Path) -> None:
+def store_base(model: Mapping[str, Any], bases: Path, out: Path, devices: int = 1) -> None:
     """Save the quantised base that `model` names in a folder of `bases`, and write the folder's name to `out`.
 
-    `model` has the keys of BaseConfig. If nothing is quantised on this machine (`auto` without a GPU), jobs read the
-    checkpoint itself and `out` says so. Raises UserError if the base cannot be loaded.
+    `model` has the keys of BaseConfig; `devices` GPUs hold its layers. If nothing is quantised on this machine (`auto`
+    without a GPU), jobs read the checkpoint itself and `out` says so. Raises UserError if the base cannot be loaded.
     """
     settings, device = section(BaseConfig, model), best_device()
     dtype, how = compute_dtype(settings, device), quantization(settings, device)
@@ -33,7 +33,7 @@ def store_base(model: Mapping[str, Any], bases: Path, out: Path) -> None:
         )
     else:
         folder = bases / stored_name(settings, dtype)
-        if keep_base(settings, folder, device) is None:
+        if keep_base(settings, folder, device, devices) is None:
             log.info("%s: the quantised base is already there", folder)
         record["folder"] = folder.name if is_whole(folder) else None
     write_json(out, record)

@@ -21,29 +21,31 @@ FORMAT = 1
 MAKERS = ("transformers", "bitsandbytes")
 
 
-def open_base(model: BaseConfig, bases: Path, device: torch.device | None = None) -> Base:
+def open_base(model: BaseConfig, bases: Path, device: torch.device | None = None, devices: int = 1) -> Base:
     """The base that `model` names, frozen and in evaluation mode; one in NF4 is read from the folder `bases`.
+
+    Its layers lie on `devices` GPUs.
 
     If the quantised base is missing or incomplete, one job saves it first, while other jobs that need it wait.
     """
     device = device or best_device()
     if quantization(model, device) != "nf4":
-        return load_base(model, device)
+        return load_base(model, device, devices=devices)
     folder = bases / stored_name(model, compute_dtype(model, device))
     began = monotonic()
-    base = keep_base(model, folder, device)
+    base = keep_base(model, folder, device, devices)
     if base is None:
-        base = load_base(model, device, folder)
+        base = load_base(model, device, folder, devices)
         log.info("%s: loaded in %.1f s", folder, monotonic() - began)
     return base
 
 
-def keep_base(model: BaseConfig, folder: Path, device: torch.device) -> Base | None:
+def keep_base(model: BaseConfig, folder: Path, device: torch.device, devices: int = 1) -> Base | None:
     """Quantise a base and save it in `folder`. Returns the base, or None if it was already there."""
     with Lease(folder.with_name(f".{folder.name}.lock")).held():
         if is_whole(folder):
             return None
-        base = load_base(model, device)
+        base = load_base(model, device, devices=devices)
         keep_network(base.network, folder)
         return base
 

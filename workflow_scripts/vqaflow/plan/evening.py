@@ -93,7 +93,8 @@ def jobs_of(member: Member, shape: Shape, data: Data, speed: Speed) -> list[Job]
                 if is_read_here(member, split, part, view, data.folds):
                     seconds += reading_seconds(member, view, shape, data, speed, rows)
                 after = f"{member.name} {part}" if member.kind == TUNED else None
-                jobs.append(Job(member.name, "score", f"{member.name} {part} {split} {view}", seconds, after))
+                name = f"{member.name} {part} {split} {view}"
+                jobs.append(Job(member.name, "score", name, seconds, after, member.devices))
     return jobs
 
 

@@ -47,8 +47,12 @@ def lease_gpu(folder: Path | None = None, devices: list[Device] | None = None) -
     return next(iter(lease_gpus(1, folder, devices)), None)
 
 
-def lease_gpus(count: int, folder: Path | None = None, devices: list[Device] | None = None) -> list[Device]:
+def lease_gpus(
+    count: int, folder: Path | None = None, devices: list[Device] | None = None, key: str = "train.devices"
+) -> list[Device]:
     """The same for `count` devices; none without a GPU. Raises UserError if there are GPUs, but fewer than `count`.
+
+    `key` is the setting that asks for so many.
 
     Of the jobs that want several devices one at a time gathers them, and keeps what it has until it has all: none waits
     for another in a circle, and those that want one device cannot take each that becomes free.
@@ -60,7 +64,7 @@ def lease_gpus(count: int, folder: Path | None = None, devices: list[Device] | N
         return []
     if len(devices) < count:
         shown = ", ".join(device.visible_as for device in devices)
-        raise UserError(f"{count} GPUs are asked for, but this job can see only {shown}. Lower train.devices.")
+        raise UserError(f"{count} GPUs are asked for, but this job can see only {shown}. Lower {key}.")
     assert not cuda_has_started(), "CUDA was used before the lease: it would not see which GPU is reserved"
     folder = folder or Path(tempfile.gettempdir()) / f"vqaflow-gpus-{getpass.getuser()}"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -61,12 +61,13 @@ def score_choices(
     places: ScoringPlaces,
     store: Store,
     batch_tokens: int,
+    devices: int = 1,
 ) -> None:
     """Score the rows that `rows` and the view of `task` select, with the adapter in folder `adapter`, if any.
 
     Writes the scores to `out`, and the seconds that they took to `cost` (JSON). A killed job resumes from its finished
-    shards. One pass has at most `batch_tokens` tokens. Raises UserError if the adapter's files are not those that
-    training wrote, or if it was trained on other folds than its own.
+    shards. One pass has at most `batch_tokens` tokens; the base's layers lie on `devices` GPUs. Raises UserError if the
+    adapter's files are not those that training wrote, or if it was trained on other folds than its own.
     """
     if adapter:
         require_part(adapter, check_files(adapter, (WEIGHTS, CONFIG)), rows.part, rows.held_out())
@@ -89,7 +90,7 @@ def score_choices(
 
     def compute(partial: Path) -> None:
         if selected:
-            scores = _score(selected, orders, task, adapter, places, batch_tokens, value_digest(parts))
+            scores = _score(selected, orders, task, adapter, places, batch_tokens, devices, value_digest(parts))
         else:
             scores = empty_scores(letters)
         write_scores(scores, about, partial)
@@ -106,6 +107,7 @@ def _score(
     folder: Path | None,
     places: ScoringPlaces,
     batch_tokens: int,
+    devices: int,
     key: str,
 ) -> pd.DataFrame:
     """Score `rows` in `orders`, shard by shard, with the adapter in `folder`, if any; the result is in their order.
@@ -122,7 +124,7 @@ def _score(
     from vqaflow.scoring.scorer import Scorer
 
     adapter = read_adapter(folder) if folder else None
-    base = open_base(task.model, places.bases)
+    base = open_base(task.model, places.bases, devices=devices)
     encoder = make_encoder(base, task.model, task.prompt, len(orders[0]))
     if folder:
         check_parity(folder, base, encoder, task.model, task.prompt)

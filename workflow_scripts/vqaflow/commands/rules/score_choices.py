@@ -10,7 +10,7 @@ from vqaflow.config.loading import checked_config
 from vqaflow.config.members import TUNED, UNTUNED, member_named, members_of, require_kind
 from vqaflow.runtime.artifact_store import Store
 from vqaflow.runtime.errors import UserError
-from vqaflow.runtime.gpu_lease import lease_gpu
+from vqaflow.runtime.gpu_lease import lease_gpus
 from vqaflow.runtime.messages import did_you_mean
 
 
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> None:
     if name not in member.views:
         raise UserError(f"--view {name}: the configuration has no such view; {did_you_mean(name, member.views)}")
     view, main = member.rendering(name), member.main_view
-    lease_gpu()
+    lease_gpus(member.devices, key="model.devices")
     from vqaflow.scoring.score_choices import ScoringPlaces, score_choices
     from vqaflow.scoring.selection import RowsToScore, Task
 
@@ -67,4 +67,5 @@ def run(arguments: argparse.Namespace) -> None:
         places=ScoringPlaces(work, results.bases, results.vision, config["hardware"]["vision_gb"]),
         store=Store(Path(config["hardware"]["store"]), config["hardware"]["store_gb"]),
         batch_tokens=config["hardware"]["score_batch_tokens"],
+        devices=member.devices,
     )

@@ -6,7 +6,7 @@ from vqaflow.commands.options import add_config, add_member, add_results
 from vqaflow.config.loading import checked_config
 from vqaflow.config.members import TUNED, UNTUNED, member_named, members_of, require_kind
 from vqaflow.config.sections import BaseConfig, entries
-from vqaflow.runtime.gpu_lease import lease_gpu
+from vqaflow.runtime.gpu_lease import lease_gpus
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +21,7 @@ def run(arguments: argparse.Namespace) -> None:
     member = member_named(members_of(checked_config(*arguments.config)), arguments.member)
     require_kind(member, (TUNED, UNTUNED), "quantise")
     model, out = entries(BaseConfig, member.model), arguments.results.base_note(member.name)
-    lease_gpu()
+    lease_gpus(member.devices, key="model.devices")
     from vqaflow.model.store_base import store_base  # imports torch, which must see the leased GPU only
 
-    store_base(model=model, bases=arguments.results.bases, out=out)
+    store_base(model=model, bases=arguments.results.bases, out=out, devices=member.devices)

@@ -17,13 +17,14 @@ M-RoPE, R ranks of a projection's adapters, I its inputs.
 """
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 import torch
 
 from vqaflow.model.base import Base
 from vqaflow.model.decoder.attention import Angles, AttentionBlock
 from vqaflow.model.decoder.delta import DeltaBlock
-from vqaflow.model.decoder.layouts import TokenLayout, make_layout
+from vqaflow.model.decoder.layouts import TokenLayout, make_layout, moved_layout
 from vqaflow.model.decoder.mlp import ExpertsBlock, MlpBlock
 from vqaflow.model.decoder.projection import Projection, norm_weight
 from vqaflow.model.encoding.row_encoder import EncodedRow
@@ -38,6 +39,7 @@ class FusedDecoder:
     def __init__(self, base: Base, compile_kernels: bool = False) -> None:
         settle_workspace(base.device)
         model, family = base.language_model, base.family
+        self.places = [next(layer.parameters()).device for layer in model.layers]  # several if one GPU is too small
         kernels = Kernels.compiled() if compile_kernels else Kernels()
         self.base, self.embedding, self.kernels = base, model.embed_tokens, kernels
         use_kernels(base.visual, kernels)
@@ -127,10 +129,15 @@ class FusedDecoder:
         self.refresh_adapters()
         x, levels = self.embed(layout, features)
         angles = self.angles(layout.positions_3N, x.dtype)
-        ends = layout.ends_BK.flatten()
-        for i, (mixer, mlp) in enumerate(self.layers):
-            is_last = i == len(self.layers) - 1
-            x = mlp.apply(mixer.apply(x, layout, angles, ends if is_last else None))
-            if i < len(levels) and not is_last:  # an answer is no image token
-                x = x.index_add(0, layout.image_N, levels[i])
-        return rms_norm(x, self.norm, self.eps).unflatten(0, layout.ends_BK.shape)
+        with ExitStack() as on_devices:
+            for i, (mixer, mlp) in enumerate(self.layers):
+                if x.device != (device := self.places[i]):
+                    on_devices.enter_context(torch.cuda.device(device))  # own kernels start on the current one
+                    x, layout = x.to(device), moved_layout(layout, device)
+                    angles = tuple(part.to(device) for part in angles)
+                is_last = i == len(self.layers) - 1
+                x = mlp.apply(mixer.apply(x, layout, angles, layout.ends_BK.flatten() if is_last else None))
+                if i < len(levels) and not is_last:  # an answer is no image token
+                    x = x.index_add(0, layout.image_N, levels[i].to(x.device))
+            states_BKH = rms_norm(x, self.norm, self.eps).unflatten(0, layout.ends_BK.shape)
+        return states_BKH.to(self.base.device)

@@ -8,9 +8,10 @@ Shapes: B rows, K branches (choice orders), T tokens of a row with padding, N to
 positions, H query heads and G key-value heads of size D, L listed tokens, P prefix tokens in C listings, 3 M-RoPE axes.
 """
 
+import copy
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -229,3 +230,21 @@ TokenLayout = PaddedLayout | FlatLayout
 def make_layout(rows: Sequence[EncodedRow], image_token: int, device: torch.device, dtype: torch.dtype) -> TokenLayout:
     """The faster layout that `device` and `dtype` allow."""
     return (FlatLayout if has_flash_attention(device, dtype) else PaddedLayout)(rows, image_token, device, dtype)
+
+
+def moved_layout(layout: TokenLayout, device: torch.device) -> TokenLayout:
+    """The same layout on another device, for the next layers of a base that lies on several."""
+    there = copy.copy(layout)
+    # What a layer derives from the layout is derived again.
+    there.__dict__ = {name: _moved(value, device) for name, value in vars(layout).items() if name != "sequences"}
+    there.device = device
+    return there
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    """A tensor of a layout, or all those of a tuple or of a Listing, on `device`; anything else as it is."""
+    if isinstance(value, torch.Tensor):
+        return value.to(device)
+    if isinstance(value, Listing):
+        return Listing(*(getattr(value, field.name).to(device) for field in fields(value)))
+    return tuple(_moved(part, device) for part in value) if isinstance(value, tuple) else value

@@ -127,7 +127,8 @@ def _stacked(
     for i, (a, b) in pairs.items():
         b_OR[starts[i] : starts[i] + len(b), at : at + len(a)] = b.float() * scaling
         at += len(a)
-    return a_RI.to(base.device, base.dtype), b_OR.to(base.device, base.dtype)
+    device = projection.joined.device
+    return a_RI.to(device, base.dtype), b_OR.to(device, base.dtype)
 
 
 def _check_shape(
