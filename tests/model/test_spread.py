@@ -19,6 +19,7 @@ from vqaflow.model.decoder.layouts import FlatLayout, PaddedLayout, moved_layout
 from vqaflow.model.decoder.merged_adapters import Adapter, read_adapter
 from vqaflow.model.families.known import family_of
 from vqaflow.model.pipeline.parts import make_decoder, make_encoder, use
+from vqaflow.model.pipeline.reading import written
 from vqaflow.model.spread import place_of, places_of_parts
 from vqaflow.runtime.errors import UserError
 
@@ -127,3 +128,21 @@ def test_an_adapter_is_merged_on_the_gpu_of_its_layer(tmp_path: Path) -> None:
     one, two = (states_of(settings, tmp_path, devices, adapter) for devices in (1, 2))
     assert torch.equal(one, two)
     assert not torch.equal(one, states_of(settings, tmp_path, 1))
+
+
+@two_gpus
+@pytest.mark.parametrize("name", ["qwen2_5_vl", "qwen3_vl", "qwen3_5"])
+def test_a_view_reads_the_same_text_on_two_gpus(name: str, tmp_path: Path) -> None:
+    """Reading runs the library's own layers, with their own caches."""
+    random_families.save(name, tmp_path / "base")
+    settings = rows.model_config(base=str(tmp_path / "base"), quantization="none", compute_dtype="auto")
+    row, texts = rows.make_rows(tmp_path, 1)[0], []
+    for devices in (1, 2):
+        base = load_base(settings, torch.device("cuda"), devices=devices)
+        encoder = make_encoder(base, settings, rows.prompt_config())
+        encoded = encoder.encode(row, ["abcd"], rows.VIEW)
+        with torch.no_grad():
+            pixels = [encoder.pixels(row.image_file, rows.VIEW)]
+            (features,) = base.family.features(base.visual, pixels, [encoded.grid])
+            texts.append(written(base, encoded, features, 6, []))
+    assert texts[0] == texts[1] and len(texts[0]) == 6
