@@ -57,8 +57,14 @@ def main() -> None:
     places = places_of_parts(base.network, base.family, "none", given.devices)
     dispatch_model(base.network, places)
     torch.cuda.empty_cache()
-    several = measured(base, made, given.devices)
-    print("the states are equal bit for bit" if torch.equal(one, several) else "the states differ")
+    print(compared(one, measured(base, made, given.devices)))
+
+
+def compared(one: torch.Tensor, several: torch.Tensor) -> str:
+    """Whether states are equal, and if not, how far they are apart."""
+    if torch.equal(one, several):
+        return "the states are equal bit for bit"
+    return f"the states differ by {((one - several).float().norm() / one.float().norm()).item():.2g} of their norm"
 
 
 if __name__ == "__main__":
