@@ -8,7 +8,7 @@ export PYTHONDONTWRITEBYTECODE :=
 # Jobs with the demo's model take 1.3 GB each, so three run at a time (gpu=3), however many cores there are.
 # A killed run leaves Snakemake's locks behind. The file `demo` among them, which is removed with them, shows that they
 # are the demo's; .venv/demo.lock, which its process holds, shows whether that run was killed. Other runs' locks stay.
-.PHONY: demo test faults lint mutants lock clean
+.PHONY: demo test test-oldest faults lint mutants lock lock-kaggle lock-oldest lock-venv clean
 
 demo: .venv/ready
 	@exec 9> .venv/demo.lock; flock --nonblock 9 || { echo "make demo is already running here" >&2; exit 1; }; \
@@ -28,6 +28,14 @@ faults: .venv/ready
 	PATH="$(CURDIR)/$(BIN):$$PATH" PYTHONPATH=.:workflow_scripts:tests/support OMP_NUM_THREADS=1 $(BIN)/python \
 		-m tests.faults.campaign --kills $(KILLS) --seed $(SEED) $(FAULTS)
 
+# The core tests with the oldest versions that are supported (docs/versions.md); `make test` runs all with the newest.
+CORE := tests/model/families/test_exactness.py tests/model/decoder/test_fused_decoder.py \
+	tests/model/vision/test_fused_tower.py tests/training/test_training_step.py tests/training/test_train_adapter.py \
+	tests/scoring/test_score_choices.py
+test-oldest: .venv-oldest/ready
+	PATH="$(CURDIR)/.venv-oldest/bin:$$PATH" OMP_NUM_THREADS=1 CUDA_VISIBLE_DEVICES= .venv-oldest/bin/python -m pytest \
+		--numprocesses auto --dist loadfile --no-loadscope-reorder $(CORE)
+
 lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -40,7 +48,7 @@ define INSTALLED
 /^(Collecting|Processing|Requirement already) / { if (n++ % 20 == 0) print "installing: package " n " of " all; fflush(); next } \
 /^ *Downloading .*\([0-9.]+ (MB|GB)\)/ { if ($$0 ~ /\([0-9][0-9][0-9]+\.?[0-9]* MB\)|GB\)/) print "installing:" $$0; fflush(); next } \
 /^Installing collected/ { print "installing: unpacking all " n ", which takes a minute or two"; fflush(); next } \
-/^Successfully installed/ { print "installed: " n " packages in .venv"; fflush(); next } \
+/^Successfully installed/ { print "installed: " n " packages"; fflush(); next } \
 /^ *(Downloading|Using cached|Looking in|Attempting|Found existing|Uninstalling|Successfully uninstalled)/ { next } \
 { print; fflush() }
 endef
@@ -50,26 +58,45 @@ MUTANTS ?= 150
 mutants: .venv/ready
 	OMP_NUM_THREADS=1 $(BIN)/python tests/mutation/mutants.py --sample $(MUTANTS) --seed 0
 
-# An unfinished environment has no .venv/ready and is made again from scratch.
-.venv/ready: requirements.lock pyproject.toml
-	rm -rf .venv
+# An unfinished environment has no file `ready` and is made again from scratch.
+.venv/ready: requirements.lock
+.venv-oldest/ready: requirements-oldest.lock
+.venv/ready .venv-oldest/ready: %/ready: pyproject.toml
+	rm -rf $*
 	$(PYTHON) -c 'import sys; sys.exit("vqaflow needs Python 3.11 or newer: make PYTHON=python3.12") if sys.version_info < (3, 11) else 0'
-	$(PYTHON) -m venv .venv
-	@{ PYTHONUNBUFFERED=1 $(BIN)/python -m pip install --progress-bar off --disable-pip-version-check --require-hashes --no-deps \
-		-r requirements.lock || touch .venv/failed; } | awk -v all=$$(grep -c '==' requirements.lock) '$(INSTALLED)'
-	@test ! -e .venv/failed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	touch .venv/ready
+	$(PYTHON) -m venv $*
+	@{ PYTHONUNBUFFERED=1 $*/bin/python -m pip install --progress-bar off --disable-pip-version-check --require-hashes --no-deps \
+		-r $(filter %.lock,$^) || touch $*/failed; } | awk -v all=$$(grep -c '==' $(filter %.lock,$^)) '$(INSTALLED)'
+	@test ! -e $*/failed
+	$*/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
 
 # Resolve requirements.in again into pinned, hashed requirements without the address of any index. Then update
 # envs/vqaflow.yaml by hand (tests/workflow/test_environments.py reports differences). KEEP=1 adds new packages and keeps
 # the other pins.
-lock:
+COMPILE = .lock-venv/bin/uv pip compile --quiet $(if $(KEEP),,--upgrade) --generate-hashes --no-python-downloads \
+	--no-emit-index-url --no-annotate --no-header
+lock: lock-venv
+	$(COMPILE) --universal --python-version 3.11 requirements.in --output-file requirements.lock
+	rm -rf .lock-venv
+
+# The same within the versions of vqaflow/plan/doctor/supported.py (docs/versions.md): `kaggle` is for Kaggle's image and
+# leaves out what stays as it is there, torch with all that comes with it; `oldest` is the oldest that vqaflow supports.
+# requirements.in without its own pin of transformers is what the bounds narrow.
+THERE := ^(torch|torchvision|triton|nvidia-[a-z0-9-]+|cuda-[a-z0-9-]+)==
+LINUX := --python-platform x86_64-manylinux_2_28
+BOUNDED = sed 's/^transformers==.*/transformers/' requirements.in | $(COMPILE) $(LINUX) \
+	--constraints .lock-venv/bounds --output-file .lock-venv/all
+lock-kaggle lock-oldest: lock-%: lock-venv
+	PYTHONPATH=workflow_scripts $(PYTHON) -m vqaflow.plan.doctor.supported $* > .lock-venv/bounds
+	if [ -e requirements-$*.lock ]; then cp requirements-$*.lock .lock-venv/all; fi
+	$(BOUNDED) --python-version $(if $(filter kaggle,$*),3.12,3.11) - > /dev/null
+	awk '/^[a-z]/ { out = "$*" == "kaggle" && /$(THERE)/ } !out' .lock-venv/all > requirements-$*.lock
+	rm -rf .lock-venv
+
+lock-venv:
 	$(PYTHON) -m venv .lock-venv
 	.lock-venv/bin/python -m pip install --quiet uv
-	.lock-venv/bin/uv pip compile --quiet $(if $(KEEP),,--upgrade) --universal --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --no-annotate --no-header requirements.in --output-file requirements.lock
-	rm -rf .lock-venv
 
 clean:
 	rm -rf results/* .snakemake

@@ -32,7 +32,8 @@ INNER_LAYERS = {
     "ensemble": [".", "submission"],
     "model": ["numerics", "encoding", "vision", "families", ".", "decoder features", "separate", "pipeline"],
     "evaluation": ["pages gallery", "picks", ".", "cards", "export runs verify"],
-    "commands": [".", "rules tools"],
+    "plan": [".", "doctor"],
+    "commands": [".", "rules tools handing"],
 }
 ONLY_FOR_COMMANDS = ["bench", "demo"]
 MOST_FILES, MOST_LINES, NUMBER_OF_PACKAGES = 20, 400, range(12, 18)

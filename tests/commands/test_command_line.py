@@ -30,6 +30,7 @@ NEEDED = {
 MISSING = NEEDED | {
     "compare": ["run_a", "run_b"],
     "crate": ["write", "crate"],
+    "doctor": ["--config", "nowhere.yaml"],
     "export": ["probabilities", "--out", "out"],
     "plan": ["--table", "nowhere.parquet"],
     "prepare_demo": ["--config", "nowhere.yaml"],  # it reads nothing else

@@ -1,6 +1,6 @@
 """`vqaflow COMMAND`: finds a command's file by its name, parses its arguments and runs it.
 
-A command is a file in rules/ or tools/ with `add_arguments(parser)` and `run(arguments)`; its docstring is its help and
+A command is a file in one of `FOLDERS` with `add_arguments(parser)` and `run(arguments)`; its docstring is its help and
 the first sentence its line in the list. Its own imports wait until it runs: `--help` loads no model library, and a GPU
 is leased before torch is imported.
 """
@@ -16,7 +16,11 @@ from pathlib import Path
 from vqaflow.runtime.messages import DEBUG, nearest
 from vqaflow.runtime.stage import stage
 
-FOLDERS = {"rules": "Stages of the workflow, each run by hand with the name of its rule", "tools": "Tools"}
+FOLDERS = {
+    "rules": "Stages of the workflow, each run by hand with the name of its rule",
+    "tools": "Tools",
+    "handing": "Handing a run on",
+}
 HERE = Path(__file__).parent
 
 

@@ -1,0 +1,1 @@
+"""Commands that hand a finished run on to others, or let them check it."""
