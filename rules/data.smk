@@ -33,6 +33,7 @@ rule validate_tables:
         **named("data.image_root", config["data"]["image_root"]),
         **named("data.test_image_root", config["data"]["test_image_root"]),
         **named("data.columns", config["data"]["columns"]),
+        **named("data.encoding", config["data"]["encoding"]),
         **named("data.missing_choices", config["data"]["missing_choices"]),
         **named("data.answers", config["data"]["answers"]),
         **named("data.submission_labels", config["data"]["submission_labels"]),

@@ -264,3 +264,42 @@ def test_plus_signs_and_tildes_are_text(tmp_path, text):
     """A file that is refused as UTF-7 and is not could not be mended."""
     (tmp_path / "a.csv").write_text(f"id,question\n1,{text}\n")
     assert detect_encoding(tmp_path / "a.csv") == "utf-8-sig"
+
+
+@pytest.mark.parametrize("mark", [";", "\t", "|", ":", "~", "^", "#", "&", "\x1f", "||", " | ", "，", " ", "_"])
+def test_cells_that_something_else_separates_are_told_by_its_name(data, mark):
+    """A colon or a tilde was told as eight missing columns, or as a row in the place of the header."""
+    for name in ("train", "test", "sample"):
+        data.edit(name, lambda lines: [line.replace(",", mark) for line in lines])
+    message = data.fail(write=False)
+    shown = {"\t": "tabs", " ": "spaces"}.get(mark, repr(mark))
+    assert f"Separate the cells by commas, not by {shown}" in message and "no column" not in message, message
+
+
+@pytest.mark.parametrize("mark", [" , ", ", "])
+@pytest.mark.parametrize("quoted", [False, True])
+def test_spaces_around_the_commas_are_told_by_name(data, mark, quoted):
+    """Ids and paths would begin with a space that nobody sees, or a quotation mark would be called stray."""
+
+    def spaced(lines):
+        rows = [line.split(",") for line in lines]
+        return [mark.join(f'"{cell}"' if quoted else cell for cell in cells) for cells in rows]
+
+    data.edit("train", spaced)
+    message = data.fail(write=False)
+    assert "1 problem (1 separator)" in message and "Remove the spaces around the commas" in message, message
+
+
+def test_spaces_in_the_header_alone_are_no_fault(data):
+    before = data.run(write=False)
+    data.edit("train", lambda lines: [lines[0].replace(",", ", "), *lines[1:]])
+    assert data.run(write=False)[0].equals(before[0])
+
+
+@pytest.mark.parametrize("marks", ["''", "“”", "``", "「」"])
+def test_quotation_marks_that_csv_does_not_know_are_told(data, marks):
+    data.edit(
+        "train", lambda lines: [",".join(marks[0] + cell + marks[1] for cell in line.split(",")) for line in lines]
+    )
+    message = data.fail(write=False)
+    assert f"the names are in {marks[0]}…{marks[1]}" in message and "1 problem" in message, message

@@ -6,18 +6,20 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
-from vqaflow.artifacts.encodings import (
+from vqaflow.artifacts.encodings.east_asia import is_korean
+from vqaflow.artifacts.encodings.files import (
     ends_within_character,
     evidence,
     first_undecodable_line,
     first_zero_line,
-    guess,
-    is_korean,
     is_mostly_utf8,
     written_in_ascii,
 )
+from vqaflow.artifacts.encodings.guesses import Guess, likely_encodings
+from vqaflow.artifacts.encodings.names import codec_of, is_in_ascii, is_wide
 from vqaflow.artifacts.file_kinds import HEAD, file_kind, is_text, picture_in_csv_place
 from vqaflow.runtime.errors import UserError
 
@@ -28,30 +30,69 @@ BYTE_ORDER_MARKS = {  # UTF-32's little-endian mark begins with that of UTF-16
     codecs.BOM_UTF16_LE: "UTF-16",
     codecs.BOM_UTF16_BE: "UTF-16",
 }
+NO_SPACES = "Remove the spaces around the commas"
+SHIFTED = {b"\x1b$@": "iso2022_jp", b"\x1b$B": "iso2022_jp", b"\x1b$)C": "iso2022_kr"}
 SHIFT_SEQUENCE = re.compile(rb"\x1b\$[@BAC()]")  # ISO-2022-JP, -KR and -CN write their text as ASCII after an escape
 INVISIBLE = "\u200b\ufeff\x1a"  # what copied cells, byte order marks and old editors (Ctrl-Z) leave
+SAVE_IT = "Save it as CSV in UTF-8"
 SAVE_AS_UTF8 = "Save the file as CSV in UTF-8"
 
 
 class UnreadableTable(UserError):
-    """A CSV file that cannot be read from `line` on (0: the file as a whole)."""
+    """A CSV file that cannot be read from `line` on (0: the file as a whole).
 
-    def __init__(self, kind: str, line: int, what: str, cure: str) -> None:
-        super().__init__(f"{what}. {cure}")
-        self.kind, self.line, self.what, self.cure = kind, line, what, cure
-
-
-def detect_encoding(path: Path) -> str:
-    """Name the encoding of a text file, ``utf-8-sig`` (with or without a byte order mark) or ``cp949``.
-
-    A file that decodes as UTF-8 is UTF-8 (Korean text in CP949 practically never does). Otherwise a file that decodes
-    as CP949 is CP949 if it reads as Korean. Everything else is refused, not guessed: the message names what it may be.
+    `codec` is the encoding that it is likely in, if it is none of those accepted; "?" if it is not known.
     """
-    refuse_other_kinds(path)
+
+    def __init__(self, kind: str, line: int, what: str, cure: str, codec: str = "") -> None:
+        super().__init__(f"{what}. {cure}")
+        self.kind, self.line, self.what, self.cure, self.codec = kind, line, what, cure, codec
+
+    @property
+    def cure_or_key(self) -> str:
+        """The cure for a table of the configuration, which may name its encoding."""
+        if not self.codec:
+            return self.cure
+        key = f"set data.encoding: {self.codec}" if self.codec != "?" else "name its encoding in data.encoding"
+        return f"{self.cure}, or {key}"
+
+
+def detect_encoding(path: Path, given: str | None = None) -> str:
+    """Name the encoding of a text file: ``utf-8-sig`` (with or without a byte order mark), ``cp949``, or `given`.
+
+    A file that decodes as UTF-8 is UTF-8 (text in another encoding practically never does). Any other file is in the
+    `given` encoding if there is one. Without it, a file that decodes as CP949 is CP949 if it reads as Korean, and
+    everything else is refused, not guessed: the message names what it may be.
+    """
+    codec = (codec_of(given) or given) if given else ""
+    if is_wide(codec) and not has_zeros(path):
+        codec = ""  # such as a sample submission in ASCII beside tables in UTF-16
+    refuse_other_kinds(path, codec)
+    if is_wide(codec):
+        return decodable(path, codec)
     refuse_zeros(path)
     bad_line = first_undecodable_line(path, "utf-8")
     if bad_line is None:
-        return "utf-8-sig"
+        in_ascii = is_in_ascii(codec) and first_undecodable_line(path, "ascii") is None
+        return decodable(path, codec) if in_ascii else "utf-8-sig"
+    return decodable(path, codec) if codec else korean_encoding(path, bad_line)
+
+
+def decodable(path: Path, codec: str) -> str:
+    """The user's encoding `codec`. Raises UnreadableTable if the file is not in it."""
+    line = first_undecodable_line(path, codec)
+    if line is None:
+        return codec
+    likely = [guess for guess in likely_encodings(evidence(path)) if guess.codec != codec]
+    what = f"this line has a byte that is not of the encoding {codec}, which data.encoding names"
+    cure = "Correct the line or the key"
+    if likely:
+        what += f"; the text looks like {named(likely)}"
+    raise UnreadableTable("encoding", line, what, cure, likely[0].codec if likely else "")
+
+
+def korean_encoding(path: Path, bad_line: int) -> str:
+    """``cp949`` for a file that is not UTF-8, first in `bad_line`. Raises UnreadableTable if it is not Korean."""
     bad_in_cp949 = first_undecodable_line(path, "cp949")
     if bad_in_cp949 is None or bad_in_cp949 > bad_line:
         if is_korean(evidence(path, bad_in_cp949).decode("cp949", errors="ignore")):
@@ -66,20 +107,38 @@ def detect_encoding(path: Path) -> str:
             raise UnreadableTable("encoding", bad_line, what, "Get the whole file")
         what = "the text is UTF-8, but this line has a byte that is not UTF-8"
         raise UnreadableTable("encoding", bad_line, what, "Correct the line, and save the file as CSV in UTF-8")
-    likely = guess(found)
-    other = f"looks like {likely}" if likely else "is in an unknown encoding"
+    likely = likely_encodings(found)
+    other = f"looks like {named(likely)}" if likely else "is in an unknown encoding"
     what = f"the text is neither UTF-8 nor Korean in CP949; it {other}. This line has the first byte that is not UTF-8"
-    raise UnreadableTable("encoding", bad_line, what, SAVE_AS_UTF8)
+    raise UnreadableTable("encoding", bad_line, what, SAVE_AS_UTF8, likely[0].codec if likely else "?")
 
 
-def refuse_other_kinds(path: Path) -> None:
-    """Raise UnreadableTable for a file that is not text, or that is text of another kind than CSV."""
+def named(likely: Sequence[Guess]) -> str:
+    """Encodings for a message, the likeliest first."""
+    first, *others = [guess.name for guess in likely]
+    return first + (f", or else {' or '.join(others)}" if others else "")
+
+
+def has_zeros(path: Path) -> bool:
+    """Whether the beginning of a file has zero bytes, as text in UTF-16 and UTF-32 does."""
+    refuse_pipes(path)
+    with path.open("rb") as file:
+        return b"\0" in file.read(HEAD)
+
+
+def refuse_other_kinds(path: Path, codec: str = "") -> None:
+    """Raise UnreadableTable for a file that is not text, or that is text of another kind than CSV.
+
+    Text in the encoding `codec` passes.
+    """
     refuse_pipes(path)
     with path.open("rb") as file:
         head = file.read(HEAD)
+    if is_wide(codec):
+        return
     for mark, name in BYTE_ORDER_MARKS.items():
         if head.startswith(mark):
-            raise UnreadableTable("encoding", 1, f"the file is in {name}", "Save it as CSV in UTF-8")
+            raise UnreadableTable("encoding", 1, f"the file is in {name}", SAVE_IT, name.lower())
     if kind := file_kind(path):
         cure = "Give a CSV file" if kind.is_picture else kind.cure
         raise UnreadableTable("not_csv", 0, f"the file is {kind.name}, not CSV", cure)
@@ -89,15 +148,19 @@ def refuse_other_kinds(path: Path) -> None:
         if not head.strip(b"\0"):
             refuse_zeros(path)
         if wide := wide_encoding(head):
-            raise UnreadableTable("encoding", 1, f"the file is in {wide}", "Save it as CSV in UTF-8")
+            raise UnreadableTable("encoding", 1, f"the file is in {wide[:6]}", SAVE_IT, wide.lower())
         if not is_text(head.replace(b"\0", b"")):
-            raise UnreadableTable("encoding", 1, "the file is not text (it has NUL bytes)", "Save it as CSV in UTF-8")
+            raise UnreadableTable("encoding", 1, "the file is not text (it has NUL bytes)", SAVE_IT)
         refuse_zeros(path)
+    if is_in_ascii(codec):
+        return
     if SHIFT_SEQUENCE.search(head):
-        raise UnreadableTable("encoding", 1, "the file is in ISO 2022 (such as ISO-2022-JP)", SAVE_AS_UTF8)
+        likely = next((codec for mark, codec in SHIFTED.items() if mark in head), "?")
+        what = "the file is in ISO 2022 (such as ISO-2022-JP)"
+        raise UnreadableTable("encoding", 1, what, SAVE_AS_UTF8, likely)
     if found := written_in_ascii(path):
         what = f"the text is in {found[0]}, which writes other letters as signs of ASCII, first in this line"
-        raise UnreadableTable("encoding", found[1], what, SAVE_AS_UTF8)
+        raise UnreadableTable("encoding", found[1], what, SAVE_AS_UTF8, found[0].split()[0].lower())
 
 
 def refuse_pipes(path: Path) -> None:
@@ -114,15 +177,16 @@ def refuse_zeros(path: Path) -> None:
 
 
 def wide_encoding(head: bytes) -> str:
-    """UTF-32 or UTF-16 if a file without a byte order mark begins with text in it, else ""."""
+    """UTF-32 or UTF-16, with its order of bytes, if a file without a mark of it begins with text in it, else ""."""
     for encoding in ("utf-32-le", "utf-32-be"):
         try:
             head[: len(head) // 4 * 4].decode(encoding)
-            return "UTF-32"
+            return encoding.upper()
         except UnicodeDecodeError:
             pass
     low, high = head[::2].count(0), head[1::2].count(0)  # one of each letter's two bytes is 0 in ASCII
-    return "UTF-16" if max(low, high) > 10 * min(low, high) and 8 * max(low, high) > len(head) else ""
+    name = "UTF-16-BE" if low > high else "UTF-16-LE"
+    return name if max(low, high) > 10 * min(low, high) and 8 * max(low, high) > len(head) else ""
 
 
 def read_records(path: Path, encoding: str) -> Iterator[Record]:
@@ -144,6 +208,9 @@ def read_records(path: Path, encoding: str) -> Iterator[Record]:
                     what = f"a cell is longer than {csv.field_size_limit():,} characters; reading stopped here"
                     cure = "Shorten it, or close its quotation mark if it includes the lines below"
                     raise UnreadableTable("cell_too_long", line, what, cure) from None
+                if spaced := spaces_at_quotes(path, encoding, line):
+                    what = f"quoted cells have spaces beside their commas ({spaced}); reading stopped here"
+                    raise UnreadableTable("separator", line, what, NO_SPACES) from None
                 what = f"a quotation mark is not closed, or is inside a cell ({error}); reading stopped here"
                 cure = 'Put the cell in "…" and double the quotation marks inside it'
                 raise UnreadableTable("quoting", line, what, cure) from None
@@ -151,6 +218,14 @@ def read_records(path: Path, encoding: str) -> Iterator[Record]:
                 begun = True
                 if cells:
                     yield line, cells
+
+
+def spaces_at_quotes(path: Path, encoding: str, line: int) -> str:
+    """The spaces, comma and quotation marks between two cells of a line, if there are such; else ""."""
+    with path.open(encoding=encoding, newline="") as file:
+        text = next(islice(file, line - 1, None), "")
+    found = re.search(r'"[ \t]+,[ \t]*"?|"?,[ \t]+"', text)
+    return found[0] if found else ""
 
 
 def is_blank(cells: Sequence[str]) -> bool:
@@ -184,7 +259,11 @@ class Shape:
 
 
 def survey(header: Sequence[str], records: Iterable[Record]) -> Shape:
-    """Look through all `records` of a file. Raises UnreadableTable if a stray quotation mark makes one of several."""
+    """Look through all `records` of a file. Raises UnreadableTable if a stray quotation mark makes one of several.
+
+    It also raises it if all cells begin with a space: ids and paths would be others than they look like.
+    """
+    spaced = all(name.startswith(" ") for name in header[1:]) and len(header) > 1
     named = max((place for place, name in enumerate(header, start=1) if name.strip()), default=0)
     filled, rows, blanks, headers = named, 0, [], []
     spare: Counter[int] = Counter()
@@ -196,11 +275,15 @@ def survey(header: Sequence[str], records: Iterable[Record]) -> Shape:
             headers.append(line)
             continue
         rows += 1
+        spaced = spaced and all(cell.startswith(" ") for cell in cells[1:])
         refuse_joined(line, cells)
         if len(cells) > named:
             last = max((place for place, cell in enumerate(cells, start=1) if cell.strip()), default=0)
             filled = max(filled, min(last, len(header)))
         spare[max(0, len(cells) - len(header))] += 1
+    if spaced and rows:
+        mark = " , " if header[0].endswith(" ") else ", "
+        raise UnreadableTable("separator", 1, f"the cells are separated by {mark!r}, not by commas alone", NO_SPACES)
     usual = spare.most_common(1)[0][0] if spare else 0
     return Shape(filled, len(header) + usual, rows, len(blanks), blanks[0] if blanks else 0, tuple(headers))
 
@@ -232,10 +315,13 @@ def are_kin(one: str, other: str) -> bool:
     return len(one) == len(other) and not re.search(r"\s", one + other)
 
 
-def read_csv(path: Path) -> tuple[list[str], list[list[str]]]:
-    """A CSV's header and its records, all strings, as validate_tables reads them; empty lines are skipped."""
+def read_csv(path: Path, encoding: str | None = None) -> tuple[list[str], list[list[str]]]:
+    """A CSV's header and its records, all strings, as validate_tables reads them; empty lines are skipped.
+
+    A file that is not UTF-8 is in the `encoding`, if there is one.
+    """
     try:
-        records = list(read_records(path, detect_encoding(path)))
+        records = list(read_records(path, detect_encoding(path, encoding)))
         shape = survey(records[0][1], records[1:]) if records else None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}). Check the path.") from None

@@ -3,33 +3,22 @@
 import codecs
 import re
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 
+from vqaflow.artifacts.picture_kinds import RAW_PHOTOGRAPH, VIDEO, FileKind, picture, picture_kind
 from vqaflow.runtime.files import parse_json
 
 HEAD = 4096  # bytes that tell the kind
 
 
-@dataclass(frozen=True, slots=True)
-class FileKind:
-    """`name` with its article, and the `cure`; `is_picture`: a format of images that is not accepted."""
-
-    name: str
-    cure: str
-    is_picture: bool = False
-
-
 UNPACK = "Unpack it, and give the file inside"
 AS_CSV = "Save it as CSV in UTF-8"
-AS_PICTURE = "Convert it to PNG or JPEG"
 WEB_PAGE = FileKind("a web page (often that of a login or an error)", "Log in, and download the file again")
 LFS_POINTER = FileKind("a pointer of git LFS, not the file itself", "Run git lfs pull")
 ANNEX_POINTER = FileKind("a pointer of git-annex, not the file itself", "Run git annex get")
 DVC_POINTER = FileKind("a note of DVC about the file, not the file itself", "Run dvc pull")
 SERVER_ERROR = FileKind("a server's message about an error", "Log in, and download the file again")
 PICKLE = FileKind("a Python pickle", "Save it as CSV in UTF-8 (pandas: read_pickle, then to_csv with index=False)")
-RAW_PHOTOGRAPH = FileKind("a raw photograph of a camera", AS_PICTURE, True)
 
 # (offset, bytes, kind); the first that fits
 SIGNATURES: list[tuple[int, bytes, FileKind]] = [
@@ -65,46 +54,11 @@ SIGNATURES: list[tuple[int, bytes, FileKind]] = [
     (0, b"SQLite format 3", FileKind("an SQLite database", AS_CSV)),
     (0, b"\x93NUMPY", FileKind("a NumPy file", "Save its pixels as PNG, or its table as CSV")),
     (0, b"%PDF", FileKind("a PDF file", "Save its pages as PNG, or its table as CSV")),
-    (0, b"%!PS", FileKind("a PostScript file", AS_PICTURE, True)),
     (0, b"\0\x05\x16\x07", FileKind("a macOS file about another file (its name begins with ._)", "Delete it")),
-    (0, b"8BPS", FileKind("a Photoshop file (PSD)", AS_PICTURE, True)),
-    (0, b"\0\0\1\0", FileKind("an icon (ICO)", AS_PICTURE, True)),
-    (0, b"\0\0\2\0", FileKind("a cursor (CUR) or a TGA picture", AS_PICTURE, True)),
-    (0, b"DDS ", FileKind("a DDS picture", AS_PICTURE, True)),
-    (0, b"\x76\x2f\x31\x01", FileKind("an OpenEXR picture", AS_PICTURE, True)),
-    (0, b"#?RADIANCE", FileKind("a Radiance HDR picture", AS_PICTURE, True)),
-    (0, b"#?RGBE", FileKind("a Radiance HDR picture", AS_PICTURE, True)),
-    (0, b"\xff\x0a", FileKind("a JPEG XL picture", AS_PICTURE, True)),
-    (4, b"JXL ", FileKind("a JPEG XL picture", AS_PICTURE, True)),
-    (0, b"II\xbc", FileKind("a JPEG XR picture", AS_PICTURE, True)),
-    (0, b"SIMPLE  =", FileKind("a FITS file", AS_PICTURE, True)),
-    (8, b"CR\x02", RAW_PHOTOGRAPH),
-    (0, b"FUJIFILMCCD-RAW", RAW_PHOTOGRAPH),
-    (0, b"IIRO", RAW_PHOTOGRAPH),
-    (0, b"IIU\0", RAW_PHOTOGRAPH),
-    (0, b"II+\0", FileKind("a BigTIFF picture", AS_PICTURE, True)),
-    (0, b"MM\0+", FileKind("a BigTIFF picture", AS_PICTURE, True)),
-    (0, b"icns", FileKind("an icon of macOS (ICNS)", AS_PICTURE, True)),
-    (0, b"BPG\xfb", FileKind("a BPG picture", AS_PICTURE, True)),
-    (0, b"FLIF", FileKind("a FLIF picture", AS_PICTURE, True)),
-    (0, b"AT&TFORM", FileKind("a DjVu file", AS_PICTURE, True)),
-    (0, b"/* XPM */", FileKind("an XPM picture", AS_PICTURE, True)),
-    (0, b"#define ", FileKind("an XBM picture, or a program", AS_PICTURE, True)),
-    (0, b"qoif", FileKind("a QOI picture", AS_PICTURE, True)),
-    (0, b"gimp xcf", FileKind("a GIMP file (XCF)", AS_PICTURE, True)),
-    (8, b"ILBM", FileKind("an IFF picture", AS_PICTURE, True)),
-    (0, b"\x0a\x05\x01", FileKind("a PCX picture", AS_PICTURE, True)),
-    (0, b"\x01\xda", FileKind("an SGI picture", AS_PICTURE, True)),
-    (0, b"\xd7\xcd\xc6\x9a", FileKind("a Windows metafile (WMF)", AS_PICTURE, True)),
-    (40, b" EMF", FileKind("a Windows metafile (EMF)", AS_PICTURE, True)),
-    (128, b"DICM", FileKind("a DICOM picture", AS_PICTURE, True)),
-    (0, b"\x1a\x45\xdf\xa3", FileKind("a video", "Save a frame of it as PNG or JPEG")),
-    (8, b"AVI ", FileKind("a video", "Save a frame of it as PNG or JPEG")),
 ]
 AVIF_BRANDS = {b"avif", b"avis"}
 HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"}
 PICTURES_IN_CSV_PLACE = {b"\xff\xd8\xff": "a JPEG picture", b"\x89PNG": "a PNG picture", b"GIF8": "a GIF picture"}
-NETPBM = re.compile(rb"P[1-7fF](\s+(#|\d|WIDTH)|#)")
 CONTROLS = re.compile(rb"[\0-\x08\x0e-\x1a\x1c-\x1f]")  # bytes that texts do not have
 
 
@@ -121,9 +75,9 @@ def file_kind(path: Path | str) -> FileKind | None:
             return kind
     if head[4:8] == b"ftyp" and not plain:
         return _container_kind(head)
-    if NETPBM.match(head):
-        return FileKind("a Netpbm picture (PPM, PGM, PBM)", AS_PICTURE, True)
-    return _text_kind(head) or (FileKind("a TGA picture", AS_PICTURE, True) if _is_tga(path, head) else None)
+    if kind := picture_kind(head, plain):
+        return kind
+    return _text_kind(head) or (picture("a TGA picture") if _is_tga(path, head) else None)
 
 
 def is_text(data: bytes) -> bool:
@@ -157,6 +111,8 @@ def _zip_kind(path: Path | str) -> FileKind:
         return FileKind("a Word file (.docx)", AS_CSV)
     if any(name.endswith(".iwa") for name in names):
         return FileKind("an Apple Numbers file", AS_CSV)
+    if "mergedimage.png" in names:
+        return picture("a Krita or OpenRaster picture")
     if "mimetype" in names and "content.xml" in names:
         return FileKind("an OpenDocument file (.ods)", AS_CSV)
     return FileKind("a zip archive", UNPACK)
@@ -168,10 +124,10 @@ def _container_kind(head: bytes) -> FileKind:
         return RAW_PHOTOGRAPH
     brands = {head[8:12], *(head[i : i + 4] for i in range(16, min(int.from_bytes(head[:4]), 64), 4))}
     if brands & AVIF_BRANDS:
-        return FileKind("an AVIF picture that is damaged, or of a kind that cannot be read", AS_PICTURE, True)
+        return picture("an AVIF picture that is damaged, or of a kind that cannot be read")
     if brands & HEIF_BRANDS:
-        return FileKind("an HEIC picture, as iPhones save", AS_PICTURE, True)
-    return FileKind("a video", "Save a frame of it as PNG or JPEG")
+        return picture("an HEIC picture, as iPhones save")
+    return VIDEO
 
 
 def _text_kind(head: bytes) -> FileKind | None:
@@ -180,7 +136,7 @@ def _text_kind(head: bytes) -> FileKind | None:
     if re.match(r"(<!--.*?-->\s*)*<!doctype html|(<!--.*?-->\s*)*<(html|head|body|script)\b", lower, re.S):
         return WEB_PAGE
     if re.match(r"<svg\b", lower) or (lower.startswith(("<?xml", "<!doctype svg", "<!--")) and "<svg" in lower):
-        return FileKind("an SVG drawing", AS_PICTURE, True)
+        return picture("an SVG drawing")
     if lower.startswith("<?xml"):
         if "<html" in lower or "<!doctype html" in lower:
             return WEB_PAGE

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vqaflow.artifacts.columns import ALL_LETTERS
+from vqaflow.artifacts.encodings.names import codec_of
 from vqaflow.runtime.errors import UserError
 
 LETTERS, CAPITALS, FROM_1, FROM_0, CIRCLED, KOREAN = "letters", "capitals", "from 1", "from 0", "circled", "korean"
@@ -87,10 +88,13 @@ def plain_text(text: str) -> str:
     return " ".join((text if text.isascii() else unicodedata.normalize("NFC", text)).split())
 
 
-def labels_content(answers: Labels, submission: Labels, more: Mapping[str, Labels]) -> dict[str, Any]:
+def labels_content(
+    answers: Labels, submission: Labels, more: Mapping[str, Labels], encoding: str | None = None
+) -> dict[str, Any]:
     """What labels.json holds: "answers" maps labels to letters, "submission" letters to labels, or they say "texts".
 
-    `more` are the labels of further training tables by their name, which follow under "more_train".
+    `more` are the labels of further training tables by their name, which follow under "more_train". `encoding` is
+    that of the sample submission, if it was named.
     """
     written = submission.letters
     content: dict[str, Any] = {
@@ -98,7 +102,17 @@ def labels_content(answers: Labels, submission: Labels, more: Mapping[str, Label
         "submission": TEXTS if written is None else {letter: label for label, letter in written.items()},
     }
     others = {name: TEXTS if labels.letters is None else dict(labels.letters) for name, labels in more.items()}
-    return content | ({"more_train": others} if others else {})
+    content |= {"more_train": others} if others else {}
+    return content | ({"encoding": encoding} if encoding else {})
+
+
+def sample_encoding(path: Path | None) -> str | None:
+    """The encoding that the user has named for the tables, from labels.json; None without one."""
+    from vqaflow.artifacts.reading import read_json
+
+    content = read_json(path, "validate_tables") if path else None
+    encoding = content.get("encoding") if isinstance(content, dict) else None
+    return encoding if isinstance(encoding, str) and codec_of(encoding) else None
 
 
 def read_submission_labels(path: Path) -> Labels:

@@ -5,15 +5,17 @@ from pathlib import Path
 from typing import Any
 
 from vqaflow.artifacts.columns import ALL_LETTERS
+from vqaflow.artifacts.encodings.names import codec_of, known_names
 from vqaflow.artifacts.labels import FAMILIES
 from vqaflow.config.sections import merged
-from vqaflow.runtime.messages import did_you_mean
+from vqaflow.runtime.messages import did_you_mean, nearest
 
 
 def data_problems(data: Mapping[str, Any]) -> Iterator[str]:
     """All problems, each with its key and cure."""
     columns = data["columns"]
     yield from column_problems("data.columns", columns)
+    yield from encoding_problems("data.encoding", data["encoding"])
     yield from answer_problems("data.answers", data["answers"], columns["choices"])
     yield from people_problems("data", data["answers_by"], columns)
     yield from submission_problems("data.submission_labels", data["submission_labels"], columns["choices"])
@@ -40,6 +42,16 @@ def column_problems(where: str, columns: Mapping[str, Any]) -> Iterator[str]:
     names = [columns["id"], columns["image"], columns["question"], *columns["choices"], columns["answer"]]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"{where}: {name!r} is given twice. Name each column once."
+
+
+def encoding_problems(where: str, name: str | None) -> Iterator[str]:
+    """A name that no encoding has."""
+    if name is None or codec_of(name):
+        return
+    plain = name.strip().lower().replace("-", "_").removeprefix("windows_").removeprefix("x_")
+    close = nearest(plain, known_names())
+    cure = f"did you mean {close!r}?" if close else "Write a name that Python knows, such as gb18030, cp1252 or koi8_r."
+    yield f"{where}: {name!r} is not an encoding of text; {cure}"
 
 
 def answer_problems(where: str, labels: Any, choices: Sequence[str]) -> Iterator[str]:

@@ -64,16 +64,17 @@ def open_table(
     lay_out_header: Callable[[list[str]], tuple[TableLayout, list[UnreadableTable]]],
     problems: Problems,
     exact: bool = False,
+    encoding: str | None = None,
 ) -> OpenTable | None:
     """Open a CSV file; None, with the problems noted, if it cannot be read.
 
     Records of empty cells only, as Excel saves emptied rows, are left out with a warning. With `exact`, records that
-    all have the same number of empty cells beyond the header do not fit it.
+    all have the same number of empty cells beyond the header do not fit it. `encoding` is data.encoding.
     """
     try:
         if not path.is_file():
             raise missing_file(path)
-        encoding = detect_encoding(path)
+        encoding = detect_encoding(path, encoding)
         records = read_records(path, encoding)
         _, header = next(records, (0, []))
         if not header:
@@ -93,7 +94,8 @@ def open_table(
         what = f"the file cannot be read ({error.strerror})"
         faults = [UnreadableTable("file_missing", 0, what, "Check the file's permissions and its disk")]
     for fault in faults:
-        problems.add(path, fault.line, "", "", "", problem=fault.what, cure=fault.cure, kind=fault.kind, severity=FATAL)
+        cure, kind = fault.cure_or_key, fault.kind
+        problems.add(path, fault.line, "", "", "", problem=fault.what, cure=cure, kind=kind, severity=FATAL)
     if faults:
         return None
     warn_of_other_rows(path, shape, problems)

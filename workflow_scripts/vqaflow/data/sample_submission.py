@@ -21,15 +21,19 @@ CHUNK_ROWS = 1000
 
 
 def compare_ids(
-    test_ids: dict[str, int], test_csv: Path, sample_submission: Path, names: ColumnsConfig, problems: Problems
+    test_ids: dict[str, int],
+    test_csv: Path,
+    sample_submission: Path,
+    names: ColumnsConfig,
+    problems: Problems,
+    encoding: str | None = None,
 ) -> OpenTable | None:
     """Report why no submission can be made from the sample submission, and return it if it can be read.
 
-    Reasons are its columns, ids that only it or only the test table has, and repeated ids.
+    Reasons are its columns, ids that only it or only the test table has, and repeated ids. `encoding` is data.encoding.
     """
-    opened = open_table(
-        sample_submission, partial(lay_out_sample, id_name=names.id, ids=test_ids), problems, exact=True
-    )
+    lay_out_header = partial(lay_out_sample, id_name=names.id, ids=test_ids)
+    opened = open_table(sample_submission, lay_out_header, problems, exact=True, encoding=encoding)
     if opened is None:
         return None
     seen = SeenIds()

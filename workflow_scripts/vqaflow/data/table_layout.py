@@ -1,5 +1,7 @@
 """Where the columns of a user's table are, and what is wrong with its header."""
 
+import re
+from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -8,6 +10,9 @@ from vqaflow.artifacts.csv_files import UnreadableTable
 from vqaflow.config.sections import ColumnsConfig
 from vqaflow.runtime.messages import nearest
 
+OTHER_QUOTES = {"'": "'", "“": "”", "‘": "’", "`": "`", "«": "»", "「": "」"}
+SEPARATORS = set(";|:~^#&@，、\x01\x1f\t")
+MARK_NAMES = {"\t": "tabs", " ": "spaces", "\\t": "a backslash and a t"}
 NO_HEADER = "no_header"  # the kind of a first line that may be a title: the header may follow
 IMAGE_NAMES = ("path", "image")  # found without being named in data.columns
 
@@ -78,12 +83,15 @@ def first_line_fault(header: Sequence[str], wanted: Mapping[str, tuple[str, ...]
         cure = "Delete it" if mark in (",", "") else f"Delete it, and separate the cells by commas, not by {mark!r}"
         return UnreadableTable("header", 1, what, cure)
     known = [name for names in wanted.values() for name in names]
-    if one_cell(header) or (len(header) == 1 and sum(name in first.split() for name in known) > 2):
+    if one_cell(header) or (len(header) == 1 and separator_of(header[0], known)):
         what = f"the header was read as one cell, {header[0]!r}"
-        return UnreadableTable("separator", 1, what, "Separate the cells by commas")
+        return UnreadableTable("separator", 1, what, by_commas(separator_of(header[0], known)))
+    if mark := next((mark for mark in OTHER_QUOTES if in_quotes(header, mark, known)), None):
+        what = f"the names are in {mark}…{OTHER_QUOTES[mark]}, which CSV takes for letters of the cells"
+        return UnreadableTable("quoting", 1, what, f'Put cells in "…", not in {mark}…{OTHER_QUOTES[mark]}')
     if mark := next((mark for mark in ";\t|" if sum(cell.count(mark) for cell in header) > len(header)), None):
         what = f"the header was read as {len(header)} cells: {', '.join(map(repr, header))}"
-        return UnreadableTable("separator", 1, what, f"Separate the cells by commas, not by {mark!r}")
+        return UnreadableTable("separator", 1, what, by_commas(mark))
     if len(header) == 1 and "," in first:
         what = f"the header was read as one cell, {header[0]!r}"
         return UnreadableTable("separator", 1, what, "Remove the quotation marks around whole lines")
@@ -101,6 +109,35 @@ def first_line_fault(header: Sequence[str], wanted: Mapping[str, tuple[str, ...]
     what = f"the first line has none of the columns {expected}; it is {shown}"
     cure = f"If it is a row, add the header {expected} above it; if it is the header, name your columns in data.columns"
     return UnreadableTable(NO_HEADER, 1, what, cure)
+
+
+def separator_of(line: str, known: Sequence[str]) -> str:
+    """What separates the names in a line that was read as one cell; "" if nothing does.
+
+    It is the sign, or the signs, between which most `known` names stand; without them, one of SEPARATORS that occurs
+    three times.
+    """
+    marks = Counter(re.findall(r"\\t|[^\w\s]+|_+|\s*[^\w\s]\s+|\s+", line))
+    named = {mark: len({part.strip() for part in line.split(mark)} & set(known)) for mark in marks}
+    best = max(marks, key=lambda mark: (named[mark], marks[mark]), default="")
+    is_separator = named.get(best, 0) > 2 or (set(best.strip()) & SEPARATORS and marks[best] > 2)
+    return best if is_separator else ""
+
+
+def by_commas(mark: str) -> str:
+    """The cure for cells that `mark` separates."""
+    cure = "Separate the cells by commas"
+    if not mark:
+        return cure
+    shown = MARK_NAMES.get(mark) or repr(mark)
+    pandas = f" (pandas: read_csv with sep={mark!r}, then to_csv with index=False)" if len(mark) == 1 else ""
+    return f"{cure}, not by {shown}{pandas}"
+
+
+def in_quotes(header: Sequence[str], mark: str, known: Sequence[str]) -> bool:
+    """Whether most names of a header stand between quotation marks that CSV does not know."""
+    pairs = [(cell.strip(), cell.strip().strip(mark + OTHER_QUOTES[mark])) for cell in header]
+    return sum(cell != name and name in known for cell, name in pairs) > 2
 
 
 def lay_out_sample(

@@ -83,9 +83,12 @@ def source_name(entry: Mapping[str, Any]) -> str:
     return entry.get("name") or Path(entry["csv"]).stem
 
 
-def open_training(source: TableSource, problems: Problems) -> TrainTable | None:
-    """Open a training table and find how its answers are written; None, with the problems noted, if that fails."""
-    opened = open_table(source.csv, partial(lay_out_training, source=source), problems)
+def open_training(source: TableSource, problems: Problems, encoding: str | None = None) -> TrainTable | None:
+    """Open a training table and find how its answers are written; None, with the problems noted, if that fails.
+
+    `encoding` is data.encoding.
+    """
+    opened = open_table(source.csv, partial(lay_out_training, source=source), problems, encoding=encoding)
     if opened is None:
         return None
     layout, names = opened.layout, source.columns.choices

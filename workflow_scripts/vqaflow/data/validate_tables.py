@@ -86,8 +86,8 @@ class TableSettings:
     """How the raw tables are read, and whether a bad row stops the run (`on_bad_row`: stop | quarantine).
 
     `truncated_images` and `missing_choices` (stop | accept), `follow_links`, `max_quarantined` (a share),
-    `contradictions` (keep | leave_out), `answers`, `answers_by` and `submission_labels` are the configuration's;
-    `resize_limits` are those of model/resize_limits.py.
+    `contradictions` (keep | leave_out), `encoding` (of tables that are not UTF-8), `answers`,
+    `answers_by` and `submission_labels` are the configuration's; `resize_limits` are those of model/resize_limits.py.
     """
 
     columns: ColumnsConfig
@@ -100,6 +100,7 @@ class TableSettings:
     max_quarantined: float = 0.05
     contradictions: str = KEEP
     missing_choices: str = STOP
+    encoding: str | None = None
     answers: Given = None
     answers_by: Sequence[str] | None = None
     submission_labels: Given = None
@@ -140,15 +141,17 @@ def validate_tables(raw: RawFiles, settings: TableSettings, out: TableFiles) -> 
     with ExitStack() as outputs:
         # The test table is read first: then a training row with the id of a test row can be reported.
         partial_test, partial_train = (outputs.enter_context(atomic_path(file)) for file in (out.test, out.train))
-        test = open_table(raw.test_csv, lay_out_test, problems)
+        test = open_table(raw.test_csv, lay_out_test, problems, encoding=settings.encoding)
         test_ids, answerable = reader.check_test(test, partial_test, raw.test_root) if test else (SeenIds(), 0)
-        tables = [table for source in sources if (table := open_training(source, problems))]
+        tables = [table for source in sources if (table := open_training(source, problems, settings.encoding))]
         trained, read = reader.check_train(tables, partial_train, OtherIds(raw.test_csv, test_ids))
         if not problems.fatal:
             places = {row_id: (one.file, line) for one in read for row_id, line in one.ids.items()}
             for row_id in judge_repeats(partial_train, partial_test, settings.contradictions, places, problems):
                 trained[places[row_id][0]] -= 1
-        sample = compare_ids(test_ids, raw.test_csv, raw.sample_submission, settings.columns, problems)
+        sample = compare_ids(
+            test_ids, raw.test_csv, raw.sample_submission, settings.columns, problems, settings.encoding
+        )
         written = None
         if sample and test and tables and tables[0].source is sources[0]:
             own = tables[0].labels
@@ -165,7 +168,7 @@ def validate_tables(raw: RawFiles, settings: TableSettings, out: TableFiles) -> 
         check_share(problems, usable, settings.max_quarantined, out.failed)
         assert written is not None
         more = {table.source.name: table.labels for table in tables[1:]}
-        write_json(out.labels, labels_content(tables[0].labels, written, more))
+        write_json(out.labels, labels_content(tables[0].labels, written, more, settings.encoding))
     out.failed.unlink(missing_ok=True)
     log.info("tables: %d training and %d test rows", sum(trained.values()), len(test_ids), extra=CLOSING)
     if problems.found:

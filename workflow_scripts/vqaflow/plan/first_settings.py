@@ -98,6 +98,8 @@ class FirstSettings:
         ]
         if seen.test_root:
             lines.append(f"test_image_root: {flow(shown(seen.test_root))} # the same for the test table")
+        if seen.encoding:
+            lines.append(f"encoding: {flow(seen.encoding)} # of tables that are not UTF-8")
         if seen.columns:
             lines.append(f"columns: {flow(seen.columns)} # your names of id, image, question, choices, answer")
         if roles.more:

@@ -73,7 +73,8 @@ def test_rows(config: Mapping[str, Any], rows: int) -> tuple[int, str]:
     """The number of test rows and, if it is not counted, its source."""
     file = Path(config["data"]["test_csv"])
     if file.is_file():
-        return len(csv_images(file, section(ColumnsConfig, config["data"]["columns"]))), ""
+        columns = section(ColumnsConfig, config["data"]["columns"])
+        return len(csv_images(file, columns, encoding=config["data"]["encoding"])), ""
     if file.is_relative_to(RESULTS.demo):
         return config["data"]["demo"]["test_rows"], " (data.demo.test_rows)"
     return rows, f" (assumed to be as many as training rows: there is no file {file})"

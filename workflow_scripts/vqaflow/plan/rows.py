@@ -55,7 +55,7 @@ def plan_rows(config: Mapping[str, Any], table: Path | None, rows_given: bool) -
         images = [
             (row_id, root, name)
             for file, root, columns, prefix in training_files(data)
-            for row_id, name in csv_images(file, columns, prefix)
+            for row_id, name in csv_images(file, columns, prefix, data["encoding"])
         ]
         fewer = data["on_bad_row"] == "quarantine" or data["contradictions"] == "leave_out"
         return of_csv(named_files(data), images, fewer)
@@ -133,13 +133,15 @@ def size_of(name: str, root: Path) -> tuple[int, int]:
         return 0, 0
 
 
-def csv_images(path: Path, names: ColumnsConfig, id_prefix: str = "") -> list[tuple[str, str]]:
+def csv_images(
+    path: Path, names: ColumnsConfig, id_prefix: str = "", encoding: str | None = None
+) -> list[tuple[str, str]]:
     """Id, behind `id_prefix`, and image of each row of a CSV file. Raises UserError if it cannot be read."""
     wanted = {name: names_of for name, names_of in wanted_columns(names, False).items() if name in ("id", "path")}
     if not path.is_file():
         raise UserError(f"data.more_train: there is no file {path}. Correct the path.")
     try:
-        records = read_records(path, detect_encoding(path))
+        records = read_records(path, detect_encoding(path, encoding))
         _, header = next(records, (0, []))
         layout, problems = lay_out(plain_names(path, header), wanted, [])
         if problems:
@@ -152,7 +154,7 @@ def csv_images(path: Path, names: ColumnsConfig, id_prefix: str = "") -> list[tu
         ]
     except UnreadableTable as fault:
         line = f" line {fault.line}" if fault.line else ""
-        raise UserError(f"{path}{line}: {fault.what}. {fault.cure}.") from None
+        raise UserError(f"{path}{line}: {fault.what}. {fault.cure_or_key}.") from None
     if not images:
         raise UserError(f"{path}: the table has no rows. Give a table with rows.")
     return images

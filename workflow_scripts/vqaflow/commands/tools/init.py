@@ -9,6 +9,7 @@ import argparse
 from pathlib import Path
 
 from vqaflow.commands.tools.plan import card, positive
+from vqaflow.config.data_check import encoding_problems
 from vqaflow.plan.cards import BY_NAME
 
 
@@ -26,8 +27,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--train", type=Path, metavar="FILE", help="the training table, if another one was taken")
     parser.add_argument("--test", type=Path, metavar="FILE", help="the test table, if it is not found")
     parser.add_argument("--sample", type=Path, metavar="FILE", help="the sample submission, if it is not found")
+    encoding = "the encoding of tables that are not UTF-8, such as gb18030 or cp1252, if it is not found"
+    parser.add_argument("--encoding", type=encoding_name, metavar="NAME", help=encoding)
     root = "the folder that the tables' image paths start from, if it is not found"
     parser.add_argument("--image-root", type=Path, metavar="FOLDER", help=root)
+
+
+def encoding_name(text: str) -> str:
+    """An encoding that Python knows."""
+    for problem in encoding_problems("", text):
+        raise argparse.ArgumentTypeError(problem.removeprefix(": ").rstrip("."))
+    return text
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -41,7 +51,7 @@ def run(arguments: argparse.Namespace) -> None:
     from vqaflow.plan.machine import find_machine
 
     refuse_existing([arguments.output])
-    named = Named(arguments.train, arguments.test, arguments.sample)
+    named = Named(arguments.train, arguments.test, arguments.sample, arguments.encoding)
     seen = survey(arguments.folder, named, arguments.image_root)
     machine = find_machine(arguments.card, arguments.cards)
     hours = arguments.hours or (machine.service.session_hours if machine.service else NO_LIMIT_HOURS)

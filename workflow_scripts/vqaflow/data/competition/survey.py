@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ class Survey:
     people: dict[Path, int] = field(default_factory=dict)  # of each table that several people answered
     roots: dict[Path, Path] = field(default_factory=dict)  # image folders of tables that have another one
     test_root: Path | None = None  # that of the test table, if it is another one
+    encoding: str | None = None
     follow_links: bool = False
     missing_choices: bool = False
     quarantine: bool = False
@@ -68,6 +70,7 @@ def survey(folder: Path, named: Named, image_root: Path | None = None) -> Survey
     roles = find_roles(listing, named)
     with quiet():
         seen = with_pictures(listing, roles, image_root)
+        seen.encoding = named.encoding
         describe_tables(seen)
         read_labels(seen)
     seen.assumed += roles.assumed
@@ -212,7 +215,7 @@ def read_labels(seen: Survey) -> None:
         people = table.guess.people or None
         source = TableSource(table.path, root, table.path.stem, config_of(table.guess), answers_by=people, entry=entry)
         problems = Problems([table.path])
-        opened = open_training(source, problems)
+        opened = open_training(source, problems, seen.encoding)
         if opened is None:
             seen.unknown.append(str(problems.found[0]).removesuffix("."))
         else:
@@ -271,8 +274,9 @@ def read_sample_labels(seen: Survey, train: TrainTable) -> None:
     if table is None:
         return
     names, problems = train.source.columns, Problems([table.path])
-    sample = open_table(table.path, lay_out_sample, problems, exact=True)
-    test = open_table(seen.roles.test.path, lambda header: lay_out(header, wanted_columns(names, False), ()), problems)
+    sample = open_table(table.path, lay_out_sample, problems, exact=True, encoding=seen.encoding)
+    lay_out_test = partial(lay_out, wanted=wanted_columns(names, False), reserved=())
+    test = open_table(seen.roles.test.path, lay_out_test, problems, encoding=seen.encoding)
     if sample is None or test is None:
         seen.unknown.append(str(problems.found[0]).removesuffix("."))
         return

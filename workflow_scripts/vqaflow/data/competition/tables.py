@@ -10,7 +10,7 @@ from vqaflow.data.competition.columns import Guess, guess_columns
 from vqaflow.data.competition.folder import Listing
 from vqaflow.data.opening import OpenTable, open_table
 from vqaflow.data.problems import Problems
-from vqaflow.data.table_layout import TableLayout, first_line_fault, one_cell
+from vqaflow.data.table_layout import TableLayout, first_line_fault
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import some
 
@@ -58,17 +58,18 @@ class Roles:
 
 @dataclass(frozen=True)
 class Named:
-    """Files that the user names himself; None: found."""
+    """Files that the user names himself, and the encoding of those that are not UTF-8; None: found."""
 
     train: Path | None = None
     test: Path | None = None
     sample: Path | None = None
+    encoding: str | None = None
 
 
 def lay_out_any(header: list[str]) -> tuple[TableLayout, list[UnreadableTable]]:
     """All columns of a header as they are, and what is wrong with it if it is none."""
     fault = None
-    if not header or one_cell(header) or header[0].strip().lower().startswith(NOTES):
+    if len(header) < 2 or header[0].strip().lower().startswith(NOTES):
         fault = first_line_fault(header, {})
     names: dict[str, tuple[str, int]] = {}
     for place, name in enumerate(header):
@@ -76,14 +77,14 @@ def lay_out_any(header: list[str]) -> tuple[TableLayout, list[UnreadableTable]]:
     return TableLayout({}, names, len(header)), [fault] if fault else []
 
 
-def read_tables(paths: Iterable[Path]) -> tuple[list[Table], dict[Path, str]]:
+def read_tables(paths: Iterable[Path], encoding: str | None = None) -> tuple[list[Table], dict[Path, str]]:
     """The CSV files that can be read, and of the others what is wrong."""
     tables, faults = [], {}
     for path in paths:
         problems = Problems([path])
-        opened = open_table(path, lay_out_any, problems)
+        opened = open_table(path, lay_out_any, problems, encoding=encoding)
         if opened is None:
-            faults[path] = str(problems.found[0])
+            faults[path] = str(problems.found[0]).replace("set data.encoding: ", "give --encoding ")
             continue
         header = [name for name, _ in opened.layout.extras.values()]
         rows = [cells for _, cells in islice(opened.records(), LOOKED_AT)]
@@ -99,7 +100,7 @@ def find_roles(listing: Listing, named: Named) -> Roles:
             raise UserError(f"{path}: there is no such file. Correct the path.")
     known = {path.resolve() for path in listing.csvs}
     paths = [*listing.csvs, *(path for path in own if path.resolve() not in known)]
-    tables, faults = read_tables(paths)
+    tables, faults = read_tables(paths, named.encoding)
     tables, assumed = with_test_choices(tables), []
     answered = [table for table in tables if table.guess.asks and is_answered(table)]
     asked = [table for table in tables if table.guess.asks and table not in answered]

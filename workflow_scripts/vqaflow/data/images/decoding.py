@@ -19,6 +19,7 @@ from typing import Any
 from PIL import Image, UnidentifiedImageError
 
 from vqaflow.artifacts.file_kinds import HEAD, file_kind, is_text
+from vqaflow.artifacts.picture_kinds import RAW_PHOTOGRAPH, is_raw_photograph
 from vqaflow.data.images.damage import (
     blank_share,
     completed,
@@ -26,6 +27,7 @@ from vqaflow.data.images.damage import (
     has_large_notes,
     hole,
     is_cut,
+    lacking_bytes,
     without_notes,
     zero_end,
 )
@@ -221,6 +223,9 @@ def _open_without_notes(data: bytes) -> Image.Image:
 
 def _decode(path: Path | str, max_pixels: float, data: bytes) -> Decoded:
     """Decode the bytes of an image in full. Raises ImageProblem where that is not possible."""
+    if is_raw_photograph(data, str(path)):
+        what = f"the file is {RAW_PHOTOGRAPH.name}, of which only a small preview can be read"
+        raise ImageProblem("image_unreadable", what, CONVERT, path)
     try:
         _silence_libtiff()
         with decoding.shared():
@@ -228,6 +233,9 @@ def _decode(path: Path | str, max_pixels: float, data: bytes) -> Decoded:
     except ImageProblem:
         raise
     except UnidentifiedImageError:
+        if lack := lacking_bytes(data):
+            what = f"the image is incomplete: {lack / (lack + len(data)):.0%} of its bytes are missing"
+            raise ImageProblem("image_truncated", f"{what}, and the rest shows nothing", REPLACE, path) from None
         raise ImageProblem("image_unreadable", *_what_it_is(path), path) from None
     except PixelProblem as problem:
         raise ImageProblem("image_unreadable", problem.what, problem.cure, path) from None
@@ -245,8 +253,10 @@ def _decode_damaged(path: Path | str, max_pixels: float, error: Exception, data:
     if "truncated" in str(error).lower() or is_cut(data):
         with suppress(Exception):
             decoded = _decode_incomplete(path, max_pixels, data)
-            share = blank_share(decoded.image)
+            share, bytes_lack = blank_share(decoded.image), lacking_bytes(data) / (lacking_bytes(data) + len(data))
             lacking = f"{share:.0%} of its rows are blank" if share >= 0.01 else "little of it is missing"
+            if bytes_lack >= 0.01:  # decoders of WebP and AVIF invent what is missing: no row is blank
+                lacking = f"{bytes_lack:.0%} of its bytes are missing"
             what = f"the image is incomplete: the file ends too early ({lacking})"
             damage = Oddity("image_truncated", what, "It is used as it is (data.truncated_images: accept)")
             return Decoded(decoded.image, decoded.format, decoded.oddities, damage)
@@ -309,7 +319,7 @@ def _what_it_is(path: Path | str) -> tuple[str, str]:
             "Put the picture in its place",
         )
     for mark, name in FIRST_BYTES.items():
-        if head.startswith(mark):
+        if head.startswith(mark) and (name != "WEBP" or head[8:12] == b"WEBP"):
             cure = f"{REPLACE}; if other programs show it, convert it to PNG with 8 or 16 bits per channel"
             return f"the file is a {name} that is damaged or of a kind that cannot be read", cure
     return f"the file is not an image in any of the formats {', '.join(EXTENSIONS)}", REPLACE

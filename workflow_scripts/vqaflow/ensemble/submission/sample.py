@@ -8,6 +8,7 @@ import polars as pl
 
 from vqaflow.artifacts.columns import ALL_LETTERS, letters_in
 from vqaflow.artifacts.csv_files import read_csv
+from vqaflow.artifacts.labels import sample_encoding
 from vqaflow.data.table_layout import lay_out_sample
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import reason_of, some
@@ -22,9 +23,12 @@ class Sample:
     answers: Sequence[str] = ()
 
 
-def read_sample(path: Path) -> Sample:
-    """Read the sample submission; its first column holds the ids, its second is for the answers."""
-    header, rows = read_csv(path)
+def read_sample(path: Path, labels: Path | None = None) -> Sample:
+    """Read the sample submission; its first column holds the ids, its second is for the answers.
+
+    `labels` is labels.json, which knows the encoding that the user has named.
+    """
+    header, rows = read_csv(path, sample_encoding(labels))
     for fault in lay_out_sample(header)[1]:
         raise UserError(f"{path}: {fault}.")
     ids = [row[0] for row in rows]

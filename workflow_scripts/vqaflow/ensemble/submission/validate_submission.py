@@ -39,7 +39,7 @@ def validate_submission(
     `strict`. Raises UserError that lists all kinds of problems and
     where they occur.
     """
-    sample = read_sample(sample_submission)
+    sample = read_sample(sample_submission, labels)
     data = read_bytes(submission)
     refuse_other_files(submission)
     test = read_test_rows(test_table, sample)

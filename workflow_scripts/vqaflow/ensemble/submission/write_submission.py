@@ -28,7 +28,7 @@ def write_submission(
     if ids are only in one of sample and ensemble, or if a row's answer is a choice that it lacks; the message names
     them.
     """
-    sample = read_sample(sample_submission)
+    sample = read_sample(sample_submission, labels)
     answers = best_letters(test)
     for ids, where, other in (
         ([i for i in sample.ids if i not in answers], test, sample_submission),

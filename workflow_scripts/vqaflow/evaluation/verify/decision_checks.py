@@ -125,7 +125,7 @@ def check_submission(results: Results, sample: Path | None = None) -> str:
     ids = results.test["id"].tolist()
     _, rows = parse(path.read_bytes().decode("utf-8", errors="replace"))
     given = [fields[0] for _, fields in rows[1:]]
-    shape = read_sample(sample) if sample else Sample(tuple(validated["columns"]), given)
+    shape = read_sample(sample, results.at.labels) if sample else Sample(tuple(validated["columns"]), given)
     accepted = accepted_of_run(results.at.labels, results.at.table("test"))
     if problems := list(find_problems(path.read_bytes(), shape, ids, accepted)):
         raise UserError(f"{path}: {problems[0]} {again}")

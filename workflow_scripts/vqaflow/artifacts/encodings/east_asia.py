@@ -1,20 +1,15 @@
-"""Which encoding a text file is in: UTF-8 and Korean CP949 are accepted, every other one is refused with its name.
+"""Texts in the encodings of East Asia: what reads as Korean, Chinese or Japanese.
 
-The encodings of East Asia share their byte area: Chinese or Japanese text decodes as CP949 without an error, as Korean
-syllables and Hanja that nobody writes side by side. So CP949 is accepted only for text that reads as Korean.
+They share their byte area: Chinese or Japanese text decodes as CP949 without an error, as Korean syllables and Hanja
+that nobody writes side by side. So CP949 is accepted only for text that reads as Korean.
 """
 
 import codecs
-import re
 from collections.abc import Callable, Iterator
 from functools import cache
-from pathlib import Path
 
-BLOCK = 1 << 20
-EVIDENCE = 1 << 18  # bytes of lines with non-ASCII text that are judged
 LEAST_HANGUL = 0.5  # of the non-ASCII letters of a Korean text: Hanja, kana and jamo may be among its choices
 LEAST_COMMON = 0.7  # of the syllables of a Korean text; real tables have 0.95 and more, misread ones 0.4 and less
-LEAST_PLAUSIBLE = 0.6  # of the characters that a guessed encoding gives
 RARE = 0.3  # what a rare character counts, compared with a common one
 # Syllables of everyday Korean. They make up more than 95 % of a longer text, and are a fifth of those that exist.
 COMMON_SYLLABLES = frozenset(
@@ -29,103 +24,11 @@ COMMON_SYLLABLES = frozenset(
     "토톤통투트특튼틀티틱팀파판팔팩팬퍼페펜편평포폰표푸품풍프플피필하학한할함합항해했행향험혀현형호혼홍화확환활황회횟효후"
     "훈흐흑흘흥희흰히힘"
 )
-WESTERN = frozenset("ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜßàáâãäåæçèéêëìíîïñòóôõöøùúûüÿŒœŠšŽž€‚„…‘’“”•–—¡¿«»°±²³·£§©®½¼×")
 # What Korean keyboards and editors put among letters; a table in English may have nothing else that is not ASCII.
 KOREAN_SIGNS = frozenset(
     "①②③④⑤⑥⑦⑧⑨⑩⑪⑫⑬⑭⑮ⓐⓑⓒⓓⓔ㉠㉡㉢㉣㉮㉯㉰㉱ⅠⅡⅢⅣⅤ℃℉％‰㎜㎝㎞㎏㎎㎖ℓ㎡㎥㏄‘’“”…·×÷±≠≤≥∞√∠⊥°′″→←↑↓↔⇒※★☆○●◎◇◆□■△▲▽▼♡♥♠♣"
     "〈〉《》「」『』【】～，．：；？！（）￦￥€½⅓¼²³"
 )
-HZ = re.compile(rb"~\{(?:[!-w][!-~])+~\}")
-UTF_7 = re.compile(rb"\+[A-Za-z0-9+/]+")
-LEAST_DECODED = 2  # characters of a text in UTF-7; fewer may be chance
-IN_USE = ("gb2312", 0xA0, (1, 9), (16, 87))  # hanzi, kana, Greek and Cyrillic
-USED_SIGNS = COMMON_SYLLABLES | WESTERN | KOREAN_SIGNS | set("ĄąĆćĘęŁłŃńŚśŹźŻżČčĎďĚěŇňŘřŤťŮůŐőŰűĞğİıŞşĂăĐđ")
-NOT_GUESSED = ["cp949", "euc_kr", "johab", "utf_7", "utf_8", "utf_8_sig", "utf_16", "utf_32"]
-
-
-def first_undecodable_line(path: Path, encoding: str) -> int | None:
-    """The line of the first byte that is not of `encoding`, or None."""
-    decoder = codecs.getincrementaldecoder(encoding)()
-    line = 1
-    with path.open("rb") as file:
-        while True:
-            block = file.read(BLOCK)
-            try:
-                decoder.decode(block, final=not block)
-            except UnicodeDecodeError as error:
-                return line + error.object[: error.start].count(b"\n")
-            if not block:
-                return None
-            line += block.count(b"\n")
-
-
-def first_zero_line(path: Path) -> int | None:
-    """The line of the first zero byte, or None."""
-    line = 1
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            if (at := block.find(b"\0")) >= 0:
-                return line + block.count(b"\n", 0, at)
-            line += block.count(b"\n")
-    return None
-
-
-def ends_within_character(path: Path) -> bool:
-    """Whether a file of UTF-8 ends with the first bytes of a character."""
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - 4))
-        tail = file.read()
-    start = max(tail.rfind(lead) for lead in (bytes([byte]) for byte in range(0xC2, 0xF5)))
-    if start < 0:
-        return False
-    try:
-        tail[start:].decode("utf-8")
-    except UnicodeDecodeError as error:
-        return error.reason == "unexpected end of data"
-    return False
-
-
-def evidence(path: Path, until: int | None = None) -> bytes:
-    """The first lines of a file that are not ASCII, up to a limit and before line `until`."""
-    found = bytearray()
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if len(found) >= EVIDENCE or number == until:
-                break
-            if not line.isascii():
-                found += line
-    return bytes(found)
-
-
-def written_in_ascii(path: Path) -> tuple[str, int] | None:
-    """UTF-7 or HZ, whose files have only signs of ASCII, and the line that shows it first; None for other files.
-
-    A plus sign and letters may be a text of their own, as in ``A+B``: a file is in UTF-7 only if all of it can be, and
-    if what it then says are characters that are in use.
-    """
-    first, found = 0, ""
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.isascii():
-                return None
-            if HZ.search(line):
-                return "HZ (Chinese)", number
-            for part in re.findall(rb"\+(?!-)[^-\s,]*", line):
-                if not (encoded := UTF_7.match(part)):
-                    return None
-                first, found = first or number, found + _decoded(encoded[0])
-    used = sum(c in USED_SIGNS or row_weight(c, *IN_USE) == 1 for c in found)
-    return ("UTF-7", first) if len(found) >= LEAST_DECODED and used >= LEAST_COMMON * len(found) else None
-
-
-def _decoded(part: bytes) -> str:
-    """What a part of a text says in UTF-7; U+FFFF if it is a word, or if an encoder would have written it otherwise."""
-    try:
-        text = part.decode("utf-7")
-    except UnicodeDecodeError:
-        return "\uffff"
-    is_word = part[1:].islower() or text.isascii()
-    return "\uffff" if is_word or part not in text.encode("utf-7") else text
 
 
 def is_korean(text: str) -> bool:
@@ -139,34 +42,6 @@ def is_korean(text: str) -> bool:
     hangul = [c for c in letters if "가" <= c <= "힣"]
     common = sum(c in COMMON_SYLLABLES for c in hangul)
     return bool(hangul) and len(hangul) >= LEAST_HANGUL * len(letters) and common >= LEAST_COMMON * len(hangul)
-
-
-def is_mostly_utf8(data: bytes) -> bool:
-    """Whether text is UTF-8 but for some bytes: other encodings hardly ever give a sequence of three bytes or more."""
-    text = data.decode("utf-8", errors="replace")
-    found = sum(c >= "\u0800" for c in text)
-    broken = text.count("\ufffd")
-    return 2 * broken <= found
-
-
-def guess(data: bytes) -> str:
-    """The name of the encoding that text with non-ASCII bytes is most likely in; "" if none is likely."""
-    if is_isolated(data) and all(c in WESTERN for c in data.decode("cp1252", errors="replace") if not c.isascii()):
-        return "cp1252 (Western European)"
-    scores = {name: plausibility(data, *reading) for name, reading in READINGS.items()}
-    best = max(scores, key=lambda name: scores[name])
-    if scores[best] >= LEAST_PLAUSIBLE:
-        return best
-    from charset_normalizer import from_bytes
-
-    match = from_bytes(data[:65536], cp_exclusion=NOT_GUESSED).best()
-    return match.encoding if match else ""
-
-
-def is_isolated(data: bytes) -> bool:
-    """Whether most non-ASCII bytes stand alone, as in a text with single accented letters."""
-    runs = re.findall(rb"[\x80-\xff]+", data)
-    return sum(len(run) == 1 for run in runs) >= 0.7 * len(runs)
 
 
 def plausibility(data: bytes, encoding: str, weights: Callable[[str], Iterator[float]]) -> float:
