@@ -36,6 +36,7 @@ include: "rules/store_base.smk"
 include: "rules/hpo.smk"
 include: "rules/train_adapter.smk"
 include: "rules/score_choices.smk"
+include: "rules/merge_adapter.smk"
 include: "rules/ensemble.smk"
 include: "rules/submission.smk"
 include: "rules/zero_shot.smk"
@@ -49,6 +50,7 @@ report: "docs/captions/workflow.rst"
 localrules:
     all,
     help,
+    merged,
     plan,
     zero_shot,
 
@@ -68,6 +70,13 @@ rule zero_shot:
         zero_shot_files,
     message:
         "Written before any training: {input}"
+
+
+rule merged:
+    input:
+        merged_files,
+    message:
+        "Checkpoints for other programs: {input}"
 
 
 rule plan:

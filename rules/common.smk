@@ -73,6 +73,7 @@ HELP = """Targets, with your own data: snakemake --configfile my.yaml -- TARGET
   results/evaluation/metrics.json        accuracy with its interval, overall and in parts
   results/submission.csv                 the file to hand in
   results/answers/test_answers.html      its answers with their pictures, the least certain first
+  merged                                 every adapter merged into its base, as checkpoints for other programs
   zero_shot                              the submission of a member `untuned: {train: none}`, before anything is trained
 After a run: snakemake --configfile my.yaml --report results/report.html   everything in one page"""
 FOLDS = range(config["folds"]["n"])
@@ -311,6 +312,14 @@ def records_of(wildcards):
     parts = MEMBERS[wildcards.member].trained_parts(len(FOLDS))
     runs = expand("results/adapters/{member}/fold{fold}/run.json", member=wildcards.member, fold=parts)
     return runs + score_files_of(wildcards.member, "json")
+
+
+def merged_files(wildcards):
+    """A checkpoint for each adapter, with the reports on their answers."""
+    if not TRAINED:
+        raise WorkflowError("members: none is trained, so no adapter can be merged. Add one with a section train.")
+    parts = [(member.name, part) for member in TRAINED for part in member.trained_parts(len(FOLDS))]
+    return [f"results/merged/{name}/fold{part}{suffix}" for name, part in parts for suffix in ("", ".json")]
 
 
 def files_of(wildcards):

@@ -23,6 +23,7 @@ RULES = {  # by name: its text
 # The rest of a command line, after what it prints; commands that are not named here need nothing more.
 NEEDED = {
     "init": ["nowhere"],
+    "merge_adapter": ["--fold", "0"],
     "score_choices": ["--split", "test", "--fold", "0"],
     "train_adapter": ["--fold", "0"],
 }

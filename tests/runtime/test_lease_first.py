@@ -51,6 +51,7 @@ runpy.run_path(sys.argv[1])
 # The commands that lease, with what they must be given.
 LEASING = {
     "train_adapter": ["--fold", "0"],
+    "merge_adapter": ["--fold", "0"],
     "score_choices": ["--fold", "0", "--split", "oof"],
     "run_trials": ["--worker", "0"],
     "label_mass": [],
@@ -58,6 +59,7 @@ LEASING = {
     "tiny_base": ["--family", "qwen2_5_vl", "--out", "nowhere"],
     "bench train": ["--shape", "tiny"],
     "bench score": ["--shape", "tiny"],
+    "verify adapter": ["nowhere"],
     "simulate epochs": [],
     "simulate intervals": ["--seeds", "1"],
 }

@@ -114,6 +114,13 @@ def test_help_tells_every_target_in_a_sentence(empty):
         assert empty.plan(None, target).jobs, target
 
 
+def test_merged_is_made_only_if_asked_for(empty, finished):
+    """Each checkpoint takes as much of the disk as the base: nobody gets one unasked."""
+    assert "merge_adapter" not in empty.plan(None).rules
+    assert finished.plan(None, "merged").jobs == {"merged": 1, "merge_adapter": 3}
+    assert finished.plan(None, "results/merged/main/fold1").jobs == {"merge_adapter": 1}
+
+
 def test_an_untuned_member_answers_before_anything_is_trained(empty):
     """For a first submission in minutes; the training rows are not scored for it."""
     plan = empty.plan({"members": {"untuned": {"train": "none"}}}, "zero_shot")

@@ -97,6 +97,10 @@ class ResultsFolder:
         """The folders of all existing adapters of a member."""
         return sorted(self.folder.glob(f"adapters/{member}/fold*"))
 
+    def merged(self, member: str, part: str | int) -> Path:
+        """The checkpoint with one of a member's adapters merged into its base."""
+        return self.folder / "merged" / member / f"fold{part}"
+
     def tracking(self, member: str, part: str | int) -> Path:
         """What trackers write about a training."""
         return self.folder / "tracking" / member / f"fold{part}"

@@ -1,9 +1,10 @@
-"""Write probabilities, rows or tasks of a run for other programs.
+"""Write probabilities, rows, tasks or an adapter of a run for other programs.
 
 probabilities: the ensemble's (or a member's) OOF and test probabilities as CSV or npz, with ids. vqaflow reads such
 files back as a member (`probabilities: {oof: FILE, test: FILE}`), and so can anyone else.
 llama-factory, ms-swift: the rows of each fold as conversations in JSON Lines, and how to train on them.
 lmms-eval: the training rows as tasks, to measure any model on exactly these questions.
+adapter: a copy whose configuration lists its modules by name, as SGLang wants them.
 
 Nothing that exists is replaced without --force. docs/exchange.md has examples.
 """
@@ -12,6 +13,7 @@ import argparse
 from pathlib import Path
 
 from vqaflow.commands.options import add_config, add_results
+from vqaflow.runtime.stage import log
 
 OF_ROWS = {
     "llama-factory": "rows and folds for LLaMA-Factory",
@@ -36,6 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         member = "the member whose prompt and settings are written (default: the only one of the configuration)"
         action.add_argument("--member", metavar="NAME", help=member)
         action.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="a new folder")
+    adapter = actions.add_parser("adapter", help="an adapter, its modules listed by name")
+    adapter.add_argument("adapter", type=Path, help="such as results/adapters/main/fold0")
+    adapter.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="a new folder")
     for action in actions.choices.values():
         add_results(action)
         action.add_argument("--force", action="store_true", help="replace an earlier export")
@@ -48,6 +53,12 @@ def run(arguments: argparse.Namespace) -> None:
 
         given = (arguments.member, arguments.split, arguments.out, arguments.force)
         export_probabilities(arguments.results, *given)
+        return
+    if arguments.what == "adapter":
+        from vqaflow.evaluation.export.adapter import export_adapter
+
+        count = export_adapter(arguments.adapter, arguments.out, arguments.force)
+        log.info("%s: %d modules by name", arguments.out, count)
         return
     from vqaflow.config.loading import checked_config
     from vqaflow.config.members import member_named, members_of
