@@ -1,4 +1,5 @@
-# make demo: the whole workflow on a small real data set. make test: the whole test suite. Both build .venv first.
+# make demo: the whole workflow on a small real data set. make test: the whole test suite. make kaggle, make colab: the
+# workflow for a notebook there. All build .venv first.
 PYTHON ?= python3
 BIN := .venv/bin
 # Python's compiled files are kept, and beside them what vqaflow found in its own source files: hundreds of processes
@@ -8,7 +9,7 @@ export PYTHONDONTWRITEBYTECODE :=
 # Jobs with the demo's model take 1.3 GB each, so three run at a time (gpu=3), however many cores there are.
 # A killed run leaves Snakemake's locks behind. The file `demo` among them, which is removed with them, shows that they
 # are the demo's; .venv/demo.lock, which its process holds, shows whether that run was killed. Other runs' locks stay.
-.PHONY: demo test test-oldest faults lint mutants lock lock-kaggle lock-oldest lock-venv clean
+.PHONY: demo test test-oldest faults lint mutants lock lock-kaggle lock-oldest lock-venv notebooks kaggle colab submit clean
 
 demo: .venv/ready
 	@exec 9> .venv/demo.lock; flock --nonblock 9 || { echo "make demo is already running here" >&2; exit 1; }; \
@@ -97,6 +98,25 @@ lock-kaggle lock-oldest: lock-%: lock-venv
 lock-venv:
 	$(PYTHON) -m venv .lock-venv
 	.lock-venv/bin/python -m pip install --quiet uv
+
+# The notebooks of Kaggle and Colab, from notebooks/cells.py; and the folder to send there (docs/kaggle.md).
+# make kaggle COMPETITION=name USER=you MODEL=owner/model/framework/variation/version CONFIG=my.yaml GOES_ON=1
+KIT = PYTHONPATH=.:workflow_scripts $(BIN)/python -m notebooks.kit $@ $(if $(COMPETITION),--competition "$(COMPETITION)") \
+	$(if $(MODEL),--model "$(MODEL)") $(if $(CONFIG),--config "$(CONFIG)")
+notebooks: .venv/ready
+	PYTHONPATH=. $(BIN)/python -m notebooks.cells
+
+# USER counts only on the command line: shells set it to a name that is not Kaggle's.
+kaggle: .venv/ready
+	@$(KIT) $(if $(filter command%,$(origin USER)),--user "$(USER)") $(if $(GOES_ON),--goes-on)
+
+colab: .venv/ready
+	@$(KIT)
+
+# Sends results/submission.csv, or FILE, to a competition after a check and a yes. No other target calls it.
+submit: .venv/ready
+	@PYTHONPATH=.:workflow_scripts $(BIN)/python -m notebooks.submit --competition "$(COMPETITION)" --message "$(MESSAGE)" \
+		$(if $(FILE),--file "$(FILE)") $(if $(CONFIG),--config $(CONFIG)) $(if $(YES),--yes)
 
 clean:
 	rm -rf results/* .snakemake

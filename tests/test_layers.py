@@ -28,12 +28,13 @@ LAYERS = [
 ]
 # The same within a package; "." stands for the modules beside the folders.
 INNER_LAYERS = {
+    "runtime": [".", "session"],
     "data": ["images", ".", "folds", "exploration competition"],
     "ensemble": [".", "submission"],
     "model": ["numerics", "encoding", "vision", "families", ".", "decoder features", "separate", "pipeline"],
     "evaluation": ["pages gallery", "picks", ".", "cards", "export runs verify"],
     "plan": [".", "doctor"],
-    "commands": [".", "rules tools handing"],
+    "commands": [".", "rules tools handing machines"],
 }
 ONLY_FOR_COMMANDS = ["bench", "demo"]
 MOST_FILES, MOST_LINES, NUMBER_OF_PACKAGES = 20, 400, range(12, 18)

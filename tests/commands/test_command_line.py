@@ -25,6 +25,7 @@ NEEDED = {
     "init": ["nowhere"],
     "merge_adapter": ["--fold", "0"],
     "score_choices": ["--split", "test", "--fold", "0"],
+    "session": ["--hours", "1", "--keep", "kept", "--from", "nowhere", "--", "true"],
     "train_adapter": ["--fold", "0"],
 }
 # Files that are not there, for each command; those that are not named here look for results/ and the demo's tables.

@@ -11,7 +11,7 @@ from vqaflow.config.loading import load_config
 from workflow_world import ROOT, copy_workflow, plan_of, snakemake
 
 PROFILES = sorted(path.name for path in (ROOT / "profiles").iterdir())
-WITH_SETTINGS = ["gpu", "kaggle-t4x2", "slurm"]
+WITH_SETTINGS = ["colab-a100", "colab-l4", "gpu", "kaggle-t4x2", "slurm"]
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def settings_of(name: str) -> str:
 
 
 def test_the_promised_profiles_are_there():
-    assert PROFILES == ["default", *WITH_SETTINGS]
+    assert PROFILES == sorted(["default", *WITH_SETTINGS])
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -83,6 +83,15 @@ def test_what_fits_a_t4():
     assert profile("kaggle-t4x2")["resources"]["gpu"] == 2
 
 
+@pytest.mark.parametrize(("name", "rows"), [("colab-l4", 4), ("colab-a100", 16)])
+def test_what_fits_colab_s_cards(name, rows):
+    """One card in bfloat16; a step has as many rows on both, so that the learning rate means the same."""
+    config = load_config(ROOT / "config.yaml", ROOT / settings_of(name))
+    assert (config["model"]["compute_dtype"], config["model"]["quantization"]) == ("bfloat16", "none")
+    assert config["train"]["batch_size"] == rows and rows * config["train"]["accumulation"] == 16
+    assert (config["hardware"]["session_hours"], profile(name)["resources"]["gpu"]) == (12, 1)
+
+
 def test_what_fits_one_large_card():
     model = load_config(ROOT / "config.yaml", ROOT / settings_of("gpu"))["model"]
     assert (model["compute_dtype"], model["quantization"]) == ("bfloat16", "none")
@@ -91,7 +100,7 @@ def test_what_fits_one_large_card():
     assert profile("gpu")["resources"]["gpu"] == 1
 
 
-@pytest.mark.parametrize(("name", "at_once"), [("kaggle-t4x2", 2), ("gpu", 1)])
+@pytest.mark.parametrize(("name", "at_once"), [("kaggle-t4x2", 2), ("gpu", 1), ("colab-l4", 1)])
 def test_the_profile_caps_the_jobs_with_a_gpu(tmp_path, name, at_once):
     """Four jobs that need a GPU and end when as many as may run have begun: more at a time would be seen."""
     (tmp_path / "Snakefile").write_text(

@@ -20,6 +20,7 @@ FOLDERS = {
     "rules": "Stages of the workflow, each run by hand with the name of its rule",
     "tools": "Tools",
     "handing": "Handing a run on",
+    "machines": "Machines and their sessions",
 }
 HERE = Path(__file__).parent
 

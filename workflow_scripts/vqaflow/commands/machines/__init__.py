@@ -1,0 +1,1 @@
+"""Commands that fit a run to the machine that it has."""
