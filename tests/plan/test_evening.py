@@ -22,6 +22,7 @@ from vqaflow.plan.evening import (
     hours_lines,
     in_place_of,
     jobs_of,
+    jobs_of_run,
     makespan,
     shorter_lines,
 )
@@ -53,9 +54,9 @@ def naive_makespan(found: list[Job], cards: int) -> float:
     for order in permutations(found):
         free, done = [0.0] * cards, {}
         for job in order:
-            if job.after and job.after not in done:
+            if not set(job.after) <= done.keys():
                 break
-            start = max(min(free), done.get(job.after, 0.0))
+            start = max([min(free), *(done[name] for name in job.after)])
             free[free.index(min(free))] = done[job.name] = start + job.seconds
         else:
             best = min(best, max(done.values()))
@@ -68,7 +69,7 @@ def test_every_job_is_planned():
     assert [job.stage for job in found].count("train") == 3
     assert len({job.name for job in found if job.stage == "score"}) == 2 * 2 * 3  # views, splits, folds
     trained = {job.name for job in found if job.stage == "train"}
-    assert all(job.after in trained for job in found if job.stage == "score")
+    assert all(set(job.after) <= trained and len(job.after) == 1 for job in found if job.stage == "score")
 
 
 def test_a_refit_adapter_and_an_untuned_base_have_their_jobs():
@@ -78,7 +79,7 @@ def test_a_refit_adapter_and_an_untuned_base_have_their_jobs():
     assert [job.stage for job in tuned].count("train") == (3 + 1) * 2
     longest = max(tuned, key=lambda job: job.seconds)
     assert longest.name.startswith("main all"), "all rows take longer than a fold's"
-    assert {job.stage for job in untuned} == {"score"} and all(job.after is None for job in untuned)
+    assert {job.stage for job in untuned} == {"score"} and all(job.after == () for job in untuned)
     assert len(untuned) == 2 * 2
 
 
@@ -126,7 +127,7 @@ def test_a_view_that_reads_is_planned_with_its_reading():
 def test_jobs_wait_for_their_adapter_and_for_a_card(cards):
     """With two cards a run takes at least as long as a training and its scoring, and as half of all."""
     found = [Job("m", "train", "t0", 5), Job("m", "train", "t1", 3), Job("m", "train", "t2", 3)]
-    found += [Job("m", "score", f"s{i}", 1.5, f"t{i}") for i in range(3)]
+    found += [Job("m", "score", f"s{i}", 1.5, (f"t{i}",)) for i in range(3)]
     span, best = makespan(found, cards), naive_makespan(found, cards)
     assert best <= span <= 1.25 * best
     assert makespan(found, 1) == pytest.approx(sum(job.seconds for job in found))
@@ -228,7 +229,7 @@ def test_kaggles_profile_knows_its_sessions(capsys, tmp_path):
 def test_a_training_on_two_cards_waits_for_both() -> None:
     """Else the plan would promise that a second training runs beside it."""
     shared = [Job("main", "train", f"main {fold}", 10.0, cards=2) for fold in range(2)]
-    scored = Job("main", "score", "main 0 oof original", 4.0, "main 0")
+    scored = Job("main", "score", "main 0 oof original", 4.0, ("main 0",))
     assert makespan(shared, 2) == 20.0
     assert makespan([*shared, scored], 2) == 24.0
     assert makespan(shared, 4) == 10.0
@@ -239,3 +240,73 @@ def test_the_hours_on_fewer_cards_than_a_training_needs_are_not_told() -> None:
     shared = [Job("main", "train", "main 0", 3600.0, cards=2)]
     told = "\n".join(hours_lines(shared, None))
     assert "2 cards 1.0 h, 4 cards 1.0 h" in told and "1 card " not in told
+
+
+def planned(members: dict, **sections: object) -> list[Job]:
+    """The jobs of a run with these members, in two folds."""
+    found = members_of(KAGGLE | sections | {"members": members})
+    with_base = [one for one in found.values() if one.kind != "file"]
+    return jobs_of_run(with_base, dict.fromkeys(found, SHAPE), replace(DATA, folds=2), T4)
+
+
+def waits(found: list[Job]) -> dict[str, set[str]]:
+    return {job.name: set(job.after) for job in found}
+
+
+def seconds_of(found: list[Job], *names: str) -> float:
+    """The longest of the jobs whose names start so, with what follows a space."""
+    return max(job.seconds for job in found if any(f"{job.name} ".startswith(f"{name} ") for name in names))
+
+
+def test_a_pupil_is_planned_after_all_that_its_teacher_says() -> None:
+    """Else the plan of a run with a teacher would promise about half of its hours on several cards."""
+    views = {"original": {}, "blind": {"blind": "text"}}
+    found = planned({"main": {"train": {"teacher": "strong"}}, "strong": {"train": {"teacher": None}}}, views=views)
+    said = {f"strong {fold} {split} original" for fold in "01" for split in ("oof", "test")}
+    assert waits(found)["main 0"] == waits(found)["main 1"] == said, "not its blind view, which answers nothing"
+    assert waits(found)["strong 0"] == set() and waits(found)["main 0 oof original"] == {"main 0"}
+    rounds = ["strong 0", "strong 1"], ["strong 0 oof original", "strong 0 test original"], ["main 0"], ["main 0 oof"]
+    longest = [seconds_of(found, *names) for names in rounds[:3]] + [seconds_of(found, "main 0 oof", "main 0 test")]
+    assert makespan(found, 16) == pytest.approx(sum(longest))
+
+
+def test_a_teacher_that_is_a_file_is_there_already() -> None:
+    """Nobody waits for it; a plan that did would never end."""
+    files = {"probabilities": {"oof": "oof.csv", "test": "test.csv"}}
+    found = planned({"main": {"train": {"teacher": "friend"}}, "friend": files})
+    assert waits(found)["main 0"] == set() and makespan(found, 4) > 0
+
+
+def test_a_refit_is_planned_after_the_folds_of_its_seed() -> None:
+    """Their logs say how many epochs it trains: it cannot run beside them."""
+    found = planned({"main": {"refit": True, "seeds": [1, 2]}})
+    assert waits(found)["main all-seed2"] == {"main 0-seed2", "main 1-seed2"}
+    assert waits(found)["main 0-seed2"] == set()
+    alone = planned({"main": {"refit": True}})
+    trained = {job.name: job.seconds for job in alone if job.stage == "train"}
+    scored = max(job.seconds for job in alone if job.after == ("main all",))
+    assert makespan(alone, 16) == pytest.approx(
+        max(trained["main 0"], trained["main 1"]) + trained["main all"] + scored
+    )
+
+
+def test_a_view_for_unsure_rows_is_planned_after_the_main_view() -> None:
+    """Which rows are unsure is known by the main view's scores of the same rows."""
+    views = {"original": {}, "hflip": {"flip": True, "when": "margin < 0.3"}}
+    found = planned({"main": {}, "base": {"train": "none"}}, views=views)
+    assert waits(found)["main 1 oof hflip"] == {"main 1", "main 1 oof original"}
+    assert waits(found)["base base test hflip"] == {"base base test original"}
+    assert waits(found)["base base test original"] == set()
+
+
+def test_the_hours_count_who_waits_for_whom() -> None:
+    """Two folds of a teacher (4 s), scored (1 s), then two of a pupil (3 s), scored (1 s), then its refit (5 s)."""
+    found = [Job("t", "train", f"t {i}", 4) for i in range(2)]
+    found += [Job("t", "score", f"t {i} oof", 1, (f"t {i}",)) for i in range(2)]
+    found += [Job("p", "train", f"p {i}", 3, ("t 0 oof", "t 1 oof")) for i in range(2)]
+    found += [Job("p", "score", f"p {i} oof", 1, (f"p {i}",)) for i in range(2)]
+    found += [Job("p", "train", "p all", 5, ("t 0 oof", "t 1 oof", "p 0", "p 1"))]
+    assert makespan(found, 8) == 4 + 1 + 3 + 5
+    assert makespan(found, 2) == 4 + 1 + 3 + 5
+    assert makespan(found, 1) == 2 * (4 + 1 + 3 + 1) + 5
+    assert makespan([job for job in found if job.member == "p"], 2) == 3 + 5, "what is not planned is there"

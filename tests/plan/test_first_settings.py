@@ -16,7 +16,7 @@ from vqaflow.config.loading import checked_config, load_config
 from vqaflow.config.members import members_of
 from vqaflow.config.sections import merged
 from vqaflow.plan.cards import BY_NAME, CARDS, Card
-from vqaflow.plan.evening import Data, Speed, fits, jobs_of, makespan
+from vqaflow.plan.evening import Data, Speed, fits, jobs_of_run, makespan
 from vqaflow.plan.first_choice import BATCHES, MEMBERS, Choice, choose
 from vqaflow.plan.machine import find_machine
 from vqaflow.runtime.errors import UserError
@@ -139,7 +139,7 @@ def test_what_is_chosen_fits_by_the_plan(card, data):
     speed = Speed(card.gib, card.tflops * 1e12)
     members = members_of(configured(choice))
     assert all(fits(member, choice.shape, data, speed) for member in members.values())
-    jobs = [job for member in members.values() for job in jobs_of(member, choice.shape, data, speed)]
+    jobs = jobs_of_run(list(members.values()), dict.fromkeys(members, choice.shape), data, speed)
     assert makespan(jobs, 1) == pytest.approx(choice.seconds) and choice.in_time == (choice.seconds <= 12 * 3600)
     train = configured(choice)["train"]
     assert train["batch_size"] in BATCHES and train["batch_size"] * train["accumulation"] == 16

@@ -21,7 +21,7 @@ from vqaflow.evaluation.verify.results import Results
 from vqaflow.evaluation.verify.verify import verify
 from vqaflow.provenance.cards import write_cards
 from vqaflow.provenance.crate import write_crate
-from vqaflow.provenance.crate_checks import check_crate, read_graph, validate
+from vqaflow.provenance.crate_checks import check_crate, check_sums, read_graph, validate
 from vqaflow.provenance.history import HISTORY
 from vqaflow.provenance.signing import check_signature, make_keys, sign, signature_of
 from vqaflow.provenance.software import audit, write_bom
@@ -176,7 +176,7 @@ def test_a_card_of_scores_by_another_adapter_is_refused(run: Path) -> None:
 def test_a_crate_is_whole_and_names_each_job(run: Path) -> None:
     """An archive must find every input, output and digest of each job."""
     entities = read_graph(crate(run))
-    assert len(list(check_crate(run / "crate"))) == 2
+    assert len(list(check_crate(run / "crate"))) == 3
     jobs = [name for name in entities if name.startswith("#job-")]
     assert len(jobs) == len(records_in(run / "results"))
     weights = entities["results/adapters/main/fold0/adapter_model.safetensors"]
@@ -231,6 +231,37 @@ def test_a_damaged_crate_is_found(run: Path, harm: str) -> None:
         path.write_text(path.read_text("utf-8").replace('"datePublished"', '"date"', 1), "utf-8")
     with pytest.raises(UserError, match="was changed|which is not there|has no datePublished"):
         list(check_crate(folder))
+
+
+@pytest.mark.skipif(shutil.which("sha256sum") is None, reason="needs sha256sum")
+def test_others_check_a_crate_with_a_program_that_they_have(run: Path) -> None:
+    """All of its files: the graph names no digest of itself."""
+    folder = crate(run)
+    asked = ["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"]
+    assert subprocess.run(asked, cwd=folder, capture_output=True).returncode == 0
+    named = {line[66:] for line in (folder / "SHA256SUMS").read_text("utf-8").splitlines()}
+    assert named == files_of(folder).keys() - {"SHA256SUMS"}
+    with (folder / "ro-crate-metadata.json").open("a", encoding="utf-8") as file:
+        file.write(" ")
+    done = subprocess.run(asked, cwd=folder, capture_output=True, text=True)
+    assert done.returncode and "ro-crate-metadata.json: FAILED" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (lambda folder: (folder / "more.txt").touch(), "more.txt: is not in SHA256SUMS"),
+        (lambda folder: (folder / "SHA256SUMS").unlink(), "SHA256SUMS: is missing"),
+        (lambda folder: (folder / "workflow/Snakefile").write_text(""), "Snakefile: was changed since"),
+        (lambda folder: (folder / "workflow/rules/data.smk").unlink(), "rules/data.smk: is missing"),
+    ],
+)
+def test_a_file_that_does_not_fit_the_list_is_named(run: Path, harm, message: str) -> None:
+    folder = crate(run)
+    assert check_sums(folder) > 50
+    harm(folder)
+    with pytest.raises(UserError, match=message):
+        check_sums(folder)
 
 
 @pytest.mark.parametrize("place", ["description", "limits"])
@@ -298,6 +329,19 @@ def test_the_list_of_software_is_repeatable(tmp_path: Path) -> None:
     write_bom(tmp_path / "two.json")
     assert (tmp_path / "one.json").read_bytes() == (tmp_path / "two.json").read_bytes()
     assert "torch" in {part["name"] for part in json.loads((tmp_path / "one.json").read_text("utf-8"))["components"]}
+
+
+def test_a_list_of_software_that_holds_a_password_is_not_written(tmp_path: Path, monkeypatch) -> None:
+    """pip keeps the address that a package came from, with the user and the password of a private index."""
+    address = "https://me:" + "planted0secret1" + "@index.example/simple/x-1.whl"
+    program = tmp_path / "cyclonedx-py"
+    told = json.dumps({"components": [{"name": "x", "externalReferences": [{"url": address}]}]})
+    program.write_text(f"#!/bin/sh\nprintf '%s' '{told}'\n", encoding="utf-8")
+    program.chmod(0o755)
+    monkeypatch.setattr(shutil, "which", lambda name, path=None: str(program))
+    with pytest.raises(UserError, match="bom.json: line 1 holds a token or a password") as caught:
+        write_bom(tmp_path / "bom.json")
+    assert "planted" not in str(caught.value) and not (tmp_path / "bom.json").exists()
 
 
 ANSWERS = {

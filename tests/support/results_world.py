@@ -16,7 +16,7 @@ from vqaflow.artifacts.choices import own_letters
 from vqaflow.artifacts.columns import ALL_LETTERS, letters_in, probability_columns
 from vqaflow.artifacts.parts import fold_of, seed_of
 from vqaflow.artifacts.results_folder import ResultsFolder
-from vqaflow.artifacts.rows import all_asked, rows_of
+from vqaflow.artifacts.rows import all_asked, contents, rows_of
 from vqaflow.config.members import FOREIGN, TUNED, UNTUNED, Member
 from vqaflow.data.folds.seen_images import seen_images
 from vqaflow.model.encoding.orders import cyclic_shifts, inverse, own_order, places_of
@@ -148,7 +148,7 @@ def make_results(
         if one.kind == FOREIGN:
             write_files(folder, one, tables, right, rng)
         for part in one.trained_parts(folds):
-            write_adapter(folder / "adapters" / one.name / f"fold{part}", fold_of(part), assigned)
+            write_adapter(folder / "adapters" / one.name / f"fold{part}", fold_of(part), assigned, train)
         for split, table in tables.items() if one.kind != FOREIGN else ():
             for part in one.parts(split, folds):
                 mine = (assigned["fold"] == fold_of(part)).to_numpy() if split == "oof" else np.ones(len(table), bool)
@@ -232,7 +232,7 @@ def pool_members(folder: Path, order_pooling: str = "geometric") -> list[Path]:
     return [at.member(name).folder for name in sorted(json.loads((folder / "members_in_test.json").read_text("utf-8")))]
 
 
-def write_adapter(folder: Path, fold: int | None, assigned: pd.DataFrame) -> None:
+def write_adapter(folder: Path, fold: int | None, assigned: pd.DataFrame, train: pd.DataFrame) -> None:
     """An adapter's folder as train_adapter leaves it, its weights those of one small linear."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = ["step,epoch,loss,accuracy,learning_rate,val_accuracy"]
@@ -256,6 +256,7 @@ def write_adapter(folder: Path, fold: int | None, assigned: pd.DataFrame) -> Non
         "rows": len(assigned) - len(held_out),
         "validation_rows": len(held_out),
         "held_out": value_digest(held_out),
+        "data": value_digest(contents(rows_of(train[~train["id"].isin(held_out)]))),
     }
     name = "base_model.model.model.layers.0.self_attn.q_proj"
     pair = {f"{name}.lora_A.weight": np.ones((2, 8), np.float32), f"{name}.lora_B.weight": np.ones((8, 2), np.float32)}

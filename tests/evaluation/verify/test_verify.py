@@ -12,11 +12,15 @@ import pytest
 from results_world import make_whole_run, several_members
 from vqaflow.artifacts.adapter_files import DIGEST, RUN, write_run
 from vqaflow.artifacts.adapter_files import FILES as FILES_OF_RUN
+from vqaflow.artifacts.parts import fold_of
+from vqaflow.artifacts.results_folder import ResultsFolder
+from vqaflow.artifacts.rows import contents
 from vqaflow.artifacts.score_files import read_about, write_scores
 from vqaflow.commands.command_line import main
 from vqaflow.evaluation.verify.verify import CHECKS, verify
-from vqaflow.runtime.digests import file_digest
+from vqaflow.runtime.digests import file_digest, value_digest
 from vqaflow.runtime.errors import UserError
+from vqaflow.training.rows import FoldRows
 
 P = ["p_a", "p_b", "p_c", "p_d"]
 
@@ -269,6 +273,18 @@ DISAGREEMENTS = {
         "adapters",
         r"parity\.prompt differs from that of",
     ),
+    "answers that were changed after training": (
+        "tables/train.parquet",
+        frame(lambda t: t.assign(answer=[{"a": "b"}.get(t["answer"][0], "a"), *t["answer"][1:]])),
+        "adapters",
+        r"fold1/run\.json: the adapter was trained on other rows or labels than are there now \(.*train\.parquet\)",
+    ),
+    "a question that was changed after training": (
+        "tables/train.parquet",
+        frame(lambda t: t.assign(question=["?", *t["question"][1:]])),
+        "adapters",
+        r"fold1/run\.json: the adapter was trained on other rows or labels than are there now",
+    ),
     "score of another fold's row": (
         "scores/main/oof/fold0/original.parquet",
         frame(lambda t: t.assign(id=t["id"].replace("train_0000", "train_0004"))),
@@ -433,6 +449,31 @@ SEVERAL = {
         "fold0-seed2/original.parquet: is missing",
     ),
 }
+
+
+def taught_by(results, member, teacher):
+    """As if `member` had learned from what `teacher` says."""
+    at = ResultsFolder(results)
+    values(teacher=teacher)(at.member(member).note)
+    for folder in (results / "adapters" / member).iterdir():
+        fold = fold_of(folder.name.removeprefix("fold"))
+        _, targets = FoldRows(at.table("train"), at.folds, fold, teacher=at.teacher(teacher)).split()
+        values(data=value_digest(contents(targets.rows)))(folder / RUN)
+
+
+def test_answers_of_a_teacher_that_were_changed_after_training_are_named(several):
+    """Else a pupil would pass whose teacher says something else by now, or another member is said to be it."""
+    taught_by(several, "other", "untuned")
+    assert failures(several) == {}
+    values(teacher="main")(several / "members/other/member.json")
+    told = failures(several)["adapters"]
+    assert "adapters/other/fold0/run.json: the adapter was trained on other rows, labels or teacher's answers" in told
+    assert "members/main/oof.parquet). Delete " in told
+    values(teacher="untuned")(several / "members/other/member.json")
+    frame(lambda t: swapped(t, "p_a").pipe(swapped, "p_b").pipe(swapped, "p_c").pipe(swapped, "p_d"))(
+        several / "members/untuned/oof.parquet"
+    )
+    assert "members/untuned/oof.parquet). Delete " in failures(several)["adapters"]
 
 
 @pytest.mark.parametrize("case", SEVERAL)

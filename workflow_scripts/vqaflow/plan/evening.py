@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from vqaflow.artifacts.columns import ALL_LETTERS
-from vqaflow.artifacts.parts import fold_of
+from vqaflow.artifacts.parts import fold_of, seed_of
 from vqaflow.config.members import TUNED, Member
 from vqaflow.config.sections import ModelConfig, TrainConfig, ViewConfig, section
 from vqaflow.model.encoding.orders import scoring_orders
@@ -63,14 +63,54 @@ class Speed:
 
 @dataclass(frozen=True)
 class Job:
-    """A job of one member that needs a GPU, or several `cards`; it starts after the job called `after`."""
+    """A job of one member that needs a GPU, or several `cards`; it starts after all jobs called `after`."""
 
     member: str
     stage: str
     name: str
     seconds: float
-    after: str | None = None
+    after: tuple[str, ...] = ()
     cards: int = 1
+
+
+def jobs_of_run(members: Sequence[Member], shapes: Mapping[str, Shape], data: Data, speed: Speed) -> list[Job]:
+    """The jobs of all `members`; a pupil's trainings wait until its teacher's answers are pooled."""
+    named = {member.name: member for member in members}
+    jobs: list[Job] = []
+    for member in members:
+        teacher = named.get(member.train.get("teacher") or "") if member.kind == TUNED else None
+        taught = pooled_scorings(teacher, data.folds) if teacher else ()
+        for job in jobs_of(member, shapes[member.name], data, speed):
+            jobs.append(replace(job, after=job.after + taught) if job.stage == "train" else job)
+    return jobs
+
+
+def pooled_scorings(member: Member, folds: int) -> tuple[str, ...]:
+    """The scorings that pool_member waits for: those of both splits, as it writes what they say together."""
+    return tuple(
+        scoring(member, part, split, view)
+        for split in ("oof", "test")
+        for part in member.parts(split, folds)
+        for view in member.pooled_views
+    )
+
+
+def scoring(member: Member, part: str, split: str, view: str) -> str:
+    """The name of a scoring."""
+    return f"{member.name} {part} {split} {view}"
+
+
+def waited_for(member: Member, part: str, split: str, view: str) -> tuple[str, ...]:
+    """What a scoring waits for: its adapter, and the main view's scores if only rows that these leave close count."""
+    adapter = (f"{member.name} {part}",) if member.kind == TUNED else ()
+    return (*adapter, scoring(member, part, split, member.main_view)) if member.rendering(view).get("when") else adapter
+
+
+def folds_before(member: Member, part: str, folds: int) -> tuple[str, ...]:
+    """The trainings that one on all rows waits for: those of its seed, whose logs say how long it trains."""
+    if fold_of(part) is not None:
+        return ()
+    return tuple(f"{member.name} {other}" for other in member.parts("oof", folds) if seed_of(other) == seed_of(part))
 
 
 def jobs_of(member: Member, shape: Shape, data: Data, speed: Speed) -> list[Job]:
@@ -83,7 +123,8 @@ def jobs_of(member: Member, shape: Shape, data: Data, speed: Speed) -> list[Job]
         seconds = loading + training_seconds(member, shape, data, speed, rows)
         if part == first:
             seconds += reading_seconds(member, member.main_view, shape, data, speed, data.train_rows)
-        jobs.append(Job(member.name, "train", f"{member.name} {part}", seconds, cards=member.train["devices"]))
+        after, cards = folds_before(member, part, data.folds), member.train["devices"]
+        jobs.append(Job(member.name, "train", f"{member.name} {part}", seconds, after, cards))
     for split in ("oof", "test"):
         for part in member.parts(split, data.folds):
             fold_share = 1 / data.folds if member.kind == TUNED else 1.0
@@ -92,8 +133,8 @@ def jobs_of(member: Member, shape: Shape, data: Data, speed: Speed) -> list[Job]
                 seconds = loading + scoring_seconds(member, view, shape, data, speed, rows)
                 if is_read_here(member, split, part, view, data.folds):
                     seconds += reading_seconds(member, view, shape, data, speed, rows)
-                after = f"{member.name} {part}" if member.kind == TUNED else None
-                name = f"{member.name} {part} {split} {view}"
+                after = waited_for(member, part, split, view)
+                name = scoring(member, part, split, view)
                 jobs.append(Job(member.name, "score", name, seconds, after, member.devices))
     return jobs
 
@@ -176,13 +217,18 @@ def gated_share(view: Mapping[str, Any]) -> float:
 
 
 def makespan(jobs: Sequence[Job], cards: int) -> float:
-    """Seconds until all `jobs` are done on so many cards, each of which takes the longest job that can start."""
-    free = [0.0] * cards
+    """Seconds until all `jobs` are done on so many cards, each of which takes the longest job that can start.
+
+    A job waits only for those among `jobs`.
+    """
+    free, named = [0.0] * cards, {job.name for job in jobs}
     done: dict[str, float] = {}
     waiting = sorted(jobs, key=lambda job: -job.seconds)
     while waiting:
         now = heapq.heappop(free)
-        ready = [job for job in waiting if job.after is None or done.get(job.after, float("inf")) <= now]
+        ready = [
+            job for job in waiting if all(done.get(name, float("inf")) <= now for name in job.after if name in named)
+        ]
         if not ready:
             heapq.heappush(free, min(end for end in done.values() if end > now))
             continue

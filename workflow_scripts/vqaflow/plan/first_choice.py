@@ -14,7 +14,7 @@ from vqaflow.config.members import Member, members_of, with_model
 from vqaflow.config.sections import ModelConfig, merged, section
 from vqaflow.model.families.known import family_of
 from vqaflow.plan.cards import Card
-from vqaflow.plan.evening import Data, Job, Speed, fits, jobs_of, makespan
+from vqaflow.plan.evening import Data, Job, Speed, fits, jobs_of_run, makespan
 from vqaflow.plan.member_plans import scores_on
 from vqaflow.plan.offline import shape_of
 from vqaflow.plan.shape import Shape, published
@@ -174,7 +174,7 @@ def settings_that_fit(
             continue
         keys = changed
         members = planned(base, keys)
-        jobs = [job for member in members for job in jobs_of(member, shape, data, speed)]
+        jobs = jobs_of_run(members, {member.name: shape for member in members}, data, speed)
         seconds = makespan(jobs, cards)
         in_time = seconds <= hours * 3600
         first = makespan(first_jobs(jobs), cards)

@@ -13,7 +13,7 @@ from typing import Any
 from vqaflow.config.members import members_of, with_model
 from vqaflow.config.sections import ModelConfig, section
 from vqaflow.plan.cards import card_here, card_named
-from vqaflow.plan.evening import Speed, jobs_of
+from vqaflow.plan.evening import Speed, jobs_of_run
 from vqaflow.plan.member_plans import planned_data
 from vqaflow.plan.offline import shape_of
 from vqaflow.plan.rows import plan_rows
@@ -34,7 +34,7 @@ def job_seconds(config: Mapping[str, Any]) -> dict[str, Any]:
     shapes = {member.name: shape_of(section(ModelConfig, member.model), None)[0] for member in members}
     data, _ = planned_data(config, plan_rows(config, None, False))
     speed = Speed.of(card or card_named("t4"))
-    seconds = {job.name: job.seconds for m in members for job in jobs_of(m, shapes[m.name], data, speed)}
+    seconds = {job.name: job.seconds for job in jobs_of_run(members, shapes, data, speed)}
     return {"seconds": seconds, "certain": card is not None, "cards": len(visible_devices())}
 
 

@@ -10,7 +10,7 @@ from vqaflow.artifacts.results_folder import RESULTS
 from vqaflow.config.members import TUNED, Member, members_of, with_model
 from vqaflow.config.sections import ColumnsConfig, ModelConfig, section
 from vqaflow.model.families.known import family_of
-from vqaflow.plan.evening import Data, Speed, disk_gb, hours_lines, jobs_of, shorter_lines
+from vqaflow.plan.evening import Data, Speed, disk_gb, hours_lines, jobs_of_run, shorter_lines
 from vqaflow.plan.footprint import FP8_BYTES, GIB, NF4_BYTES, usable_gib
 from vqaflow.plan.offline import is_quantized, offline_plan, print_plan, require_dtype, shape_of
 from vqaflow.plan.plan_text import CARDS, MATRIX_BATCHES, WITHOUT_BFLOAT16, WITHOUT_FP8
@@ -51,7 +51,7 @@ def run_lines(config: Mapping[str, Any], members: list[Member], settings: Namesp
     shapes = {m.name: shape_of(section(ModelConfig, m.model), settings.shape)[0] for m in members}
     data, source = planned_data(config, basis, settings.rows)
     speed = Speed.of(settings.like, settings.vram, settings.tflops)
-    jobs = [job for m in members for job in jobs_of(m, shapes[m.name], data, speed)]
+    jobs = jobs_of_run(members, shapes, data, speed)
     yield settings.told
     yield f"test rows: {data.test_rows}{source}"
     yield from hours_lines(jobs, settings.session)

@@ -1,8 +1,8 @@
 """A Workflow Run RO-Crate of a finished run, in the profile Provenance Run Crate: each job as an action.
 
-The crate is a folder: the workflow's files, the results with the digests of the run's own records, and
-ro-crate-metadata.json. Files that show rows or pictures of the data are left out unless asked for: they are named by
-their digests. Equal runs give equal bytes, but for the times of the jobs.
+The crate is a folder: the workflow's files, the results with the digests of the run's own records,
+ro-crate-metadata.json, and SHA256SUMS of them all. Files that show rows or pictures of the data are left out unless
+asked for: they are named by their digests. Equal runs give equal bytes, but for the times of the jobs.
 """
 
 import shutil
@@ -23,6 +23,7 @@ from vqaflow.evaluation.cards.facts import CARD
 from vqaflow.evaluation.verify.card_checks import adapters_of
 from vqaflow.evaluation.verify.results import Results
 from vqaflow.provenance.actions import add_actions
+from vqaflow.provenance.crate_checks import SUMS, sums_of
 from vqaflow.provenance.entities import (
     METADATA,
     Graph,
@@ -102,6 +103,7 @@ def write_crate(at: ResultsFolder, config: Mapping[str, Any], workflow: Path, ou
         require_no_secret_in(folder)
         write_json(folder / METADATA, crate.graph.as_json())
         require_no_secret(f"{out / METADATA}", (folder / METADATA).read_text(encoding="utf-8"))
+        write_text(folder / SUMS, sums_of(folder))
     log.info("%s: %d jobs, %d files and folders", out, len(jobs), len(crate.parts), extra=CLOSING)
 
 

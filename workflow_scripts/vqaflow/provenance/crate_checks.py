@@ -11,6 +11,7 @@ from vqaflow.provenance.tools import run_tool, tool
 from vqaflow.runtime.digests import file_digest
 from vqaflow.runtime.errors import UserError
 
+SUMS = "SHA256SUMS"
 VALIDATOR, PROFILE = "rocrate-validator", "provenance-run-crate"
 # What the profiles demand of each kind of entity.
 REQUIRED = {
@@ -33,6 +34,7 @@ def check_crate(folder: Path) -> Iterator[str]:
     entities = read_graph(folder)
     yield f"{check_graph(folder, entities)} entities are whole, and refer to each other"
     yield f"{check_files(folder, entities)} files have the digests that {METADATA} says"
+    yield f"{check_sums(folder)} files have the digests that {SUMS} says, and there are no others"
 
 
 def validate(folder: Path) -> str:
@@ -130,3 +132,31 @@ def check_files(folder: Path, entities: dict[str, dict[str, Any]]) -> int:
             raise UserError(f"{path}: was changed since the crate was written. Write the crate again.")
         count += 1
     return count
+
+
+def sums_of(folder: Path) -> str:
+    """The lines of SHA256SUMS: the digest and the path of each other file of a crate, as `sha256sum -c` reads them."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / SUMS)
+    return "".join(f"{file_digest(path)}  {path.relative_to(folder).as_posix()}\n" for path in paths)
+
+
+def check_sums(folder: Path) -> int:
+    """The number of a crate's files, all of which SHA256SUMS names with their digests. Raises UserError if not."""
+    path = folder / SUMS
+    if not path.is_file():
+        raise UserError(f"{path}: is missing. Copy the whole crate again.")
+    said, found = (lines_of(text) for text in (path.read_bytes().decode("utf-8", "replace"), sums_of(folder)))
+    for name in sorted(said.keys() | found.keys()):
+        if name not in said:
+            raise UserError(f"{folder / name}: is not in {SUMS}. Delete it, or write the crate again.")
+        if name not in found:
+            raise UserError(f"{folder / name}: is missing (see {SUMS}). Copy the whole crate again.")
+        if said[name] != found[name]:
+            raise UserError(f"{folder / name}: was changed since the crate was written. Write the crate again.")
+    return len(found)
+
+
+def lines_of(sums: str) -> dict[str, str]:
+    """The digests of a SHA256SUMS, by path."""
+    lines = (line.partition("  ") for line in sums.splitlines())
+    return {name: digest for digest, _, name in lines}

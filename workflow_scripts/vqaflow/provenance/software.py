@@ -9,6 +9,7 @@ from vqaflow.provenance.crate_checks import json_in
 from vqaflow.provenance.tools import last_line, run_tool
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.files import write_text
+from vqaflow.runtime.secrets import require_no_secret
 
 LISTER, AUDITOR = "cyclonedx-py", "pip-audit"
 LOCK = "requirements.lock"
@@ -17,10 +18,14 @@ OWN = "vqaflow"  # on no index
 
 
 def write_bom(out: Path) -> None:
-    """Write the list of all packages of this Python's environment: CycloneDX 1.6 as JSON, reproducible."""
+    """Write the list of all packages of this Python's environment: CycloneDX 1.6 as JSON, reproducible.
+
+    Raises UserError if it would hand a secret on: pip notes the address, with its password, that a package came from.
+    """
     done = run_tool(LISTER, ["environment", "--output-reproducible", "--of", "JSON", "-o", "-", sys.executable])
     if done.returncode or not json_in(done.stdout).get("components"):
         raise UserError(f"{out}: was not written ({last_line(done)}). Name the Python of a whole environment.")
+    require_no_secret(f"{out}", done.stdout)
     write_text(out, done.stdout.rstrip("\n") + "\n")
 
 

@@ -4,13 +4,17 @@ import csv
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from vqaflow.artifacts.adapter_files import RUN, check_files, require_part
 from vqaflow.artifacts.parts import fold_of
 from vqaflow.artifacts.reading import check_picture, damaged, read_json, read_yaml, require_file
-from vqaflow.evaluation.verify.results import Results
+from vqaflow.artifacts.rows import contents
+from vqaflow.config.sections import AnswersConfig
+from vqaflow.evaluation.verify.results import Note, Results
+from vqaflow.runtime.digests import value_digest
 from vqaflow.runtime.errors import UserError
 
 LOG_COLUMNS = {"step", "epoch", "loss", "accuracy", "learning_rate"}
@@ -24,6 +28,7 @@ def check_adapters(results: Results) -> str:
     for note in members:
         runs = {results.at.adapter(note.name, part): check_adapter(results, note.name, part) for part in note.adapters}
         require_equal_conditions(runs)
+        require_data(results, note, runs)
         count += len(runs)
     of = f" of {len(members)} members" if len(members) > 1 else ""
     return f"{count} adapters{of}, none trained on the rows that it answers" if count else "no member trains"
@@ -37,7 +42,7 @@ def check_adapter(results: Results, member: str, part: str) -> dict[str, Any]:
     read_adapter(folder)
     check_picture(folder / "curve.png", "train_adapter")
     check_log(folder / "log.csv")
-    read_json(folder / RUN, "train_adapter", ["parity", "held_out", "rows", "train"])
+    read_json(folder / RUN, "train_adapter", ["parity", "held_out", "rows", "train", "data"])
     run = check_files(folder)
     held_out = sorted(results.folds["id"][results.folds["fold"] == fold_of(part)])
     require_part(folder, run, part, held_out)
@@ -48,6 +53,31 @@ def check_adapter(results: Results, member: str, part: str) -> dict[str, Any]:
             f"Delete {folder} and train again (rule train_adapter)."
         )
     return run
+
+
+def require_data(results: Results, note: Note, runs: Mapping[Path, Mapping[str, Any]]) -> None:
+    """Raise UserError unless each adapter was trained on the rows, labels and teacher's answers that are there now.
+
+    `runs` are run.json by the adapters' folders. Only train.parquet and the teacher's OOF probabilities say them.
+    """
+    from vqaflow.training.rows import FoldRows
+
+    table, teacher = results.at.table("train"), results.at.teacher(note.said.get("teacher"))
+    digests: dict[tuple[int | None, AnswersConfig], str] = {}
+    for folder, run in runs.items():
+        used = {entry.name: run[entry.name] for entry in fields(AnswersConfig) if entry.name in run}
+        fold, answers = fold_of(folder.name.removeprefix("fold")), AnswersConfig(**used)
+        if (fold, answers) not in digests:
+            _, targets = FoldRows(table, results.at.folds, fold, answers, teacher).split()
+            digests[fold, answers] = value_digest(contents(targets.rows))
+        if run["data"] != digests[fold, answers]:
+            what, of = (
+                ("rows or labels", "") if teacher is None else ("rows, labels or teacher's answers", f", {teacher}")
+            )
+            raise UserError(
+                f"{folder / RUN}: the adapter was trained on other {what} than are there now ({table}{of}). Delete "
+                f"{folder} and train again (rule train_adapter)."
+            )
 
 
 def require_equal_conditions(runs: Mapping[Path, Mapping[str, Any]]) -> None:
