@@ -40,7 +40,7 @@ test-oldest: .venv-oldest/ready
 lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakefmt --check Snakefile rules workflow/Snakefile
 	$(BIN)/snakemake --lint
 
 # Of what pip says: the packages counted, the large files with their sizes, and what is not progress (errors go through).

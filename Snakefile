@@ -10,8 +10,7 @@ from snakemake.utils import min_version
 min_version("9.27")
 
 
-# The folder of this file; not workflow.basedir, which is that of the main workflow if this one is a module of it.
-CHECKOUT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True))
+include: "rules/checkout.smk"
 
 
 configfile: str(CHECKOUT / "config.yaml")
@@ -55,14 +54,19 @@ localrules:
     zero_shot,
 
 
+GOALS = [
+    "results/submission.validated.json",
+    "results/evaluation/metrics.json",
+    "results/answers/test_answers.html",
+    "results/eda/summary.json",
+    *RUNS_PAGE,
+]
+
+
 rule all:
     default_target: True
     input:
-        "results/submission.validated.json",
-        "results/evaluation/metrics.json",
-        "results/answers/test_answers.html",
-        "results/eda/summary.json",
-        RUNS_PAGE,
+        GOALS,
 
 
 rule zero_shot:
@@ -86,6 +90,7 @@ rule plan:
         "envs/vqaflow.yaml"
     params:
         config=config,
+        results=str(RESULTS.folder),
     message:
         "The memory and the hours of the whole run"
     script:

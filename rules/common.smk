@@ -13,7 +13,7 @@ sys.path.insert(0, str(SCRIPTS))
 os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, [str(SCRIPTS), os.environ.get("PYTHONPATH")])))
 
 from vqaflow.artifacts.parts import PART, fold_of, seed_of
-from vqaflow.artifacts.results_folder import RESULTS
+from vqaflow.artifacts.results_folder import ResultsFolder
 from vqaflow.data.images.changes import images_state
 from vqaflow.data.images.visual_tokens import token_pixels
 from vqaflow.model.base_digest import base_digest
@@ -34,7 +34,7 @@ from vqaflow.config.members import TUNED, UNTUNED, explored_model, explored_view
 from vqaflow.config.loading import in_order
 from vqaflow.config.named_values import named_values
 from vqaflow.config.check import check_config, check_files
-from vqaflow.config.checkout import completed
+from vqaflow.config.checkout import completed, relocated, require_one_checkout
 from vqaflow.config.invocation import require_kept
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import DEBUG, unexpected
@@ -42,16 +42,17 @@ from vqaflow.runtime.secrets import hidden
 from snakemake.exceptions import WorkflowError
 
 try:
-    if workflow.is_main_process:
+    require_one_checkout(CHECKOUT)
+    if workflow.is_main_process and not IS_MODULE:  # a module has the settings that its caller gives it
         require_kept(sys.argv[1:], config, Path("results"))
-    config = completed(config, CHECKOUT)
+    config = completed(config, CHECKOUT, lacking=workflow.modifier.skip_configfile)
     check_config(config, CHECKOUT / "schemas" / "config.schema.yaml")
-    config = in_order(config)
+    config = in_order(relocated(config, placed))
     MEMBERS = members_of(config)
     MODELS = with_model(MEMBERS)
     problems = [problem for base in sorted({m.model["base"] for m in MODELS}) for problem in base_problems(base)]
     problems = problems or sorted({p for m in MODELS for p in template_problems(m.model["base"], m.prompt)})
-    check_files(config, Path("results"), problems)
+    check_files(config, RESULTS_FOLDER, problems)
 except UserError as error:
     raise SystemExit(hidden(f"error: {error}")) from None
 except Exception as error:
@@ -76,6 +77,7 @@ HELP = """Targets, with your own data: snakemake --configfile my.yaml -- TARGET
   merged                                 every adapter merged into its base, as checkpoints for other programs
   zero_shot                              the submission of a member `untuned: {train: none}`, before anything is trained
 After a run: snakemake --configfile my.yaml --report results/report.html   everything in one page"""
+RESULTS = ResultsFolder(RESULTS_FOLDER)
 FOLDS = range(config["folds"]["n"])
 WORKERS = range(config["hpo"]["workers"])
 TRAINED = [member for member in MODELS if member.kind == TUNED]
@@ -123,6 +125,18 @@ def named(key, value, examples=(), shown=None):
     return {key.rpartition(".")[2]: lambda wildcards, output: function(wildcards)} | {
         f"text of {leaf}": text_of(leaf) for leaf in sorted(leaves)
     }
+
+
+def not_compared(**values):
+    """Params whose values decide no result, such as where a job keeps its work and how much disk it may take.
+
+    They are not resources, because these are replaced as a whole where another workflow gives a rule its own.
+    """
+
+    def unseen(value):
+        return lambda wildcards, output: value  # Snakemake compares no param whose function takes `output`
+
+    return {key: unseen(value) for key, value in values.items()}
 
 
 def state_of_images(wildcards):
@@ -325,7 +339,7 @@ def merged_files(wildcards):
 def files_of(wildcards):
     """The files of a member that someone else has made: OOF, then test."""
     files = MEMBERS[wildcards.member].probabilities
-    return [files["oof"], files["test"]] if files else []
+    return [given(files[split]) for split in ("oof", "test")] if files else []
 
 
 def zero_shot_files(wildcards):

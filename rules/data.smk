@@ -5,16 +5,15 @@ Out: results/tables/{train,test}.parquet, results/tables/{problems.csv,labels.js
      results/folds.parquet
 """
 
-from vqaflow.data.images.visual_tokens import limits_text
 from vqaflow.model.resize_limits import resize_limits
 
 
 rule validate_tables:
     input:
-        train_csv=lookup(dpath="data/train_csv", within=config),
-        test_csv=lookup(dpath="data/test_csv", within=config),
-        sample_submission=lookup(dpath="data/sample_submission", within=config),
-        more_csvs=[entry["csv"] for entry in config["data"]["more_train"]],
+        train_csv=given(lookup(dpath="data/train_csv", within=config)),
+        test_csv=given(lookup(dpath="data/test_csv", within=config)),
+        sample_submission=given(lookup(dpath="data/sample_submission", within=config)),
+        more_csvs=[given(entry["csv"]) for entry in config["data"]["more_train"]],
     output:
         # Bad input must not destroy good tables: if an update fails, the previous files are restored.
         train=update("results/tables/train.parquet"),
@@ -26,10 +25,9 @@ rule validate_tables:
         "results/logs/validate_tables.log",
     conda:
         "../envs/vqaflow.yaml"
-    # Images that are too thin to show only stop the run: adding a view must not check all images again.
-    resources:
-        resize_limits=limits_text(resize_limits(MODELS)),
     params:
+        # Images that are too thin to show only stop the run: adding a view must not check all images again.
+        **not_compared(results=str(RESULTS.folder), resize_limits=resize_limits(MODELS)),
         **named("data.image_root", config["data"]["image_root"]),
         **named("data.test_image_root", config["data"]["test_image_root"]),
         **named("data.columns", config["data"]["columns"]),

@@ -6,6 +6,10 @@ Out: results/members/{member}/: {oof,test}.parquet, the same by view, member.jso
      results/evaluation/: metrics.json, summary.html, *.png, mistakes.html, picks.html
 """
 
+NOTES = expand("results/members/{member}/member.json", member=MEMBERS)
+OOF_VIEWS = expand("results/members/{member}/oof_views.parquet", member=MEMBERS)
+TEST_VIEWS = expand("results/members/{member}/test_views.parquet", member=MEMBERS)
+
 
 rule pool_member:
     input:
@@ -38,9 +42,9 @@ rule pool_member:
 
 rule ensemble_probabilities:
     input:
-        notes=expand("results/members/{member}/member.json", member=MEMBERS),
-        oof_views=expand("results/members/{member}/oof_views.parquet", member=MEMBERS),
-        test_views=expand("results/members/{member}/test_views.parquet", member=MEMBERS),
+        notes=NOTES,
+        oof_views=OOF_VIEWS,
+        test_views=TEST_VIEWS,
         train="results/tables/train.parquet",
         test="results/tables/test.parquet",
         folds="results/folds.parquet",
@@ -66,9 +70,9 @@ rule evaluate_oof:
         oof="results/ensemble/oof.parquet",
         test="results/ensemble/test.parquet",
         recipe="results/ensemble/recipe.json",
-        notes=rules.ensemble_probabilities.input.notes,
+        notes=NOTES,
         members=expand("results/members/{member}/{split}.parquet", member=MEMBERS, split=["oof", "test"]),
-        views=rules.ensemble_probabilities.input.oof_views + rules.ensemble_probabilities.input.test_views,
+        views=OOF_VIEWS + TEST_VIEWS,
         scores=[path for member in MEMBERS for path in score_files_of(member, splits=["oof"], blind=True)],
         train_table="results/tables/train.parquet",
         test_table="results/tables/test.parquet",

@@ -26,6 +26,7 @@ rule run_trials:
     resources:
         gpu=1,
     params:
+        **not_compared(results=str(RESULTS.folder)),
         **named_base(),
         **named_model(),
         **named_prompt(),
@@ -59,6 +60,7 @@ rule search_hyperparameters:
     conda:
         "../envs/vqaflow.yaml"
     params:
+        **not_compared(results=str(RESULTS.folder)),
         **named("hpo.trials", config["hpo"]["trials"]),
         code=code_of("search_hyperparameters"),
     message:

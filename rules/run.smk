@@ -10,6 +10,7 @@ from snakemake.logging import logger
 from snakemake_interface_logger_plugins.common import LogEvent
 from vqaflow.config.named_values import changed_keys
 from vqaflow.runtime.run_watch import HOURS_LEFT, RunWatch
+from vqaflow.runtime.output_records import LOGS, results_of
 from vqaflow.runtime.run_folder import bring_to_present, require_room
 from vqaflow.runtime.stage import FILE_ERRORS, RUN_STARTED, file_problem
 
@@ -29,15 +30,24 @@ def print_changes():
 
 
 def jobs_to_run():
-    """By job: its rule, and, of long jobs, its name in the plan, which does not know searches; "" of others."""
+    """By job: its rule and, of long jobs, its results folder and its name in the plan, which does not know searches."""
+    return {workflow.dag.jobid(job): (job.rule.name, name_in_plan(job)) for job in workflow.dag.needrun_jobs()}
+
+
+def results_folder_of(job):
+    """The results folder that a job writes to; None if it is not a job of this workflow."""
+    return results_of(Path(job.log[0])) if job.log else None
+
+
+def name_in_plan(job):
+    """The name of a long job as `RunWatch` knows it; "" of others. The name of its rule is the caller's to choose."""
     names = {"train_adapter": "{member} {fold}", "score_choices": "{member} {fold} {split} {view}"}
     names["run_trials"] = "search {member} {worker}"
-    found = {}
-    for job in workflow.dag.needrun_jobs():
-        # In a workflow that uses this one as a module, rules may have a prefix.
-        name = next((text for own, text in names.items() if job.rule.name.endswith(own)), "")
-        found[workflow.dag.jobid(job)] = (job.rule.name, name.format(**job.wildcards_dict))
-    return found
+    results = results_folder_of(job)
+    if str(results) not in listener().plans:  # a job of the workflow that uses this one
+        return ""
+    own_rule = Path(job.log[0]).relative_to(results / LOGS).parts[0]
+    return f"{results}:{names[own_rule].format(**job.wildcards_dict)}" if own_rule in names else ""
 
 
 class Teller(RunWatch):
@@ -74,22 +84,25 @@ def print_errors():
     """Repeat what stopped the run, below Snakemake's last lines: the messages of the stages, or where to find them."""
     from vqaflow.reporting.closing_line import error_lines
 
-    print("", *error_lines(Path("results/logs"), STARTED), sep="\n", file=sys.stderr)
+    print("", *error_lines(RESULTS.folder / "logs", STARTED), sep="\n", file=sys.stderr)
 
 
 def print_result():
     """Say what came out, below Snakemake's own last lines."""
     from vqaflow.reporting.closing_line import closing_line  # a dry run need not load its statistics
 
-    print(closing_line(Path("results"), STARTED))
+    print(closing_line(RESULTS.folder, STARTED))
 
 
 def prepare_folder():
     """End with one message if nothing can be written, or if a file of the user is from the future."""
-    inputs = (Path(path) for job in workflow.dag.needrun_jobs(exclude_finished=False) for path in job.input)
+    jobs = [
+        job for job in workflow.dag.needrun_jobs(exclude_finished=False) if results_folder_of(job) == RESULTS.folder
+    ]
+    inputs = (Path(path) for job in jobs for path in job.input)
     try:
-        require_room(Path("results"))
-        bring_to_present(inputs, Path("results"))
+        require_room(RESULTS.folder)
+        bring_to_present(inputs, RESULTS.folder)
     except UserError as error:
         raise SystemExit(f"error: {error}") from None
     except OSError as error:
@@ -98,7 +111,19 @@ def prepare_folder():
         raise SystemExit(f"error: {file_problem(error)}") from None
 
 
+def watch_run():
+    """Listen to this run, once for all modules that are this workflow."""
+    if listener() is None:
+        os.environ[RUN_STARTED] = str(STARTED)
+        os.environ[HOURS_LEFT] = str((RESULTS.folder / "logs/hours_left.txt").absolute())
+        logger.addHandler(Teller(jobs_to_run, {}, print_progress))
+    listener().plans[str(RESULTS.folder)] = config
+
+
+def listener():
+    """What listens to this run; None before the first module."""
+    return next((handler for handler in logger.handlers if isinstance(handler, RunWatch)), None)
+
+
 if workflow.is_main_process:
-    os.environ[RUN_STARTED] = str(STARTED)
-    os.environ[HOURS_LEFT] = str(Path("results/logs/hours_left.txt").absolute())
-    logger.addHandler(Teller(jobs_to_run, config, print_progress))
+    watch_run()

@@ -6,7 +6,9 @@ Out: results/runs.html
 Part of the DAG only if results/runs has a kept run when the workflow starts.
 """
 
-KEPT_RUNS = sorted(str(path) for path in Path("results/runs").glob("[!.]*/manifest.json"))
+KEPT_RUNS = [
+    f"results/runs/{path.parent.name}/{path.name}" for path in sorted(RESULTS.folder.glob("runs/[!.]*/manifest.json"))
+]
 RUNS_PAGE = ["results/runs.html"] if KEPT_RUNS else []
 
 

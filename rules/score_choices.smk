@@ -30,11 +30,14 @@ rule score_choices:
     threads: 1  # sums depend on the number of threads; with one, results do not depend on --cores
     resources:
         gpu=lambda wildcards: MEMBERS[wildcards.member].devices,
-        store=lookup(dpath="hardware/store", within=config),
-        store_gb=lookup(dpath="hardware/store_gb", within=config),
-        vision_gb=lookup(dpath="hardware/vision_gb", within=config),
-        batch_tokens=lookup(dpath="hardware/score_batch_tokens", within=config),
     params:
+        **not_compared(
+            results=str(RESULTS.folder),
+            store=lookup(dpath="hardware/store", within=config),
+            store_gb=lookup(dpath="hardware/store_gb", within=config),
+            vision_gb=lookup(dpath="hardware/vision_gb", within=config),
+            batch_tokens=lookup(dpath="hardware/score_batch_tokens", within=config),
+        ),
         **named_base(),
         **named_model(),
         **named_prompt(),

@@ -24,6 +24,7 @@ rule store_base:
     resources:
         gpu=lambda wildcards: MEMBERS[wildcards.member].devices,
     params:
+        **not_compared(results=str(RESULTS.folder)),
         **named_base(),
         **named("model", stored_model_of, [entries(BaseConfig, member.model) for member in MODELS]),
         code=code_of("store_base"),

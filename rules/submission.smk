@@ -10,7 +10,7 @@ Out: results/submission.csv, results/submission.validated.json
 rule write_submission:
     input:
         test="results/ensemble/test.parquet",
-        sample_submission=lookup(dpath="data/sample_submission", within=config),
+        sample_submission=given(lookup(dpath="data/sample_submission", within=config)),
         test_table="results/tables/test.parquet",
         labels="results/tables/labels.json",
     output:
@@ -32,7 +32,7 @@ rule validate_submission:
     input:
         submission="results/submission.csv",
         test="results/ensemble/test.parquet",
-        sample_submission=lookup(dpath="data/sample_submission", within=config),
+        sample_submission=given(lookup(dpath="data/sample_submission", within=config)),
         test_table="results/tables/test.parquet",
         labels="results/tables/labels.json",
         metrics="results/evaluation/metrics.json",
@@ -55,9 +55,9 @@ rule show_answers:
         test="results/ensemble/test.parquet",
         test_table="results/tables/test.parquet",
         submission="results/submission.csv",
-        notes=rules.ensemble_probabilities.input.notes,
+        notes=NOTES,
         members=expand("results/members/{member}/test.parquet", member=MEMBERS),
-        views=rules.ensemble_probabilities.input.test_views,
+        views=TEST_VIEWS,
         scores=[path for member in MEMBERS for path in score_files_of(member, splits=["test"])],
     output:
         page="results/answers/test_answers.html",

@@ -39,9 +39,12 @@ rule train_adapter:
     threads: 1  # sums depend on the number of threads; with one, results do not depend on --cores
     resources:
         gpu=lambda wildcards: train_of(wildcards)["devices"],
-        store=lookup(dpath="hardware/store", within=config),
-        store_gb=lookup(dpath="hardware/store_gb", within=config),
     params:
+        **not_compared(
+            results=str(RESULTS.folder),
+            store=lookup(dpath="hardware/store", within=config),
+            store_gb=lookup(dpath="hardware/store_gb", within=config),
+        ),
         **named_base(),
         **named_model(),
         **named_prompt(),

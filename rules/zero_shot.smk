@@ -11,7 +11,7 @@ rule answer_zero_shot:
     input:
         scores=lambda wildcards: score_files_of(wildcards.member, splits=["test"]),
         test_table="results/tables/test.parquet",
-        sample_submission=lookup(dpath="data/sample_submission", within=config),
+        sample_submission=given(lookup(dpath="data/sample_submission", within=config)),
         labels="results/tables/labels.json",
     output:
         submission=ensure("results/zero_shot/{member}.csv", non_empty=True),

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from vqaflow.artifacts.results_folder import RESULTS
+from vqaflow.artifacts.results_folder import MemberFolder
 from vqaflow.ensemble.pool_member import Tables, pool_member
 from vqaflow.runtime.stage import stage
 
@@ -15,5 +15,5 @@ with stage(snakemake.log[0], snakemake.output):
         records=[Path(path) for path in given.records],
         tables=Tables(*(Path(given[name]) for name in ("train", "test", "folds", "problems"))),
         order_pooling=snakemake.params.order_pooling,
-        out=RESULTS.member(snakemake.wildcards.member),
+        out=MemberFolder(Path(snakemake.output.note).parent),
     )

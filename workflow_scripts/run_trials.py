@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from vqaflow.artifacts.results_folder import RESULTS
+from vqaflow.artifacts.results_folder import ResultsFolder
 from vqaflow.config.sections import AnswersConfig, HpoConfig, ModelConfig, PromptConfig, ViewConfig, section
 from vqaflow.runtime.gpu_lease import lease_gpu
 from vqaflow.runtime.stage import stage
@@ -12,6 +12,7 @@ with stage(snakemake.log[0], snakemake.output):
     from vqaflow.search.run_trials import run_trials  # imports torch, which must see the leased GPU only
     from vqaflow.search.trial import TrialInputs
 
+    results = ResultsFolder(Path(snakemake.params.results))
     inputs = TrialInputs(
         table=Path(snakemake.input.table),
         folds=Path(snakemake.input.folds),
@@ -19,10 +20,10 @@ with stage(snakemake.log[0], snakemake.output):
         prompt=section(PromptConfig, snakemake.params.prompt),
         train=snakemake.params.train,
         hpo=section(HpoConfig, snakemake.params.hpo),
-        bases=RESULTS.bases,
-        vision=RESULTS.vision,
+        bases=results.bases,
+        vision=results.vision,
         answers=section(AnswersConfig, snakemake.params.answers),
         view=section(ViewConfig, snakemake.params.view),
         teacher=Path(snakemake.input.teacher) if snakemake.input.get("teacher") else None,
     )
-    run_trials(inputs, work=RESULTS.search_work(snakemake.wildcards.member), out=Path(snakemake.output.trials))
+    run_trials(inputs, work=results.search_work(snakemake.wildcards.member), out=Path(snakemake.output.trials))

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from vqaflow.artifacts.results_folder import RESULTS
+from vqaflow.artifacts.results_folder import ResultsFolder
 from vqaflow.runtime.gpu_lease import lease_gpus
 from vqaflow.runtime.stage import stage
 
@@ -12,8 +12,9 @@ with stage(snakemake.log[0], snakemake.output):
     from vqaflow.scoring.score_choices import ScoringPlaces, score_choices
     from vqaflow.scoring.selection import RowsToScore, Task
 
-    given, at, params, hardware = snakemake.input, snakemake.wildcards, snakemake.params, snakemake.resources
-    work = RESULTS.scoring_work(at.member, at.split, at.fold, at.view)
+    given, at, params = snakemake.input, snakemake.wildcards, snakemake.params
+    results = ResultsFolder(Path(params.results))
+    work = results.scoring_work(at.member, at.split, at.fold, at.view)
     names = ("folds", "margins", "trained_folds", "weights")
     folds, margins, trained_folds, weights = (Path(given[name]) if given.get(name) else None for name in names)
     score_choices(
@@ -22,8 +23,8 @@ with stage(snakemake.log[0], snakemake.output):
         adapter=weights.parent if weights else None,
         out=Path(snakemake.output.scores),
         cost=Path(snakemake.output.cost),
-        places=ScoringPlaces(work, RESULTS.bases, RESULTS.vision, hardware.vision_gb),
-        store=Store(Path(hardware.store), hardware.store_gb),
-        batch_tokens=hardware.batch_tokens,
-        devices=hardware.gpu,
+        places=ScoringPlaces(work, results.bases, results.vision, params.vision_gb),
+        store=Store(Path(params.store), params.store_gb),
+        batch_tokens=params.batch_tokens,
+        devices=snakemake.resources.gpu,
     )

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from vqaflow.artifacts.results_folder import RESULTS
+from vqaflow.artifacts.results_folder import ResultsFolder
 from vqaflow.runtime.gpu_lease import lease_gpus
 from vqaflow.runtime.stage import stage
 
@@ -11,5 +11,5 @@ with stage(snakemake.log[0], snakemake.output):
     lease_gpus(devices, key="model.devices")
     from vqaflow.model.store_base import store_base  # imports torch, which must see the leased GPU only
 
-    out = Path(snakemake.output.stored)
-    store_base(model=snakemake.params.model, bases=RESULTS.bases, out=out, devices=devices)
+    results, out = ResultsFolder(Path(snakemake.params.results)), Path(snakemake.output.stored)
+    store_base(model=snakemake.params.model, bases=results.bases, out=out, devices=devices)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from vqaflow.artifacts.parts import fold_of
-from vqaflow.artifacts.results_folder import RESULTS
+from vqaflow.artifacts.results_folder import ResultsFolder
 from vqaflow.config.sections import AnswersConfig, section
 from vqaflow.runtime.gpu_lease import lease_gpus
 from vqaflow.runtime.stage import stage
@@ -18,12 +18,13 @@ with stage(snakemake.log[0], snakemake.output):
 
     given, params, at = snakemake.input, snakemake.params, snakemake.wildcards
     best, histories = Path(given.best) if given.get("best") else None, [Path(path) for path in given.histories]
-    work, tracking = RESULTS.training_work(at.member, at.fold), RESULTS.tracking(at.member, at.fold)
+    results, store = ResultsFolder(Path(params.results)), Store(Path(params.store), params.store_gb)
+    work, tracking = results.training_work(at.member, at.fold), results.tracking(at.member, at.fold)
     teacher, answers = Path(given.teacher) if given.get("teacher") else None, section(AnswersConfig, params.answers)
     train_adapter(
         rows=FoldRows(Path(given.table), Path(given.folds), fold_of(at.fold), answers, teacher),
         settings=TrainingSettings.of(params.model, params.prompt, params.train, best, histories, params.view),
         out=Path(snakemake.output.adapter),
-        places=TrainingPlaces(work, RESULTS.bases, RESULTS.vision, tracking),
-        store=Store(Path(snakemake.resources.store), snakemake.resources.store_gb),
+        places=TrainingPlaces(work, results.bases, results.vision, tracking),
+        store=store,
     )

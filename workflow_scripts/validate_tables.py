@@ -3,9 +3,8 @@
 import time
 from pathlib import Path
 
-from vqaflow.artifacts.results_folder import RESULTS
+from vqaflow.artifacts.results_folder import ResultsFolder
 from vqaflow.data.images.changes import record_images
-from vqaflow.data.images.visual_tokens import limits_from
 from vqaflow.data.validate_tables import RawFiles, TableFiles, TableSettings, validate_tables
 from vqaflow.runtime.stage import stage
 
@@ -14,7 +13,8 @@ with stage(snakemake.log[0], snakemake.output):
     began_ns = time.time_ns()
     seen = validate_tables(
         RawFiles.read(given),
-        TableSettings.read(given, limits_from(snakemake.resources.resize_limits)),
+        TableSettings.read(given, snakemake.params.resize_limits),
         TableFiles(*(Path(snakemake.output[name]) for name in ("train", "test", "problems", "labels"))),
     )
-    record_images(seen, given["images"], began_ns, Path(snakemake.output.images), RESULTS.image_times)
+    times = ResultsFolder(Path(snakemake.params.results)).image_times
+    record_images(seen, given["images"], began_ns, Path(snakemake.output.images), times)

@@ -236,7 +236,7 @@ def test_the_workflow_checks_the_base_when_it_is_parsed():
     """The first training would meet it only after tables, images and folds."""
     rules = (ROOT / "rules" / "common.smk").read_text(encoding="utf-8")
     assert "for problem in base_problems(base)]" in rules
-    assert 'check_files(config, Path("results"), problems)' in rules
+    assert "check_files(config, RESULTS_FOLDER, problems)" in rules
 
 
 def test_what_the_workflow_makes_need_not_be_there(tmp_path, monkeypatch):

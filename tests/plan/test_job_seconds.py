@@ -12,7 +12,7 @@ from vqaflow.config.loading import load_config
 def test_every_training_and_scoring_of_the_demo_has_seconds():
     """Asked as a run asks: a process that reads the configuration, and whose answer is all that it prints."""
     config = load_config(ROOT / "config.yaml")
-    command = [sys.executable, "-m", "vqaflow.plan.job_seconds"]
+    command = [sys.executable, "-m", "vqaflow.plan.job_seconds", "results"]
     paths = {"PYTHONPATH": str(SCRIPTS), "CUDA_VISIBLE_DEVICES": ""}
     asked = subprocess.run(
         command, input=json.dumps(config), capture_output=True, text=True, cwd=ROOT, env=os.environ | paths, check=False

@@ -166,13 +166,7 @@ class WorkflowWorld:
             self.server.wait()
 
 
-# The whole workflow in a minute or two: every stage real, everything in it as small as it goes.
-SMALL = {
-    "data": {"demo": {"train_rows": 60, "test_rows": 40}},
-    "folds": {"n": 2},
-    "train": {"epochs": 3, "batch_size": 5, "checkpoint_minutes": 0, "trackers": []},
-    "views": {"hflip": {"enabled": False}},
-}
+SMALL = ROOT / ".test/config.yaml"  # every stage real, everything in it as small as it goes
 # What must be equal wherever and however often it was interrupted: all that the numbers rest on, and the numbers.
 ARTIFACTS = [
     "tables/*.parquet",
@@ -189,9 +183,7 @@ ARTIFACTS = [
 def copy_small_workflow(target: Path) -> Path:
     """The workflow with the small configuration as its config.yaml."""
     copy_workflow(target)
-    small = target / "small.yaml"
-    small.write_text(yaml.safe_dump(SMALL), encoding="utf-8")
-    merged = load_config(target / "config.yaml", small)
+    merged = load_config(target / "config.yaml", SMALL)
     (target / "config.yaml").write_text(yaml.safe_dump(merged, allow_unicode=True), encoding="utf-8")
     return target
 

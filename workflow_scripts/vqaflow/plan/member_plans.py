@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from vqaflow.artifacts.results_folder import RESULTS
+from vqaflow.artifacts.results_folder import RESULTS, ResultsFolder
 from vqaflow.config.members import TUNED, Member, members_of, with_model
 from vqaflow.config.sections import ColumnsConfig, ModelConfig, section
 from vqaflow.model.families.known import family_of
@@ -29,7 +29,7 @@ def print_plans(config: Mapping[str, Any], settings: argparse.Namespace) -> None
         raise UserError("members: none loads a model, so there is nothing to plan. Add one, or run the workflow.")
     if settings.shape and len({member.model["base"] for member in members}) > 1:
         raise UserError("--shape: the members have different bases. Plan them one by one, the others set to null.")
-    basis = plan_rows(config, settings.table, settings.rows is not None)
+    basis = plan_rows(config, settings.table, settings.rows is not None, settings.results)
     problems = []
     for member in members:
         if len(members) > 1:
@@ -49,7 +49,7 @@ def print_plans(config: Mapping[str, Any], settings: argparse.Namespace) -> None
 def run_lines(config: Mapping[str, Any], members: list[Member], settings: Namespace, basis: PlanRows) -> Iterator[str]:
     """The hours of the whole run, what it writes, and what would shorten it."""
     shapes = {m.name: shape_of(section(ModelConfig, m.model), settings.shape)[0] for m in members}
-    data, source = planned_data(config, basis, settings.rows)
+    data, source = planned_data(config, basis, settings.rows, settings.results)
     speed = Speed.of(settings.like, settings.vram, settings.tflops)
     jobs = jobs_of_run(members, shapes, data, speed)
     yield settings.told
@@ -61,21 +61,23 @@ def run_lines(config: Mapping[str, Any], members: list[Member], settings: Namesp
     yield from shorter_lines(members, shapes, data, speed)
 
 
-def planned_data(config: Mapping[str, Any], basis: PlanRows, rows_per_fold: int | None = None) -> tuple[Data, str]:
+def planned_data(
+    config: Mapping[str, Any], basis: PlanRows, rows_per_fold: int | None = None, results: ResultsFolder = RESULTS
+) -> tuple[Data, str]:
     """What the run answers, and the source of the number of test rows; `rows_per_fold`: instead of the table's."""
     folds = config["folds"]["n"]
     rows = round(rows_per_fold / (1 - 1 / folds)) if rows_per_fold else basis.rows
-    tests, source = test_rows(config, rows)
+    tests, source = test_rows(config, rows, results.demo)
     return Data(rows, tests, folds, basis.sizes, len(config["data"]["columns"]["choices"])), source
 
 
-def test_rows(config: Mapping[str, Any], rows: int) -> tuple[int, str]:
-    """The number of test rows and, if it is not counted, its source."""
+def test_rows(config: Mapping[str, Any], rows: int, demo: Path) -> tuple[int, str]:
+    """The number of test rows and, if it is not counted, its source. What `demo` lacks is still to be made."""
     file = Path(config["data"]["test_csv"])
     if file.is_file():
         columns = section(ColumnsConfig, config["data"]["columns"])
         return len(csv_images(file, columns, encoding=config["data"]["encoding"])), ""
-    if file.is_relative_to(RESULTS.demo):
+    if file.is_relative_to(demo):
         return config["data"]["demo"]["test_rows"], " (data.demo.test_rows)"
     return rows, f" (assumed to be as many as training rows: there is no file {file})"
 

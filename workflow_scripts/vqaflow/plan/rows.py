@@ -14,7 +14,7 @@ from pandas.api.types import is_integer_dtype
 
 from vqaflow.artifacts.csv_files import UnreadableTable, detect_encoding, is_blank, read_records
 from vqaflow.artifacts.reading import read_table
-from vqaflow.artifacts.results_folder import RESULTS
+from vqaflow.artifacts.results_folder import RESULTS, ResultsFolder
 from vqaflow.config.sections import ColumnsConfig, section
 from vqaflow.data.images.decoding import MAX_ASPECT, ImageProblem, declared_size
 from vqaflow.data.images.finding import find_image
@@ -23,8 +23,6 @@ from vqaflow.data.table_layout import lay_out, wanted_columns
 from vqaflow.data.training_tables import further_tables
 from vqaflow.runtime.errors import UserError
 
-TABLE = RESULTS.table("train")
-DEMO = RESULTS.demo  # prepare_demo makes the tables that are configured to be here
 SAMPLED = 500  # how many images' headers are read for a CSV file: takes a second or two
 SIZE_COLUMNS = ["id", "image_file", "width", "height"]
 
@@ -42,7 +40,9 @@ class PlanRows:
     sizes_source: str
 
 
-def plan_rows(config: Mapping[str, Any], table: Path | None, rows_given: bool) -> PlanRows:
+def plan_rows(
+    config: Mapping[str, Any], table: Path | None, rows_given: bool, results: ResultsFolder = RESULTS
+) -> PlanRows:
     """The rows to plan for: those of `table` if there is one, else those of the configuration's data.train_csv.
 
     Raises UserError if neither can be read. With `rows_given` by the user, data.train_csv need not exist.
@@ -58,8 +58,8 @@ def plan_rows(config: Mapping[str, Any], table: Path | None, rows_given: bool) -
             for row_id, name in csv_images(file, columns, prefix, data["encoding"])
         ]
         fewer = data["on_bad_row"] == "quarantine" or data["contradictions"] == "leave_out"
-        return of_csv(named_files(data), images, fewer)
-    if csv_file.is_relative_to(DEMO):
+        return of_csv(named_files(data), images, fewer, results.table("train"))
+    if csv_file.is_relative_to(results.demo):
         reason = f"{csv_file} has not been made yet"
         return PlanRows(data["demo"]["train_rows"], f"data.demo.train_rows ({reason})", [], reason)
     reason = f"there is no file {csv_file}"
@@ -70,7 +70,7 @@ def plan_rows(config: Mapping[str, Any], table: Path | None, rows_given: bool) -
 
 def named_table(path: Path) -> pd.DataFrame:
     """The table that the user names. Raises UserError if it is not a checked table."""
-    cure = f"Give a table that the rule validate_tables has made, such as {TABLE}"
+    cure = f"Give a table that the rule validate_tables has made, such as {RESULTS.table('train')}"
     if not path.is_file():
         raise UserError(f"--table: there is no file {path}. {cure}.")
     try:
@@ -100,19 +100,19 @@ def named_files(data: Mapping[str, Any]) -> str:
     return ", ".join(str(file) for file, *_ in training_files(data))
 
 
-def of_csv(files: str, images: Sequence[tuple[str, Path, str]], fewer: bool) -> PlanRows:
-    """The rows of CSV `files` with these ids, folders and images; from the checked table if it was made from them.
+def of_csv(files: str, images: Sequence[tuple[str, Path, str]], fewer: bool, made: Path) -> PlanRows:
+    """The rows of CSV `files` with these ids, folders and images; from the checked table `made` if it was from them.
 
     `fewer`: the checked table may lack rows of the files.
     """
     try:
-        table, reason = read_table(TABLE, "validate_tables", SIZE_COLUMNS), f"{TABLE} contains other rows"
+        table, reason = read_table(made, "validate_tables", SIZE_COLUMNS), f"{made} contains other rows"
         checked = set(table[SIZE_COLUMNS[:2]].itertuples(index=False, name=None))
         wanted = {(row_id, str(root / name)) for row_id, root, name in images}
         if checked and (checked == wanted or (fewer and checked < wanted)):
-            return of_table(table, f"{TABLE}, the checked rows of {files}")
+            return of_table(table, f"{made}, the checked rows of {files}")
     except UserError:
-        reason = f"there is no readable {TABLE} yet"
+        reason = f"there is no readable {made} yet"
     looked_at = [images[i * len(images) // SAMPLED] for i in range(SAMPLED)] if len(images) > SAMPLED else images
     sizes = usable(size_of(name, root) for _, root, name in looked_at)
     roots = ", ".join(dict.fromkeys(str(root) for _, root, _ in images))

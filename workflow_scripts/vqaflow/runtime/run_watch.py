@@ -26,14 +26,17 @@ PLAN = (sys.executable, "-m", "vqaflow.plan.job_seconds")
 class RunWatch(logging.Handler):
     """Follows the jobs of a run.
 
-    `jobs` are asked for when the first one starts: by number, each job's rule and, of a long one, its name in the plan.
-    `config` is what the plan is made of, in a process of its own. `say` prints a line of the run's state, which is due
+    `jobs` are asked for when the first one starts: by number, each job's rule and, of a long one, its name: the results
+    folder, a colon, and its name in the plan. `plans` holds the configuration of each results folder (several modules
+    have several), of which a plan is made in a process of its own. `say` prints a line of the run's state, which is due
     if no job has ended for ten minutes.
     """
 
-    def __init__(self, jobs: Callable[[], Mapping[int, tuple[str, str]]], config: Any, say: Callable[[], None]) -> None:
+    def __init__(
+        self, jobs: Callable[[], Mapping[int, tuple[str, str]]], plans: dict[str, Any], say: Callable[[], None]
+    ) -> None:
         super().__init__()
-        self.jobs, self.config, self.say = jobs, config, say
+        self.jobs, self.plans, self.say = jobs, plans, say
         self.run: HoursLeft | None = None
         self.state = Path(os.environ[HOURS_LEFT])
         self.ended = threading.Event()
@@ -85,7 +88,8 @@ class RunWatch(logging.Handler):
         threading.Thread(target=self._keep_state, daemon=True).start()
 
     def _keep_state(self) -> None:
-        self._plan()
+        for results, config in self.plans.items():
+            self._plan(results, config)
         while not self.ended.wait(SECONDS_BETWEEN_STATES):
             with self.lock:
                 state = self.run.short(time.monotonic())
@@ -96,15 +100,16 @@ class RunWatch(logging.Handler):
                 self.last_line = time.monotonic()
                 self.say()
 
-    def _plan(self) -> None:
+    def _plan(self, results: str, config: Any) -> None:
         """Ask for the plan's seconds; without a plan, jobs are only counted."""
-        if not any(self.names.values()):
+        if not any(name.startswith(f"{results}:") for name in self.names.values()):
             return
-        asked = subprocess.run(PLAN, input=json.dumps(self.config), capture_output=True, text=True, check=False)
+        command = [*PLAN, results]
+        asked = subprocess.run(command, input=json.dumps(config), capture_output=True, text=True, check=False)
         if asked.returncode != 0:
             return
         found = json.loads(asked.stdout)
-        seconds = found["seconds"]
+        seconds = {f"{results}:{name}": value for name, value in found["seconds"].items()}
         with self.lock:
             self.run.certain, self.run.cards = found["certain"], found["cards"]
             self.run.planned |= {job: seconds[name] for job, name in self.names.items() if name in seconds}

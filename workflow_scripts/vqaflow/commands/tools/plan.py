@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from vqaflow.artifacts.results_folder import RESULTS
+from vqaflow.artifacts.results_folder import RESULTS, ResultsFolder
 from vqaflow.commands.options import add_config
 from vqaflow.config.loading import checked_config
 from vqaflow.plan.cards import BY_NAME, Card, card_here, card_named, card_of
@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--session", type=number, help=session)
     shape = "a published model's sizes, if the base is not on this machine"
     parser.add_argument("--shape", choices=PUBLISHED, help=shape)
+    parser.set_defaults(results=RESULTS)
     table = RESULTS.table("train")
     own = f"default: {table} if it was made from data.train_csv, else that file and a sample of its images"
     parser.add_argument("--table", type=Path, help=f"a checked table to take rows and image sizes from ({own})")
@@ -59,11 +60,11 @@ def print_for(config: Mapping[str, Any], arguments: argparse.Namespace) -> None:
     print_plans(config, on_card(arguments))
 
 
-def print_whole_plan(config: Mapping[str, Any]) -> None:
-    """Print the plan of a checked configuration for the GPU of this machine, or a T4."""
+def print_whole_plan(config: Mapping[str, Any], results: ResultsFolder) -> None:
+    """Print the plan of a checked configuration, whose results are in `results`, for this machine's GPU, or a T4."""
     parser = argparse.ArgumentParser()
     add_arguments(parser)
-    print_for(config, parser.parse_args([]))
+    print_for(config, parser.parse_args([], argparse.Namespace(results=results)))
 
 
 def card(text: str) -> Card:

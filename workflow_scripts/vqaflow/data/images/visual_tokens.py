@@ -61,16 +61,6 @@ def _patch_times_merge(vision: Mapping[str, Any], ratio: float | None) -> int | 
     return patch * merge if isinstance(patch, int) and merge else None
 
 
-def limits_text(limits: Iterable[Iterable[int]]) -> str:
-    """The limits of model/resize_limits.py as one word, for a resource: ``28x50176_32x100352``, or ``none``."""
-    return "_".join("x".join(map(str, limit)) for limit in limits) or "none"
-
-
-def limits_from(text: str) -> list[list[int]]:
-    """The `resize_limits` in what `limits_text` made."""
-    return [] if text == "none" else [[int(number) for number in limit.split("x")] for limit in text.split("_")]
-
-
 def least_max_pixels(width: int, height: int, pixels: int, max_pixels: int) -> int | None:
     """The smallest max_pixels that an image of this size could be shown with, if `max_pixels` resizes a side to 0.
 
