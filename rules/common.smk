@@ -40,6 +40,7 @@ from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import DEBUG, unexpected
 from vqaflow.runtime.secrets import hidden
 from snakemake.exceptions import WorkflowError
+from snakemake.io import Wildcards
 
 try:
     require_one_checkout(CHECKOUT)
@@ -303,6 +304,28 @@ def margins_of(wildcards):
     if view_of(wildcards).get("when"):
         return f"results/scores/{wildcards.member}/{wildcards.split}/fold{wildcards.fold}/{main_of(wildcards)}.parquet"
     return []
+
+
+def others_of(wildcards):
+    """What a scoring with the same base and adapter needs to know, for each view and split of this member and fold."""
+    member, found = MEMBERS[wildcards.member], []
+    for split in ("oof", "test"):
+        if wildcards.fold in member.parts(split, len(FOLDS)):
+            for view in member.scored_views(split):
+                at = {"member": wildcards.member, "split": split, "fold": wildcards.fold, "view": view}
+                other = Wildcards(fromdict=at)
+                makers = {
+                    "table": table_of,
+                    "folds": folds_of,
+                    "trained_folds": trained_folds_of,
+                    "margins": margins_of,
+                }
+                files = {name: placed(path) if (path := maker(other)) else None for name, maker in makers.items()}
+                after = at | {"view": member.main_view} if files["margins"] else None
+                found.append(
+                    {"at": at, "files": files, "view": view_of(other), "prompt": prompt_of(other), "after": after}
+                )
+    return found
 
 
 def score_files_of(name, suffix="parquet", splits=("oof", "test"), blind=False):

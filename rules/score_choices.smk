@@ -4,6 +4,9 @@ In:  an adapter or an untuned base, the table of the split, and the folds: an ad
      and is refused if it was not trained by these folds
 Out: results/scores/{member}/{oof,test}/fold{fold}/{view}.parquet, and beside it {view}.json with the seconds it took
 
+A job that has loaded the base also scores the views and splits of its member and fold that this run still needs, into the
+store; their own jobs take them from there (see scoring/others.py).
+
 Finished shards are kept in results/work/scores, which Snakemake never deletes: a killed job resumes after the last one.
 """
 
@@ -45,6 +48,7 @@ rule score_choices:
         **named("main", main_of, [""], shown="the view that training renders"),
         **named("orders", orders_of, [""]),
         code=code_of("score_choices"),
+        others=lambda wildcards, output: others_of(wildcards),
     message:
         "Scoring {wildcards.split} rows, {wildcards.member}, fold {wildcards.fold}, view {wildcards.view}"
     script:

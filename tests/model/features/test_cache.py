@@ -7,20 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 import torch
 
 import rows
-import scoring_world
-from vqaflow.artifacts.rows import rows_of
 from vqaflow.config.sections import ViewConfig
-from vqaflow.model.base import Base, load_base
 from vqaflow.model.encoding import row_encoder
 from vqaflow.model.encoding.row_encoder import RowEncoder
-from vqaflow.model.features import cache as feature_cache
 from vqaflow.model.features import folder as feature_folder
-from vqaflow.model.features.cache import FeatureCache
 from vqaflow.model.features.folder import MAKERS, FeatureFolder
 from vqaflow.model.vision import finite_features
 from vqaflow.runtime import files
@@ -28,37 +22,6 @@ from vqaflow.runtime.code_digest import reachable
 from vqaflow.runtime.versions import decisive_versions
 
 TWO_DAYS_AGO = time.time() - 2 * 24 * 3600
-
-
-class FeatureWorld:
-    """A base with its encoder, and rows with their encodings."""
-
-    def __init__(self, folder: Path) -> None:
-        settings = rows.model_config(base=str(scoring_world.save_base(folder / "base")))
-        self.base: Base = load_base(settings)
-        self.encoder = RowEncoder(self.base.processor, settings, rows.prompt_config())
-        table: pd.DataFrame = scoring_world.make_table(folder / "images", 5)
-        self.items = [(row, self.encoder.encode(row, ["abcd"], rows.VIEW)) for row in rows_of(table)]
-
-    def but(self, **parts: Any) -> "FeatureWorld":
-        """A copy with other parts."""
-        other = copy(self)
-        vars(other).update(parts)
-        return other
-
-    def folder(self, root: Path) -> FeatureFolder:
-        """Features on disk under `root`, as a job opens them."""
-        return FeatureFolder(root, self.base, self.encoder, rows.VIEW)
-
-    def cache(self, mode: str, root: Path) -> FeatureCache:
-        """Features of a training."""
-        return FeatureCache(self.base, self.encoder, rows.VIEW, mode, root)
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory) -> FeatureWorld:
-    """One for the module."""
-    return FeatureWorld(tmp_path_factory.mktemp("world"))
 
 
 def test_keeping_features_does_not_look_through_the_folder_each_time(world, tmp_path, monkeypatch) -> None:
@@ -82,20 +45,6 @@ def test_what_killed_jobs_left_among_the_features_goes(world, tmp_path) -> None:
     os.utime(old, (TWO_DAYS_AGO, TWO_DAYS_AGO))
     assert world.folder(tmp_path).read("a") is not None
     assert sorted(p.name for p in kept.folder.iterdir()) == [new.name, "a.safetensors"]
-
-
-@pytest.fixture
-def passes(monkeypatch) -> list[int]:
-    """Images in each call of the tower."""
-    seen: list[int] = []
-    real = feature_cache.finite_features
-
-    def noted(compute, visual, pixels, *rest) -> list[torch.Tensor]:
-        seen.append(len(pixels))
-        return real(compute, visual, pixels, *rest)
-
-    monkeypatch.setattr(feature_cache, "finite_features", noted)
-    return seen
 
 
 @pytest.mark.parametrize(("mode", "in_memory"), [("off", 0), ("memory", 5), ("disk", 0)])
@@ -123,13 +72,13 @@ def test_what_the_disk_has_no_room_for_is_computed_once(world, tmp_path, passes,
     assert sum(passes) == 5
 
 
-def other_code(world: FeatureWorld, monkeypatch) -> FeatureWorld:
+def other_code(world: Any, monkeypatch) -> Any:
     """The image pipeline as after an edit."""
     monkeypatch.setattr(feature_folder, "code_digest", lambda file: "edited" if file == row_encoder.__file__ else file)
     return world
 
 
-def other_tower_code(world: FeatureWorld, monkeypatch) -> FeatureWorld:
+def other_tower_code(world: Any, monkeypatch) -> Any:
     """The tower's forward as after an edit."""
     monkeypatch.setattr(
         feature_folder, "code_digest", lambda file: "edited" if file == finite_features.__file__ else file
@@ -137,7 +86,7 @@ def other_tower_code(world: FeatureWorld, monkeypatch) -> FeatureWorld:
     return world
 
 
-def other_processor(world: FeatureWorld, monkeypatch) -> FeatureWorld:
+def other_processor(world: Any, monkeypatch) -> Any:
     """A base whose preprocessor_config.json normalises otherwise."""
     encoder = copy(world.encoder)
     encoder.image_processor = deepcopy(encoder.image_processor)
@@ -145,25 +94,25 @@ def other_processor(world: FeatureWorld, monkeypatch) -> FeatureWorld:
     return world.but(encoder=encoder)
 
 
-def other_release(world: FeatureWorld, monkeypatch) -> FeatureWorld:
+def other_release(world: Any, monkeypatch) -> Any:
     """An update of a package that makes pixels."""
     versions = decisive_versions() | {"qwen-vl-utils": "0.0.99"}
     monkeypatch.setattr(feature_folder, "decisive_versions", lambda: versions)
     return world
 
 
-def other_limits(world: FeatureWorld, monkeypatch) -> FeatureWorld:
+def other_limits(world: Any, monkeypatch) -> Any:
     """A view, or a model's setting, with more pixels."""
     settings = rows.model_config(max_pixels=99 * 784)
     return world.but(encoder=RowEncoder(world.base.processor, settings, rows.prompt_config()))
 
 
-def other_precision(world: FeatureWorld, monkeypatch) -> FeatureWorld:
+def other_precision(world: Any, monkeypatch) -> Any:
     """The same base on a machine that computes in float16."""
     return world.but(base=replace(world.base, dtype=torch.float16))
 
 
-def other_tower(world: FeatureWorld, monkeypatch) -> FeatureWorld:
+def other_tower(world: Any, monkeypatch) -> Any:
     """Another base, whose tower has other weights."""
     other = replace(world.base, model=deepcopy(world.base.model))
     with torch.no_grad():

@@ -66,6 +66,11 @@ class ResultsFolder:
         return self.folder / "work" / "image_times.json"
 
     @property
+    def to_score(self) -> Path:
+        """Which scorings a run does (see scoring/others.py)."""
+        return self.folder / "work" / "to_score.json"
+
+    @property
     def folds(self) -> Path:
         """Fold and group of each training row."""
         return self.folder / "folds.parquet"

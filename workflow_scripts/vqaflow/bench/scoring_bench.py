@@ -58,6 +58,11 @@ class ScoredRows(MadeEncoder):
         self.made_patches = made.pixels(1)[0]
         self.image_processor = Qwen2VLImageProcessor()
 
+    @property
+    def images(self) -> "ScoredRows":
+        """What reads images."""
+        return self
+
     def patches(self, row: Row, view: ViewConfig, pictures: Sequence[Picture]) -> list[torch.Tensor]:
         """The same patches for each picture."""
         return [self.made_patches for _ in pictures]

@@ -2,15 +2,18 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 from vqaflow.config.sections import BaseConfig
 from vqaflow.runtime.digests import file_digest, value_digest
+from vqaflow.runtime.files import parse_json
 
 SUFFIXES = {".json", ".safetensors", ".bin", ".jinja", ".txt"}
 WHOLE_FILE_BYTES = 64 * 2**20
+KNOWN = "VQAFLOW_BASE_DIGESTS"  # the jobs of a run need not read thousands of places of a 7B again
 SAMPLE_BYTES, SAMPLES = 2048, 4096
 
 
@@ -18,13 +21,33 @@ def base_digest(model: BaseConfig) -> str:
     """The digest of a hub name with its revision, or of the content of a folder.
 
     Files above 64 MB are sampled, in a safetensors file within every tensor: anything that was trained or merged into a
-    base shows in the samples, and a 7B takes one second.
+    base shows in the samples, and a 7B takes one second; once in a run, as long as no file changes.
     """
     folder = Path(model.base)
     if not folder.is_dir():
         return value_digest([model.base, model.revision])
     files = sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES)
-    return value_digest([[p.name, _digest(p)] for p in files])
+    state = _state(files)
+    known = _known()
+    if known.get(str(folder.absolute()), [None])[0] != state:
+        known[str(folder.absolute())] = [state, value_digest([[p.name, _digest(p)] for p in files])]
+        os.environ[KNOWN] = json.dumps(known)
+    return known[str(folder.absolute())][1]
+
+
+def _state(files: Sequence[Path]) -> str:
+    """What changes with any of `files`: their names, sizes, places on the disk and times."""
+    found = [(p.name, p.stat()) for p in files]
+    return value_digest([[name, s.st_size, s.st_ino, s.st_mtime_ns, s.st_ctime_ns] for name, s in found])
+
+
+def _known() -> dict[str, list[str]]:
+    """The digests that this process, or the one that started it, has computed: state and digest by folder."""
+    try:
+        found = parse_json(os.environ.get(KNOWN, "{}"))
+    except ValueError:
+        found = None
+    return found if isinstance(found, dict) else {}
 
 
 def _digest(path: Path) -> str:

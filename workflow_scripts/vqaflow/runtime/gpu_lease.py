@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import tempfile
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +80,13 @@ def lease_gpus(
     if not ALLOCATOR & os.environ.keys():  # read when torch first uses the GPU
         os.environ["PYTORCH_CUDA_ALLOC_CONF"] = "expandable_segments:True"
     log.info("%s reserved for this job", f"GPU {shown} is" if count == 1 else f"GPUs {shown} are")
+    threading.Thread(target=start_cuda, daemon=True).start()
     return list(_held)
+
+
+def holds_gpu() -> bool:
+    """Whether this process has leased a GPU."""
+    return bool(_held)
 
 
 def _gather(leases: dict[Device, Lease], count: int) -> None:
@@ -95,6 +102,20 @@ def _gather(leases: dict[Device, Lease], count: int) -> None:
             log.info("waiting for %d of the GPUs %s", count, ", ".join(device.visible_as for device in leases))
             said = True
         time.sleep(SECONDS_BETWEEN_TRIES)
+
+
+def start_cuda() -> None:
+    """Make the context of the first leased GPU, which torch will use, while Python imports: it takes a second or more.
+
+    Nothing is lost if it fails: torch then does it, and says what is wrong.
+    """
+    try:
+        driver = ctypes.CDLL(CUDA_DRIVER)
+    except OSError:
+        return
+    device, context = ctypes.c_int(), ctypes.c_void_p()
+    if driver.cuInit(0) == 0 and driver.cuDeviceGet(ctypes.byref(device), 0) == 0:
+        driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), device)
 
 
 def cuda_has_started() -> bool:

@@ -6,13 +6,13 @@ Shapes: R rows of a shard, K choice orders, C choices of the table.
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from vqaflow.artifacts.adapter_files import CONFIG, WEIGHTS, adapter_digest, check_files, require_part
@@ -27,15 +27,17 @@ from vqaflow.runtime.code_digest import code_digest
 from vqaflow.runtime.digests import value_digest
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.files import atomic_path, write_json
+from vqaflow.runtime.locks import Lease
 from vqaflow.runtime.messages import reason_of
 from vqaflow.runtime.progress import ProgressBar
 from vqaflow.runtime.stage import CLOSING, log
 from vqaflow.runtime.versions import decisive_versions
 from vqaflow.scoring.selection import RowsToScore, Task, select_rows
+from vqaflow.scoring.session import Session
 
 # Rows per shard: the most that a killed job loses, and enough to fill batches of similar rows.
 SHARD_ROWS = 512
-PROBE_ROWS = 4
+AHEAD = "ahead.parquet"  # the scores of another job, until they are in the store
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,15 @@ class ScoringPlaces:
     vision_gb: float
 
 
+@dataclass(frozen=True)
+class Other:
+    """Another scoring with the same base and adapter: its task, its rows, and the folder of its unfinished shards."""
+
+    task: Task
+    rows: RowsToScore
+    work: Path
+
+
 def score_choices(
     *,
     task: Task,
@@ -62,88 +73,114 @@ def score_choices(
     store: Store,
     batch_tokens: int,
     devices: int = 1,
+    others: Sequence[Other] = (),
 ) -> None:
     """Score the rows that `rows` and the view of `task` select, with the adapter in folder `adapter`, if any.
 
     Writes the scores to `out`, and the seconds that they took to `cost` (JSON). A killed job resumes from its finished
-    shards. One pass has at most `batch_tokens` tokens; the base's layers lie on `devices` GPUs. Raises UserError if the
-    adapter's files are not those that training wrote, or if it was trained on other folds than its own.
+    shards. One pass has at most `batch_tokens` tokens; the base's layers lie on `devices` GPUs. If the base had to be
+    loaded, the scores of `others` are put in the store too. Raises UserError if the adapter's files are not those that training wrote, or if it was trained on
+    other folds than its own.
     """
-    if adapter:
-        require_part(adapter, check_files(adapter, (WEIGHTS, CONFIG)), rows.part, rows.held_out())
-    letters = letters_of_table(rows.table, "validate_tables")
-    orders = task.shown(letters)
-    selected = select_rows(rows, task)
-    log.info("%s, fold %s: %d rows in %d choice orders", task.name, rows.part, len(selected), len(orders))
-    about = {"adapter": adapter_digest(adapter) if adapter else None, "rows": value_digest(all_asked(selected))}
-    parts = {
-        "stage": "score_choices",
-        "code": code_digest(__file__),
-        "versions": decisive_versions(),
-        "base": base_digest(task.model),
-        "model": resolved(task.model),
-        "prompt": task.prompt.content(task.view.read),
-        "view": task.view.rendering(),
-        "orders": orders,
-        **about,
-    }
-
-    def compute(partial: Path) -> None:
-        if selected:
-            scores = _score(selected, orders, task, adapter, places, batch_tokens, devices, value_digest(parts))
-        else:
-            scores = empty_scores(letters)
-        write_scores(scores, about, partial)
-
-    made = cached(store, parts, out, compute)
-    write_json(cost, {"seconds": made.seconds, "rows": len(selected), "orders": len(orders)})
-    shutil.rmtree(places.work, ignore_errors=True)
+    with Session(adapter, places.bases, places.vision, places.vision_gb, batch_tokens, devices) as session:
+        mine = Scoring.of(task, rows, adapter, places.work)
+        with mine.alone():
+            made = cached(store, mine.parts, out, lambda partial: mine.write(session, partial))
+            write_json(cost, {"seconds": made.seconds, "rows": len(mine.selected), "orders": len(mine.orders)})
+            shutil.rmtree(places.work, ignore_errors=True)
+        if session.base is not None and store.gb > 0:
+            for other in others:
+                score_ahead(other, session, store)
 
 
-def _score(
-    rows: Sequence[Row],
-    orders: Sequence[str],
-    task: Task,
-    folder: Path | None,
-    places: ScoringPlaces,
-    batch_tokens: int,
-    devices: int,
-    key: str,
-) -> pd.DataFrame:
-    """Score `rows` in `orders`, shard by shard, with the adapter in `folder`, if any; the result is in their order.
+def score_ahead(other: Other, session: Session, store: Store) -> None:
+    """Put the scores of another job in the store, unless they are there or are being made.
 
-    `key` is the digest of everything that the scores depend on except the machine's precision.
+    What goes wrong is told by that job itself. A killed one's shards are used, and its own job uses what this one left.
     """
-    # torch takes seconds to import: skipped if the store has the scores
-    from vqaflow.model.decoder.merged_adapters import read_adapter
-    from vqaflow.model.numerics.elementwise import can_compile
-    from vqaflow.model.parity import check_parity
-    from vqaflow.model.pipeline.parts import kept_features, make_decoder, make_encoder, use
-    from vqaflow.model.pipeline.reading import with_transcripts
-    from vqaflow.model.stored_base import open_base
-    from vqaflow.scoring.scorer import Scorer
+    try:
+        scoring = Scoring.of(other.task, other.rows, session.folder, other.work)
+        with scoring.alone(wait=False) as is_alone:
+            if not is_alone or store.entry(value_digest(scoring.parts)).exists():
+                return
+            ahead = other.work / AHEAD
+            cached(store, scoring.parts, ahead, lambda partial: scoring.write(session, partial))
+            ahead.unlink()
+            if store.entry(value_digest(scoring.parts)).exists():
+                shutil.rmtree(other.work, ignore_errors=True)
+    except Exception as error:
+        log.info("%s: left to its own job (%s)", other.work, reason_of(error))
 
-    adapter = read_adapter(folder) if folder else None
-    base = open_base(task.model, places.bases, devices=devices)
-    encoder = make_encoder(base, task.model, task.prompt, len(orders[0]))
-    if folder:
-        check_parity(folder, base, encoder, task.model, task.prompt)
-    decoder = make_decoder(base, can_compile(base.device))
-    kept = kept_features(base, encoder, task.view, places.vision, places.vision_gb)
-    rows = with_transcripts(rows, base, encoder, task.view, places.vision, kept)
-    scorer = Scorer(decoder, encoder, task.view, orders, batch_tokens, kept)
-    items = scorer.prepare(rows)
-    if adapter:
-        before = scorer.score(items[:PROBE_ROWS])
-        use(decoder, adapter)
-        if np.array_equal(before, scorer.score(items[:PROBE_ROWS])):
-            raise UserError(f"{folder}: the adapter changes no logit. It was not trained or not saved. Train it again.")
-    scores = _in_shards(scorer, items, places.work, [key, str(base.dtype), base.quantization])
-    place = {row_id: i for i, row_id in enumerate(row.id for row in rows)}
-    scores = scores.iloc[scores["id"].map(place).argsort(kind="stable")].reset_index(drop=True)
-    if task.view.read:
-        scores[TRANSCRIPT] = scores["id"].map({row.id: row.transcript for row in rows})
-    return scores
+
+@dataclass(frozen=True)
+class Scoring:
+    """One file of scores: which rows, in which orders, and all that it depends on (`parts`)."""
+
+    task: Task
+    letters: str
+    selected: list[Row]
+    orders: Sequence[str]
+    about: dict[str, Any]
+    parts: dict[str, Any]
+    work: Path
+
+    @classmethod
+    def of(cls, task: Task, rows: RowsToScore, adapter: Path | None, work: Path) -> "Scoring":
+        """What `score_choices` does with these arguments, before anything is loaded."""
+        if adapter:
+            require_part(adapter, check_files(adapter, (WEIGHTS, CONFIG)), rows.part, rows.held_out())
+        letters = letters_of_table(rows.table, "validate_tables")
+        orders = task.shown(letters)
+        selected = select_rows(rows, task)
+        log.info("%s, fold %s: %d rows in %d choice orders", task.name, rows.part, len(selected), len(orders))
+        about = {"adapter": adapter_digest(adapter) if adapter else None, "rows": value_digest(all_asked(selected))}
+        parts = {
+            "stage": "score_choices",
+            "code": code_digest(__file__),
+            "versions": decisive_versions(),
+            "base": base_digest(task.model),
+            "model": resolved(task.model),
+            "prompt": task.prompt.content(task.view.read),
+            "view": task.view.rendering(),
+            "orders": orders,
+            **about,
+        }
+        return cls(task, letters, selected, orders, about, parts, work)
+
+    @contextmanager
+    def alone(self, wait: bool = True) -> Iterator[bool]:
+        """Hold what makes this the only process that scores this file; gives whether it does.
+
+        Where the file system has no locks, nothing is scored for others, and nothing is waited for.
+        """
+        self.work.parent.mkdir(parents=True, exist_ok=True)
+        lease, is_alone = Lease(self.work.with_name(f".{self.work.name}.lock")), wait
+        with suppress(UserError):
+            is_alone = lease.take()
+            if wait and not is_alone:
+                log.info("waiting for another job, which scores this ahead")
+                is_alone = lease.take(wait=True)
+        try:
+            yield is_alone
+        finally:
+            if lease.is_held:
+                lease.release()
+
+    def write(self, session: Session, partial: Path) -> None:
+        """Write the scores to `partial`."""
+        scores = self._score(session) if self.selected else empty_scores(self.letters)
+        write_scores(scores, self.about, partial)
+
+    def _score(self, session: Session) -> pd.DataFrame:
+        """Score the rows, shard by shard; the result is in their order."""
+        scorer, items, rows = session.scorer(self.selected, self.orders, self.task)
+        base = session.base
+        scores = _in_shards(scorer, items, self.work, [value_digest(self.parts), str(base.dtype), base.quantization])
+        place = {row_id: i for i, row_id in enumerate(row.id for row in rows)}
+        scores = scores.iloc[scores["id"].map(place).argsort(kind="stable")].reset_index(drop=True)
+        if self.task.view.read:
+            scores[TRANSCRIPT] = scores["id"].map({row.id: row.transcript for row in rows})
+        return scores
 
 
 def _is_whole(shard: Path) -> bool:

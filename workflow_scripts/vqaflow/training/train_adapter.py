@@ -6,7 +6,7 @@ It is trained on the rows of all folds but one, or, for a member with `refit`, o
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from vqaflow.config.sections import TrainConfig, ViewConfig
 from vqaflow.model.base import Base
 from vqaflow.model.base_digest import base_digest
 from vqaflow.model.features.cache import FeatureCache
+from vqaflow.model.features.readers import reading
 from vqaflow.model.lora import add_adapter
 from vqaflow.model.parity import parity
 from vqaflow.model.pipeline.parts import Encoder, make_encoder, make_features
@@ -155,7 +156,11 @@ class Job:
         """Train as one of `ranks`; returns the trainer at its end, and what run.json says of the training's inputs."""
         model, train, view = self.settings.model, self.settings.train, self.settings.view
         make_deterministic()
+        readers = ExitStack()
+        readers.enter_context(reading(len(self.rows) + len(self.validation)))  # they start while the base is loaded
         base = open_base(model, self.places.bases)
+        if began is not None:
+            log.info("base there in %.1f s", time.monotonic() - began)
         encoder = make_encoder(base, model, self.settings.prompt, len(self.rows[0].choices))
         read = partial(with_transcripts, base=base, encoder=encoder, view=view, work=self.places.vision)
         with ranks.one_after_first() if view.read else nullcontext():
@@ -168,6 +173,8 @@ class Job:
             log_plan(plan, settings)
             write_json(self.places.work / RUN, record)
         features = self.features(base, encoder, [*images_shown(rows, train.augment), *validation])
+        if train.cache_vision != "off":
+            readers.close()  # all is read; hours of training follow
         trainer = Trainer(base, encoder, features, rows, validation, train, ranks=ranks)
         if self.settings.last_epoch is not None:
             trainer.end_at(self.settings.last_epoch)

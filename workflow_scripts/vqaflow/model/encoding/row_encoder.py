@@ -2,24 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image, ImageOps
-from qwen_vl_utils import smart_resize
-from qwen_vl_utils.vision_process import fetch_image
 
 from vqaflow.artifacts.rows import Row
 from vqaflow.config.sections import ModelConfig, PromptConfig, ViewConfig
-from vqaflow.data.images.decoding import open_image
-from vqaflow.data.images.pictures import NEUTRAL, Picture, pictures_of
-from vqaflow.data.images.visual_tokens import least_max_pixels
+from vqaflow.data.images.pictures import Picture, pictures_of
 from vqaflow.model.encoding.chat_template import NO_THINKING
 from vqaflow.model.encoding.prompts import PromptRenderer, RenderedRow
-from vqaflow.runtime.errors import UserError
-
-Grid = tuple[int, int, int]
+from vqaflow.model.encoding.row_images import Grid, RowImages
 
 
 @dataclass(frozen=True)
@@ -51,7 +43,7 @@ class EncodedRow:
         return len(self.prefix_ids) + sum(map(len, self.branch_ids))
 
 
-class RowEncoder:
+class RowEncoder(RowImages):
     """Turns table rows and their images into tensors with one processor, prompt and resolution policy.
 
     `choices` is how many the table has (None: as many as prompts can show). `letter_ids` are the answers' tokens.
@@ -65,60 +57,11 @@ class RowEncoder:
         arguments: Mapping[str, Any] = NO_THINKING,
         choices: int | None = None,
     ) -> None:
+        super().__init__(processor.image_processor, model)
         self.tokenizer = processor.tokenizer
-        self.image_processor = processor.image_processor
         self.renderer = PromptRenderer(processor, prompt, arguments)
-        self.model = model
         self.image_token = self.tokenizer.convert_tokens_to_ids(processor.image_token)
-        self.merge = self.image_processor.merge_size
-        self.patch = self.image_processor.patch_size
         self.letter_ids = self.renderer.answer_tokens(self.tokenizer, choices)
-
-    def pixel_limits(self, view: ViewConfig) -> tuple[int, int]:
-        """The smallest and largest area of a picture of `view`, in pixels."""
-        return view.limits(self.model.limits)
-
-    def grid_of(self, width: int, height: int, view: ViewConfig, where: str = "images") -> Grid:
-        """The patch grid (t, h, w) that a picture of this size gets, without opening it.
-
-        Raises UserError, which begins with `where`, if nothing is left of it: max_pixels was lowered since
-        validate_tables looked at the images.
-        """
-        smallest, largest = self.pixel_limits(view)
-        factor = self.patch * self.merge
-        rows, columns = smart_resize(height, width, factor, min_pixels=smallest, max_pixels=largest)
-        if not rows or not columns:
-            what = f"an image of {width} x {height} pixels is too thin for max_pixels {largest:,}"
-            cure = f"Raise max_pixels (model or view) to {least_max_pixels(width, height, factor, largest):,}"
-            raise UserError(f"{where}: {what}: no row of visual tokens is left. {cure}, or crop the image.")
-        return 1, rows // self.patch, columns // self.patch
-
-    def pixels(self, image_file: Path | str, view: ViewConfig) -> torch.Tensor:
-        """The patches of the whole image, mirrored if the view says so (see `patches`)."""
-        image = opened(image_file, view.flip)
-        return self._patches(Picture(*image.size), image, view)
-
-    def patches(self, row: Row, view: ViewConfig, pictures: Sequence[Picture]) -> list[torch.Tensor]:
-        """The normalised patches of some of the row's pictures in `view`; its image is opened once.
-
-        (h·w, 3 colours x 2 frames x patch²) float32: (h·w, 1176) for patches of 14 pixels, (h·w, 1536) for 16.
-
-        qwen-vl-utils resizes, the processor only cuts and normalises: two resizers would give different images.
-        """
-        is_shown = any(not picture.is_grey for picture in pictures)
-        image = opened(row.image_file, flips(view, pictures), row.sha256) if is_shown else Image.new("RGB", (1, 1))
-        return [self._patches(picture, image, view) for picture in pictures]
-
-    def _patches(self, picture: Picture, image: Image.Image, view: ViewConfig) -> torch.Tensor:
-        if picture.is_grey:
-            image = Image.new("RGB", (picture.width, picture.height), NEUTRAL)
-        if picture.box:
-            _, rows, columns = self.grid_of(picture.width, picture.height, view)
-            resized = picture.cut(image, columns * self.patch, rows * self.patch)
-        else:
-            smallest, largest = self.pixel_limits(view)
-            resized = fetch_image({"image": image, "min_pixels": smallest, "max_pixels": largest}, self.patch)
-        return self.image_processor(images=[resized], do_resize=False, return_tensors="pt")["pixel_values"]
 
     def encode(self, row: Row, orders: Sequence[str], view: ViewConfig) -> EncodedRow:
         """Encode `row` in the given choice orders."""
@@ -143,17 +86,6 @@ class RowEncoder:
 
     def _token_ids(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
-
-
-def opened(image_file: Path | str, flip: bool, sha256: str | None = None) -> Image.Image:
-    """The image in a file, mirrored if `flip`. Raises UserError unless its bytes have the digest `sha256`."""
-    image: Image.Image = open_image(image_file, sha256)
-    return ImageOps.mirror(image) if flip else image
-
-
-def flips(view: ViewConfig, pictures: Sequence[Picture]) -> bool:
-    """Whether the image that some pictures of one row show is mirrored: by the view or by the row, not by both."""
-    return view.flip != any(picture.is_mirrored for picture in pictures)
 
 
 def with_image_tokens(ids: Sequence[int], image_token: int, counts: Sequence[int]) -> tuple[list[int], list[int]]:

@@ -7,8 +7,10 @@ precision, and the code and packages that compute pixels and features.
 Shapes: H hidden size; levels of DeepStack, 0 in most families.
 """
 
+import time
+from collections import deque
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -18,13 +20,18 @@ from vqaflow.config.sections import ViewConfig
 from vqaflow.model.base import Base
 from vqaflow.model.encoding.row_encoder import EncodedRow, RowEncoder
 from vqaflow.model.features.folder import FeatureFolder
-from vqaflow.model.features.host_memory import HostMemory, to_send
-from vqaflow.model.features.wanted import Wanted, by_row, joined, wanted_of
+from vqaflow.model.features.host_memory import HostMemory
+from vqaflow.model.features.pictures import PictureReader
+from vqaflow.model.features.shares import Part, Shares
+from vqaflow.model.features.wanted import Source, Wanted, by_row, joined, wanted_of
 from vqaflow.model.vision.finite_features import finite_features
 from vqaflow.runtime.progress import ProgressBar
+from vqaflow.runtime.stage import log
 
 PATCHES_A_CALL = 16384
-READERS = 2
+WRITERS = 4
+PARTS_AHEAD = 2  # parts that are read while the tower computes one
+SHARES = ".shares"  # locks, beside the features on disk
 
 
 class FeatureCache:
@@ -38,6 +45,7 @@ class FeatureCache:
         self.kept: dict[str, torch.Tensor] = {}
         self.memory = HostMemory(base.device)
         self.disk = FeatureFolder(folder, base, encoder, view) if mode == "disk" else None
+        self.reader = PictureReader(base, encoder, view, self.disk)
 
     def of(self, items: Sequence[tuple[Row, EncodedRow]]) -> list[torch.Tensor]:
         """Features (visual tokens, (1 + levels) x H) on the device for each row and its encoding."""
@@ -46,46 +54,98 @@ class FeatureCache:
         return [joined(pictures, self.base) for pictures in parts]
 
     def fill(self, items: Sequence[tuple[Row, EncodedRow]]) -> None:
-        """Compute all features now; the tower is not needed again."""
+        """Compute all features now; the tower is not needed again.
+
+        The next parts are read, and the last ones written, while the tower computes one. On disk, other jobs that fill
+        the same folder compute theirs of what they need too.
+        """
         unique = list({encoded.keys: (row, encoded) for row, encoded in items}.values())
-        with ProgressBar(len(unique), "vision features", "image") as bar:
-            for start in range(0, len(unique), 32):
-                self._found(wanted_of(unique[start : start + 32]))
-                bar.advance(len(unique[start : start + 32]))
+        shares = Shares(unique, self.disk and self.disk.folder / SHARES)
+        began = time.monotonic()
+        reading: deque[tuple[Part, list[Future[list[Source]]]]] = deque()
+        writing: deque[tuple[Part, Writes]] = deque()
+        with (
+            ProgressBar(len(unique), "vision features", "image") as bar,
+            ThreadPoolExecutor(self.reader.threads) as readers,
+            ThreadPoolExecutor(WRITERS) as writers,
+        ):
+            try:
+                while True:
+                    while len(reading) < PARTS_AHEAD:
+                        part = shares.take(wait=not reading and not writing)
+                        if part is None:
+                            break
+                        asked = [readers.submit(self.reader.read, row) for row in self._missing(part.items)]
+                        reading.append((part, asked))
+                    if not reading and not writing:
+                        break
+                    if reading:
+                        part, asked = reading.popleft()
+                        made = self._compute([one for row in asked for one in row.result() if one.patches is not None])
+                        writing.append((part, self._keep(made, writers)))
+                        bar.advance(len(part.items))
+                    while writing and (not reading or len(writing) > 1):
+                        self._written(*writing.popleft())
+            except BaseException:
+                readers.shutdown(wait=False, cancel_futures=True)
+                raise
+            finally:
+                for part, _ in (*reading, *writing):
+                    part.release()
+        if unique:
+            seconds = time.monotonic() - began
+            log.info(
+                "vision features of %d images in %.1f s (%.1f images/s)", len(unique), seconds, len(unique) / seconds
+            )
+
+    def _missing(self, items: Sequence[tuple[Row, EncodedRow]]) -> list[list[Wanted]]:
+        """The pictures of rows that are not in memory, row by row."""
+        return by_row(one for key, one in wanted_of(items).items() if key not in self.kept)
 
     def _found(self, wanted: Mapping[str, Wanted]) -> dict[str, torch.Tensor]:
         """Features by picture: those kept are found, the others are computed, and kept as the mode says."""
         found = {key: self.kept[key] for key in wanted if key in self.kept}
-        if self.disk:
-            read = {key: self.disk.read(key) for key in wanted if key not in found}
-            found |= {key: features for key, features in read.items() if features is not None}
-        return found | self._compute([one for key, one in wanted.items() if key not in found])
+        rows = by_row(one for key, one in wanted.items() if key not in found)
+        if not rows:
+            return found
+        with ThreadPoolExecutor(self.reader.threads) as pool:
+            sources = [one for row in pool.map(self.reader.read, rows) for one in row]
+        made = self._compute([source for source in sources if source.patches is not None])
+        with ThreadPoolExecutor(WRITERS) as writers:
+            self._written(Part([]), self._keep(made, writers))
+        return found | {one.wanted.key: one.features for one in sources if one.features is not None} | made
 
-    def _compute(self, wanted: list[Wanted]) -> dict[str, torch.Tensor]:
+    def _compute(self, sources: Sequence[Source]) -> dict[str, torch.Tensor]:
+        """Features by picture, by the tower."""
         made: dict[str, torch.Tensor] = {}
-        together = by_row(wanted)
-        wanted = [one for row in together for one in row]
-        with ThreadPoolExecutor(READERS) as pool:
-            pixels = [patches for row in pool.map(self._read, together) for patches in row]
-        for group in groups_of([len(p) for p in pixels], PATCHES_A_CALL):
-            pictures = [wanted[i] for i in group]
-            grids, rows = [one.grid for one in pictures], [one.row for one in pictures]
+        for group in groups_of([len(source.patches) for source in sources], PATCHES_A_CALL):
+            wanted = [sources[i].wanted for i in group]
+            grids, rows = [one.grid for one in wanted], [one.row for one in wanted]
             features = finite_features(
-                self.base.family.features, self.base.visual, [pixels[i] for i in group], grids, rows
+                self.base.family.features, self.base.visual, [sources[i].patches for i in group], grids, rows
             )
-            made |= zip([one.key for one in pictures], features, strict=True)
-            for one in pictures:
-                self._keep(one.key, made[one.key])
+            made |= zip([one.key for one in wanted], features, strict=True)
         return made
 
-    def _read(self, wanted: list[Wanted]) -> list[torch.Tensor]:
-        """The patches of pictures of one row, ready to be sent to the device."""
-        made = self.encoder.patches(wanted[0].row, self.view, [one.picture for one in wanted])
-        return [to_send(patches, self.base.device) for patches in made]
+    def _keep(self, made: Mapping[str, torch.Tensor], writers: ThreadPoolExecutor) -> "Writes":
+        """Keep features as the mode says: in memory now, on disk by `writers`."""
+        if self.mode == "memory":
+            self.kept |= {key: self.memory.keep(features) for key, features in made.items()}
+        if not self.disk:
+            return []
+        return [
+            (key, copy := features.cpu(), writers.submit(self.disk.write, key, copy)) for key, features in made.items()
+        ]
 
-    def _keep(self, key: str, features: torch.Tensor) -> None:
-        if self.mode == "memory" or (self.disk and not self.disk.write(key, features)):
-            self.kept[key] = self.memory.keep(features)
+    def _written(self, part: Part, writes: "Writes") -> None:
+        """Wait until a part is on disk; what has no room there stays in memory."""
+        for key, features, write in writes:
+            if not write.result():
+                self.kept[key] = self.memory.keep(features)
+        part.release()
+
+
+Writes = list[tuple[str, torch.Tensor, "Future[bool]"]]
 
 
 def groups_of(sizes: list[int], limit: int) -> list[list[int]]:

@@ -1,6 +1,7 @@
 """The host's memory for what a GPU reads: page-locked, so that copies run at the bus's speed beside the computation."""
 
 import math
+from contextlib import suppress
 
 import torch
 
@@ -42,3 +43,11 @@ def locked_bytes(count: int) -> torch.Tensor:
 def to_send(values: torch.Tensor, device: torch.device) -> torch.Tensor:
     """`values` for one copy to `device`: for a GPU page-locked, for which a background thread has the time."""
     return values.pin_memory() if device.type == "cuda" else values
+
+
+def empty(shape: tuple[int, ...], dtype: torch.dtype, pin: bool) -> torch.Tensor:
+    """Room for a tensor; page-locked if `pin`, unless the system gives no more of it."""
+    if pin:
+        with suppress(RuntimeError):
+            return torch.empty(shape, dtype=dtype, pin_memory=True)
+    return torch.empty(shape, dtype=dtype)

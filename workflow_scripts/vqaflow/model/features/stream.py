@@ -16,13 +16,13 @@ from vqaflow.model.base import Base
 from vqaflow.model.encoding.row_encoder import EncodedRow, RowEncoder
 from vqaflow.model.features.cache import groups_of
 from vqaflow.model.features.folder import FeatureFolder
-from vqaflow.model.features.host_memory import to_send
-from vqaflow.model.features.wanted import Wanted, joined, pictures_in
+from vqaflow.model.features.pictures import PictureReader
+from vqaflow.model.features.wanted import Source, joined, pictures_in
 from vqaflow.model.vision.finite_features import finite_features
 
 # Patches in one call of the tower: 8 images of 768 visual tokens fill a large GPU and still fit a small one.
 TOWER_PATCHES = 24576
-READERS, WRITERS = 4, 2
+WRITERS = 2
 MOST_WRITES = 64  # features that wait to be written; with a disk slower than the GPU, fewer are kept and nothing waits
 
 
@@ -34,23 +34,15 @@ class Prepared:
     encoded: EncodedRow
 
 
-@dataclass(frozen=True)
-class Source:
-    """What the background threads found for a picture: its features, or the patches to compute them from."""
-
-    wanted: Wanted
-    features: torch.Tensor | None
-    patches: torch.Tensor | None
-
-
 class FeatureStream:
-    """The tower's features of batches, one batch ahead; an image is read and computed once for two neighbours.
+    """The tower's features of batches, read ahead; an image is read and computed once for two neighbours.
 
     The keys of a row's pictures stand for its image: rows that share one picture share all.
     """
 
     def __init__(self, base: Base, encoder: RowEncoder, view: ViewConfig, folder: FeatureFolder | None) -> None:
         self.base, self.encoder, self.view, self.folder = base, encoder, view, folder
+        self.reader = PictureReader(base, encoder, view, folder)
         self.writes: list[Future[bool]] = []
 
     def stream(self, batches: Iterable[Sequence[Prepared]]) -> Iterator[tuple[Sequence[Prepared], list[torch.Tensor]]]:
@@ -58,31 +50,22 @@ class FeatureStream:
         waiting: deque[tuple[Sequence[Prepared], Sources]] = deque()
         sources: Sources = {}
         features: dict[str, torch.Tensor] = {}
-        with ThreadPoolExecutor(READERS) as pool, ThreadPoolExecutor(WRITERS) as writers:
+        ahead, threads = self.reader.ahead, self.reader.threads
+        with ThreadPoolExecutor(threads) as pool, ThreadPoolExecutor(WRITERS) as writers:
             for batch in [*batches, None]:
                 if batch is not None:
                     images = {item.encoded.keys: item for item in batch}
-                    sources = {i: sources.get(i) or pool.submit(self._read, item) for i, item in images.items()}
+                    sources = {
+                        i: sources.get(i) or pool.submit(self.reader.read, pictures_in(item.row, item.encoded))
+                        for i, item in images.items()
+                    }
                     waiting.append((batch, sources))
-                if len(waiting) > 1 or (batch is None and waiting):
+                while waiting and (batch is None or enough(waiting, ahead)):
                     now, found = waiting.popleft()
                     known = {key for keys in found for key in keys}
                     features = {key: kept for key, kept in features.items() if key in known}
                     features |= self._computed(found, features.keys(), writers)
                     yield now, [joined([features[key] for key in item.encoded.keys], self.base) for item in now]
-
-    def _read(self, item: Prepared) -> list[Source]:
-        """In the background: pictures' features from the disk, else their patches, ready to be sent to the device."""
-        wanted = pictures_in(item.row, item.encoded)
-        kept = [self.folder.read(one.key) if self.folder else None for one in wanted]
-        missing = [one.picture for one, features in zip(wanted, kept, strict=True) if features is None]
-        patches = iter(self.encoder.patches(item.row, self.view, missing) if missing else [])
-        return [
-            Source(one, None, to_send(next(patches), self.base.device))
-            if features is None
-            else Source(one, to_send(features, self.base.device), None)
-            for one, features in zip(wanted, kept, strict=True)
-        ]
 
     def _computed(
         self, sources: "Sources", known: Collection[str], writers: ThreadPoolExecutor
@@ -109,6 +92,11 @@ class FeatureStream:
             if self.folder and len(self.writes) < MOST_WRITES:
                 self.writes += [writers.submit(self.folder.write, k, f.cpu()) for k, f in zip(keys, new, strict=True)]
         return made
+
+
+def enough(waiting: Sequence[tuple[Sequence[Prepared], "Sources"]], ahead: int) -> bool:
+    """Whether enough is read after the first of the batches that wait: a batch, and at least `ahead` images."""
+    return len(waiting) > 1 and sum(len(sources) for _, sources in list(waiting)[1:]) >= ahead
 
 
 Sources = dict[tuple[str, ...], "Future[list[Source]]"]

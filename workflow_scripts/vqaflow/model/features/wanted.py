@@ -25,6 +25,15 @@ class Wanted:
     grid: Grid
 
 
+@dataclass(frozen=True)
+class Source:
+    """What a reader found for a picture: its features, or the patches to compute them from, ready to be sent."""
+
+    wanted: Wanted
+    features: torch.Tensor | None
+    patches: torch.Tensor | None
+
+
 def pictures_in(row: Row, encoded: EncodedRow) -> list[Wanted]:
     """The pictures of a row, in the order in which its prompt has them."""
     parts = zip(encoded.keys, encoded.pictures, encoded.grids, strict=True)

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from peft import PeftModel, get_peft_model_state_dict
 from PIL import Image
 
 from vqaflow.artifacts.columns import ALL_LETTERS
@@ -75,6 +74,8 @@ class PassDecoder:
 
         Raises UserError if the adapter cannot be read, or any of its tensors has no place in this base.
         """
+        from peft import PeftModel  # takes seconds to import, and most families do not need it
+
         if isinstance(self.base.model, PeftModel):
             self.base.model = self.base.model.unload()
         if folder is None:
@@ -101,11 +102,13 @@ def require_places(network: Any, adapter: Adapter) -> None:
             )
 
 
-def require_used(model: PeftModel, adapter: Adapter) -> None:
+def require_used(model: Any, adapter: Adapter) -> None:
     """Raise UserError unless PEFT's layers hold exactly the tensors of `adapter`."""
     wanted = {}
     for name, (a, b) in adapter.pairs.items():
         wanted |= {f"{PREFIX}{name}.lora_A.weight": a, f"{PREFIX}{name}.lora_B.weight": b}
+    from peft import get_peft_model_state_dict
+
     loaded = get_peft_model_state_dict(model)
     odd = sorted(wanted.keys() ^ loaded.keys())
     odd += [name for name in wanted.keys() & loaded.keys() if not _same(loaded[name], wanted[name])]

@@ -68,6 +68,13 @@ class PassEncoder:
         self._visual: dict[Any, int] = {}
         self._marks = self._marks_around_counted()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Another process has a lock of its own."""
+        return {name: value for name, value in vars(self).items() if name != "lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, lock=threading.Lock())
+
     def pixel_limits(self, view: ViewConfig) -> tuple[int, int]:
         """The smallest and largest area of a picture of `view`, in pixels."""
         return view.limits(self.model.limits)

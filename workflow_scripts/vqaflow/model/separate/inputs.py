@@ -17,11 +17,10 @@ from vqaflow.artifacts.rows import Row
 from vqaflow.config.sections import ViewConfig
 from vqaflow.data.images.pictures import NEUTRAL, Picture
 from vqaflow.model.base import Base
-from vqaflow.model.encoding.row_encoder import flips, opened
+from vqaflow.model.encoding.row_images import flips, opened
+from vqaflow.model.features.readers import readers_of
 from vqaflow.model.features.stream import Prepared
 from vqaflow.model.separate.encoder import PassEncoder, PassRow, Size
-
-READERS = 4
 
 
 @dataclass(frozen=True)
@@ -41,16 +40,29 @@ class RowInputs:
         return [mine | self.shared for mine in self.own]
 
 
+@dataclass(frozen=True)
+class InputReader:
+    """What reading needs; it can be sent to other processes."""
+
+    encoder: PassEncoder
+    view: ViewConfig
+
+    def inputs(self, row: Row, encoded: PassRow) -> RowInputs:
+        """The inputs of one row."""
+        return row_inputs(self.encoder, row, encoded, self.view)
+
+
 class PassInputs:
     """The inputs of rows in one view; the counterpart of the feature cache and stream of other families."""
 
     def __init__(self, base: Base, encoder: PassEncoder, view: ViewConfig) -> None:
         self.base, self.encoder, self.view = base, encoder, view
+        self.readers = readers_of(InputReader(encoder, view), base.device)
 
     def of(self, items: Sequence[tuple[Row, PassRow]]) -> list[RowInputs]:
         """The inputs of each row and its encoding."""
-        with ThreadPoolExecutor(READERS) as pool:
-            return list(pool.map(lambda item: self._read(*item), items))
+        with ThreadPoolExecutor(self.readers.threads) as pool:
+            return list(pool.map(lambda item: self.readers.call("inputs", *item), items))
 
     def fill(self, items: Sequence[tuple[Row, PassRow]]) -> None:
         """Do nothing: no part of these families' passes can be kept for later ones."""
@@ -58,16 +70,14 @@ class PassInputs:
     def stream(self, batches: Iterable[Sequence[Prepared]]) -> Iterator[tuple[Sequence[Prepared], list[RowInputs]]]:
         """Each batch with its rows' inputs; the next batch is read meanwhile."""
         waiting: deque[tuple[Sequence[Prepared], list[Future[RowInputs]]]] = deque()
-        with ThreadPoolExecutor(READERS) as pool:
+        call, ahead = self.readers.call, self.readers.ahead
+        with ThreadPoolExecutor(self.readers.threads) as pool:
             for batch in batches:
-                waiting.append((batch, [pool.submit(self._read, item.row, item.encoded) for item in batch]))
-                if len(waiting) > 1:
+                waiting.append((batch, [pool.submit(call, "inputs", item.row, item.encoded) for item in batch]))
+                while len(waiting) > 1 and sum(len(inputs) for _, inputs in list(waiting)[1:]) >= ahead:
                     yield _ready(*waiting.popleft())
             while waiting:
                 yield _ready(*waiting.popleft())
-
-    def _read(self, row: Row, encoded: PassRow) -> RowInputs:
-        return row_inputs(self.encoder, row, encoded, self.view)
 
 
 def _ready(batch: Sequence[Prepared], inputs: list["Future[RowInputs]"]) -> tuple[Sequence[Prepared], list[RowInputs]]:
