@@ -14,9 +14,12 @@ from vqaflow.plan.published import PUBLISHED
 def test_the_command_runs_on_a_cpu_and_compares_with_the_library(tmp_path, capsys) -> None:
     """A table of times means nothing for a scorer that computes something else."""
     file = tmp_path / "score.json"
-    main(["bench", "score", "--shape", "tiny", "--rows", "2", "--json", str(file)])
+    main(["bench", "score", "--shape", "tiny", "--rows", "2", "--runs", "2", "--json", str(file)])
     found = json.loads(file.read_text(encoding="utf-8"))
     assert all(row["s/row"] > 0 for row in found["whole"] + found["parts"])
+    assert {row["spread"]["runs"] for row in found["whole"] + found["parts"]} == {2}
+    first, *others = found["whole"]
+    assert all(row["times the usual"] == first["s/row"] / row["s/row"] for row in others)
     rows = {row["what"] for row in found["whole"]}
     assert {"usual predictor: generate", "ours, float32", strongest.NAME} <= rows
     errors = [value for name, value in found["checks"].items() if name.endswith("relative error")]

@@ -59,10 +59,12 @@ def test_the_command_runs_on_a_cpu_and_writes_all_figures(tmp_path, monkeypatch)
     monkeypatch.setattr(train, "our_cases", lambda made: cases)
     monkeypatch.setattr(training_bench, "REPEATS", {"cpu": 1})
     file = tmp_path / "train.json"
-    main(["bench", "train", "--shape", "tiny", "--batch", "2", "--only", "usual", "ours", "--json", str(file)])
+    command = ["bench", "train", "--shape", "tiny", "--batch", "2", "--only", "usual", "ours", "--runs", "2"]
+    main([*command, "--json", str(file)])
     found = json.loads(file.read_text(encoding="utf-8"))
     assert [row["recipe"].split(",")[0] for row in found["rows"]] == ["usual recipe", "usual recipe", "ours", "ours"]
     assert all(row["s/row"] > 0 and "error" not in row for row in found["rows"])
+    assert found["runs"] == 2 and all(row["spread"]["s/row"]["min"] == row["s/row"] for row in found["rows"])
     assert torch.__version__.startswith(found["machine"]["torch"]) and found["machine"]["date"]
     four = found["rows"][-1]
     assert four["row·orders/s"] == pytest.approx(4 * four["rows/s"])

@@ -132,7 +132,7 @@ def test_separate_passes_take_one_row_per_order() -> None:
 
 
 def test_the_matrix_says_what_fits() -> None:
-    """The README's table: a 27B in 16 bits needs the 80 GB card that its winner had, and float16 cards are told."""
+    """As docs/models.md shows it: a 27B in 16 bits needs its winner's card of 80 GB, and float16 cards are told."""
     train = replace(train_config(), cache_vision="disk")
     lines = matrix_lines(train)
     cells = {line.split(" | ")[0].strip("| "): line.strip("| ").split(" | ")[1:] for line in lines[2:-2]}

@@ -14,6 +14,7 @@ import torch
 
 from vqaflow.bench.made_rows import SMALL_VISUAL, VISUAL, MadeEncoder, MadeFeatures, MadeRows
 from vqaflow.bench.random_base import build
+from vqaflow.bench.repeated import run_times
 from vqaflow.bench.tools import machine, table, write_results
 from vqaflow.bench.training_bench import precision_of, train_config
 from vqaflow.model.base import best_device
@@ -76,25 +77,37 @@ class Steps:
 
 
 def bench_devices(
-    shape: str, batch: int, devices: int, out: Path | None, quantization: str | None = None, visual: int | None = None
+    shape: str,
+    batch: int,
+    devices: int,
+    out: Path | None,
+    quantization: str | None = None,
+    visual: int | None = None,
+    runs: int = 1,
 ) -> None:
-    """Measure, print the table, and write all figures to `out`."""
+    """Measure `runs` times, print the table, and write all figures to `out`."""
     cases = tuple((accumulation, orders) for accumulation in ACCUMULATIONS for orders in ORDERS)
     steps = Steps(shape, quantization, visual, batch, cases)
-    alone = steps.train(Ranks())
-    with tempfile.TemporaryDirectory() as work, ranks_of(devices, steps, Path(work)) as ranks:
-        shared = steps.train(ranks)
-    rows = []
-    for (accumulation, orders), one, several in zip(cases, alone, shared, strict=True):
-        count = batch * accumulation
-        for number, made in ((1, one), (devices, several)):
-            row = {"devices": number, "rows a step": count, "orders": orders, "s/row": made["seconds"] / count}
-            row |= {"rows/s": count / made["seconds"], "rows/s of one": one["seconds"] / made["seconds"]}
-            differs = max(abs(a - b) for a, b in zip(one["losses"], made["losses"], strict=True))
-            rows.append(row | {"peak GiB": made["peak GiB"], "loss differs by": differs, "losses": made["losses"]})
+    rows = run_times(runs, lambda: compared(steps, devices))
     print(table(rows, COLUMNS))
     device = best_device()
     dtype, kind = precision_of(shape, device, quantization)
     about = {"machine": machine(device), "shape": shape, "dtype": str(dtype).removeprefix("torch."), "base": kind}
     about["nvlink"] = torch.cuda.is_available() and torch.cuda.can_device_access_peer(0, 1)
-    write_results(out, about | {"rows": rows})
+    write_results(out, about | {"runs": runs, "rows": rows})
+
+
+def compared(steps: Steps, devices: int) -> list[dict[str, Any]]:
+    """The rows of one run: each case on one device, and shared by all."""
+    alone = steps.train(Ranks())
+    with tempfile.TemporaryDirectory() as work, ranks_of(devices, steps, Path(work)) as ranks:
+        shared = steps.train(ranks)
+    rows = []
+    for (accumulation, orders), one, several in zip(steps.cases, alone, shared, strict=True):
+        count = steps.batch * accumulation
+        for number, made in ((1, one), (devices, several)):
+            row = {"devices": number, "rows a step": count, "orders": orders, "s/row": made["seconds"] / count}
+            row |= {"rows/s": count / made["seconds"], "rows/s of one": one["seconds"] / made["seconds"]}
+            differs = max(abs(a - b) for a, b in zip(one["losses"], made["losses"], strict=True))
+            rows.append(row | {"peak GiB": made["peak GiB"], "loss differs by": differs, "losses": made["losses"]})
+    return rows

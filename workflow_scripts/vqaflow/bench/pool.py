@@ -25,6 +25,7 @@ import polars as pl
 
 from vqaflow.artifacts.columns import ALL_LETTERS
 from vqaflow.artifacts.results_folder import ResultsFolder
+from vqaflow.bench.repeated import merged
 from vqaflow.ensemble.ensemble_probabilities import ensemble_probabilities
 from vqaflow.runtime.files import write_json
 from vqaflow.runtime.stage import log
@@ -115,22 +116,27 @@ def _one_thread() -> Iterator[None]:
             os.environ[THREADS] = before
 
 
-def bench_pool(*, members: int, rows: int, out: Path | None) -> dict[str, Any]:
-    """Measure and, with `out`, write the figures as JSON."""
+def _pool_apart(folder: Path) -> dict[str, Any]:
+    """The figures of one pooling in a process of its own, whose peak memory nothing else has raised."""
+    with _one_thread(), ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as executor:
+        seconds, peak, chosen = executor.submit(pool, folder).result()
+    return {"seconds": round(seconds, 1), "peak_gib": round(peak / 2**30, 2), "chosen": chosen}
+
+
+def bench_pool(*, members: int, rows: int, out: Path | None, runs: int = 1) -> dict[str, Any]:
+    """Measure `runs` times and, with `out`, write the figures as JSON."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_world(folder, members, rows)
-        with _one_thread(), ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as executor:
-            seconds, peak, chosen = executor.submit(pool, folder).result()
+        found = [_pool_apart(folder) for _ in range(runs)]
     figures = {
         "members": members,
         "views": len(VIEWS),
         "folds": FOLDS,
         "training_rows": rows,
         "test_rows": rows,
-        "seconds": round(seconds, 1),
-        "peak_gib": round(peak / 2**30, 2),
-        "chosen": chosen,
+        "runs": runs,
+        **(merged(found, "seconds", ("seconds", "peak_gib")) if runs > 1 else found[0]),
         "date": datetime.now(UTC).date().isoformat(),
         "machine": platform.machine(),
         "cpus": os.cpu_count(),

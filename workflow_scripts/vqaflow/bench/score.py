@@ -5,10 +5,12 @@ plain passes, or three passes that share the prefix of the orders and, through f
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from vqaflow.bench.load import measure_loading
+from vqaflow.bench.repeated import run_times
 from vqaflow.bench.scoring_bench import (
     ADAPTERS,
     ORDERS,
@@ -35,17 +37,29 @@ def bench_score(
     out: Path | None,
     quantization: str | None = None,
     visual: int | None = None,
+    runs: int = 1,
 ) -> None:
     """Measure with `rows` rows and `batch_tokens` tokens per pass, print the tables, write all figures to `out`.
 
-    With the folder `load`, the loading of a checkpoint of this shape is timed too.
+    With the folder `load`, the loading of a checkpoint of this shape is timed too. With several `runs`, the rows have
+    their spread.
     """
     device = best_device()
     torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
     tokens = batch_tokens or (18432 if device.type == "cuda" else 4096)
     bench = ScoringBench(shape, device, rows, tokens, quantization, visual)
     print(f"matrix products reach {bench.ceiling / 1e12:.3g} TFLOP/s; one row has {bench.made}\n", flush=True)
-    measure_all(bench)
+
+    def run() -> list[dict[str, Any]]:
+        bench.whole, bench.parts = [], []
+        free(bench)
+        measure_all(bench)
+        return bench.whole + bench.parts
+
+    rows = run_times(runs, run)
+    whole, parts = ([row for row in rows if key in row] for key in ("what", "part"))
+    for row in whole:  # the first row's median is another run's, maybe
+        row["times the usual"] = whole[0]["s/row"] / row["s/row"]
     results = {
         "machine": machine(device),
         "shape": shape,
@@ -54,14 +68,15 @@ def bench_score(
         "adapters": ADAPTERS,
         "orders": len(ORDERS),
         "ceiling_tflops": bench.ceiling / 1e12,
-        "whole": bench.whole,
-        "parts": bench.parts,
+        "runs": runs,
+        "whole": whole,
+        "parts": parts,
         "checks": bench.checks,
     }
     if load:
         free(bench)
         results["loading"] = measure_loading(bench.config, device, load)
-    print(f"\n{table(bench.whole, WHOLE)}\n\n{table(bench.parts, PARTS)}\n")
+    print(f"\n{table(whole, WHOLE)}\n\n{table(parts, PARTS)}\n")
     for name, value in (bench.checks | results.get("loading", {})).items():
         print(f"{name}: {value:.3g}")
     write_results(out, results)

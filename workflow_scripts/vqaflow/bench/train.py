@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vqaflow.bench.repeated import run_times
 from vqaflow.bench.tools import machine, table, write_results
 from vqaflow.bench.training_bench import IN_FLOAT16, MEMORY_GOAL_GIB, SHOWN_COLUMNS, TrainingBench
 from vqaflow.model.base import best_device
@@ -29,18 +30,26 @@ def bench_train(
     quantization: str | None = None,
     visual: int | None = None,
     unsloth_site: Path | None = None,
+    runs: int = 1,
 ) -> None:
     """Measure the recipes `only` with `batch` rows per pass, print the table, and write all figures to `out`.
 
     `unsloth_site` is a folder with Unsloth and what it needs. By default all recipes are measured, but those of
-    notebooks with a Qwen2.5-VL only, in which they were written.
+    notebooks with a Qwen2.5-VL only, in which they were written. With several `runs`, the rows have their spread.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before the GPU is used; reproducibility needs it
     device = best_device()
     bench = TrainingBench(shape, device, batch, quantization, visual)
     only = only or (RECIPES if shape in IN_FLOAT16 else [name for name in RECIPES if name not in NOTEBOOKS])
     print(f"matrix products reach {bench.ceiling / 1e12:.3g} TFLOP/s; one row has {bench.made}\n", flush=True)
-    checks = measure_all(bench, only, unsloth_site)
+    checks: dict[str, Any] = {}
+
+    def run() -> list[dict[str, Any]]:
+        bench.results = []
+        checks.update(measure_all(bench, only, unsloth_site))
+        return bench.results
+
+    rows = run_times(runs, run)
     results = {
         "machine": machine(device),
         "shape": shape,
@@ -48,11 +57,12 @@ def bench_train(
         "quantization": bench.quantization,
         "row": str(bench.made),
         "ceiling_tflops": bench.ceiling / 1e12,
-        "rows": bench.results,
+        "runs": runs,
+        "rows": rows,
         "checks": checks,
-        "summary": summary(bench.results),
+        "summary": summary(rows),
     }
-    print("\n" + table(bench.results, SHOWN_COLUMNS) + "\n")
+    print("\n" + table(rows, SHOWN_COLUMNS) + "\n")
     for name, value in (results["summary"] | checks).items():
         print(f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}")
     write_results(out, results)

@@ -1,6 +1,8 @@
 """Options that several commands share, and the paths that they mean."""
 
 import argparse
+import math
+from collections.abc import Callable
 from pathlib import Path
 
 from vqaflow.artifacts.results_folder import RESULTS, ResultsFolder
@@ -35,3 +37,16 @@ def add_results(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="the folder of all artifacts (default: results)",
     )
+
+
+def positive(kind: Callable[[str], float]) -> Callable[[str], float]:
+    """An option's type: a number above 0."""
+
+    def number(text: str) -> float:
+        value = kind(text)
+        if not 0 < value < math.inf:
+            raise argparse.ArgumentTypeError(f"{text} is not above 0")
+        return value
+
+    number.__name__ = "whole number" if kind is int else "number"  # the name that argparse shows
+    return number

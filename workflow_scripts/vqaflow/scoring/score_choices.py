@@ -79,8 +79,8 @@ def score_choices(
 
     Writes the scores to `out`, and the seconds that they took to `cost` (JSON). A killed job resumes from its finished
     shards. One pass has at most `batch_tokens` tokens; the base's layers lie on `devices` GPUs. If the base had to be
-    loaded, the scores of `others` are put in the store too. Raises UserError if the adapter's files are not those that training wrote, or if it was trained on
-    other folds than its own.
+    loaded, the scores of `others` are put in the store too. Raises UserError if the adapter's files are not those that
+    training wrote, or if it was trained on other folds than its own.
     """
     with Session(adapter, places.bases, places.vision, places.vision_gb, batch_tokens, devices) as session:
         mine = Scoring.of(task, rows, adapter, places.work)

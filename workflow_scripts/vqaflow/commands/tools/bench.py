@@ -9,6 +9,7 @@ pooling many members. bench growth: all stages beside the model, at several size
 import argparse
 from pathlib import Path
 
+from vqaflow.commands.options import positive
 from vqaflow.runtime.gpu_lease import lease_gpus
 
 
@@ -50,6 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sizes = "training rows of each table (default: 1000 10000 100000)"
     growth.add_argument("--rows", type=int, nargs="+", default=[1000, 10_000, 100_000], help=sizes)
     growth.add_argument("--upto", metavar="STAGE", help="end after this stage (default: verify)")
+    repeats = "measure so many times, and keep the median with its spread (default: %(default)s)"
+    for action in (train, score, pool):
+        action.add_argument("--runs", type=positive(int), default=1, metavar="N", help=repeats)
     for action in (train, score, pool, growth):
         action.add_argument("--json", type=Path, metavar="FILE", help="write all figures to this file")
 
@@ -61,17 +65,17 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.action == "train" and arguments.devices > 1:
         from vqaflow.bench.devices import bench_devices
 
-        given = (arguments.json, arguments.quantization, arguments.visual)
+        given = (arguments.json, arguments.quantization, arguments.visual, arguments.runs)
         bench_devices(arguments.shape, arguments.batch, arguments.devices, *given)
     elif arguments.action == "train":
         from vqaflow.bench.train import bench_train
 
         given = (arguments.json, arguments.quantization, arguments.visual)
-        bench_train(arguments.shape, arguments.batch, arguments.only, *given, arguments.unsloth_site)
+        bench_train(arguments.shape, arguments.batch, arguments.only, *given, arguments.unsloth_site, arguments.runs)
     elif arguments.action == "score":
         from vqaflow.bench.score import bench_score
 
-        given = (arguments.json, arguments.quantization, arguments.visual)
+        given = (arguments.json, arguments.quantization, arguments.visual, arguments.runs)
         bench_score(arguments.shape, arguments.rows, arguments.batch_tokens, arguments.load, *given)
     elif arguments.action == "growth":
         from vqaflow.bench.growth import bench_growth
@@ -80,4 +84,4 @@ def run(arguments: argparse.Namespace) -> None:
     else:
         from vqaflow.bench.pool import bench_pool
 
-        bench_pool(members=arguments.members, rows=arguments.rows, out=arguments.json)
+        bench_pool(members=arguments.members, rows=arguments.rows, out=arguments.json, runs=arguments.runs)

@@ -8,7 +8,8 @@ reason. It says what it assumed and what it could not tell. It never overwrites 
 import argparse
 from pathlib import Path
 
-from vqaflow.commands.tools.plan import card, positive
+from vqaflow.commands.options import positive
+from vqaflow.commands.tools.plan import card
 from vqaflow.config.data_check import encoding_problems
 from vqaflow.plan.cards import BY_NAME
 

@@ -4,13 +4,12 @@ vqaflow plan --config my.yaml --card a100-80 needs only the base's config.json o
 """
 
 import argparse
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from vqaflow.artifacts.results_folder import RESULTS, ResultsFolder
-from vqaflow.commands.options import add_config
+from vqaflow.commands.options import add_config, positive
 from vqaflow.config.loading import checked_config
 from vqaflow.plan.cards import BY_NAME, Card, card_here, card_named, card_of
 from vqaflow.plan.published import PUBLISHED
@@ -83,16 +82,3 @@ def on_card(arguments: argparse.Namespace) -> argparse.Namespace:
     title = like.title if abs(vram - like.gib) < 0.05 * like.gib else f"a card of {vram:g} GiB"
     told = f"card: {title}, {vram:.1f} GiB, products of {tflops:g} TFLOP/s ({how})"
     return argparse.Namespace(**{**vars(arguments), "vram": vram, "tflops": tflops, "like": like, "told": told})
-
-
-def positive(kind: Callable[[str], float]) -> Callable[[str], float]:
-    """An option's type: a number above 0."""
-
-    def number(text: str) -> float:
-        value = kind(text)
-        if not 0 < value < math.inf:
-            raise argparse.ArgumentTypeError(f"{text} is not above 0")
-        return value
-
-    number.__name__ = "whole number" if kind is int else "number"  # the name that argparse shows
-    return number

@@ -36,7 +36,7 @@ def decoder_path(network: Any) -> str:
                     return name + inner
     raise UserError(
         f"config model.base: the decoder's layers are not found in {type(network).__name__}. Use a model of another "
-        "class; README.md lists the families that work."
+        "class; docs/models.md lists the families that work."
     )
 
 

@@ -194,8 +194,8 @@ def require_same_forward(base: Base, encoder: PassEncoder) -> None:
         base.model.train(training)
     if fault:
         raise UserError(
-            f"config model.base: {name} cannot be used: {fault}. Use a model of another class; README.md lists the "
-            "families that work."
+            f"config model.base: {name} cannot be used: {fault}. Use a model of another class; docs/models.md lists "
+            "the families that work."
         )
 
 

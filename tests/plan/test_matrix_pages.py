@@ -1,4 +1,4 @@
-"""The READMEs' table of what fits on which card is what `vqaflow plan --matrix` prints."""
+"""The table of docs/models.md, in both languages, of what fits on which card is what `vqaflow plan --matrix` prints."""
 
 from functools import lru_cache
 
@@ -20,14 +20,14 @@ def printed() -> tuple[str, str]:
     return table, note
 
 
-@pytest.mark.parametrize("readme", ["README.md", "README.ko.md"])
-def test_the_table_is_what_the_command_prints(readme):
+@pytest.mark.parametrize("page", ["models.md", "models.ko.md"])
+def test_the_table_is_what_the_command_prints(page):
     """Users choose a model and a card by it."""
-    text = (ROOT / readme).read_text(encoding="utf-8")
-    assert f"\n\n{printed()[0]}\n\n" in text, f"{readme} promises what `vqaflow plan` does not: {CURE}"
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    assert f"\n\n{printed()[0]}\n\n" in text, f"docs/{page} promises what `vqaflow plan` does not: {CURE}"
 
 
 def test_the_sentence_below_says_what_the_numbers_mean():
     """Other visual tokens, orders or ranks would give other numbers."""
-    words = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
-    assert printed()[1] in words, f"README.md explains other numbers than those of its table: {CURE}"
+    words = " ".join((ROOT / "docs" / "models.md").read_text(encoding="utf-8").split())
+    assert printed()[1] in words, f"docs/models.md explains other numbers than those of its table: {CURE}"
