@@ -1,6 +1,7 @@
 """The listener of a run must count every job once, and leave nothing behind that a later run could take for its own."""
 
 import logging
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,3 +78,14 @@ def test_without_a_run_a_bar_says_nothing_of_one(monkeypatch):
     """A stage that is run by hand."""
     monkeypatch.delenv(HOURS_LEFT, raising=False)
     assert hours_left() == ""
+
+
+def test_each_results_folder_has_a_plan_of_its_own(watch, monkeypatch):
+    """Modules of one workflow have members and folds of the same names, whose jobs take other times."""
+    answer = "json.dumps({'seconds': {'main 0': int(json.load(sys.stdin))}, 'certain': True, 'cards': 1})"
+    monkeypatch.setattr(run_watch, "PLAN", (sys.executable, "-c", f"import json, sys; print({answer})"))
+    watch.plans |= {"april/results": 7, "may": 8, "unused": 9}
+    names = {1: "april/results:main 0", 2: "may:main 0", 3: ""}
+    watch.jobs = lambda: {job: ("train_adapter", name) for job, name in names.items()}
+    watch.handle(record(LogEvent.JOB_STARTED, jobs=[1]))
+    wait_for(lambda: watch.run.planned == {1: 7, 2: 8})
