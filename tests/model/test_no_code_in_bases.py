@@ -19,7 +19,7 @@ from vqaflow.model.base import load_base
 from vqaflow.model.checkpoint import base_problems
 from vqaflow.model.hub import source_of, unpinned
 from vqaflow.runtime.errors import UserError
-from vqaflow.training.checkpoints import NAME, load_checkpoint
+from vqaflow.training.checkpoints import NAME, load_checkpoint, save_checkpoint
 
 CURE = (
     "Use an edition with safetensors files; if you trust its source, convert it: load it with transformers elsewhere "
@@ -149,8 +149,44 @@ def test_a_checkpoint_with_code_is_not_run(tmp_path: Path, wrapped: bool, caplog
     else:
         (tmp_path / NAME).write_bytes(pickle.dumps(evil))
     with caplog.at_level(logging.WARNING, "vqaflow"):
-        assert load_checkpoint(tmp_path, "k") is None
+        assert load_checkpoint(tmp_path, "k", {}) is None
     assert not (tmp_path / "mark").exists()
+
+
+LIKE = {"progress": {"step": 0, "history": [], "best": None}, "weights": {"a": torch.zeros(2, 3)}}
+GOOD = {"progress": {"step": 4, "history": [{"loss": 1.0}], "best": {"a": 1.0}}, "weights": {"a": torch.ones(2, 3)}}
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda whole: [whole],
+        lambda whole: whole | {"key": ["k"]},
+        lambda whole: whole | {"state": None},
+        lambda whole: whole | {"state": GOOD | {"weights": [torch.ones(2, 3)]}},
+        lambda whole: whole | {"state": GOOD | {"weights": {"b": torch.ones(2, 3)}}},
+        lambda whole: whole | {"state": GOOD | {"weights": {"a": torch.ones(3, 2)}}},
+        lambda whole: whole | {"state": GOOD | {"weights": {"a": torch.ones(2, 3).half()}}},
+        lambda whole: whole | {"state": GOOD | {"progress": GOOD["progress"] | {"step": "4"}}},
+        lambda whole: whole | {"state": GOOD | {"progress": GOOD["progress"] | {"history": {}}}},
+        lambda whole: whole | {"state": GOOD | {"more": 1}},
+        lambda whole: {name: value for name, value in whole.items() if name != "random"},
+        lambda whole: whole | {"random": whole["random"] | {"torch": torch.zeros(3)}},
+        lambda whole: whole | {"random": whole["random"] | {"python": [3, [1, 2], None]}},
+    ],
+)
+def test_a_checkpoint_that_holds_other_things_is_not_taken(harm, tmp_path: Path, caplog) -> None:
+    """It would end in a traceback in the middle of a night, or train on from another adapter's weights."""
+    save_checkpoint(tmp_path, "k", GOOD)
+    assert load_checkpoint(tmp_path, "k", LIKE)["progress"] == GOOD["progress"]
+    whole = torch.load(tmp_path / NAME, weights_only=True)
+    torch.save(harm(whole), tmp_path / NAME)
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+    with caplog.at_level(logging.WARNING, "vqaflow"):
+        assert load_checkpoint(tmp_path, "k", LIKE) is None
+    assert "training starts from scratch" in caplog.text
+    assert torch.equal(torch.get_rng_state(), before), "nor its random numbers"
 
 
 def test_no_loader_may_run_code(whole: Path) -> None:

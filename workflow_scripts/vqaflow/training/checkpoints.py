@@ -23,8 +23,11 @@ def save_checkpoint(folder: Path, key: str, state: dict[str, Any]) -> None:
         torch.save({"key": key, "state": state, "random": random_state()}, partial)
 
 
-def load_checkpoint(folder: Path, key: str) -> dict[str, Any] | None:
-    """The last saved state of the run `key`, or None; also sets the random generators as they were saved."""
+def load_checkpoint(folder: Path, key: str, like: dict[str, Any]) -> dict[str, Any] | None:
+    """The last saved state of the run `key`, or None; also sets the random generators as they were saved.
+
+    `like` is the state before the first step: one with other entries, kinds of values or shapes is not taken.
+    """
     file = folder / NAME
     if not file.is_file():
         return None
@@ -34,11 +37,37 @@ def load_checkpoint(folder: Path, key: str) -> dict[str, Any] | None:
     except Exception as error:  # torch raises many kinds for a damaged file; a lost checkpoint costs time, not results
         log.warning("%s: cannot be read (%s); training starts from scratch", file, type(error).__name__)
         return None
+    if not isinstance(saved, dict) or not isinstance(saved.get("key"), str):
+        log.warning("%s: is not a checkpoint; training starts from scratch", file)
+        return None
     if saved["key"] != key:
         log.info("%s: belongs to another configuration, data or code; training starts from scratch", file)
         return None
+    if not is_alike(saved, {"key": key, "state": like, "random": random_state()}):
+        log.warning("%s: does not hold what a checkpoint of this training holds; training starts from scratch", file)
+        return None
     set_random_state(saved["random"])
     return saved["state"]
+
+
+def is_alike(found: object, like: object) -> bool:
+    """Whether what was read back has the entries, the kinds of values and the shapes of `like`.
+
+    What `like` does not have yet (None, or an empty container) may hold anything that torch.load lets through.
+    """
+    if like is None:
+        return True
+    if isinstance(like, torch.Tensor):
+        return isinstance(found, torch.Tensor) and (found.shape, found.dtype) == (like.shape, like.dtype)
+    if isinstance(like, dict):
+        alike = isinstance(found, dict) and (not like or found.keys() == like.keys())
+        return alike and all(is_alike(found[name], value) for name, value in like.items())
+    if isinstance(like, list | tuple):
+        alike = isinstance(found, list | tuple) and (not like or len(found) == len(like))
+        return alike and all(map(is_alike, found, like)) if like else alike
+    if isinstance(like, int | float):
+        return isinstance(found, int | float)
+    return isinstance(found, type(like))
 
 
 def require_whole(file: Path) -> None:

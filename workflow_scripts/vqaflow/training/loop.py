@@ -365,7 +365,7 @@ class Trainer:
 
     def restore(self, work: Path, key: str) -> int:
         """Resume from the last checkpoint of `key` under `work`, if there is one; returns the number of steps done."""
-        state = load_checkpoint(work, key) if self.progress.step == 0 else None
+        state = load_checkpoint(work, key, self._state()) if self.progress.step == 0 else None
         if state is None:
             return self.progress.step
         self.progress = Progress(**state["progress"])
