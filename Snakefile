@@ -43,6 +43,13 @@ include: "rules/runs.smk"
 include: "rules/run.smk"
 
 
+IMAGE = os.environ.get("VQAFLOW_IMAGE")  # of the Dockerfile; used with --sdm apptainer, and by jobs in a cloud
+
+if IMAGE:
+
+    containerized: IMAGE
+
+
 report: "docs/captions/workflow.rst"
 
 
