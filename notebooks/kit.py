@@ -134,11 +134,12 @@ def fetch_wheels(lock: Path, folder: Path) -> None:
     Raises UserError if pip fails, or if a package can only be built on the machine itself.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    there = set(folder.iterdir())
     platforms = [word for name in PLATFORMS for word in ("--platform", f"{name}_x86_64")]
     abis = ["--abi", f"cp{PYTHON.replace('.', '')}", "--abi", "abi3", "--abi", "none"]
     options = ["--no-deps", "--require-hashes", "--python-version", PYTHON, "--implementation", "cp", *abis, *platforms]
     _pip("download", *options, "--dest", str(folder), "-r", str(lock), lock=lock)
-    for source in sorted(path for path in folder.iterdir() if path.name.endswith((".tar.gz", ".zip"))):
+    for source in sorted(path for path in set(folder.iterdir()) - there if path.suffix != ".whl"):
         _pip("wheel", "--no-deps", "--wheel-dir", str(folder), str(source), lock=lock)
         source.unlink()
     if built := [path.name for path in folder.glob("*.whl") if "-linux_" in path.name]:

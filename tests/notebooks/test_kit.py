@@ -3,19 +3,20 @@
 import json
 import shutil
 import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 from notebooks import kit as module
 from notebooks.cells import HERE, SERVICES, cells, notebook
 from notebooks.kit import LOCK, Kit, fetch_wheels, main, pack_workflow, write_colab, write_kaggle, write_wheel_list
 
-from notebook_world import script_of, write_wheel
+from notebook_world import DEMO, script_of, write_wheel
 from places import ROOT
 from vqaflow.runtime.digests import file_digest
 from vqaflow.runtime.errors import UserError
+from workflow_world import plan_of, snakemake
 
 MODEL = "owner/qwen2.5-vl/transformers/7b-instruct/1"
 
@@ -70,13 +71,13 @@ def test_long_names_fit_kaggle_s_limits():
 
 def test_the_packed_workflow_runs(tmp_path):
     """A file that was left out would be missed on Kaggle only."""
-    pack_workflow(Kit(None, "me"), tmp_path / "workflow.zip")
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(DEMO), encoding="utf-8")
+    pack_workflow(Kit(None, "me", config=tmp_path / "mine.yaml"), tmp_path / "workflow.zip")
     zipfile.ZipFile(tmp_path / "workflow.zip").extractall(tmp_path / "work")
     assert json.loads((tmp_path / "work/kit.json").read_text()) == {"competition": None, "model": None}
-    assert not list((tmp_path / "work").rglob("*.pyc")) and not (tmp_path / "work/my.yaml").exists()
-    words = [sys.executable, "-m", "snakemake", "-n", "--profile", "profiles/kaggle-t4x2"]
-    done = subprocess.run(words, cwd=tmp_path / "work", capture_output=True, text=True)
-    assert done.returncode == 0 and "train_adapter" in done.stdout, done.stdout + done.stderr
+    assert not list((tmp_path / "work").rglob("*.pyc"))
+    done = snakemake(tmp_path / "work", "-n", "--configfile", "my.yaml", "--profile", "profiles/kaggle-t4x2")
+    assert done.returncode == 0 and plan_of(done.stdout).jobs["train_adapter"] == 2, done.stdout
 
 
 def test_equal_files_are_packed_to_equal_bytes(tmp_path):
@@ -105,6 +106,7 @@ def test_the_list_of_wheels_has_their_digests(tmp_path):
 def test_wheels_are_fetched_for_kaggle_s_python_with_all_hashes(tmp_path, monkeypatch):
     """A wheel for this machine's Python would be refused there; one without a hash may be anything."""
     calls = []
+    (tmp_path / "workflow.zip").touch()  # is no package
 
     def pip(*words, lock):
         calls.append(words)
@@ -118,7 +120,7 @@ def test_wheels_are_fetched_for_kaggle_s_python_with_all_hashes(tmp_path, monkey
     download, built = calls
     assert {"--require-hashes", "--no-deps", "3.12", "cp312", "manylinux_2_28_x86_64", str(LOCK)} <= set(download)
     assert built[0] == "wheel" and built[-1].endswith("source-1.0.tar.gz")
-    assert [path.name for path in tmp_path.iterdir()] == ["source-1.0-py3-none-any.whl"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["source-1.0-py3-none-any.whl", "workflow.zip"]
 
 
 def test_a_wheel_that_was_built_for_this_machine_is_refused(tmp_path, monkeypatch):

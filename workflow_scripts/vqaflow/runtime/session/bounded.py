@@ -72,7 +72,6 @@ class Session:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
         kept = keep(self.place, self.folder)
-        assert kept is not None, "no job is at work any more"
         log.info("session: %s", self._told(status, was_stopped, kept))
         return STOPPED if was_stopped and status else status
 
@@ -125,9 +124,9 @@ class Session:
             except OSError as error:  # the last keep, whose errors end the session, may do
                 log.warning("session: %s was not brought up to date (%s)", self.folder, reason_of(error))
 
-    def _told(self, status: int, was_stopped: bool, kept: Kept) -> str:
+    def _told(self, status: int, was_stopped: bool, kept: Kept | None) -> str:
         """How the session ended, and what to do next."""
-        where = f"{kept} in {self.folder}"
+        where = f"{kept or 'what it was before, since jobs of another run are at work here,'} in {self.folder}"
         if status == 0:
             return f"finished. Kept: {where}"
         again = f"the same command with --from {self.folder}"
