@@ -40,7 +40,6 @@ from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import DEBUG, unexpected
 from vqaflow.runtime.secrets import hidden
 from snakemake.exceptions import WorkflowError
-from snakemake.io import Wildcards
 
 try:
     require_one_checkout(CHECKOUT)
@@ -313,7 +312,7 @@ def others_of(wildcards):
         if wildcards.fold in member.parts(split, len(FOLDS)):
             for view in member.scored_views(split):
                 at = {"member": wildcards.member, "split": split, "fold": wildcards.fold, "view": view}
-                other = Wildcards(fromdict=at)
+                other = type(wildcards)(fromdict=at)
                 makers = {
                     "table": table_of,
                     "folds": folds_of,

@@ -9,7 +9,7 @@ import time
 from snakemake.logging import logger
 from snakemake_interface_logger_plugins.common import LogEvent
 from vqaflow.config.named_values import changed_keys
-from vqaflow.runtime.cores import CORES
+from vqaflow.model.features.cores import CORES
 from vqaflow.runtime.run_watch import HOURS_LEFT, RunWatch
 from vqaflow.runtime.output_records import LOGS, results_of
 from vqaflow.runtime.run_folder import bring_to_present, require_room

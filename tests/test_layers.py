@@ -29,6 +29,7 @@ LAYERS = [
 # The same within a package; "." stands for the modules beside the folders.
 INNER_LAYERS = {
     "runtime": [".", "session"],
+    "artifacts": ["encodings", "."],
     "data": ["images", ".", "folds", "exploration competition"],
     "ensemble": [".", "submission"],
     "model": ["numerics", "encoding", "vision", "families", ".", "decoder features", "separate", "pipeline"],

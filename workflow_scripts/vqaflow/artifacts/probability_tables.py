@@ -16,7 +16,8 @@ import pyarrow
 import pyarrow.parquet
 
 from vqaflow.artifacts.csv_files import read_csv, refuse_pipes
-from vqaflow.artifacts.file_kinds import FileKind, file_kind
+from vqaflow.artifacts.file_kinds import file_kind
+from vqaflow.artifacts.picture_kinds import FileKind
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import reason_of
 

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vqaflow.runtime.cores import job_cores
+from vqaflow.model.features.cores import job_cores
 from vqaflow.runtime.errors import ProcessLost, UserError
 from vqaflow.runtime.gpu_lease import holds_gpu
 from vqaflow.runtime.stage import log
