@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,7 +81,7 @@ def lease_gpus(
     if not ALLOCATOR & os.environ.keys():  # read when torch first uses the GPU
         os.environ["PYTORCH_CUDA_ALLOC_CONF"] = "expandable_segments:True"
     log.info("%s reserved for this job", f"GPU {shown} is" if count == 1 else f"GPUs {shown} are")
-    threading.Thread(target=start_cuda, daemon=True).start()
+    threading.Thread(target=start_cuda).start()  # not a daemon: the driver must not be left while it works
     return list(_held)
 
 
@@ -114,8 +115,9 @@ def start_cuda() -> None:
     except OSError:
         return
     device, context = ctypes.c_int(), ctypes.c_void_p()
-    if driver.cuInit(0) == 0 and driver.cuDeviceGet(ctypes.byref(device), 0) == 0:
-        driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), device)
+    with suppress(AttributeError):  # of a library that is no driver
+        if driver.cuInit(0) == 0 and driver.cuDeviceGet(ctypes.byref(device), 0) == 0:
+            driver.cuDevicePrimaryCtxRetain(ctypes.byref(context), device)
 
 
 def cuda_has_started() -> bool:
