@@ -53,14 +53,6 @@ if IMAGE:
 report: "docs/captions/workflow.rst"
 
 
-localrules:
-    all,
-    help,
-    merged,
-    plan,
-    zero_shot,
-
-
 GOALS = [
     "results/submission.validated.json",
     "results/evaluation/metrics.json",
@@ -74,11 +66,13 @@ rule all:
     default_target: True
     input:
         GOALS,
+    localrule: True
 
 
 rule zero_shot:
     input:
         zero_shot_files,
+    localrule: True
     message:
         "Written before any training: {input}"
 
@@ -86,6 +80,7 @@ rule zero_shot:
 rule merged:
     input:
         merged_files,
+    localrule: True
     message:
         "Checkpoints for other programs: {input}"
 
@@ -93,6 +88,7 @@ rule merged:
 rule plan:
     log:
         "results/logs/plan.log",
+    localrule: True
     conda:
         "envs/vqaflow.yaml"
     params:
@@ -105,6 +101,7 @@ rule plan:
 
 
 rule help:
+    localrule: True
     message:
         "{HELP}"
 

@@ -84,14 +84,14 @@ def test_both_modules_are_planned_to_their_end(planned):
     jobs = plan_of(planned).jobs
     for rule in ("train_adapter", "score_choices", "evaluate_oof", "validate_submission"):
         assert jobs[f"april_{rule}"] and jobs[f"may_{rule}"], rule
-    assert "input: april/results/scores/main/" in planned and "may/scores/main/" in planned
+    assert "april/results/scores/main/" in planned and " may/scores/main/" in planned
     assert "may_store_base" in jobs and "april_store_base" not in jobs, "profiles/gpu/settings.yaml: quantization none"
-    assert "data/oof.csv" in planned and "april/data/" not in planned
+    assert "april/data/" not in planned and "localrules directive" not in planned
 
 
 def test_a_rule_gets_other_resources_and_keeps_its_own_settings(planned):
     """What a script needs must not be lost with the resources that the caller replaces."""
-    assert "\nresources: gpu=1 mem_mb=64000\n" in planned, planned
+    assert re.search(r"^resources: gpu=\D*1\D.*mem_mb=\D*64000\D", planned, re.MULTILINE), planned
     params = re.search(r"^params: (.*)$", planned, re.MULTILINE)[1].split()
     assert {"results", "store", "store_gb", "train", "model"} <= set(params)
     sources = [path.read_text(encoding="utf-8") for path in (ROOT / "workflow_scripts").glob("*.py")]
@@ -125,4 +125,6 @@ def test_a_modules_settings_are_checked(tmp_path):
     module = (MODULE + ALL_RULES).format(name="vqa", place=ROOT, config={"fold": {"n": 4}})
     (tmp_path / "Snakefile").write_text(module, encoding="utf-8")
     done = snakemake(tmp_path, "-n")
-    assert done.returncode != 0 and "Traceback" not in done.stdout and "did you mean folds" in done.stdout, done.stdout
+    assert done.returncode != 0 and "Traceback" not in done.stdout and "did you mean 'folds'" in done.stdout, (
+        done.stdout
+    )
