@@ -47,8 +47,10 @@ ALLOWED = {
         "such a process reads it from the pipe to its parent",
     ),
     **dict.fromkeys(
-        [("model/features/readers.py", "import pickle"), ("model/features/readers.py", "pickle.dumps")]
-        + [("model/features/wire.py", name) for name in ("import pickle", "pickle.dumps", "pickle.loads")],
+        [("features/readers.py", what) for what in ("import pickle", "pickle.dumps", "getattr(, …)")]
+        + [("features/reader_process.py", "getattr(, …)")]
+        + [("features/wire.py", f"{what}") for what in ("import pickle", "pickle.dumps", "pickle.loads")]
+        + [("features/wire.py", f"pickle.{what}") for what in ("Pickler", "Unpickler")],
         "a job and the processes that it has started to read images talk through a socket of their own",
     ),
 }
