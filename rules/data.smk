@@ -5,6 +5,7 @@ Out: results/tables/{train,test}.parquet, results/tables/{problems.csv,labels.js
      results/folds.parquet
 """
 
+from vqaflow.config.sections import PromptConfig
 from vqaflow.model.resize_limits import resize_limits
 
 
@@ -26,8 +27,15 @@ rule validate_tables:
     conda:
         "../envs/vqaflow.yaml"
     params:
-        # Images that are too thin to show only stop the run: adding a view must not check all images again.
-        **not_compared(results=str(RESULTS.folder), resize_limits=resize_limits(MODELS)),
+        # Images that are too thin to show, and rows that are too long, only stop the run: adding a view or raising the
+        # limit must not check all images again.
+        **not_compared(
+            results=str(RESULTS.folder),
+            resize_limits=resize_limits(MODELS),
+            max_tokens=min(
+                [m.prompt.get("max_tokens", PromptConfig.max_tokens) for m in MODELS], default=PromptConfig.max_tokens
+            ),
+        ),
         **named("data.image_root", config["data"]["image_root"]),
         **named("data.test_image_root", config["data"]["test_image_root"]),
         **named("data.columns", config["data"]["columns"]),

@@ -49,7 +49,7 @@ ALLOWED = {
     **dict.fromkeys(
         [("features/readers.py", what) for what in ("import pickle", "pickle.dumps", "getattr(, …)")]
         + [("features/reader_process.py", "getattr(, …)")]
-        + [("features/wire.py", f"{what}") for what in ("import pickle", "pickle.dumps", "pickle.loads")]
+        + [("features/wire.py", what) for what in ("import pickle", "pickle.dumps", "pickle.loads")]
         + [("features/wire.py", f"pickle.{what}") for what in ("Pickler", "Unpickler")],
         "a job and the processes that it has started to read images talk through a socket of their own",
     ),

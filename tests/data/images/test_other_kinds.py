@@ -1,4 +1,4 @@
-"""Files of other kinds in a picture's place: what breaks if a good one is called damaged, or taken for one."""
+"""Files of other kinds in a picture's place: what would break if a good one were called damaged."""
 
 import io
 import os

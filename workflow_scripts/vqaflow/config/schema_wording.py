@@ -2,6 +2,7 @@
 
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -39,6 +40,7 @@ PATTERNS = {
         "{value} is unknown. Write soft, majority, unanimous, or `at least 3`."
     ),
 }
+YES, NO, NOTHING = {"true", "yes", "on", "y"}, {"false", "no", "off", "n"}, {"none", "nil", "n/a", "nan", "~"}
 LIMITS = {
     "minimum": "{value} is too small. Write {wanted} or more.",
     "maximum": "{value} is too large. Write {wanted} or less.",
@@ -106,6 +108,10 @@ def _cure(value: Any, types: list[str], least: int) -> str:
     """The cure for a value of another type; a list has `least` entries or more."""
     if isinstance(value, str) and re.fullmatch(r"[+-]?\d+[eE][+-]?\d+", value):
         return f"Write {re.sub('[eE]', '.0e', value)}: YAML reads a number with an exponent as text if it has no dot."
+    if isinstance(value, str) and (meant := meant_value(value, types)):
+        return meant
+    if isinstance(value, bool) and "string" in types:
+        return "Put it in quotation marks, as YAML reads yes, no, on and off as true or false."
     if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?|true|false|null|\[.*\]", value):
         return (
             "Write it without quotation marks, and in a file for --configfile: "
@@ -116,8 +122,38 @@ def _cure(value: Any, types: list[str], least: int) -> str:
     return f"Write {' or '.join(HOW[kind] for kind in types)}."
 
 
+def meant_value(value: str, types: list[str]) -> str:
+    """The cure for text in place of what it plainly means; "" if it means nothing of these types."""
+    plain = unicodedata.normalize("NFKC", value).strip().replace("−", "-").replace("–", "-")
+    if {"integer", "number"} & set(types):
+        if re.fullmatch(r"[+-]?\d{1,3}(,\d{3})+", plain) and not plain.startswith("0"):
+            return f"Write {plain.replace(',', '')}, without commas."
+        if re.fullmatch(r"[+-]?\d+,\d+", plain):
+            return f"Write {plain.replace(',', '.')}, with a point."
+        if found := re.fullmatch(r"([+-]?\d+(?:\.\d+)?) ?%", plain):
+            share = f", or {float(found[1]) / 100:g} if it is a share" if "number" in types else ""
+            return f"Write {found[1]} without the sign{share}."
+        if plain != value and re.fullmatch(r"[+-]?\d+(\.\d+)?", plain):
+            return f"Write {plain} in plain digits and signs."
+    if "boolean" in types and plain.lower() in YES | NO:
+        return f"Write {'true' if plain.lower() in YES else 'false'}, without quotation marks."
+    if "null" in types and plain.lower() in NOTHING:
+        return "Write null."
+    if "array" in types and "," in plain:
+        return f"Write [{', '.join(part.strip() for part in plain.split(','))}]."
+    if types[0] == "object":
+        if re.fullmatch(r"\w+:\S.*", plain):
+            return "Put a space after the colon."
+        if re.fullmatch(r"\w+ *= *\S.*", plain):
+            return "Write a colon and a space in place of =."
+    return ""
+
+
 def nearest_key(key: str, known: list[str], schema: Mapping[str, Any]) -> str:
     """The cure for an unknown key: the same key where it belongs, else the most similar one of its section."""
+    if "." in key and key in leaves(schema):
+        section, _, inner = key.rpartition(".")
+        return f"write `{inner}` below `{section}`, with two spaces before it."
     elsewhere = [path for path in leaves(schema) if path.split(".")[-1] == key]
     if elsewhere and not nearest(key, known, cutoff=0.8):
         return f"did you mean {elsewhere[0]!r}?"

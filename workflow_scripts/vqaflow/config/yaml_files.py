@@ -3,12 +3,15 @@
 Importing this module must stay cheap, since it is used on every call of Snakemake.
 """
 
+import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from vqaflow.config.yaml_hints import JsonKeyTwice, has_odd_signs, odd_line, read_json, slip, text_of
 from vqaflow.runtime.errors import UserError
 
 MOST_VALUES, DEEPEST = 100_000, 50  # far above any real configuration
@@ -35,30 +38,45 @@ class Loader(yaml.SafeLoader):
 def read_keys(path: Path) -> dict[Any, Any]:
     """The keys and values of a file. Raises UserError if it is missing, or not YAML with keys."""
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader)
+        text = text_of(path.read_bytes())
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}). Name an existing settings file.") from None
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
+    try:
+        values = values_of(text)
     except KeyTwice as error:
         raise UserError(f"{path} line {error.problem_mark.line + 1}: {error.problem}. Make one of the two.") from None
     except yaml.MarkedYAMLError as error:
-        line = f" line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise UserError(f"{path}{line}: is not YAML ({error.problem}). Correct this line or the one above.") from None
+        raise UserError(f"{path}{slip(text, error)}") from None
+    except JsonKeyTwice as error:
+        raise UserError(f"{path}: {error}") from None
     except (
         yaml.YAMLError,
         ValueError,
         KeyError,
         AttributeError,
-    ) as error:  # not UTF-8, an impossible date, a wrong tag
-        raise UserError(f"{path}: is not YAML in UTF-8 ({' '.join(str(error).split())}). Correct it.") from None
+    ) as error:  # an impossible date, a wrong tag
+        raise UserError(f"{path}: is not YAML ({' '.join(str(error).split())}). Correct it.") from None
     except RecursionError:
         raise UserError(f"{path}: {too_deep()}") from None
     if problem := size_problem(values):
         raise UserError(f"{path}: {problem}")
     if values is None:
         return {}
+    if has_odd_signs(values) and (odd := odd_line(text)):
+        raise UserError(f"{path}{odd}")
     if not isinstance(values, dict):
         raise UserError(f"{path}: does not contain `key: value` lines. Write it like config.yaml of vqaflow.")
     return values
+
+
+def values_of(text: str) -> Any:
+    """The values of a text in YAML; JSON may be indented with tabs, too."""
+    if text.lstrip()[:1] == "{":
+        with suppress(json.JSONDecodeError):
+            return read_json(text)
+    return yaml.load(text, Loader)
 
 
 def too_deep() -> str:

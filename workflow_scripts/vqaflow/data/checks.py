@@ -25,6 +25,8 @@ from vqaflow.data.normal_form import normalize
 from vqaflow.data.problems import ERROR, WARNING, Problems
 from vqaflow.data.table_layout import IMAGE_NAMES, TableLayout
 
+# Characters for one token, of ASCII and of other scripts: the most that tokenizers take on average, and as usual.
+MOST_CHARACTERS, USUAL_CHARACTERS = (8.0, 4.0), (4.0, 1.5)
 WRONG_EXTENSION = "image_extension"  # the only oddity that is about a name
 
 
@@ -126,6 +128,33 @@ def check_answers(chunk: Chunk, labels: Labels, columns: Sequence[str], missing_
                 what, cure = "nobody has answered: all columns of answers are empty", "Leave out the row"
                 chunk.report(position, "", what, cure, EMPTY_CELL)
     return found
+
+
+def check_length(chunk: Chunk, max_tokens: int) -> None:
+    """Report rows whose question and choices have more tokens than `max_tokens`, before a base model counts them.
+
+    Without its tokenizer the number is not known. A row that is too long even if each token takes many characters is an
+    error, one that is too long if it takes the usual number a warning.
+    """
+    names = ["question", *chunk.letters]
+    for position, cells in enumerate(zip(*(chunk.frame[name] for name in names), strict=True)):
+        if sum(map(len, cells)) <= max_tokens:  # no tokenizer makes more tokens of usual text
+            continue
+        least, usual = (token_count(cells, *characters) for characters in (MOST_CHARACTERS, USUAL_CHARACTERS))
+        if usual <= max_tokens:
+            continue
+        longest = max(zip(map(len, cells), names, strict=True))[1]
+        count = f"{sum(map(len, cells)):,} characters, about {usual:,} tokens"
+        what = f"question and choices have {count}; prompt.max_tokens is {max_tokens:,}"
+        cure = f"Shorten the cell {chunk.layout.user_name(longest)}, or raise prompt.max_tokens"
+        severity = ERROR if least > max_tokens else WARNING
+        chunk.report(position, "", what, cure, "too_long", severity)
+
+
+def token_count(cells: Sequence[str], of_ascii: float, of_others: float) -> int:
+    """The tokens of `cells` if each token takes so many characters of ASCII, or of other scripts."""
+    ascii_count = sum(sum(map(str.isascii, cell)) for cell in cells)
+    return round(ascii_count / of_ascii + (sum(map(len, cells)) - ascii_count) / of_others)
 
 
 def check_width(chunk: Chunk, severity: str) -> None:

@@ -23,7 +23,7 @@ from vqaflow.artifacts.columns import ALL_LETTERS, share_columns
 from vqaflow.artifacts.labels import labels_content
 from vqaflow.artifacts.parquet_files import PartsWriter, parquet_writer
 from vqaflow.artifacts.table_schema import RESERVED, checked_schema, parquet_schema
-from vqaflow.config.sections import ColumnsConfig, entries, section
+from vqaflow.config.sections import ColumnsConfig, PromptConfig, entries, section
 from vqaflow.data.answer_labels import Given
 from vqaflow.data.checks import (
     Chunk,
@@ -34,6 +34,7 @@ from vqaflow.data.checks import (
     check_choices,
     check_ids,
     check_images,
+    check_length,
 )
 from vqaflow.data.images.decoding import STOP, ImageFacts
 from vqaflow.data.near_ids import SeenIds
@@ -87,7 +88,8 @@ class TableSettings:
 
     `truncated_images` and `missing_choices` (stop | accept), `follow_links`, `max_quarantined` (a share),
     `contradictions` (keep | leave_out), `encoding` (of tables that are not UTF-8), `answers`,
-    `answers_by` and `submission_labels` are the configuration's; `resize_limits` are those of model/resize_limits.py.
+    `answers_by`, `submission_labels` and `max_tokens` (of prompt) are the configuration's; `resize_limits` are those of
+    model/resize_limits.py.
     """
 
     columns: ColumnsConfig
@@ -104,6 +106,7 @@ class TableSettings:
     answers: Given = None
     answers_by: Sequence[str] | None = None
     submission_labels: Given = None
+    max_tokens: int = PromptConfig.max_tokens
 
     @classmethod
     def read(cls, values: Mapping[str, Any], resize_limits: Sequence[Sequence[int]]) -> "TableSettings":
@@ -218,6 +221,7 @@ class TableReader:
             for chunk in self.chunks(opened, "test table"):
                 check_cells(chunk, FATAL, self.settings.missing_choices)  # each row needs an id of its own
                 check_ids(chunk, ids, FATAL)
+                check_length(chunk, self.settings.max_tokens)
                 check_choices(chunk, self.settings.normal_form)
                 table = self.checked(chunk, root, {})
                 usable += int(table["usable"].sum())
@@ -256,6 +260,7 @@ class TableReader:
             columns = answer_columns(chunk, answers, with_shares)
             chunk.frame = chunk.frame.assign(answer=columns["answer"])
             check_ids(chunk, ids, ERROR, others)
+            check_length(chunk, self.settings.max_tokens)
             check_choices(chunk, self.settings.normal_form)
             yield self.checked(chunk, table.source.image_root, columns | {"source": table.source.name})
 

@@ -160,7 +160,7 @@ def judged_lines(judged: Mapping[str, Any]) -> list[str]:
             one = told[rows]
             cells += [f"{one['accuracy']:.4f}", f"{one['nll']:.4f}"]
             if "gain" in one:
-                cells += [f"{100 * one['gain']:+.2f}", f"{one['p_value']:.3f}", f"{one['p_value_nll']:.3f}"]
+                cells += [f"{100 * one['gain']:+z.2f}", f"{one['p_value']:.3f}", f"{one['p_value_nll']:.3f}"]
             else:
                 cells += [""] * 3
         lines.append(cells)

@@ -51,7 +51,7 @@ def interval(bounds: Sequence[float] | None, sign: str = "") -> str:
     """An interval in percent; with a single group there is none."""
     if bounds is None:
         return "[one group]"
-    return f"[{100 * bounds[0]:{sign}.2f}, {100 * bounds[1]:{sign}.2f}]"
+    return f"[{100 * bounds[0]:{sign}z.2f}, {100 * bounds[1]:{sign}z.2f}]"
 
 
 def verdict(summary: Mapping[str, Any]) -> str:

@@ -28,7 +28,7 @@ def run(arguments: argparse.Namespace) -> None:
     from vqaflow.model.resize_limits import resize_limits
 
     config = checked_config(*arguments.config)
-    given = config["data"] | {"normal_form": config["prompt"]["normal_form"]}
+    given = config["data"] | {key: config["prompt"][key] for key in ("normal_form", "max_tokens")}
     settings = TableSettings.read(given, resize_limits(with_model(members_of(config))))
     outputs = (arguments.train_out, arguments.test_out, arguments.problems_out, arguments.labels_out)
     validate_tables(RawFiles.read(given), settings, TableFiles(*outputs))

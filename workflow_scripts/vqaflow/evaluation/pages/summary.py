@@ -103,7 +103,7 @@ def percent(share: float) -> str:
 
 def bounds_text(bounds: tuple[float, float] | None, scale: float = 100, digits: int = 1, sign: str = "") -> str:
     """The bounds of an interval; a dash if there is none."""
-    return "–" if bounds is None else " to ".join(f"{scale * bound:{sign}.{digits}f}" for bound in bounds)
+    return "–" if bounds is None else " to ".join(f"{scale * bound:{sign}z.{digits}f}" for bound in bounds)
 
 
 def accuracy_text(summary: Mapping[str, Any]) -> str:

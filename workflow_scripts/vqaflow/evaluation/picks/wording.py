@@ -62,14 +62,14 @@ def percent(share: float | None, digits: int = 2) -> str:
 
 def points(share: float, sign: str = "") -> str:
     """A difference of shares, in points of percent."""
-    return f"{100 * share:{sign}.2f}"
+    return f"{100 * share:{sign}z.2f}"
 
 
 def bounds(interval: tuple[float, float] | None, sign: str = "") -> str:
     """An interval in percent; with a single group there is none."""
     if interval is None:
         return "[one group]"
-    return f"[{100 * interval[0]:{sign}.2f}, {100 * interval[1]:{sign}.2f}]"
+    return f"[{100 * interval[0]:{sign}z.2f}, {100 * interval[1]:{sign}z.2f}]"
 
 
 def title_of(entry: Entry) -> str:
