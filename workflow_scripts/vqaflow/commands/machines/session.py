@@ -1,4 +1,4 @@
-"""Run a command, such as snakemake, so that it ends before its session does, and goes on in the next one.
+"""Run a command so that it ends before its session does, and goes on in the next one.
 
 vqaflow session --hours 11.5 --keep /kaggle/working/kept -- snakemake --configfile my.yaml
 

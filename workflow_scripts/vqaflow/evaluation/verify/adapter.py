@@ -2,6 +2,8 @@
 
 `vqaflow verify adapter DIR --base BASE` prints one line per check. Programs that serve adapters pass over a tensor
 whose name they do not find, so that the base alone answers: this is found here.
+
+Shapes: V words of the vocabulary.
 """
 
 from collections.abc import Callable, Iterator
