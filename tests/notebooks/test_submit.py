@@ -1,5 +1,6 @@
 """`make submit` sends a file only if it is valid, the client is there and knows the user, and the user said yes."""
 
+import json
 import re
 from pathlib import Path
 
@@ -23,6 +24,8 @@ def user(tmp_path, monkeypatch):
         (tmp_path / name).write_text("id,answer\n1,a\n2,b\n")
     test = pd.DataFrame({"id": ["1", "2"], "image": "1.png", "question": "What?"} | dict.fromkeys("abcd", "x"))
     write_parquet(test, tmp_path / "results/tables/test.parquet")
+    letters = {letter: letter for letter in "abcd"}
+    (tmp_path / "results/tables/labels.json").write_text(json.dumps({"answers": letters, "submission": letters}))
     (tmp_path / "my.yaml").write_text(yaml.safe_dump({"data": {"sample_submission": "sample.csv"}}))
     client = tmp_path / "bin/kaggle"
     client.parent.mkdir()
