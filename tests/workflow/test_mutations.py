@@ -133,6 +133,51 @@ def regrouped(results: Path) -> None:
     write_parquet(folds.assign(group=range(len(folds)), fold=folds.index % 2), path)
 
 
+def retable(name: str, change) -> object:
+    """A parquet file with another content, written as its rule writes it."""
+
+    def harm(results: Path) -> None:
+        write_parquet(change(pd.read_parquet(results / name)), results / name)
+
+    return harm
+
+
+def other_answer(table: pd.DataFrame) -> pd.DataFrame:
+    """The first row's answer is another letter."""
+    return table.assign(answer=[{"a": "b"}.get(table["answer"][0], "a"), *table["answer"][1:]])
+
+
+def rerun(**changes: object) -> object:
+    """The adapter of fold 1 with other facts in run.json, signed as if training had written them."""
+    return lambda results: signed(results / "adapters/main/fold1", **changes)
+
+
+def resettled(section: str, **changes: object) -> object:
+    """The same for the keys of one section of run.json."""
+
+    def harm(results: Path) -> None:
+        folder = results / "adapters/main/fold1"
+        run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        signed(folder, **{section: run[section] | changes})
+
+    return harm
+
+
+def json_field(name: str, **changes: object) -> object:
+    """A JSON file with other values of its first level; a value that is a mapping is merged."""
+
+    def change(said: dict) -> None:
+        for key, value in changes.items():
+            said[key] = said[key] | value if isinstance(value, dict) else value
+
+    return lambda results: field(results / name, change)
+
+
+def cut(name: str) -> object:
+    """A page without its end."""
+    return lambda results: (results / name).write_bytes((results / name).read_bytes()[:-300])
+
+
 # What is wrong although each file is whole, and the check that finds it by what the files say.
 WRONG = {
     "lora_alpha": (alpha, "adapters", r"adapter_config.json: is not the file that training wrote"),
@@ -158,6 +203,76 @@ WRONG = {
     ),
     "folds dealt again": (regrouped, "folds", "share the same image, or the same question|the groups of"),
     "base's note cut": (lambda r: (r / "base.main.json").write_text("{"), "bases", "base.main.json: is damaged"),
+    "a label": (retable("tables/train.parquet", other_answer), "adapters", "trained on other rows or labels than are"),
+    "run.json: digest of the rows": (
+        rerun(data="0" * 64),
+        "adapters",
+        "fold1/run.json: the adapter was trained on other",
+    ),
+    "run.json: held-out rows": (rerun(held_out="0" * 64), "adapters", "trained with other folds"),
+    "run.json: number of rows": (rerun(rows=7), "adapters", "trained on 7 rows, not on those outside fold 1"),
+    "run.json: rows left out": (rerun(rows_left_out=7), "adapters", "not on those outside fold 1"),
+    "run.json: rows that measured": (rerun(validation_rows=7), "adapters", "was measured on 7 rows"),
+    "run.json: precision": (rerun(dtype="float64"), "adapters", "trained with dtype float64"),
+    "run.json: seed": (resettled("train", seed=7), "adapters", "train.seed differs"),
+    "run.json: learning rate": (resettled("train", learning_rate=1.0), "adapters", "train.learning_rate differs"),
+    "run.json: teacher's weight": (resettled("train", teacher_weight=0.9), "adapters", "train.teacher_weight differs"),
+    "run.json: pixels": (resettled("parity", max_pixels=7), "adapters", "parity.max_pixels differs"),
+    "OOF scores exchanged": (
+        lambda r: exchange(*(r / f"scores/main/oof/fold{i}/original.parquet" for i in (0, 1))),
+        "scores",
+        "on which this fold's adapter was trained|made by another adapter than",
+    ),
+    "scores of OOF and of test rows exchanged": (
+        lambda r: exchange(*(r / f"scores/main/{split}/fold0/original.parquet" for split in ("oof", "test"))),
+        "scores",
+        r"fold0/original.parquet: ",
+    ),
+    "folds exchanged": (
+        retable("folds.parquet", lambda folds: folds.assign(fold=1 - folds["fold"])),
+        "adapters",
+        "is that of another fold",
+    ),
+    "groups by the image alone": (json_field("folds.report.json", group_by=["image"]), "folds", "the groups of"),
+    "a member without a fold": (json_field("members/main/member.json", parts=["0"]), "members", "but must be 0, 1"),
+    "a member with a teacher": (
+        lambda r: field(r / "members/main/member.json", lambda said: said.update(teacher="main")),
+        "adapters",
+        "trained on other rows, labels or teacher's answers",
+    ),
+    "probabilities of OOF and of test rows exchanged": (
+        lambda r: exchange(r / "ensemble/oof.parquet", r / "ensemble/test.parquet"),
+        "ensemble",
+        "oof.parquet: ",
+    ),
+    "recipe.json: rows that are right": (
+        json_field("ensemble/recipe.json", nested={"right": 1}),
+        "ensemble",
+        "but 1 by",
+    ),
+    "metrics.json: interval": (
+        json_field("evaluation/metrics.json", overall={"wilson": [0.1, 0.2]}),
+        "evaluation",
+        "metrics.json: overall.wilson.0 is not what",
+    ),
+    "metrics.json: cross-entropy": (
+        json_field("evaluation/metrics.json", measures={"nll": {"value": 0.01, "bootstrap": None}}),
+        "evaluation",
+        "metrics.json: measures.nll.* is not what",
+    ),
+    "metrics.json: what to expect": (
+        json_field("evaluation/metrics.json", expected={"accuracy": 0.999}),
+        "evaluation",
+        "metrics.json: expected.accuracy is not what",
+    ),
+    "proof: accuracy": (
+        json_field("submission.validated.json", oof={"accuracy": 0.999}),
+        "submission",
+        "its accuracy is not the one in metrics.json",
+    ),
+    "a page of mistakes cut": (cut("evaluation/mistakes.html"), "evaluation", "mistakes.html: is cut off"),
+    "a gallery cut": (cut("answers/test_answers.html"), "submission", "test_answers.html: is cut off"),
+    "a gallery's excerpt cut": (cut("answers/test_answers_excerpt.html"), "submission", "excerpt.html: is cut off"),
     "overlap with test hidden": (
         lambda r: field(r / "folds.report.json", lambda f: f["in_test"]["exact"].update(train_rows=10**6)),
         "folds",

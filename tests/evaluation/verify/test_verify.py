@@ -4,6 +4,7 @@ import json
 import shutil
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from vqaflow.artifacts.results_folder import ResultsFolder
 from vqaflow.artifacts.rows import contents
 from vqaflow.artifacts.score_files import read_about, write_scores
 from vqaflow.commands.command_line import main
+from vqaflow.evaluation.verify.model_checks import require_equal_conditions
 from vqaflow.evaluation.verify.verify import CHECKS, verify
 from vqaflow.runtime.digests import file_digest, value_digest
 from vqaflow.runtime.errors import UserError
@@ -368,6 +370,48 @@ DISAGREEMENTS = {
         "says 3 rows of the member main are right",
     ),
     "old metrics": ("evaluation/metrics.json", values(overall__right=3), "evaluation", "says 3 of 120 rows are right"),
+    "another interval": (
+        "evaluation/metrics.json",
+        values(overall__wilson=[0.1, 0.2]),
+        "evaluation",
+        r"overall\.wilson\.0 is not what oof\.parquet and recipe\.json give",
+    ),
+    "another cross-entropy": (
+        "evaluation/metrics.json",
+        values(measures__nll=0.01),
+        "evaluation",
+        r"measures\.nll.* is not what",
+    ),
+    "more of a type right": (
+        "evaluation/metrics.json",
+        values(by_type__ocr__right=1),
+        "evaluation",
+        r"by_type\.ocr\.right is not what",
+    ),
+    "another expectation": (
+        "evaluation/metrics.json",
+        values(expected__accuracy=0.99),
+        "evaluation",
+        r"expected\.accuracy is not what",
+    ),
+    "a gallery that is cut off": (
+        "answers/test_answers.html",
+        lambda path: path.write_bytes(path.read_bytes()[:-300]),
+        "submission",
+        r"test_answers\.html: is cut off\. Run the rule show_answers again",
+    ),
+    "an adapter of another seed": (
+        "adapters/main/fold2/run.json",
+        values(train__seed=7),
+        "adapters",
+        r"train\.seed differs from that of",
+    ),
+    "an adapter measured on other rows": (
+        "adapters/main/fold2/run.json",
+        values(validation_rows=3),
+        "adapters",
+        "was measured on 3 rows, but fold 2 has 40",
+    ),
     "edited submission": ("submission.csv", other_answer, "submission", "its sha256 is not the one in"),
     "old accuracy in the proof": (
         "submission.validated.json",
@@ -412,6 +456,16 @@ def test_a_base_may_have_moved_between_trainings(results):
     """The first adapter came from the store: its run.json names the folder that the base had then."""
     values(model__base="elsewhere/the-same-base")(results / "adapters" / "main" / "fold1" / "run.json")
     assert failures(results) == {}
+
+
+def test_adapters_of_several_seeds_may_differ_in_it():
+    """The seed 0 is one, too."""
+    runs = {
+        Path(f"fold0-seed{seed}"): {"parity": {}, "model": {}, "prompt": {}, "train": {"seed": seed}} for seed in (7, 0)
+    }
+    require_equal_conditions(runs)
+    with pytest.raises(UserError, match=r"train\.seed differs"):
+        require_equal_conditions({Path(f"fold{number}"): run for number, run in enumerate(runs.values())})
 
 
 def test_members_may_be_of_different_precision(several):

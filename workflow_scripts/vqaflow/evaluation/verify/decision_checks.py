@@ -3,6 +3,7 @@
 Shapes: N rows, C choices.
 """
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -91,14 +92,45 @@ def check_evaluation(results: Results) -> str:
             f"{right} of {len(results.train)}. {again}"
         )
     check_member_numbers(results, metrics["members"]["each"], again)
+    check_numbers(results, metrics, again)
     for figure in figures_of(metrics):
         check_picture(folder / f"{figure}.png", "evaluate_oof")
     for page in [*LIMITS, PAGE]:
-        require_file(folder / page, "evaluate_oof")
-        if not (folder / page).read_text(encoding="utf-8", errors="replace").endswith("</html>\n"):
-            raise UserError(f"{folder / page}: is cut off. {again}")
+        require_whole_page(folder / page, "evaluate_oof")
     low, high = widest(overall)
     return f"OOF accuracy {100 * right / overall['n']:.2f} % [{100 * low:.2f}, {100 * high:.2f}], n = {overall['n']}"
+
+
+def require_whole_page(path: Path, rule: str) -> None:
+    """Raise UserError unless a page is there to its end."""
+    require_file(path, rule)
+    if not path.read_text(encoding="utf-8", errors="replace").endswith("</html>\n"):
+        raise UserError(f"{path}: is cut off. Run the rule {rule} again.")
+
+
+def check_numbers(results: Results, metrics: dict[str, Any], again: str) -> None:
+    """Raise UserError unless the ensemble's numbers are those that its OOF probabilities and recipe.json give."""
+    from vqaflow.evaluation.evidence import read_oof_rows
+    from vqaflow.evaluation.metrics import ensemble_metrics, expectation, leaderboard
+
+    at, recipe = results.at, results.recipe
+    rows = read_oof_rows(at.probabilities("oof"), at.table("train"), at.folds)
+    made = ensemble_metrics(rows, recipe) | {"expected": expectation(recipe), "leaderboard": leaderboard(recipe)}
+    if where := differing(metrics, json.loads(json.dumps(made))):
+        raise UserError(f"{at.metrics}: {where} is not what oof.parquet and recipe.json give. {again}")
+
+
+def differing(said: Any, made: Any, where: str = "") -> str:
+    """The place of the first value of `made` that `said` has otherwise; "" if there is none."""
+    if isinstance(made, dict) and isinstance(said, dict):
+        inner = ((key, said.get(key), value) for key, value in made.items())
+    elif isinstance(made, list) and isinstance(said, list) and len(made) == len(said):
+        inner = ((number, *pair) for number, pair in enumerate(zip(said, made, strict=True)))
+    elif isinstance(made, float) and isinstance(said, float | int):
+        return "" if abs(said - made) <= TOLERANCE else where
+    else:
+        return "" if said == made else where
+    return next(filter(None, (differing(*pair, f"{where}.{key}".lstrip(".")) for key, *pair in inner)), "")
 
 
 def check_member_numbers(results: Results, each: dict[str, Any], again: str) -> None:
@@ -116,6 +148,8 @@ def check_member_numbers(results: Results, each: dict[str, Any], again: str) -> 
 
 def check_submission(results: Results, sample: Path | None = None) -> str:
     """The submission has the ensemble's best letters and the sample's shape, and is the file that was validated."""
+    from vqaflow.evaluation.show_answers import excerpt_of
+
     path, again = results.at.submission, "Run the rules write_submission and validate_submission again."
     require_file(path, "write_submission")
     about = results.at.validated
@@ -134,4 +168,6 @@ def check_submission(results: Results, sample: Path | None = None) -> str:
         raise UserError(f"{path}: rows {some(other)} have a different answer in ensemble/test.parquet. {again}")
     if validated["oof"] != {key: results.metrics["overall"].get(key) for key in validated["oof"]}:
         raise UserError(f"{about}: its accuracy is not the one in metrics.json. {again}")
+    for page in (results.at.test_answers, excerpt_of(results.at.test_answers)):
+        require_whole_page(page, "show_answers")
     return f"{len(given)} answers, sha256 {validated['sha256'][:12]}…"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vqaflow.artifacts.adapter_files import RUN, check_files, require_part
-from vqaflow.artifacts.parts import fold_of
+from vqaflow.artifacts.parts import fold_of, seed_of
 from vqaflow.artifacts.reading import check_picture, damaged, read_json, read_yaml, require_file
 from vqaflow.artifacts.rows import contents
 from vqaflow.config.sections import AnswersConfig
@@ -42,10 +42,15 @@ def check_adapter(results: Results, member: str, part: str) -> dict[str, Any]:
     read_adapter(folder)
     check_picture(folder / "curve.png", "train_adapter")
     check_log(folder / "log.csv")
-    read_json(folder / RUN, "train_adapter", ["parity", "held_out", "rows", "train", "data"])
+    read_json(folder / RUN, "train_adapter", ["parity", "held_out", "rows", "train", "data", "validation_rows"])
     run = check_files(folder)
     held_out = sorted(results.folds["id"][results.folds["fold"] == fold_of(part)])
     require_part(folder, run, part, held_out)
+    if run["validation_rows"] != len(held_out):
+        raise UserError(
+            f"{folder / RUN}: the adapter was measured on {run['validation_rows']} rows, but fold {part} has "
+            f"{len(held_out)}. Delete {folder} and train again (rule train_adapter)."
+        )
     outside = run["rows"] + run.get("rows_left_out", 0)
     if outside != len(results.folds) - len(held_out):
         raise UserError(
@@ -71,9 +76,9 @@ def require_data(results: Results, note: Note, runs: Mapping[Path, Mapping[str, 
             _, targets = FoldRows(table, results.at.folds, fold, answers, teacher).split()
             digests[fold, answers] = value_digest(contents(targets.rows))
         if run["data"] != digests[fold, answers]:
-            what, of = (
-                ("rows or labels", "") if teacher is None else ("rows, labels or teacher's answers", f", {teacher}")
-            )
+            what, of = "rows or labels", ""
+            if teacher is not None:
+                what, of = "rows, labels or teacher's answers", f", {teacher}"
             raise UserError(
                 f"{folder / RUN}: the adapter was trained on other {what} than are there now ({table}{of}). Delete "
                 f"{folder} and train again (rule train_adapter)."
@@ -91,7 +96,9 @@ def require_equal_conditions(runs: Mapping[Path, Mapping[str, Any]]) -> None:
             mine, others = run.get(part, {}), wanted.get(part, {})
             # The folder of a base may have moved since the adapter was stored: parity has the digest of the base.
             # Another number of devices is another rounding, as another card is.
-            keys = (mine.keys() | others.keys()) - {"seed", "devices", *(["base"] if part == "model" else [])}
+            free = {"devices", *(["base"] if part == "model" else [])}
+            free |= set() if seed_of(folder.name) is None else {"seed"}  # require_part compares it with the name
+            keys = (mine.keys() | others.keys()) - free
             if differing := {key for key in keys if mine.get(key) != others.get(key)}:
                 raise UserError(
                     f"{folder / RUN}: {part}.{min(differing)} differs from that of {first}. "
