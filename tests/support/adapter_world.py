@@ -25,9 +25,10 @@ LORA = LoraConfig(4, 8, 0.0, ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj
 class AdapterWorld:
     """A base, an adapter that was saved as training saves it, a table of `rows` rows, and `merge`."""
 
-    def __init__(self, folder: Path, base: Path, size: float = 0.05) -> None:
+    def __init__(self, folder: Path, base: Path, size: float = 0.05, **model: object) -> None:
         self.folder, self.adapter, self.table = folder, folder / "adapter", folder / "test.parquet"
-        self.model: ModelConfig = rows.model_config(base=str(base), min_pixels=32 * 32, max_pixels=64 * 64)
+        given = {"base": str(base), "min_pixels": 32 * 32, "max_pixels": 64 * 64} | model
+        self.model: ModelConfig = rows.model_config(**given)
         self.prompt: PromptConfig = rows.prompt_config()
         scoring_world.make_table(folder / "images", 6).to_parquet(self.table)
         tuned = load_base(self.model)
