@@ -16,7 +16,7 @@ from vqaflow.data.images.visual_tokens import json_object
 from vqaflow.model.families.family import Family
 from vqaflow.model.families.known import BY_KIND, family_of, names
 from vqaflow.model.hub import NO_CODE, source_of
-from vqaflow.model.hub_names import hub_name_problems
+from vqaflow.model.hub_names import hub_name_problems, is_address
 from vqaflow.model.weight_files import CONVERT, RESTORE, header_problems, weight_problems
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import reason_of
@@ -120,7 +120,7 @@ def _name_problems(base: str) -> Iterator[str]:
     """What is wrong with a base that is not a folder: written like one, or the hub name of a quantised checkpoint."""
     if Path(base).is_file():
         yield f"{base} is a file. Give the folder of a checkpoint, or a hub name."
-    elif base.startswith(("/", ".", "~")) or (base.count("/") > 1 and ":" not in base and not base.endswith("/")):
+    elif base.startswith(("/", ".", "~")) or (base.rstrip("/").count("/") > 1 and not is_address(base)):
         cure = "Write the path without ~." if base.startswith("~") else "Correct it, or give a hub name."
         yield f"there is no folder {base}. {cure}"
     elif how := quantization_in_name(base):

@@ -23,7 +23,7 @@ CLOSE = 0.93  # how similar a misspelt name is
 def hub_name_problems(name: str) -> Iterator[str]:
     """What is wrong with `name` as a hub name, and the cure; one line at most."""
     plain = "/".join(part for part in re.sub(r"\s+", "", name).replace("\\", "/").split("/") if part)
-    if PAGE.match(name.strip()) or LOADED_BY.match(name.strip()):
+    if is_address(name):
         path = LOADED_BY.sub("", PAGE.sub("", name.strip()), count=1)
         short = "/".join(re.split(r"[?#]", path)[0].split("/")[:2])
         yield f"{name!r} is an address, not a hub name. Write {short!r}."
@@ -40,6 +40,11 @@ def hub_name_problems(name: str) -> Iterator[str]:
             yield f"there is no folder {name}, and a hub name has an owner (owner/name); did you mean {meant(name)!r}?"
     else:
         yield f"{name!r} is neither a folder nor a hub name (owner/name, of letters, digits, ., _ and -). Correct it."
+
+
+def is_address(name: str) -> bool:
+    """Whether a name is the address of a page, or has the sign of a program that fetches from a hub."""
+    return bool(PAGE.match(name.strip()) or LOADED_BY.match(name.strip()))
 
 
 def meant(name: str) -> str:

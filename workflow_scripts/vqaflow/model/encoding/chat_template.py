@@ -12,6 +12,7 @@ from vqaflow.config.sections import PromptConfig
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import reason_of
 
+ANSWER = "\ufffb"  # stands for an answer
 USER_TEXT = "\N{OBJECT REPLACEMENT CHARACTER}"
 NO_THINKING: Mapping[str, Any] = {"enable_thinking": False}  # for every chat template that knows it
 WHERE = "config model.base:"
@@ -86,6 +87,8 @@ def around_user_text(processor: Any, system: str, arguments: Mapping[str, Any], 
         raise UserError(f"{WHERE} its chat template does not contain the user's text exactly once. {OWN_FILES}")
     if system.strip() not in text:
         raise UserError(f"{WHERE} its chat template leaves prompt.system out. Set prompt.system to ''. {OWN_FILES}")
+    _require_answer_asked(processor, messages, arguments, text)
+    _require_no_date(processor, messages, arguments)
     head, tail = text.split(USER_TEXT)
     _require_pictures(processor, head, tail, pictures)
     if _is_open(tail):
@@ -95,15 +98,47 @@ def around_user_text(processor: Any, system: str, arguments: Mapping[str, Any], 
     return head, tail
 
 
-def _rendered(processor: Any, messages: Sequence[Mapping[str, Any]], arguments: Mapping[str, Any]) -> str:
-    """The chat with the answer's opening."""
+def _require_answer_asked(
+    processor: Any, messages: Sequence[Mapping[str, Any]], arguments: Mapping[str, Any], text: str
+) -> None:
+    """Raise UserError if the template ignores add_generation_prompt: the letter would be sought in the user's turn.
+
+    Templates without an opening of the answer pass: there, an answer follows the user's text directly.
+    """
+    if _rendered(processor, messages, arguments, ask=False) != text:
+        return
+    answer = {"role": "assistant", "content": [{"type": "text", "text": ANSWER}]}
+    try:
+        before = _rendered(processor, [*messages, answer], arguments, ask=False).partition(ANSWER)[0]
+    except UserError:  # it takes the text of an answer only as it is
+        before = _rendered(processor, [*messages, {"role": "assistant", "content": ANSWER}], arguments, ask=False)
+        before = before.partition(ANSWER)[0]
+    if len(before.strip()) > len(text.strip()):
+        raise UserError(
+            f"{WHERE} its chat template does not open the answer (it ignores add_generation_prompt). {OWN_FILES}"
+        )
+
+
+def _require_no_date(processor: Any, messages: Sequence[Mapping[str, Any]], arguments: Mapping[str, Any]) -> None:
+    """Raise UserError if the template writes the day: training and scoring on two days would have two prompts."""
+    if "strftime_now" not in template_of(processor):
+        return
+    if USER_TEXT * 2 in _rendered(processor, messages, {**arguments, "strftime_now": lambda form: USER_TEXT * 2}):
+        what = "its chat template writes today's date, so that each day has another prompt"
+        raise UserError(f"{WHERE} {what}. Write a fixed date in place of strftime_now into a copy of the base.")
+
+
+def _rendered(
+    processor: Any, messages: Sequence[Mapping[str, Any]], arguments: Mapping[str, Any], ask: bool = True
+) -> str:
+    """The chat, with the answer's opening if it is to `ask` for one."""
     template = template_of(processor)
     if not template:
         raise UserError(f"{WHERE} it has no chat template. {OWN_FILES}")
     known = {name: value for name, value in arguments.items() if name in template}  # the library warns of others
     try:
         return processor.apply_chat_template(
-            messages, chat_template=template, tokenize=False, add_generation_prompt=True, **known
+            messages, chat_template=template, tokenize=False, add_generation_prompt=ask, **known
         )
     except Exception as error:  # a syntax error, or whatever the template raises
         reason = reason_of(error)
