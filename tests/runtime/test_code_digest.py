@@ -27,6 +27,7 @@ NO_RESULT = {
     "runtime/analysis.py",
     "runtime/artifact_store.py",
     "runtime/code_digest.py",
+    "runtime/cores.py",
     "runtime/hours_left.py",
     "runtime/locks.py",
     "runtime/messages.py",
@@ -36,6 +37,7 @@ NO_RESULT = {
     "runtime/secrets.py",
     "runtime/silence.py",
     "runtime/stage.py",
+    "scoring/others.py",
     "training/curve.py",
     "training/trackers.py",
 }

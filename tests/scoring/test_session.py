@@ -1,12 +1,16 @@
 """A job that has loaded a base scores what others need from it, with the bytes that they would have made themselves."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import rows
 import scoring_world
 from vqaflow.model import stored_base
 from vqaflow.runtime.artifact_store import Store
@@ -157,3 +161,11 @@ def test_a_view_for_close_rows_waits_for_the_main_views_file(tmp_path, monkeypat
     assert chosen([close], at("hflip")) == [] and chosen([close], at("original")) == [close]
     note_scorings(tmp_path / "to_score.json", [at("fine"), at("hflip")])
     assert chosen([close], at("hflip")) == [close]
+
+
+def test_scoring_does_not_import_peft() -> None:
+    """It takes a quarter of the seconds that imports take, and brings bitsandbytes and PyTorch's compiler."""
+    code = "import sys, vqaflow.model.pipeline.parts, vqaflow.scoring.scorer; print('peft' in sys.modules)"
+    environment = os.environ | {"PYTHONPATH": str(rows.ROOT / "workflow_scripts")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.stdout.strip() == "False", done.stderr
