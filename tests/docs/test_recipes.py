@@ -20,7 +20,6 @@ RECIPES = example("recipes")
 PAGES = {page.stem: page.read_text(encoding="utf-8") for page in RECIPES.pages()}
 # In place of what a page says for real models, cards and tables.
 SMALL = {
-    "data": {"on_bad_row": "stop"},
     "model": {"base": "assets/tiny-qwen2_5-vl", "allow_demo_base": True, "quantization": "auto"},
     "train": {"epochs": 1, "batch_size": 8, "accumulation": 1, "trackers": [], "max_minutes": 0},
     "folds": {"n": 2},
@@ -57,6 +56,11 @@ def commands(page: str) -> list[str]:
 def run(command: str, folder: Path) -> str:
     """Run a page's command in `folder`; what it printed."""
     program, *arguments = shlex.split(command)
+    if program == "printf":
+        text, sign, file = arguments
+        assert sign == ">"
+        (folder / file).write_text(text)
+        return ""
     start = [sys.executable, *{"python": [], "vqaflow": ["-m", "vqaflow"]}.get(program, ["-m", program])]
     environment = os.environ | {"PYTHONPATH": str(folder / "workflow_scripts"), "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(
@@ -82,7 +86,7 @@ def evening(tmp_path_factory: pytest.TempPathFactory) -> Path:
         rows = list(csv.DictReader(file))
     columns = [name for name in rows[0] if name != "answer"]
     people = [[row["answer"]] * 4 + ["abcd"[number % 4]] for number, row in enumerate(rows[:8])]
-    told = [[f"dev{row['id']}", *list(row[name] for name in columns if name != "id")] for row in rows[:8]]
+    told = [[f"dev{row['id']}", *(row[name] for name in columns if name != "id")] for row in rows[:8]]
     lines = [row + answers for row, answers in zip(told, people, strict=True)]
     header = ["id", *(name for name in columns if name != "id"), *RECIPES.PEOPLE]
     RECIPES.write_table(folder / "data" / "dev.csv", header, lines)
