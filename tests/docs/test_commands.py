@@ -36,7 +36,7 @@ def typed(text: str) -> list[str]:
     lines += re.findall(r"`((?:vqaflow|snakemake|make|python) [^`\n]+)`", text)
     lines = [re.split(r"\s{2,}#|\s# ", line.removeprefix("$ "))[0] for line in lines]
     lines = [part.strip() for line in lines for part in re.split(r"&&|\|(?!\|)(?<!\\\|)| > ", line.replace("\\|", "¦"))]
-    return [line for line in lines if line.split(" ")[0] in PROGRAMS]
+    return [line for line in lines if re.match(rf"(?:{'|'.join(PROGRAMS)})(?: \S|$)", line)]
 
 
 EVERY = sorted({(name(page), line) for page in PAGES for line in typed(page.read_text(encoding="utf-8"))})
