@@ -12,6 +12,7 @@ import traceback
 from typing import Any
 
 import torch
+import transformers.image_processing_utils  # noqa: F401  what every image processor needs, for all processes at once
 
 from vqaflow.model.encoding import row_images  # noqa: F401  what is read with
 from vqaflow.model.features.wire import Ended, receive, send
