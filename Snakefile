@@ -43,11 +43,10 @@ include: "rules/runs.smk"
 include: "rules/run.smk"
 
 
-IMAGE = os.environ.get("VQAFLOW_IMAGE")  # of the Dockerfile; used with --sdm apptainer, and by jobs in a cloud
+# An image of the Dockerfile, for --sdm apptainer and for jobs in a cloud.
+if os.environ.get(IMAGE):
 
-if IMAGE:
-
-    containerized: IMAGE
+    containerized: os.environ[IMAGE]
 
 
 report: "docs/captions/workflow.rst"

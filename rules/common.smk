@@ -35,7 +35,7 @@ from vqaflow.config.loading import in_order
 from vqaflow.config.named_values import named_values
 from vqaflow.config.check import check_config, check_files
 from vqaflow.config.checkout import completed, relocated, require_one_checkout
-from vqaflow.config.invocation import require_kept
+from vqaflow.config.invocation import IMAGE, require_kept
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import DEBUG, unexpected
 from vqaflow.runtime.secrets import hidden

@@ -28,9 +28,9 @@ GPU = str(ROOT / "profiles" / "gpu")
         (["--profile", GPU, "--config", "train={seed: 3}"], 'Add them: --config "hardware={settings: profiles/gpu/'),
         (["-C", "a=b", "--profile", GPU], "whose settings are lost"),
         (["--workflow-profile", GPU, "--config", "a=b"], "replaces the one of the profile /"),
-        (["--sdm", "conda", "apptainer", "--cores", "1"], "names no container"),
+        (["--sdm", "conda", "apptainer", "--cores", "1"], "VQAFLOW_IMAGE names no image"),
         (["--software-deployment-method", "apptainer"], "write --sdm conda"),
-        (["--use-singularity"], "names no container"),
+        (["--use-singularity"], "VQAFLOW_IMAGE names no image"),
     ],
 )
 def test_what_snakemake_drops_is_told(arguments, told):
@@ -62,3 +62,10 @@ def test_the_profile_of_the_environment_counts(monkeypatch):
     monkeypatch.setenv("SNAKEMAKE_PROFILE", GPU)
     with pytest.raises(UserError, match="whose settings are lost"):
         require_kept(["--config", "a=b"], NONE, MADE)
+
+
+def test_apptainer_runs_the_image_that_the_environment_names(monkeypatch):
+    """docs/cloud.md shows it; without an image, jobs would run on the host."""
+    monkeypatch.setenv("VQAFLOW_IMAGE", "docker://registry.example/vqaflow:0.2.0")
+    for option in (["--sdm", "apptainer"], ["--use-singularity"]):
+        require_kept([*option, "--cores", "1"], NONE, MADE)

@@ -209,7 +209,7 @@ def test_a_bad_setting_stops_before_anything(again, settings, words):
         (["--configfile", "mine.yaml", "--configfile", "mine.yaml"], "--configfile is given twice"),
         (["--profile", "profiles/gpu", "--config", "orders=all"], "profile profiles/gpu, whose settings are lost"),
         (["--configfile", "mine.yaml", "results/eda/summary.json"], "was read as a file of settings"),
-        (["--sdm", "apptainer"], "the workflow names no container"),
+        (["--sdm", "apptainer"], "VQAFLOW_IMAGE names no image"),
         (["--config", "train={epochs: 3}"], "'3' is not a number. Write it without quotation marks, and in a file"),
     ],
 )

@@ -14,6 +14,8 @@ import yaml
 from vqaflow.config.yaml_files import read_keys
 from vqaflow.runtime.errors import UserError
 
+IMAGE = "VQAFLOW_IMAGE"  # the environment variable that names the image of all rules
+
 
 def require_kept(arguments: Sequence[str], config: Mapping[str, Any], made: Path) -> None:
     """Raise UserError if Snakemake's `arguments` lost a file or a profile's settings, or read a target as settings.
@@ -54,9 +56,10 @@ def _problems(options: argparse.Namespace, config: Mapping[str, Any], made: Path
     for name in last:
         if Path(name).is_relative_to(made) and Path(name).suffix not in (".yaml", ".yml"):
             yield f"{name} was read as a file of settings, not as a target. Put -- before the targets: -- {name}"
-    if options.use_apptainer or {"apptainer", "singularity"} & set(options.sdm):
-        what = "the workflow names no container, so that its jobs would run in this machine's own environment"
-        yield f"{what}. Leave the option of apptainer out, or write --sdm conda"
+    wants_image = options.use_apptainer or {"apptainer", "singularity"} & set(options.sdm)
+    if wants_image and not os.environ.get(IMAGE):
+        what = f"{IMAGE} names no image, so that jobs would run in this machine's own environment"
+        yield f"{what}. Set it (docs/cloud.md), leave the option of apptainer out, or write --sdm conda"
     profiles = {name: _profile_settings(name) for name in (options.profile, options.workflow_profile)}
     profile, settings = next(((name, found) for name, found in profiles.items() if found), (None, None))
     if options.config and settings and not (config.get("hardware") or {}).get("settings"):
