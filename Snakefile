@@ -29,6 +29,15 @@ if SETTINGS:
 
 
 include: "rules/common.smk"
+
+
+# An image of the Dockerfile, for --sdm apptainer and for jobs in a cloud. Rules that come before it would
+# run without it.
+if os.environ.get(IMAGE):
+
+    containerized: os.environ[IMAGE]
+
+
 include: "rules/prepare_demo.smk"
 include: "rules/data.smk"
 include: "rules/store_base.smk"
@@ -41,12 +50,6 @@ include: "rules/submission.smk"
 include: "rules/zero_shot.smk"
 include: "rules/runs.smk"
 include: "rules/run.smk"
-
-
-# An image of the Dockerfile, for --sdm apptainer and for jobs in a cloud.
-if os.environ.get(IMAGE):
-
-    containerized: os.environ[IMAGE]
 
 
 report: "docs/captions/workflow.rst"
