@@ -86,12 +86,12 @@ def prefix() -> Drawing:
     made.box(20, 40, 250, 40, "prefix: image, question", SHARED)
     for number, order in enumerate(("abcd", "bcda", "cdab", "dabc")):
         made.box(276 + 116 * number, 40, 110, 40, order, BRANCH)
-        made.arrow(331 + 116 * number, 104, 331 + 116 * number, 82)
-        made.words(331 + 116 * number, 120, "positions as if alone", "middle") if number == 0 else None
+        x = 331 + 116 * number
+        made.parts.append(f"<line x1='{x}' y1='82' x2='{x}' y2='104' stroke='{INK}' stroke-width='1.4'/>")
         made.arrow(145, 104, 145, 82) if number == 0 else None
     made.parts.append(f"<line x1='145' y1='104' x2='679' y2='104' stroke='{INK}' stroke-width='1.4'/>")
-    made.words(145, 120, "attention to the prefix", "middle")
-    made.words(470, 120, "none between branches")
+    made.words(145, 120, "each branch attends to the prefix", "middle")
+    made.words(300, 120, "positions as if alone; no branch sees another")
     made.words(20, 168, "by state: recurrent layers read the prefix once", bold=True)
     made.box(20, 210, 250, 40, "prefix: image, question", SHARED)
     made.arrow(272, 230, 318, 230)
