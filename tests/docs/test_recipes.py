@@ -24,6 +24,7 @@ SMALL = {
     "train": {"epochs": 1, "batch_size": 8, "accumulation": 1, "trackers": [], "max_minutes": 0},
     "folds": {"n": 2},
 }
+KINDS = ("view", "objective", "teacher", "augment")  # keys of `train` that make it another kind of run
 SIZES = {"min_pixels": 12544, "max_pixels": 50176}
 ROWS = {"train_rows": 24, "test_rows": 12}
 
@@ -42,6 +43,8 @@ def small(settings: Any) -> Any:
 def small_settings(page: str) -> dict[str, Any]:
     """The my.yaml of a page at small size."""
     settings = small(yaml.safe_load(RECIPES.SETTINGS.search(page)[1]))
+    # What only fits a training to its card is left out, so that pages of the same kind share their adapters.
+    settings["train"] = {key: value for key, value in settings.get("train", {}).items() if key in KINDS}
     for section, changes in SMALL.items():
         settings[section] = settings.get(section, {}) | changes
     settings["model"] |= SIZES | {"compute_dtype": "auto"}
