@@ -112,7 +112,8 @@ def link(name, target):
 
 
 kept = [path.parent for path in find("kept.json")]
-EARLIER = kept[-1] if kept else None
+own = OUTPUT / "kept"  # of a session whose output the service has left here
+EARLIER = own if (own / "kept.json").is_file() else kept[-1] if kept else None
 print("goes on from", EARLIER)
 
 if KIT["competition"]:

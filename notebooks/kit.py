@@ -196,8 +196,7 @@ def write_kaggle(kit: Kit, out: Path, lock: Path = LOCK, root: Path = ROOT) -> l
 
 def write_colab(kit: Kit, out: Path, root: Path = ROOT) -> list[str]:
     """Write the folder for Drive; returns what was written, and what to do next."""
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
+    out.mkdir(parents=True, exist_ok=True)  # it may be the folder in Drive, with what was kept
     write_text(out / "colab.ipynb", notebook("colab"))
     pack_workflow(kit, out / "workflow.zip", root)
     data = f" Put {kit.competition}.zip, the competition's download, beside it." if kit.competition else ""

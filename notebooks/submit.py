@@ -98,7 +98,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         words = ["competitions", "submit", options.competition, "-f", str(file), "-m", options.message]
         status = subprocess.run([client, *words], check=False).returncode
         if status:
-            raise UserError(f"{CLIENT}: ended with exit status {status}. Its last lines say why; nothing may be sent.")
+            raise UserError(
+                f"{CLIENT}: ended with exit status {status}, as its last lines explain. Look on Kaggle whether the "
+                "file arrived before you send it again."
+            )
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from snakemake.logging import logger
 from snakemake_interface_logger_plugins.common import LogEvent
 from vqaflow.config.named_values import changed_keys
 from vqaflow.model.features.cores import CORES
+from vqaflow.runtime.gpu_lease import visible_devices
 from vqaflow.runtime.run_watch import HOURS_LEFT, RunWatch
 from vqaflow.runtime.output_records import LOGS, results_of
 from vqaflow.runtime.run_folder import bring_to_present, require_room
@@ -98,8 +99,9 @@ def print_result():
 
 def scorings_to_run():
     """Member, split, fold and view of each scoring of this run."""
-    jobs = (job for job in workflow.dag.needrun_jobs() if job.rule.name.endswith("score_choices"))
-    mine = (job.wildcards_dict for job in jobs if results_folder_of(job) == RESULTS.folder)
+    jobs = (job for job in workflow.dag.needrun_jobs() if results_folder_of(job) == RESULTS.folder)
+    logs = RESULTS.folder / LOGS / "score_choices"  # a module's rule has the name that its user gives it
+    mine = (job.wildcards_dict for job in jobs if Path(job.log[0]).is_relative_to(logs))
     return [{name: known[name] for name in ("member", "split", "fold", "view")} for known in mine]
 
 
@@ -107,7 +109,7 @@ def share_of_cores():
     """How many cores a job that uses a GPU has, if all such jobs run at once."""
     limits = [workflow.global_resources.get(name) for name in ("_cores", "gpu")]
     cores, gpus = (getattr(limit, "value", limit) for limit in limits)
-    return max(1, cores // max(1, gpus or 1)) if isinstance(cores, int) else ""
+    return max(1, cores // max(1, gpus or len(visible_devices()))) if isinstance(cores, int) else ""
 
 
 def prepare_folder():
@@ -120,6 +122,7 @@ def prepare_folder():
         require_room(RESULTS.folder)
         bring_to_present(inputs, RESULTS.folder)
         note_scorings(RESULTS.to_score, scorings_to_run())
+        os.environ[CORES] = str(share_of_cores())
     except UserError as error:
         raise SystemExit(f"error: {error}") from None
     except OSError as error:
@@ -133,7 +136,6 @@ def watch_run():
     if listener() is None:
         os.environ[RUN_STARTED] = str(STARTED)
         os.environ[HOURS_LEFT] = str((RESULTS.folder / "logs/hours_left.txt").absolute())
-        os.environ[CORES] = str(share_of_cores())
         logger.addHandler(Teller(jobs_to_run, {}, print_progress))
     listener().plans[str(RESULTS.folder)] = config
 

@@ -48,6 +48,7 @@ rule score_choices:
         **named("main", main_of, [""], shown="the view that training renders"),
         **named("orders", orders_of, [""]),
         code=code_of("score_choices"),
+        devices=lambda wildcards, output: MEMBERS[wildcards.member].devices,
         others=lambda wildcards, output: others_of(wildcards),
     message:
         "Scoring {wildcards.split} rows, {wildcards.member}, fold {wildcards.fold}, view {wildcards.view}"

@@ -28,6 +28,7 @@ rule store_base:
         **named_base(),
         **named("model", stored_model_of, [entries(BaseConfig, member.model) for member in MODELS]),
         code=code_of("store_base"),
+        devices=lambda wildcards, output: MEMBERS[wildcards.member].devices,
     message:
         "Quantising the base model of {wildcards.member} once for all jobs"
     script:

@@ -7,7 +7,7 @@ from vqaflow.runtime.gpu_lease import lease_gpus
 from vqaflow.runtime.stage import stage
 
 with stage(snakemake.log[0], snakemake.output):
-    lease_gpus(snakemake.resources.gpu, key="model.devices")
+    lease_gpus(snakemake.params.devices, key="model.devices")  # Snakemake lowers resources to its limits
     from vqaflow.runtime.artifact_store import Store
     from vqaflow.scoring.others import chosen
     from vqaflow.scoring.score_choices import Other, ScoringPlaces, score_choices
@@ -42,6 +42,6 @@ with stage(snakemake.log[0], snakemake.output):
         places=ScoringPlaces(work, results.bases, results.vision, params.vision_gb),
         store=Store(Path(params.store), params.store_gb),
         batch_tokens=params.batch_tokens,
-        devices=snakemake.resources.gpu,
+        devices=params.devices,
         others=others,
     )

@@ -7,7 +7,7 @@ from vqaflow.runtime.gpu_lease import lease_gpus
 from vqaflow.runtime.stage import stage
 
 with stage(snakemake.log[0], snakemake.output):
-    devices = snakemake.resources.gpu
+    devices = snakemake.params.devices  # Snakemake lowers resources to its limits
     lease_gpus(devices, key="model.devices")
     from vqaflow.model.store_base import store_base  # imports torch, which must see the leased GPU only
 

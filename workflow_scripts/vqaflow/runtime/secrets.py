@@ -16,7 +16,11 @@ SHORTEST = 8  # characters of a secret: a shorter value may be part of any word
 USER = re.compile(r"(?<=:/{2})(?:[^\s/'\"]+|[^\s/@:'\"\[]+:(?!\d*[/?#])[^\s@'\"]+)(?=@)")
 WORD = r"(?:token|secret|passwor[dt]|passwd|pwd|(?:api|access|secret|private|account)[_-]?key|credentials?)"
 # Eight characters or more with a letter and a digit; no path, variable, gap to be filled, or call in a program.
-VALUE = r"(?![$<{/.~*…])(?![^\s'\",;&]*[(\[{])(?=[^\s'\",;&]*\d)(?=[^\s'\",;&]*[A-DF-Za-df-z])[^\s'\",;&)\]}]{8,}"
+AHEAD = r"[^\s'\",;&]{0,256}"  # without a bound, a long text without a space would take hours
+VALUE = (
+    rf"(?![$<{{/.~*…])(?!{AHEAD}[(\[{{])(?={AHEAD}\d)(?={AHEAD}[A-DF-Za-df-z])"
+    r"[^\s'\",;&)\]}]{8,}"
+)
 # Each form keeps its first group, and what follows is masked.
 BEFORE = (
     # a parameter of an address

@@ -42,7 +42,10 @@ def locked_bytes(count: int) -> torch.Tensor:
 
 def to_send(values: torch.Tensor, device: torch.device) -> torch.Tensor:
     """`values` for one copy to `device`: for a GPU page-locked, for which a background thread has the time."""
-    return values.pin_memory() if device.type == "cuda" else values
+    if device.type == "cuda":
+        with suppress(RuntimeError):  # the system gives no more of it
+            return values.pin_memory()
+    return values
 
 
 def empty(shape: tuple[int, ...], dtype: torch.dtype, pin: bool) -> torch.Tensor:

@@ -128,6 +128,8 @@ class Readers:
     """Reads in the processes of the job; as `Threads`. Tensors come page-locked if a GPU is to get them."""
 
     def __init__(self, processes: Processes, state: Any, device: "torch.device") -> None:
+        from vqaflow.model.features import reader_process  # noqa: F401  its code is part of the results' digests
+
         self.processes, self.state = processes, processes.number_of(state)
         self.pin = device.type == "cuda"
         self.threads, self.ahead = max(THREADS, processes.count + 1), 2 * processes.count

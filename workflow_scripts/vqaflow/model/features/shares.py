@@ -68,7 +68,9 @@ class Shares:
             lease = Lease(self.folder / f"{shard}.lock")
             if lease.take():
                 leases.append(lease)
-                items += self.shards.pop(shard)
+                items += self.shards[shard]
+        for lease in leases:  # all at once: a lock that fails in between must lose no image
+            self.shards.pop(lease.path.stem)
         if not items and self.shards and wait:
             shard = next(iter(self.shards))
             if not self.said:

@@ -13,7 +13,7 @@ from pathlib import Path
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.hours_left import span
 from vqaflow.runtime.messages import reason_of
-from vqaflow.runtime.session.kept import Kept, bring_back, is_fresh, is_kept, keep
+from vqaflow.runtime.session.kept import Kept, bring_back, is_fresh, is_kept, keep, read_kept
 from vqaflow.runtime.stage import log
 
 NOT_IN_DIGESTS = True  # when a run stops decides no result
@@ -45,16 +45,25 @@ class Session:
             raise UserError(f"--keep {folder}: lies among the files that it keeps. Give a folder beside results.")
         self.command, self.limits, self.folder, self.place = list(command), limits, folder, place
         self.began, self.asked, self.over = time.monotonic(), 0, threading.Event()
+        if is_kept(folder):
+            read_kept(folder)  # a damaged list must not show at the end only
 
     def bring_back(self, source: Path | None) -> None:
         """Bring the files of an earlier session here, unless there are some already.
 
-        Raises UserError if `source` holds none; the folder in which this session keeps its own may be empty.
+        Raises UserError if `source` holds none; the folder in which this session keeps its own may be empty. Also if
+        that folder holds an earlier session that is not brought back: keeping would delete it.
         """
+        is_other = source is None or source.resolve() != self.folder.resolve()
+        if is_other and is_kept(self.folder) and is_fresh(self.place):
+            raise UserError(
+                f"--keep {self.folder}: holds an earlier session, which this one would replace. Add --from "
+                f"{self.folder}, or give an empty folder."
+            )
         if source is None:
             return
         if not is_kept(source):
-            if source.resolve() != self.folder.resolve():
+            if is_other:
                 raise UserError(f"--from {source}: no session has kept anything there. Give the folder of its --keep.")
             log.info("session: nothing is kept in %s yet; this is the first session", source)
         elif not is_fresh(self.place):

@@ -11,12 +11,13 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.files import RANDOM, parse_json, write_json
+from vqaflow.runtime.output_records import OUTPUTS, records_in
 from vqaflow.runtime.stage import log
 
 NOT_IN_DIGESTS = True  # it carries bytes from place to place, checked by their digests
@@ -69,7 +70,7 @@ def read_kept(folder: Path) -> Kept:
         wrong = [path for path in (*entries, *found["empty"]) if not _is_of_a_run(path)]
         wrong += [path for path, entry in entries.items() if not DIGEST.fullmatch(entry.digest)]
     except (ValueError, TypeError, LookupError, AttributeError):
-        raise UserError(f"{folder / LIST}: is damaged. Give the output of an earlier session.") from None
+        raise UserError(f"{folder / LIST}: is damaged. Give another folder.") from None
     if wrong:
         raise UserError(
             f"{folder / LIST}: names {wrong[0]!r}, which no run writes. Give a folder of your own sessions."
@@ -211,10 +212,22 @@ def bring_back(folder: Path, place: Path) -> list[str]:
             lost.append(name)
             continue
         os.utime(target, ns=(entry.changed, entry.changed))
+    if lost:
+        _have_made_again(place, lost)
     (place / UNDER_WAY).unlink()
     if lost:
         log.warning("%s: %d files are damaged or lost, such as %s; they are made again", folder, len(lost), lost[0])
     return lost
+
+
+def _have_made_again(place: Path, lost: Sequence[str]) -> None:
+    """Remove all outputs of the jobs that made lost files: Snakemake does not look into folders."""
+    results = place / RESULTS
+    for record in records_in(results):
+        outputs = parse_json(record.read_text(encoding="utf-8"))[OUTPUTS]
+        if any(f"{RESULTS}/{name}" in lost for name in outputs):
+            for name in outputs:
+                (results / name).unlink(missing_ok=True)
 
 
 def _copy_whole(source: Path, target: Path, digest: str) -> bool:
