@@ -67,16 +67,6 @@ def test_a_tag_runs_as_it_is_deployed(forge, fetched, tmp_path):
     assert not list((tmp_path / ".snakemake").glob("**/vqaflow/__init__.py"))
 
 
-def test_a_local_repository_is_read_at_its_tag(forge, fetched, tmp_path):
-    """`git+file://`: what lies in its folder besides, such as an edit that is not committed, does not count."""
-    url = f"git+file://{forge}/OWNER/vqaflow/workflow/Snakefile@v0.2.0"
-    (tmp_path / "Snakefile").write_text(
-        f'module vqa:\n    snakefile: "{url}"\n    config: {{}}\n\nuse rule * from vqa as vqa_*\n', encoding="utf-8"
-    )
-    done = snakemake(tmp_path, "-n", **fetched)
-    assert done.returncode == 0 and plan_of(done.stdout).jobs["vqa_train_adapter"] == 3, done.stdout
-
-
 @pytest.mark.skipif(shutil.which("snakedeploy") is None, reason="needs snakedeploy on the PATH")
 def test_snakedeploy_writes_what_runs(forge, fetched, tmp_path):
     command = DEPLOY.replace("https://github.com", f"file://{forge}").split()
