@@ -34,7 +34,8 @@ def unpacked(repository, source):
             repository.archive(archive, commit)
             archive.seek(0)
             with tarfile.open(fileobj=archive) as files:
-                files.extractall(Path(scratch, "files"), filter="data")
+                files.extraction_filter = getattr(tarfile, "data_filter", None)  # Python 3.11.4 and newer have it
+                files.extractall(Path(scratch, "files"))
             try:
                 os.rename(Path(scratch, "files"), folder)
             except OSError:

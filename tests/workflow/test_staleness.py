@@ -87,6 +87,7 @@ NEW_VALUES: dict[str, Any] = {
     "data.test_image_root": "mine",
     "model.allow_demo_base": False,
     "model.devices": 2,
+    "data.encoding": "cp949",
     "data.columns.choices": ["d", "c", "b", "a"],
     "prompt.letters": ["A", "B", "C", "D"],
     "data.answers": {"A": "a"},

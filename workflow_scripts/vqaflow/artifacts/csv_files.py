@@ -83,7 +83,13 @@ def decodable(path: Path, codec: str) -> str:
     line = first_undecodable_line(path, codec)
     if line is None:
         return codec
-    likely = [guess for guess in likely_encodings(evidence(path)) if guess.codec != codec]
+    if codec in ("utf-16", "utf-32") and line == 1:
+        cure = f"Set data.encoding to {codec}-le (or {codec}-be)"
+        raise UnreadableTable("encoding", line, f"the file may lack the byte order mark of {codec}", cure)
+    found = evidence(path)
+    korean = is_korean(found.decode("cp949", errors="ignore")) and not is_mostly_utf8(found)
+    likely = [Guess("cp949", "CP949 (Korean)", 1.0)] if korean else likely_encodings(found)
+    likely = [guess for guess in likely if guess.codec != codec]
     what = f"this line has a byte that is not of the encoding {codec}, which data.encoding names"
     cure = "Correct the line or the key"
     if likely:

@@ -27,6 +27,8 @@ def first_undecodable_line(path: Path, encoding: str) -> int | None:
                 decoder.decode(block, final=not block)
             except UnicodeDecodeError as error:
                 return line + error.object[: error.start].count(b"\n")
+            except UnicodeError:  # UTF-16 or UTF-32 without a byte order mark
+                return line
             if not block:
                 return None
             line += block.count(b"\n")

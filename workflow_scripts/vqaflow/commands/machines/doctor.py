@@ -20,13 +20,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
-    from vqaflow.config.loading import checked_config
+    from vqaflow.config.checkout import completed
+    from vqaflow.config.loading import REPOSITORY, checked_config
     from vqaflow.config.members import FOREIGN, members_of
     from vqaflow.plan.doctor.facts import facts_here
     from vqaflow.plan.doctor.findings import findings
     from vqaflow.plan.doctor.lines import as_json, lines
 
-    members = members_of(checked_config(*arguments.config)).values()
+    config = checked_config(*arguments.config)
+    if (REPOSITORY / "config.yaml").is_file():  # then a base beside it is found from any folder, as by Snakemake
+        config = completed(config, REPOSITORY)
+    members = members_of(config).values()
     facts = facts_here(arguments.results.folder, [member.model for member in members if member.kind != FOREIGN])
     found = findings(facts)
     if arguments.json:

@@ -20,6 +20,14 @@ SAMPLE_WORDS = ("sample", "example", "submission", "submit", "format")  # the li
 ANSWER_WORDS = ("answer", "solution", "gold", "label", "key")
 
 
+IN_WORDS_OF_INIT = (
+    ("set data.encoding: ", "give --encoding "),
+    ("name its encoding in data.encoding", "give --encoding NAME"),
+    ("which data.encoding names", "which --encoding names"),
+    ("the line or the key", "the line or --encoding"),
+)
+
+
 @dataclass(frozen=True)
 class Table:
     """A CSV file that can be read, and what its columns seem to hold."""
@@ -77,6 +85,13 @@ def lay_out_any(header: list[str]) -> tuple[TableLayout, list[UnreadableTable]]:
     return TableLayout({}, names, len(header)), [fault] if fault else []
 
 
+def in_words_of_init(problem: str) -> str:
+    """A message about an encoding that names the option: there is no file of settings yet."""
+    for key, option in IN_WORDS_OF_INIT:
+        problem = problem.replace(key, option)
+    return problem
+
+
 def read_tables(paths: Iterable[Path], encoding: str | None = None) -> tuple[list[Table], dict[Path, str]]:
     """The CSV files that can be read, and of the others what is wrong."""
     tables, faults = [], {}
@@ -84,7 +99,7 @@ def read_tables(paths: Iterable[Path], encoding: str | None = None) -> tuple[lis
         problems = Problems([path])
         opened = open_table(path, lay_out_any, problems, encoding=encoding)
         if opened is None:
-            faults[path] = str(problems.found[0]).replace("set data.encoding: ", "give --encoding ")
+            faults[path] = in_words_of_init(str(problems.found[0]))
             continue
         header = [name for name, _ in opened.layout.extras.values()]
         rows = [cells for _, cells in islice(opened.records(), LOOKED_AT)]
