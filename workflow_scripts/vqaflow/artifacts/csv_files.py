@@ -90,10 +90,9 @@ def decodable(path: Path, codec: str) -> str:
     korean = is_korean(found.decode("cp949", errors="ignore")) and not is_mostly_utf8(found)
     likely = [Guess("cp949", "CP949 (Korean)", 1.0)] if korean else likely_encodings(found)
     likely = [guess for guess in likely if guess.codec != codec]
-    what = f"this line has a byte that is not of the encoding {codec}, which data.encoding names"
+    seen = f"; the text looks like {named(likely)}" if likely else ""
+    what = f"this line has a byte that is not of the encoding {codec}, which data.encoding names{seen}"
     cure = "Correct the line or the key"
-    if likely:
-        what += f"; the text looks like {named(likely)}"
     raise UnreadableTable("encoding", line, what, cure, likely[0].codec if likely else "")
 
 

@@ -50,7 +50,8 @@ def encoding_problems(where: str, name: str | None) -> Iterator[str]:
         return
     plain = name.strip().lower().replace("-", "_").removeprefix("windows_").removeprefix("x_")
     close = nearest(plain, known_names())
-    cure = f"; did you mean {close!r}?" if close else ". Write a name that Python knows, such as gb18030, cp1252 or koi8_r."
+    other = ". Write a name that Python knows, such as gb18030, cp1252 or koi8_r."
+    cure = f"; did you mean {close!r}?" if close else other
     yield f"{where}: {name!r} is not an encoding of text{cure}"
 
 
