@@ -24,6 +24,8 @@ SMALL = {
     "train": {"epochs": 1, "batch_size": 8, "accumulation": 1, "trackers": [], "max_minutes": 0},
     "folds": {"n": 2},
 }
+ALWAYS = ("five_members", "t4x2")  # of all kinds of members, and with another profile
+LONG = pytest.mark.skipif("VQAFLOW_LONG" not in os.environ, reason="takes minutes: set VQAFLOW_LONG=1")
 KINDS = ("view", "objective", "teacher", "augment")  # keys of `train` that make it another kind of run
 SIZES = {"min_pixels": 12544, "max_pixels": 50176}
 ROWS = {"train_rows": 24, "test_rows": 12}
@@ -97,7 +99,7 @@ def evening(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", [page if page in ALWAYS else pytest.param(page, marks=LONG) for page in PAGES])
 def test_the_commands_of_a_recipe_run(name, evening):
     """With the page's own settings, its last command ends with a valid submission."""
     (evening / "my.yaml").write_text(yaml.safe_dump(small_settings(PAGES[name]), allow_unicode=True))
