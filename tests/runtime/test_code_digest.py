@@ -27,7 +27,7 @@ NO_RESULT = {
     "runtime/analysis.py",
     "runtime/artifact_store.py",
     "runtime/code_digest.py",
-    "runtime/cores.py",
+    "model/features/cores.py",
     "runtime/hours_left.py",
     "runtime/locks.py",
     "runtime/messages.py",

@@ -441,7 +441,9 @@ def test_shards_of_another_precision_are_never_reused(world, tmp_path, monkeypat
     for dtype, expected in (("float32", [4, 4]), ("bfloat16", [4, 4, 10])):
         calls[:] = []
         monkeypatch.setattr(
-            stored_base, "open_base", lambda model, *rest, d=dtype: open_base(replace(model, compute_dtype=d), *rest)
+            stored_base,
+            "open_base",
+            lambda model, *rest, d=dtype, **more: open_base(replace(model, compute_dtype=d), *rest, **more),
         )
         score_choices(**arguments | {"out": tmp_path / f"{dtype}.parquet"})
         assert calls == expected

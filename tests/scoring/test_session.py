@@ -18,7 +18,7 @@ from vqaflow.runtime.locks import Lease
 from vqaflow.runtime.stage import RUN_STARTED
 from vqaflow.scoring import others as module
 from vqaflow.scoring import score_choices as stage_module
-from vqaflow.scoring.others import TO_SCORE, chosen, note_scorings
+from vqaflow.scoring.others import chosen, note_scorings
 from vqaflow.scoring.score_choices import Other, score_choices
 
 VIEWS = {"original": {}, "hflip": {"flip": True}, "read": {"read": True, "read_tokens": 4}}
@@ -35,7 +35,7 @@ def loads(monkeypatch) -> list[int]:
     """One entry for each loading of a base."""
     seen: list[int] = []
     real = stored_base.open_base
-    monkeypatch.setattr(stored_base, "open_base", lambda *given: seen.append(1) or real(*given))
+    monkeypatch.setattr(stored_base, "open_base", lambda *given, **more: seen.append(1) or real(*given, **more))
     return seen
 
 
@@ -140,27 +140,27 @@ def at(view: str, fold: str = "0") -> dict[str, str]:
 
 def test_only_what_this_run_wants_is_chosen(tmp_path, monkeypatch) -> None:
     """Another run, another machine, or a target of one file: whoever asks for one view gets one."""
-    monkeypatch.setenv(TO_SCORE, str(tmp_path / "work" / "to_score.json"))
+    note = tmp_path / "work" / "to_score.json"
     monkeypatch.setenv(RUN_STARTED, "1.0")
     known = [{"at": at(view)} for view in ("original", "hflip", "fine")]
-    assert chosen(known, at("original")) == []
-    note_scorings(tmp_path / "work" / "to_score.json", [at("original"), at("hflip"), at("hflip", "1")])
-    assert chosen(known, at("original")) == known[1:2]
+    assert chosen(known, at("original"), note) == []
+    note_scorings(note, [at("original"), at("hflip"), at("hflip", "1")])
+    assert chosen(known, at("original"), note) == known[1:2]
     monkeypatch.setenv(RUN_STARTED, "2.0")
-    assert chosen(known, at("original")) == [], "what a killed run left"
+    assert chosen(known, at("original"), note) == [], "what a killed run left"
     monkeypatch.setenv(RUN_STARTED, "1.0")
     monkeypatch.setattr(module.socket, "gethostname", lambda: "another")
-    assert chosen(known, at("original")) == []
+    assert chosen(known, at("original"), note) == []
 
 
-def test_a_view_for_close_rows_waits_for_the_main_views_file(tmp_path, monkeypatch) -> None:
+def test_a_view_for_close_rows_waits_for_the_main_views_file(tmp_path) -> None:
     """The scores that decide which rows are close must be those of this run."""
-    monkeypatch.setenv(TO_SCORE, str(tmp_path / "to_score.json"))
+    note = tmp_path / "to_score.json"
     close = {"at": at("fine"), "after": at("original")}
-    note_scorings(tmp_path / "to_score.json", [at("original"), at("fine"), at("hflip")])
-    assert chosen([close], at("hflip")) == [] and chosen([close], at("original")) == [close]
-    note_scorings(tmp_path / "to_score.json", [at("fine"), at("hflip")])
-    assert chosen([close], at("hflip")) == [close]
+    note_scorings(note, [at("original"), at("fine"), at("hflip")])
+    assert chosen([close], at("hflip"), note) == [] and chosen([close], at("original"), note) == [close]
+    note_scorings(note, [at("fine"), at("hflip")])
+    assert chosen([close], at("hflip"), note) == [close]
 
 
 def test_scoring_does_not_import_peft() -> None:

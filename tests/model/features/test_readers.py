@@ -14,12 +14,11 @@ import scoring_world
 from vqaflow.artifacts.rows import rows_of
 from vqaflow.config.sections import ViewConfig
 from vqaflow.data.images.pictures import Picture
-from vqaflow.model.features import readers
+from vqaflow.model.features import cores, readers
 from vqaflow.model.features.cache import FeatureCache
 from vqaflow.model.features.readers import Readers, Threads, readers_of, reading
 from vqaflow.model.features.stream import FeatureStream, Prepared
 from vqaflow.model.features.wanted import pictures_in
-from vqaflow.runtime import cores
 from vqaflow.runtime.errors import ProcessLost, UserError
 
 CPU = torch.device("cpu")
