@@ -86,7 +86,7 @@ NEW_VALUES: dict[str, Any] = {
     "data.image_root": "mine",
     "data.test_image_root": "mine",
     "model.allow_demo_base": False,
-    "model.devices": 2,
+    "model.devices": 1,  # 2 needs another quantization than auto
     "data.encoding": "cp949",
     "data.columns.choices": ["d", "c", "b", "a"],
     "prompt.letters": ["A", "B", "C", "D"],
