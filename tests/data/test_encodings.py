@@ -76,6 +76,25 @@ def test_the_first_guess_reads_the_text_right(language, encoding):
     assert shown.decode(likely_encodings(shown)[0].codec) == shown.decode(encoding)
 
 
+@pytest.mark.parametrize(
+    ("sentence", "encoding"),
+    [
+        ("It’s what the “sign” says — isn’t it?", "cp1252"),
+        ("It costs £5 or 7€, doesn’t it?", "cp1252"),
+        ("the dog’s bowl, at 25°C", "cp1252"),
+        ("½ cup of sugar in the café…", "cp1252"),
+        ("It’s what the “sign” says — isn’t it?", "mac_roman"),
+    ],
+)
+def test_a_few_signs_in_english_are_read_as_signs(tmp_path, sentence, encoding):
+    """Read as letters of another language, they would be the likeliest words of that language."""
+    rows = "2,What is the colour of the thing on the table?\n" * 60
+    (tmp_path / "a.csv").write_bytes(f"id,q\n1,{sentence}\n{rows}".encode(encoding))
+    with pytest.raises(UnreadableTable) as caught:
+        detect_encoding(tmp_path / "a.csv")
+    assert sentence.encode(encoding).decode(caught.value.codec) == sentence, caught.value.what
+
+
 def test_an_encoding_that_reads_alike_in_part_is_told_next(tmp_path):
     """Old Cyrillic of a Mac differs from cp1251 in a few letters: both are named, in order."""
     (tmp_path / "a.csv").write_bytes(("id,q\n1," + QUESTIONS["ru"]).encode("cp1251"))

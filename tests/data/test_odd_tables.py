@@ -134,13 +134,17 @@ def test_what_separates_the_cells_is_one_problem(data, change, words):
     [
         (HEADER.upper(), "Are they 'ID', 'PATH', 'QUESTION', 'A', 'B', 'C', 'D', 'ANSWER'?"),
         (HEADER.replace("a,b,c,d", "opt1,opt2,opt3,opt4"), "no columns 'a', 'b', 'c', 'd' among"),
-        (", ".join(f"'{name}'" for name in HEADER.split(",")), "Are they \"'id'\","),
     ],
 )
 def test_many_missing_columns_are_one_problem(data, header, words):
     """Eight messages with the same cure hide it."""
     data.edit("train", lambda lines: [header, *lines[1:]])
     one_problem(data, "missing_column", words, "under data.columns")
+
+
+def test_names_in_quotes_that_csv_does_not_know_are_told(data):
+    data.edit("train", lambda lines: [", ".join(f"'{name}'" for name in HEADER.split(",")), *lines[1:]])
+    one_problem(data, "quoting", "the names are in '…'", 'Put cells in "…", not in')
 
 
 def test_a_sample_without_a_header_is_told(data):

@@ -24,7 +24,7 @@ SMALL = {
     "train": {"epochs": 1, "batch_size": 8, "accumulation": 1, "trackers": [], "max_minutes": 0},
     "folds": {"n": 2},
 }
-ALWAYS = ("five_members", "t4x2")  # of all kinds of members, and with another profile
+ALWAYS = ("zero_shot",)  # the others are planned, and run where VQAFLOW_LONG is set
 LONG = pytest.mark.skipif("VQAFLOW_LONG" not in os.environ, reason="takes minutes: set VQAFLOW_LONG=1")
 KINDS = ("view", "objective", "teacher", "augment")  # keys of `train` that make it another kind of run
 SIZES = {"min_pixels": 12544, "max_pixels": 50176}
@@ -96,6 +96,24 @@ def evening(tmp_path_factory: pytest.TempPathFactory) -> Path:
     header = ["id", *(name for name in columns if name != "id"), *RECIPES.PEOPLE]
     RECIPES.write_table(folder / "data" / "dev.csv", header, lines)
     return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PAGES)
+def test_the_commands_of_a_recipe_are_planned(name, evening):
+    """Its settings are taken, its profile is there, and its targets are known."""
+    (evening / "my.yaml").write_text(yaml.safe_dump(small_settings(PAGES[name]), allow_unicode=True))
+    planned = 0
+    for command in commands(PAGES[name]):
+        if command.startswith("python "):  # what a friend would send
+            (evening / "text_model").mkdir(exist_ok=True)
+            for split in ("oof", "test"):
+                (evening / "text_model" / f"{split}.csv").touch()
+        elif command.startswith("snakemake "):
+            planned += "submission" in run(command.replace("snakemake ", "snakemake -n ", 1), evening)
+        elif not command.startswith("vqaflow "):
+            run(command, evening)
+    assert planned, "no command ends with a submission"
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """A fixed sample of `make faults`: kills in a real run, damaged files, full and read-only disks."""
 
+import os
 import random
 import shutil
 from pathlib import Path
@@ -14,6 +15,7 @@ from workflow_world import finished_workflow
 
 pytestmark = pytest.mark.slow
 SEED = 18
+KILLS, DAMAGED = (6, 40) if "VQAFLOW_LONG" in os.environ else (3, 12)
 MADE_AGAIN = ("adapters", "scores", "members", "ensemble", "evaluation", "answers", "submission.csv", "store", "work")
 
 
@@ -32,16 +34,16 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(finished,
     for name in MADE_AGAIN:
         place = folder / "results" / name
         shutil.rmtree(place) if place.is_dir() else place.unlink()
-    run = KilledRun(folder, random.Random(SEED), 6)
+    run = KilledRun(folder, random.Random(SEED), KILLS)
     outcome = judged(folder, run.run(), run, compared(finished / "results"))
     assert outcome.is_right, outcome
-    assert len(run.hits) == 6, "the run ended before it was killed often enough"
+    assert len(run.hits) == KILLS, "the run ended before it was killed often enough"
 
 
 def test_damaged_files_end_in_one_message_or_the_same_results(finished, tmp_path):
     """A traceback says neither which file is damaged nor how to get it back."""
-    outcomes = damage_runs(finished, tmp_path, SEED, 40, readers=5)
-    assert len(outcomes) == 40 and not wrong(outcomes), wrong(outcomes)
+    outcomes = damage_runs(finished, tmp_path, SEED, DAMAGED, readers=5)
+    assert len(outcomes) == DAMAGED and not wrong(outcomes), wrong(outcomes)
 
 
 @pytest.mark.skipif(not can_mount(), reason="only root can mount a small disk")

@@ -205,9 +205,9 @@ def edited_plans(world: WorkflowWorld, modules: list[str]) -> dict[str, Plan]:
 
 @pytest.fixture(scope="module")
 def worlds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, WorkflowWorld]]:
-    """The workflow as it comes, and twice with a search."""
+    """The workflow as it comes, with a search, and with a search and quarantined rows."""
     folder = tmp_path_factory.mktemp("worlds")
-    settings = {"plain": FEW_FOLDS, "search": SEARCH, "other": SEARCH}
+    settings = {"plain": FEW_FOLDS, "search": SEARCH, "other": SEARCH | {"data": {"on_bad_row": "quarantine"}}}
     with ThreadPoolExecutor(3) as pool:
         made = dict(zip(settings, pool.map(lambda n: make_world(folder / n, settings[n]), settings), strict=True))
     yield made
@@ -266,6 +266,13 @@ def test_a_search_that_is_off_reruns_nothing(worlds):
             section = section.setdefault(parent, {})
         section[last] = another(key)
     assert worlds["plain"].plan(changes).rules == frozenset()
+
+
+def test_rows_that_were_too_long_come_back_from_quarantine(worlds):
+    """Where a long row only stops the run, there are none to come back."""
+    change = {"prompt": {"max_tokens": 9000}}
+    assert "validate_tables" in worlds["other"].plan(change).direct
+    assert "validate_tables" not in worlds["plain"].plan(change).rules
 
 
 @pytest.mark.parametrize("key", ["train.epochs", "model.max_pixels", "prompt.system"])

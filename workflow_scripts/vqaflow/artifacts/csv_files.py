@@ -88,7 +88,7 @@ def decodable(path: Path, codec: str) -> str:
         raise UnreadableTable("encoding", line, f"the file may lack the byte order mark of {codec}", cure)
     found = evidence(path)
     korean = is_korean(found.decode("cp949", errors="ignore")) and not is_mostly_utf8(found)
-    likely = [Guess("cp949", "CP949 (Korean)", 1.0)] if korean else likely_encodings(found)
+    likely = [Guess("cp949", "CP949 (Korean)", 1.0)] if korean else likely_encodings(found, path.stat().st_size)
     likely = [guess for guess in likely if guess.codec != codec]
     seen = f"; the text looks like {named(likely)}" if likely else ""
     what = f"this line has a byte that is not of the encoding {codec}, which data.encoding names{seen}"
@@ -112,7 +112,7 @@ def korean_encoding(path: Path, bad_line: int) -> str:
             raise UnreadableTable("encoding", bad_line, what, "Get the whole file")
         what = "the text is UTF-8, but this line has a byte that is not UTF-8"
         raise UnreadableTable("encoding", bad_line, what, "Correct the line, and save the file as CSV in UTF-8")
-    likely = likely_encodings(found)
+    likely = likely_encodings(found, path.stat().st_size)
     other = f"looks like {named(likely)}" if likely else "is in an unknown encoding"
     what = f"the text is neither UTF-8 nor Korean in CP949; it {other}. This line has the first byte that is not UTF-8"
     raise UnreadableTable("encoding", bad_line, what, SAVE_AS_UTF8, likely[0].codec if likely else "?")

@@ -146,6 +146,11 @@ def with_model(members: Mapping[str, Member]) -> list[Member]:
     return [member for member in members.values() if member.kind != FOREIGN]
 
 
+def least_max_tokens(members: Collection[Member]) -> int:
+    """The smallest prompt.max_tokens of members: a row that is too long for one of them cannot be used."""
+    return min((m.prompt.get("max_tokens", PromptConfig.max_tokens) for m in members), default=PromptConfig.max_tokens)
+
+
 def explored_member(config: Mapping[str, Any]) -> Member | None:
     """The member whose visual tokens explore_data counts: main, else the first that loads a model, if there is one."""
     models = with_model(members_of(config))

@@ -112,7 +112,7 @@ def first_line_fault(header: Sequence[str], wanted: Mapping[str, tuple[str, ...]
 
 
 def separator_of(line: str, known: Sequence[str]) -> str:
-    """What separates the names in a line that was read as one cell; "" if nothing does.
+    """What separates the names in a line that was read as one cell; "" if nothing or a comma does.
 
     It is the sign, or the signs, between which most `known` names stand; without them, one of SEPARATORS that occurs
     three times.
@@ -121,7 +121,7 @@ def separator_of(line: str, known: Sequence[str]) -> str:
     named = {mark: len({part.strip() for part in line.split(mark)} & set(known)) for mark in marks}
     best = max(marks, key=lambda mark: (named[mark], marks[mark]), default="")
     is_separator = named.get(best, 0) > 2 or (set(best.strip()) & SEPARATORS and marks[best] > 2)
-    return best if is_separator else ""
+    return best if is_separator and best.strip() != "," else ""
 
 
 def by_commas(mark: str) -> str:

@@ -26,13 +26,17 @@ def hub_name_problems(name: str) -> Iterator[str]:
     if is_address(name):
         path = LOADED_BY.sub("", PAGE.sub("", name.strip()), count=1)
         short = "/".join(re.split(r"[?#]", path)[0].split("/")[:2])
-        yield f"{name!r} is an address, not a hub name. Write {short!r}."
+        write = repr(short) if is_hub_name(short) else "the model's own name, owner/name"
+        yield f"{name!r} is an address, not a hub name. Write {write}."
     elif name != plain:
-        spaces = "has a space" if re.search(r"\s", name) else "has a \\" if "\\" in name else "has a / too many"
-        yield f"{name!r} {spaces}. Write {meant(plain)!r}, or the path of a folder that is there."
+        fault = "has a space" if re.search(r"\s", name) else "has a \\" if "\\" in name else "has a / too many"
+        if meant(plain) in PUBLISHED or (fault == "has a / too many" and is_hub_name(plain)):
+            yield f"{name!r} {fault}. Write {meant(plain)!r}, or the path of a folder that is there."
+        else:
+            yield f"there is no folder {name}, and as a hub name (owner/name) it {fault}. Correct it."
     elif ":" in name or "@" in name:
         yield f"{name!r} has a commit behind its name. Write {re.split('[:@]', name)[0]!r}, and it in model.revision."
-    elif name.count("/") == 1 and all(PART.fullmatch(part) for part in name.split("/")):
+    elif is_hub_name(name):
         if meant(name) != name:
             yield f"there is no folder {name}, and no published base of this name; did you mean {meant(name)!r}?"
     elif "/" not in name and PART.fullmatch(name):
@@ -40,6 +44,11 @@ def hub_name_problems(name: str) -> Iterator[str]:
             yield f"there is no folder {name}, and a hub name has an owner (owner/name); did you mean {meant(name)!r}?"
     else:
         yield f"{name!r} is neither a folder nor a hub name (owner/name, of letters, digits, ., _ and -). Correct it."
+
+
+def is_hub_name(name: str) -> bool:
+    """Whether a name has the form owner/name."""
+    return name.count("/") == 1 and all(PART.fullmatch(part) for part in name.split("/"))
 
 
 def is_address(name: str) -> bool:

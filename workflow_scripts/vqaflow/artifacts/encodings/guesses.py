@@ -18,14 +18,18 @@ LEAST_SCORE = 0.35  # of a single-byte guess that is told
 NEXT_BEST = 0.85  # of the best guess's score: what another guess needs to be told too
 MOST_TOLD = 3
 RARE = 0.35
+SPARSE = 0.005  # of a file's bytes: below it, text outside ASCII is signs in English rather than another language
+SIGN_AMONG_ASCII = 1.0
 SIGN, ODD_SIGN, FOREIGN, CONTROL, CAPITAL_WITHIN = 0.5, -0.5, -0.7, -2.0, -0.4
 FIRST_OTHER_SCRIPT = "\u0370"  # Greek; letters before it are Latin
 JUDGED = 20_000  # characters
 SIGNS = frozenset("‘’“”„‚«»‹›–—…·•°№§©®€£¥¢±×÷²³½¼¾¿¡ªº™\u00a0")
+WITHIN_WORDS = frozenset("’·–—…")
 DIACRITICS = "\u0300\u0301\u0303\u0309\u0323"  # of Vietnamese in cp1258
 
 # The letters outside ASCII that each language writes, the most frequent ones first.
 LANGUAGES = {
+    "English": "éïèêöüçñàâô",
     "Russian": "оеаинтслвркмдпуяыьгзбчйхжшюцщэфъё",
     "Ukrainian": "оанивіертскулмдпяькзбйгчюєхжцшїщфґ",
     "Bulgarian": "аиоентрсвлкдпмзгъубчщцйжхшяюфь",
@@ -123,16 +127,21 @@ class Guess:
     score: float
 
 
-def likely_encodings(data: bytes) -> list[Guess]:
-    """The encodings that text with non-ASCII bytes may be in, the likeliest first; none if none is likely."""
+def likely_encodings(data: bytes, file_bytes: int = 0) -> list[Guess]:
+    """The encodings that text with non-ASCII bytes may be in, the likeliest first; none if none is likely.
+
+    `data` may be those lines alone of a file of `file_bytes`.
+    """
+    sparse = sum(byte > 127 for byte in data) < SPARSE * max(file_bytes, len(data))
     asian = [Guess(codec, name, plausibility(data, codec, weights)) for name, (codec, weights) in READINGS.items()]
-    found = [guess for guess in asian if guess.score >= LEAST_PLAUSIBLE]
-    found += [guess for guess in single_byte_guesses(data) if guess.score >= LEAST_SCORE]
+    asian = [guess for guess in asian if guess.score >= LEAST_PLAUSIBLE]
+    found = [guess for guess in single_byte_guesses(data, sparse) if guess.score >= LEAST_SCORE]
+    found = found + asian if sparse else asian + found
     found.sort(key=lambda guess: -guess.score)
     return [guess for guess in found if guess.score >= NEXT_BEST * found[0].score][:MOST_TOLD]
 
 
-def single_byte_guesses(data: bytes) -> list[Guess]:
+def single_byte_guesses(data: bytes, sparse: bool = False) -> list[Guess]:
     """The encodings of one byte a character that `data` may be in, the likeliest first; one for each reading."""
     found: dict[str, Guess] = {}
     for codec, about in CODECS.items():
@@ -141,33 +150,39 @@ def single_byte_guesses(data: bytes) -> list[Guess]:
         except UnicodeDecodeError:
             continue
         if text not in found:
-            found[text] = Guess(codec, f"{codec.replace('_', '-')} ({about})", score_of(text))
+            found[text] = Guess(codec, f"{codec.replace('_', '-')} ({about})", score_of(text, sparse))
     return sorted(found.values(), key=lambda guess: -guess.score)
 
 
-def score_of(text: str) -> float:
-    """How likely text is as one of a language, at most 1; its ASCII only says where words begin."""
-    runs = [run[0] for run in re.finditer(r"[^\W\d_]*[^\x00-\x7f]+(?:[^\W\d_]|[^\x00-\x7f])*", text)]
+def score_of(text: str, sparse: bool = False) -> float:
+    """How likely text is as one of a language, at most 1; its ASCII only says where words begin.
+
+    In a file with `sparse` characters outside ASCII, signs are as likely as letters.
+    """
+    runs = [run[0] for run in re.finditer(r"[^\W\d_]*[^\x00-\x7f]+(?:[^\W\d_]|[^\x00-\x7f])*\d?", text)]
     count = sum(not c.isascii() for run in runs for c in run)
     if not count:
         return 0.0
-    return max(sum(score for run in runs for score in scores_of(run, name)) for name in LANGUAGES) / count
+    sign = SIGN_AMONG_ASCII if sparse else SIGN
+    return max(sum(score for run in runs for score in scores_of(run, name, sign)) for name in LANGUAGES) / count
 
 
-def scores_of(run: str, language: str) -> Iterator[float]:
-    """The scores of the characters outside ASCII of a part of a text without spaces."""
+def scores_of(run: str, language: str, sign: float = SIGN) -> Iterator[float]:
+    """The scores of the characters outside ASCII of a part of a text without spaces; that of a sign is `sign`."""
     weights = weights_of(language)
     for place, c in enumerate(run):
         if c.isascii():
             continue
         before, after = run[place - 1 : place], run[place + 1 : place + 2]
-        if c >= FIRST_OTHER_SCRIPT and any(x.isascii() and x.isalpha() for x in (before, after)):
+        if c in SIGNS:
+            yield ODD_SIGN if before.isalpha() and after.isalpha() and c not in WITHIN_WORDS else sign
+        elif c >= FIRST_OTHER_SCRIPT and any(x.isascii() and x.isalpha() for x in (before, after)):
+            yield FOREIGN
+        elif c.isupper() and not before and after.isdigit():  # a sign of money, read as a letter
             yield FOREIGN
         elif c.lower() in weights or c in weights:
             within = c.isupper() and before.islower()
             yield CAPITAL_WITHIN if within else weights.get(c, 0) or 0.8 * weights.get(c.lower(), RARE)
-        elif c in SIGNS:
-            yield ODD_SIGN if before.isalpha() and after.isalpha() and c not in "’·" else SIGN
         else:
             yield CONTROL if ord(c) < 160 else FOREIGN
 

@@ -11,9 +11,9 @@ command.
 """
 
 import argparse
-import math
 from pathlib import Path
 
+from vqaflow.commands.options import positive
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.session.bounded import Limits, Session
 
@@ -21,15 +21,15 @@ from vqaflow.runtime.session.bounded import Limits, Session
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
     hours = "hours from now after which the session ends"
-    parser.add_argument("--hours", type=above_zero, required=True, help=hours)
+    parser.add_argument("--hours", type=positive(float), required=True, help=hours)
     kept = "a folder that outlives the machine, for results, checkpoints and the store"
     parser.add_argument("--keep", type=Path, required=True, metavar="FOLDER", help=kept)
     source = "the --keep of an earlier session; it is not read if results are here already"
     parser.add_argument("--from", type=Path, dest="source", metavar="FOLDER", help=source)
     margin = "minutes before the end, for stopping and keeping (default: %(default)g)"
-    parser.add_argument("--margin", type=above_zero, default=20.0, help=margin)
+    parser.add_argument("--margin", type=positive(float), default=20.0, help=margin)
     every = "minutes between two keeps while the command runs (default: %(default)g)"
-    parser.add_argument("--every", type=above_zero, default=10.0, help=every)
+    parser.add_argument("--every", type=positive(float), default=10.0, help=every)
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND …", help="what to run, in this folder")
 
 
@@ -42,11 +42,3 @@ def run(arguments: argparse.Namespace) -> int:
     session = Session(command, limits, arguments.keep, Path())
     session.bring_back(arguments.source)
     return session.run()
-
-
-def above_zero(text: str) -> float:
-    """The type of an option: a finite number above 0."""
-    number = float(text)
-    if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return number

@@ -6,7 +6,7 @@ from pathlib import Path
 from vqaflow.artifacts.results_folder import RESULTS
 from vqaflow.commands.options import add_config
 from vqaflow.config.loading import checked_config
-from vqaflow.config.members import members_of, with_model
+from vqaflow.config.members import least_max_tokens, members_of, with_model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +28,8 @@ def run(arguments: argparse.Namespace) -> None:
     from vqaflow.model.resize_limits import resize_limits
 
     config = checked_config(*arguments.config)
-    given = config["data"] | {key: config["prompt"][key] for key in ("normal_form", "max_tokens")}
-    settings = TableSettings.read(given, resize_limits(with_model(members_of(config))))
+    models = with_model(members_of(config))
+    given = config["data"] | {"normal_form": config["prompt"]["normal_form"], "max_tokens": least_max_tokens(models)}
+    settings = TableSettings.read(given, resize_limits(models))
     outputs = (arguments.train_out, arguments.test_out, arguments.problems_out, arguments.labels_out)
     validate_tables(RawFiles.read(given), settings, TableFiles(*outputs))
