@@ -24,10 +24,15 @@ def mine(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("train: {epochs: 2", r"my\.yaml line \d: is not YAML \(.+\)\. "),
-        ("train:\n\tepochs: 2\n", r"my\.yaml line 2: is not YAML \(.+\)\. "),
-        ("epochs: \x07", r"my\.yaml: is not YAML in UTF-8 \(.+\)\. "),
-        ("since: 2024-13-41", r"my\.yaml: is not YAML in UTF-8 \(month must be in 1\.\.12.*\)\. "),
+        (
+            "train: {epochs: 2",
+            r"my\.yaml line 1: the \{ of line 1 is not closed\. Close it, or add the missing comma\.",
+        ),
+        ("orders: [a, b\ntrain: 3\n", r"my\.yaml line 2: the \[ of line 1 is not closed\. "),
+        ("prompt:\n  system: {a} b\n", r"my\.yaml line 2: the value '{a} b' begins with a sign of YAML's own\. "),
+        ("train:\n\tepochs: 2\n", r"my\.yaml line 2: has a tab, and YAML takes only spaces\. "),
+        ("epochs: \x07", r"my\.yaml: is not YAML \(unacceptable character .+\)\. "),
+        ("since: 2024-13-41", r"my\.yaml: is not YAML \(month must be in 1\.\.12.*\)\. "),
         ("- train\n- 2\n", r"my\.yaml: does not contain `key: value` lines\. "),
     ],
 )

@@ -33,7 +33,7 @@ VALUES = (
     True,
 )
 CURE = re.compile(
-    r"(Write|Use|Add|List|Fill)\b.+\.$|(use one of|did you mean) .+[.?]|A number from 1 to 24 works too\.$"
+    r"(Write|Use|Add|List|Fill|Put)\b.+\.$|(use one of|did you mean) .+[.?]|A number from 1 to 24 works too\.$"
 )
 # How jsonschema or Python would say it.
 FOREIGN = re.compile(
@@ -71,7 +71,7 @@ def test_every_message_has_a_cure(value):
     [
         ("folds.n", 1, "folds.n (the number of folds): 1 is too small. Write 2 or more."),
         ("train.epochs", 0, "train.epochs (passes over the training rows): 0 is too small. Write a number above 0."),
-        ("train.compile", "yes", "(whether elementwise kernels are compiled): 'yes' is not true or false. Write one"),
+        ("train.compile", "yes", "are compiled): 'yes' is not true or false. Write true, without quotation marks."),
         ("train.trackers", "wandb", "'wandb' is not a list. Write a list ([x, y])."),
         ("train.gradient_checkpointing", "on", "'on' is unknown; use one of auto, true, false."),
         ("train.cache_vision", "ram", "'ram' is unknown; use one of off, memory, disk."),

@@ -119,6 +119,9 @@ def slips(line: str, lines: list[str], error: yaml.MarkedYAMLError) -> Iterator[
         yield "begins a second document (---)", "Keep one, and remove the line"
     if "end of stream" in problem and error.context_mark and "quoted" in str(error.context):
         yield f"the quotation mark of line {error.context_mark.line + 1} is not closed", "Close it"
+    if " flow " in str(error.context) and error.context_mark and "expected ','" in problem:
+        sign = "{" if "mapping" in error.context else "["
+        yield f"the {sign} of line {error.context_mark.line + 1} is not closed", "Close it, or add the missing comma"
     if found := re.match(r"\s*(?:- +)?[\w.-]+:\s+([@`%*&!|>{\[\"'].*)$", line):
         yield f"the value {found[1]!r} begins with a sign of YAML's own", "Put the value in quotation marks"
     if "mapping values" in problem:
