@@ -29,5 +29,5 @@ def test_each_snippet_is_a_file_of_settings(snippet, tmp_path):
 
 
 def test_there_are_snippets_and_every_name_of_labels_is_explained():
-    assert len(SNIPPETS) == 5
+    assert len(SNIPPETS) == 6
     assert all(f"`{family}`" in PAGE for family in FAMILIES)
