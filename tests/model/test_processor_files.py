@@ -28,6 +28,7 @@ ASSETS = ROOT / "assets"
 TEMPLATE = (ASSETS / "tiny-qwen2_5-vl" / "chat_template.jinja").read_text(encoding="utf-8")
 COPY = "Copy the processor files (chat_template.jinja and the like) of the published Instruct edition."
 SYSTEM = f"Set prompt.system to '' if it takes no system turn. {COPY}"
+ASKED = "{% if add_generation_prompt %}assistant:{% endif %}"
 TEXT = "{{- part['text'] -}}"
 PLACED = "its chat template does not place the picture (<|image_pad|>) before the user's text exactly once. " + COPY
 
@@ -72,7 +73,9 @@ PLACES = {
         only_in("tokenizer_config.json", "{{ raise_exception('the older one') }}")(folder),
         jinja(TEMPLATE)(folder),
     ),
-    "its own tags": jinja("{% generation %}" + TEMPLATE + "{% endgeneration %}{{ strftime_now('') }}"),
+    "its own tags": jinja(
+        "{% generation %}" + TEMPLATE + "{% endgeneration %}{% if tools %}{{ strftime_now('') }}{% endif %}"
+    ),
 }
 FAULTS = {
     "none": (lambda folder: (folder / "chat_template.jinja").unlink(), f"it has no chat template. {COPY}"),
@@ -98,7 +101,7 @@ FAULTS = {
         jinja("{{ messages.__class__.__mro__ }}"),
         f"its chat template fails (access to attribute '__class__' of 'list' object is unsafe). {SYSTEM}",
     ),
-    "one for texts": (jinja("{% for m in messages %}{{ m['content'] }}{% endfor %}"), PLACED),
+    "one for texts": (jinja("{% for m in messages %}{{ m['content'] }}{% endfor %}" + ASKED), PLACED),
     "one without pictures": (
         jinja("{% for m in messages %}{% for p in m['content'] %}{{ p['text'] }}{% endfor %}{% endfor %}"),
         PLACED,

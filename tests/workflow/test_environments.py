@@ -99,7 +99,13 @@ UNLOCKED = {"datasets", "fla", "triton", "trl", "unsloth"}
 
 def imported(folder: Path) -> set[str]:
     """The top-level names of what the files of `folder` import and neither Python nor the repository has."""
-    own = {"vqaflow", "tests", "mutants", *(path.stem for path in (ROOT / "tests" / "support").glob("*.py"))}
+    own = {
+        "vqaflow",
+        "tests",
+        "mutants",
+        "notebooks",
+        *(path.stem for path in (ROOT / "tests" / "support").glob("*.py")),
+    }
     found: set[str] = set()
     for path in folder.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
