@@ -94,9 +94,8 @@ class FeatureCache:
                     part.release()
         if unique:
             seconds = time.monotonic() - began
-            log.info(
-                "vision features of %d images in %.1f s (%.1f images/s)", len(unique), seconds, len(unique) / seconds
-            )
+            speed = len(unique) / max(seconds, 1e-9)  # a coarse clock may not have moved
+            log.info("vision features of %d images in %.1f s (%.1f images/s)", len(unique), seconds, speed)
 
     def _missing(self, items: Sequence[tuple[Row, EncodedRow]]) -> list[list[Wanted]]:
         """The pictures of rows that are not in memory, row by row."""
