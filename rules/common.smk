@@ -19,6 +19,7 @@ from vqaflow.data.images.visual_tokens import token_pixels
 from vqaflow.model.base_digest import base_digest
 from vqaflow.model.checkpoint import base_problems
 from vqaflow.model.processor_files import template_problems
+from vqaflow.model.resize_limits import resize_limits
 from vqaflow.runtime.code_digest import code_digest
 from vqaflow.config.sections import (
     READING,
@@ -30,7 +31,15 @@ from vqaflow.config.sections import (
     entries,
     section,
 )
-from vqaflow.config.members import TUNED, UNTUNED, explored_model, explored_views, members_of, with_model
+from vqaflow.config.members import (
+    TUNED,
+    UNTUNED,
+    explored_model,
+    explored_views,
+    least_max_tokens,
+    members_of,
+    with_model,
+)
 from vqaflow.config.loading import in_order
 from vqaflow.config.named_values import named_values
 from vqaflow.config.check import check_config, check_files
@@ -137,6 +146,18 @@ def not_compared(**values):
         return lambda wildcards, output: value  # Snakemake compares no param whose function takes `output`
 
     return {key: unseen(value) for key, value in values.items()}
+
+
+def limits_of_rows(members):
+    """Params: the limits beyond which an image is too thin to show, or a row too long.
+
+    What is beyond them stops the run: adding a view or raising a limit must not check all images again. In quarantine
+    they say which rows are left out, and are compared.
+    """
+    thin, longest = resize_limits(members), least_max_tokens(members)
+    if config["data"]["on_bad_row"] == "stop":
+        return not_compared(resize_limits=thin, max_tokens=longest)
+    return named("resize_limits", thin, shown="limits of thin images") | named("prompt.max_tokens", longest)
 
 
 def state_of_images(wildcards):

@@ -5,21 +5,6 @@ Out: results/tables/{train,test}.parquet, results/tables/{problems.csv,labels.js
      results/folds.parquet
 """
 
-from vqaflow.config.members import least_max_tokens
-from vqaflow.model.resize_limits import resize_limits
-
-
-def limits_of_rows(members):
-    """Params: the limits beyond which an image is too thin to show, or a row too long.
-
-    What is beyond them stops the run: adding a view or raising a limit must not check all images again. In quarantine
-    they say which rows are left out, and are compared.
-    """
-    thin, longest = resize_limits(members), least_max_tokens(members)
-    if config["data"]["on_bad_row"] == "stop":
-        return not_compared(resize_limits=thin, max_tokens=longest)
-    return named("resize_limits", thin, shown="limits of thin images") | named("prompt.max_tokens", longest)
-
 
 rule validate_tables:
     input:
