@@ -14,6 +14,9 @@ PAIRS = [
     ("100000", "1e5", "how the number is written"),
     ("100000", "1E+05", "how the number is written"),
     ("1234", "1,234", "how the number is written"),
+    ("12345", "12 345", "spaces or invisible characters"),
+    ("12345", "12\u202f345", "spaces or invisible characters"),
+    ("1234567", "1'234'567", "how the number is written"),
     ("test_0007", "test_7", "leading zeros"),
     ("r2", "r2 ", "spaces around it"),
     ("r2", "\u3000r2", "spaces around it"),
@@ -50,7 +53,17 @@ def test_near_ids_are_found_and_their_difference_is_named(one, other, words):
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [("1", "2"), ("1", "10"), ("1.5", "15"), ("a1", "b1"), ("1e5", "15"), ("-1", "1")]
+    ("one", "other"),
+    [
+        ("1", "2"),
+        ("1", "10"),
+        ("12 34", "1234"),
+        ("1 234,567", "1234567"),
+        ("1.5", "15"),
+        ("a1", "b1"),
+        ("1e5", "15"),
+        ("-1", "1"),
+    ],
 )
 def test_different_ids_are_not_near(one, other):
     assert near_form(one) != near_form(other)

@@ -15,7 +15,10 @@ DASHES = re.compile("[\u2010-\u2015\u2212\ufe58\ufe63\uff0d]")
 SIGNS = "'\"`´‘’“”#"
 MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 DAY = re.compile(r"\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/ ][A-Za-z]{3}|[A-Za-z]{3}[-/ ]\d{1,2}|\d{1,2}월 ?\d{1,2}일")
-NUMBER = re.compile(r"[+-]?(\d{1,3}(,\d{3})+|\d+)(\.\d+)?([eE][+-]?\d{1,3})?")
+THOUSANDS = ",'’ \u00a0\u2009\u202f"  # what stands between groups of digits in some country
+NUMBER = re.compile(
+    rf"[+-]?(\d{{1,3}}(?P<mark>[{THOUSANDS}])\d{{3}}((?P=mark)\d{{3}})*|\d+)(\.\d+)?([eE][+-]?\d{{1,3}})?"
+)
 
 
 class NearIds:
@@ -85,7 +88,7 @@ def number_form(text: str) -> str:
     if not NUMBER.fullmatch(text):
         return text
     try:
-        value = Decimal(text.replace(",", ""))
+        value = Decimal(re.sub(f"[{THOUSANDS}]", "", text))
         return format(value.normalize(), "f") if value else "0"
     except InvalidOperation:
         return text
