@@ -75,10 +75,10 @@ def run_and_cancel(
         names = tuple(f" RUNNING rule_{name}" for name in victims())
         return [row.split()[0] for row in rows if row.endswith(names)]
 
-    wait_for("a job with a checkpoint", lambda: bool(running()), 300)
+    wait_for("a job with a checkpoint", lambda: bool(running()), 900)
     cancelled = running()[0]
     cluster.run("scancel", cancelled)
-    assert snakemake.wait(timeout=600) == 0, (folder / "printed").read_text()
+    assert snakemake.wait(timeout=1800) == 0, (folder / "printed").read_text()
     wait_for("an empty queue", lambda: not cluster.run("squeue", "--noheader"))
     return Run(folder, cluster.jobs()[before:], queue, cancelled)
 

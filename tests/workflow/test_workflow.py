@@ -283,12 +283,12 @@ def begin_demo(folder: Path) -> subprocess.Popen:
 def interrupt(folder: Path, sign: str, death: signal.Signals) -> None:
     """Start `make demo`, send the signal to all of it when the file `sign` is there, and wait for its end."""
     run = begin_demo(folder)
-    end = time.monotonic() + 300
+    end = time.monotonic() + 900
     while not list(folder.glob(sign)):
         assert run.poll() is None and time.monotonic() < end, (folder / "printed").read_text()
         time.sleep(0.02)
     os.killpg(run.pid, death)
-    assert run.wait(timeout=120) != 0
+    assert run.wait(timeout=300) != 0
     while subprocess.run(["pgrep", "-s", str(run.pid)], capture_output=True).stdout:  # jobs may outlive make
         time.sleep(0.1)
 
@@ -302,6 +302,6 @@ def test_an_interrupted_demo_ends_with_the_same_bytes(finished, tmp_path):
     interrupt(folder, "results/work/scores/*/*/*/*/*", signal.SIGKILL)
     interrupt(folder, "results/logs/ensemble_probabilities.log", signal.SIGINT)
     last = begin_demo(folder)
-    assert last.wait(timeout=600) == 0, (folder / "printed").read_text()
+    assert last.wait(timeout=1800) == 0, (folder / "printed").read_text()
     assert artifacts(folder) == artifacts(finished)
     assert plan_of(snakemake(folder, "-n").stdout).jobs == {}
