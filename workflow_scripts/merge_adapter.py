@@ -3,12 +3,14 @@
 from pathlib import Path
 
 from vqaflow.runtime.gpu_lease import lease_gpu
+from vqaflow.runtime.process_start import importing
 from vqaflow.runtime.stage import stage
 
 with stage(snakemake.log[0], snakemake.output):
     lease_gpu()
-    from vqaflow.scoring.merge_adapter import merge_adapter
-    from vqaflow.scoring.selection import Task
+    with importing():
+        from vqaflow.scoring.merge_adapter import merge_adapter
+        from vqaflow.scoring.selection import Task
 
     given, params = snakemake.input, snakemake.params
     merge_adapter(

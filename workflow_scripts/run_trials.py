@@ -5,12 +5,14 @@ from pathlib import Path
 from vqaflow.artifacts.results_folder import ResultsFolder
 from vqaflow.config.sections import AnswersConfig, HpoConfig, ModelConfig, PromptConfig, ViewConfig, section
 from vqaflow.runtime.gpu_lease import lease_gpu
+from vqaflow.runtime.process_start import importing
 from vqaflow.runtime.stage import stage
 
 with stage(snakemake.log[0], snakemake.output):
     lease_gpu()
-    from vqaflow.search.run_trials import run_trials  # imports torch, which must see the leased GPU only
-    from vqaflow.search.trial import TrialInputs
+    with importing():
+        from vqaflow.search.run_trials import run_trials  # imports torch, which must see the leased GPU only
+        from vqaflow.search.trial import TrialInputs
 
     results = ResultsFolder(Path(snakemake.params.results))
     inputs = TrialInputs(

@@ -6,15 +6,17 @@ from vqaflow.artifacts.parts import fold_of
 from vqaflow.artifacts.results_folder import ResultsFolder
 from vqaflow.config.sections import AnswersConfig, section
 from vqaflow.runtime.gpu_lease import lease_gpus
+from vqaflow.runtime.process_start import importing
 from vqaflow.runtime.stage import stage
 
 with stage(snakemake.log[0], snakemake.output):
     lease_gpus(snakemake.params.train["devices"])
     # These import torch, which must see the leased GPUs only.
-    from vqaflow.runtime.artifact_store import Store
-    from vqaflow.training.rows import FoldRows
-    from vqaflow.training.settings import TrainingPlaces, TrainingSettings
-    from vqaflow.training.train_adapter import train_adapter
+    with importing():
+        from vqaflow.runtime.artifact_store import Store
+        from vqaflow.training.rows import FoldRows
+        from vqaflow.training.settings import TrainingPlaces, TrainingSettings
+        from vqaflow.training.train_adapter import train_adapter
 
     given, params, at = snakemake.input, snakemake.params, snakemake.wildcards
     best, histories = Path(given.best) if given.get("best") else None, [Path(path) for path in given.histories]

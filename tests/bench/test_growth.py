@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from places import takes_minutes
 from vqaflow.bench.growth import add_growth, bench_growth, stages
 
 
+@takes_minutes
 @pytest.mark.slow
 def test_every_stage_runs_and_is_measured(tmp_path: Path) -> None:
     """A stage that ended early would look fast; `verify` at the end says that the whole run is consistent."""

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from docs_pages import example
+from places import takes_minutes
 from workflow_world import copy_workflow
 
 RECIPES = example("recipes")
@@ -24,8 +25,6 @@ SMALL = {
     "train": {"epochs": 1, "batch_size": 8, "accumulation": 1, "trackers": [], "max_minutes": 0},
     "folds": {"n": 2},
 }
-ALWAYS = ("zero_shot",)  # the others are planned, and run where VQAFLOW_LONG is set
-LONG = pytest.mark.skipif("VQAFLOW_LONG" not in os.environ, reason="takes minutes: set VQAFLOW_LONG=1")
 KINDS = ("view", "objective", "teacher", "augment")  # keys of `train` that make it another kind of run
 SIZES = {"min_pixels": 12544, "max_pixels": 50176}
 ROWS = {"train_rows": 24, "test_rows": 12}
@@ -116,8 +115,9 @@ def test_the_commands_of_a_recipe_are_planned(name, evening):
     assert planned, "no command ends with a submission"
 
 
+@takes_minutes
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [page if page in ALWAYS else pytest.param(page, marks=LONG) for page in PAGES])
+@pytest.mark.parametrize("name", PAGES)
 def test_the_commands_of_a_recipe_run(name, evening):
     """With the page's own settings, its last command ends with a valid submission."""
     (evening / "my.yaml").write_text(yaml.safe_dump(small_settings(PAGES[name]), allow_unicode=True))

@@ -1,6 +1,5 @@
 """A fixed sample of `make faults`: kills in a real run, damaged files, full and read-only disks."""
 
-import os
 import random
 import shutil
 from pathlib import Path
@@ -11,11 +10,12 @@ from tests.faults.disks import can_mount, disk_runs
 from tests.faults.fault_world import compared
 from tests.faults.kills import KilledRun, judged
 
+from places import IS_LONG
 from workflow_world import finished_workflow
 
 pytestmark = pytest.mark.slow
 SEED = 18
-KILLS, DAMAGED = (6, 40) if "VQAFLOW_LONG" in os.environ else (3, 12)
+KILLS, DAMAGED = (6, 40) if IS_LONG else (3, 12)
 MADE_AGAIN = ("adapters", "scores", "members", "ensemble", "evaluation", "answers", "submission.csv", "store", "work")
 
 

@@ -1,7 +1,6 @@
 """The notebooks' own cells, run on the demo in fresh folders: sessions that end, machines that are lost."""
 
 import base64
-import os
 import re
 import shutil
 import signal
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from notebook_world import PATIENCE, NotebookWorld
+from places import takes_minutes
 from vqaflow.runtime.session.kept import is_kept, read_kept
 
 CHECKPOINT = "results/work/train/main/fold*/checkpoint.pt"
@@ -22,6 +22,7 @@ def jobs_to_run(printed: str) -> dict[str, int]:
     return {rule: int(count) for rule, count in (line.split() for line in table[1].splitlines())}
 
 
+@takes_minutes
 @pytest.mark.slow
 def test_kaggle_stops_and_goes_on(tmp_path):
     """The second session has another machine and only the first one's output, with new times, as Kaggle gives it."""
@@ -59,7 +60,7 @@ def adapters_kept(folder: Path) -> int:
     return sum(re.fullmatch(r"results/adapters/main/fold\d/run.json", name) is not None for name in done)
 
 
-@pytest.mark.skipif("VQAFLOW_LONG" not in os.environ, reason="takes minutes: set VQAFLOW_LONG=1")
+@takes_minutes
 @pytest.mark.slow
 def test_a_colab_machine_is_lost_and_the_next_goes_on(tmp_path):
     """Colab may take a machine at any time, with its disk; only Drive is left."""

@@ -17,8 +17,7 @@ from places import SCRIPTS
 from vqaflow.commands.command_line import main
 from vqaflow.runtime import artifact_store as module
 from vqaflow.runtime.artifact_store import ARTIFACT, Store, cached, discard, prune, verify
-from vqaflow.runtime.files import atomic_folder, atomic_path
-from vqaflow.runtime.manifests import MANIFEST
+from vqaflow.runtime.files import MANIFEST, atomic_folder, atomic_path
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """Where the tests find things: the repository, the package and its modules, and real data that cannot be shipped.
 
 `VQAFLOW_REAL_DATA` names a folder of real questions and pictures; tests that need it are skipped without.
+`VQAFLOW_LONG`, if set, has whole runs repeated that otherwise are planned, or tested in parts.
 """
 
 import os
@@ -13,7 +14,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "workflow_scripts"
 PACKAGE = SCRIPTS / "vqaflow"
+IS_LONG = "VQAFLOW_LONG" in os.environ
 REAL_DATA = Path(os.environ.get("VQAFLOW_REAL_DATA", "no real data"))
+takes_minutes = pytest.mark.skipif(not IS_LONG, reason="takes minutes: set VQAFLOW_LONG=1")
 
 
 def loaded_by(rule: str) -> frozenset[str]:

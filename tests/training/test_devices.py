@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 import training_world
-from places import SCRIPTS
+from places import SCRIPTS, takes_minutes
 from training_world import job, make_world, run
 from vqaflow.runtime.errors import UserError
 from vqaflow.training import ranks
@@ -42,7 +42,7 @@ def distance(first: Path, second: Path) -> float:
     return max((one[name] - other[name]).abs().max().item() for name in one)
 
 
-@pytest.mark.parametrize("devices", [2, 3])
+@pytest.mark.parametrize("devices", [2, pytest.param(3, marks=takes_minutes)])
 def test_several_processes_train_what_one_trains(world: Path, alone: Path, devices: int) -> None:
     """Else the number of GPUs would decide how well an adapter is trained."""
     shared = run(job(world, f"shared{devices}", devices=devices, **SHORT))
@@ -54,7 +54,7 @@ def test_several_processes_train_what_one_trains(world: Path, alone: Path, devic
     assert told["train"]["devices"] == devices
 
 
-@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)])
+@pytest.mark.parametrize(("before", "after"), [pytest.param(2, 1, marks=takes_minutes), (1, 2)])
 def test_a_checkpoint_goes_on_with_another_number_of_devices(
     world: Path, alone: Path, monkeypatch: pytest.MonkeyPatch, before: int, after: int
 ) -> None:

@@ -4,7 +4,6 @@ The folder is that of a real run, and its files are listed as they lie there: a 
 """
 
 import json
-import os
 import random
 import re
 import shutil
@@ -13,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from places import IS_LONG
 from vqaflow.artifacts.adapter_files import write_run
 from vqaflow.artifacts.parquet_files import write_parquet
 from vqaflow.artifacts.results_folder import ResultsFolder
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 # What is no artifact: what jobs print and cost, what they resume from, and the store, which checks itself before use.
 OTHERS = ("logs", "benchmarks", "work", "store", "tracking")
 FLIPS = 8  # of bits in each file
-WHOLE = 1 if "VQAFLOW_LONG" in os.environ else 6  # every so many files, all of `verify`; else its check of bytes
+WHOLE = 1 if IS_LONG else 6  # every so many files, all of `verify`; else its check of bytes
 
 
 @pytest.fixture(scope="module")

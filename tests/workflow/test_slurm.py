@@ -14,6 +14,7 @@ import optuna
 import pytest
 import yaml
 
+from places import takes_minutes
 from slurm_cluster import Cluster, can_start, wait_for
 from vqaflow.search.study import storage
 from workflow_world import artifacts, copy_small_workflow, finished_workflow
@@ -138,7 +139,9 @@ def test_the_logs_are_collected(run):
     assert any("resuming from step" in path.read_text(encoding="utf-8") for path in kept)
 
 
-@pytest.mark.parametrize(("of", "rule"), [("run", "train_adapter"), ("search", "run_trials")])
+@pytest.mark.parametrize(
+    ("of", "rule"), [("run", "train_adapter"), pytest.param("search", "run_trials", marks=takes_minutes)]
+)
 def test_jobs_got_the_gpu_that_slurm_gave_them(of, rule, request):
     """Each training and each worker holds the device of its own job, by its scheduler's assignment."""
     logs = list((request.getfixturevalue(of).folder / f"results/logs/{rule}").glob("*.log"))
@@ -146,6 +149,7 @@ def test_jobs_got_the_gpu_that_slurm_gave_them(of, rule, request):
     assert all("is reserved for this job" in path.read_text(encoding="utf-8") for path in logs)
 
 
+@takes_minutes
 def test_workers_of_a_search_are_jobs_of_their_own(search):
     """Two of them at a time and then the choice of the best; the cancelled one was submitted again."""
     assert search.states() == ["CANCELLED", *["COMPLETED"] * 3]
@@ -153,6 +157,7 @@ def test_workers_of_a_search_are_jobs_of_their_own(search):
     assert {f"run_trials_wildcards_main_{n}" for n in range(2)} <= {row.rpartition(" rule_")[2] for row in search.queue}
 
 
+@takes_minutes
 def test_a_cancelled_workers_trial_is_resumed_and_counted_once(search):
     """All trials have an end, each by one worker, and best.yaml rests on them."""
     hpo = search.folder / "results/hpo/main"

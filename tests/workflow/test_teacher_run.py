@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from places import takes_minutes
 from vqaflow.artifacts.adapter_files import read_run
 from vqaflow.artifacts.parquet_files import write_parquet
 from vqaflow.artifacts.rows import Row, contents, rows_of
@@ -102,6 +103,7 @@ def test_a_teachers_answer_that_was_changed_is_found(taught: Path) -> None:
     assert "members/main/oof.parquet" in found["bytes"]
 
 
+@takes_minutes
 def test_a_changed_teacher_trains_its_pupil_again(taught: Path) -> None:
     """Its orders change what it says, not its adapters: they stay, and the pupil's are made of the new answers."""
     results, before = taught / "results", read_run(taught / "results/adapters/pupil/fold0")

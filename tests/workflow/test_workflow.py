@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from places import takes_minutes
 from workflow_world import (
     ROOT,
     artifacts,
@@ -293,6 +294,7 @@ def interrupt(folder: Path, sign: str, death: signal.Signals) -> None:
         time.sleep(0.1)
 
 
+@takes_minutes
 def test_an_interrupted_demo_ends_with_the_same_bytes(finished, tmp_path):
     """Ctrl-C, a scheduler's SIGTERM and crashes, in tables, training, scoring and pooling; then on to the end."""
     folder = copy_small_workflow(tmp_path / "workflow")

@@ -15,8 +15,7 @@ from vqaflow.evaluation.runs import kept
 from vqaflow.evaluation.runs.kept import drop, find_run, keep, kept_runs, own_bytes
 from vqaflow.evaluation.verify.verify import verify
 from vqaflow.runtime.errors import UserError
-from vqaflow.runtime.files import atomic_path, write_text
-from vqaflow.runtime.manifests import MANIFEST
+from vqaflow.runtime.files import MANIFEST, atomic_path, write_text
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,8 @@ from vqaflow.model.base import Base, best_device, compute_dtype, load_base, quan
 from vqaflow.model.base_digest import base_digest
 from vqaflow.model.checkpoint import family_in
 from vqaflow.runtime.digests import value_digest
-from vqaflow.runtime.files import atomic_folder
+from vqaflow.runtime.files import MANIFEST, atomic_folder, read_manifest, write_manifest
 from vqaflow.runtime.locks import Lease
-from vqaflow.runtime.manifests import MANIFEST, read_manifest, write_manifest
 from vqaflow.runtime.stage import log
 from vqaflow.runtime.versions import package_versions
 

@@ -43,8 +43,7 @@ from vqaflow.provenance.workflow_files import SETTINGS, add_workflow, copy_workf
 from vqaflow.runtime.artifact_store import Store
 from vqaflow.runtime.digests import file_digest, value_digest
 from vqaflow.runtime.errors import UserError
-from vqaflow.runtime.files import atomic_folder, write_json, write_text
-from vqaflow.runtime.manifests import read_manifest
+from vqaflow.runtime.files import atomic_folder, read_manifest, write_json, write_text
 from vqaflow.runtime.secrets import require_no_secret
 from vqaflow.runtime.stage import CLOSING, log
 from vqaflow.runtime.versions import package_versions

@@ -12,7 +12,8 @@ from vqaflow.question_types.features import PAIR, TURNED, features
 from vqaflow.question_types.labelled import Labelled
 from vqaflow.question_types.weights import Weights, key, to_plain
 
-INVERSE_REGULARIZATION = 1.0
+# Newton's steps reach the one optimum; L-BFGS stops where no step is seen to help, which differs between machines.
+SETTINGS = {"C": 1.0, "solver": "newton-cg", "tol": 1e-8, "max_iter": 1000}
 PAIR_SCALE = 0.5  # a pair of a look and what is asked holds in fewer other tables than either, so it weighs less
 TURNED_SCALE = 3.0
 FEWEST_ROWS = 2  # a feature of a single training row says more about that row than about its type
@@ -40,9 +41,8 @@ def fit(labelled: Labelled, flip_threshold: int | None = None) -> Weights:
     kept = [[place[name] for name in sorted(of_row & place.keys())] for of_row in found]
     starts, columns = np.cumsum([0, *map(len, kept)]), np.array([i for row in kept for i in row])
     holds_NF = csr_array((scale_F[columns], columns, starts), shape=(len(found), len(names)))
-    settings = {"C": INVERSE_REGULARIZATION, "tol": 1e-6, "max_iter": 10_000}
-    of_type = LogisticRegression(**settings).fit(holds_NF, labelled.types_N)
-    of_flip = LogisticRegression(**settings).fit(holds_NF, labelled.unsafe_N)
+    of_type = LogisticRegression(**SETTINGS).fit(holds_NF, labelled.types_N)
+    of_flip = LogisticRegression(**SETTINGS).fit(holds_NF, labelled.unsafe_N)
     weights_FU = np.column_stack([of_type.coef_.T, of_flip.coef_[0]]) * scale_F[:, None]
     rows_FU = (weights_FU * UNIT).round().astype(np.int64)
     telling_F = np.flatnonzero(np.abs(rows_FU).max(1) >= LEAST)

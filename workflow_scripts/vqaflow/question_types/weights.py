@@ -22,7 +22,7 @@ from vqaflow.runtime.errors import UserError
 
 FILE = Path(__file__).with_name("weights.json")
 # Makes the file part of the code, so that stages that type questions run again when it changes.
-SHA256 = "d4d609c2523cc674c1585b3ec489d1804e25ea2abe06c885cc6d6e79732797a3"
+SHA256 = "0a8fbcf1aee977cc9fb304839449c6037744320f5c7c24e409d26e05e2f7c3a6"
 UNREADABLE, EVEN, SAFE = 100_000, -500, -100_000
 # What these ask for is seen without reading, so that doubt does not count; a name may have to be read.
 PLAIN = {"counting", "color", "yesno", "location"}

@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vqaflow.runtime.digests import file_digest, value_digest
-from vqaflow.runtime.files import RANDOM, atomic_folder, atomic_path, sweep
-from vqaflow.runtime.manifests import MANIFEST, read_manifest, write_manifest
+from vqaflow.runtime.files import MANIFEST, RANDOM, atomic_folder, atomic_path, read_manifest, sweep, write_manifest
 from vqaflow.runtime.stage import log
 
 NOT_IN_DIGESTS = True  # it returns the bytes that it was given, checked by their digests

@@ -1,4 +1,4 @@
-"""Files that are never half-written, and JSON that somebody gave."""
+"""Files that are never half-written, manifests of folders, and JSON that somebody gave."""
 
 import errno
 import json
@@ -12,6 +12,7 @@ from glob import escape
 from pathlib import Path
 from typing import Any
 
+MANIFEST = "manifest.json"
 SECONDS_TO_LEFTOVER = 24 * 3600
 BYTES_OF_FULL_DISK = 2**20  # a disk with less space left counts as full
 RANDOM = "[a-z0-9_]" * 8  # how tempfile names its files; an editor's .name.swp does not match
@@ -121,3 +122,17 @@ def parse_json(text: str) -> Any:
         return json.loads(text)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def write_manifest(folder: Path, contents: dict[str, Any]) -> None:
+    """Say in `folder`, which is written as a whole, what it must contain, so that a damaged one is found before use."""
+    write_json(folder / MANIFEST, contents)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of `folder`; empty if it is missing or not a JSON object."""
+    try:
+        contents = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return contents if isinstance(contents, dict) else {}

@@ -19,6 +19,7 @@ from vqaflow.runtime.hours_left import span
 from vqaflow.runtime.locks import only_job
 from vqaflow.runtime.messages import plain, reason_of, unexpected
 from vqaflow.runtime.output_records import lock_of, record_outputs
+from vqaflow.runtime.process_start import end_process, is_job
 from vqaflow.runtime.secrets import hidden
 
 NOT_IN_DIGESTS = True  # log lines, and how a job ends, are not a result
@@ -156,6 +157,8 @@ def stage(log_path: Path | str | None, outputs: Iterable[Path | str] = (), debug
         if full := memory_problem(error):
             _end(full)
         _end_unexpected(error, log_path, debug)
+    if is_job():
+        end_process(0)
 
 
 def this_run() -> str:

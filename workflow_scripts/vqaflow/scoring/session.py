@@ -12,6 +12,7 @@ from vqaflow.artifacts.rows import Row
 from vqaflow.config.sections import PromptConfig
 from vqaflow.model.features.readers import reading
 from vqaflow.runtime.errors import UserError
+from vqaflow.runtime.process_start import importing
 from vqaflow.runtime.stage import log
 from vqaflow.scoring.selection import Task
 
@@ -78,10 +79,11 @@ class Session:
             return
         began = monotonic()
         self.open.enter_context(reading(images))
-        from vqaflow.model.decoder.merged_adapters import read_adapter
-        from vqaflow.model.numerics.elementwise import can_compile
-        from vqaflow.model.pipeline.parts import make_decoder
-        from vqaflow.model.stored_base import open_base
+        with importing():
+            from vqaflow.model.decoder.merged_adapters import read_adapter
+            from vqaflow.model.numerics.elementwise import can_compile
+            from vqaflow.model.pipeline.parts import make_decoder
+            from vqaflow.model.stored_base import open_base
 
         log.info("libraries imported in %.1f s", monotonic() - began)
         began = monotonic()

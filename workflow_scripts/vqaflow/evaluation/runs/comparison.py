@@ -18,7 +18,7 @@ from vqaflow.evaluation.run_settings import differing, settings_of
 from vqaflow.evaluation.runs.summary import summary_of
 from vqaflow.reporting.statistics import CONFIDENCE
 from vqaflow.runtime.errors import UserError
-from vqaflow.runtime.manifests import read_manifest
+from vqaflow.runtime.files import read_manifest
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,7 @@ from vqaflow.evaluation.run_settings import settings_of
 from vqaflow.evaluation.runs.summary import one_line, summary_of
 from vqaflow.runtime.digests import file_digest
 from vqaflow.runtime.errors import UserError
-from vqaflow.runtime.files import atomic_folder
-from vqaflow.runtime.manifests import MANIFEST, read_manifest, write_manifest
+from vqaflow.runtime.files import MANIFEST, atomic_folder, read_manifest, write_manifest
 from vqaflow.runtime.messages import did_you_mean
 from vqaflow.runtime.output_records import RECORDS
 

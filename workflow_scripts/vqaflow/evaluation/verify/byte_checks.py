@@ -8,7 +8,7 @@ from vqaflow.evaluation.verify.card_checks import COMMAND as CARDS
 from vqaflow.evaluation.verify.results import Note, Results, place_of
 from vqaflow.runtime.digests import file_digest, value_digest
 from vqaflow.runtime.errors import UserError
-from vqaflow.runtime.manifests import MANIFEST, read_manifest
+from vqaflow.runtime.files import MANIFEST, read_manifest
 from vqaflow.runtime.output_records import DIGEST, OUTPUTS, RECORDS, records_in, rule_of
 
 # What rules write into the results folder, besides files at its top.
