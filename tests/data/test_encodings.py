@@ -145,6 +145,12 @@ def test_a_wrong_name_stops_with_the_line_and_the_guess(tmp_path):
     ("name", "told"),
     [
         ("koi8r", "did you mean 'koi8_r'?"),
+        ("ANSI", "did you mean 'cp949' (of Windows in Korean), 'cp1252'"),
+        ("Unicode", "did you mean 'utf_16'?"),
+        ("UTF-8 with BOM", "did you mean 'utf_8_sig'?"),
+        ("utf8mb4", "did you mean 'utf_8'?"),
+        ("KO16MSWIN949", "did you mean 'cp949'?"),
+        ("x-windows-932", "did you mean 'cp932'?"),
         ("base64", "Write a name"),
         ("idna", "Write a name"),
         ("한글", "Write a name"),

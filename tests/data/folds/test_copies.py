@@ -12,9 +12,10 @@ from PIL import Image
 from places import REAL_DATA, needs_real_data
 from vqaflow.artifacts.columns import ALL_LETTERS
 from vqaflow.data.folds import copies as copies_module
-from vqaflow.data.folds.copies import COPY_BITS, SAME, TURNS, find_copies, is_copy, near_report, turned_hashes
+from vqaflow.data.folds.copies import COPY_BITS, CROPPED, SAME, TURNS, WHOLE, find_copies, near_report, turned_hashes
 from vqaflow.data.folds.groups import row_groups
 from vqaflow.data.folds.make_folds import make_folds
+from vqaflow.data.folds.small_images import is_copy
 from vqaflow.data.images import near_duplicates
 from vqaflow.data.images.decoding import inspect_image, open_image
 from vqaflow.data.images.near_duplicates import hash_numbers, likely_pairs
@@ -28,6 +29,11 @@ LEFT_RIGHT = Image.Transpose.FLIP_LEFT_RIGHT
 def photo(seed, width=160, height=120):
     small = np.random.default_rng(seed).integers(0, 255, (5, 7, 3), dtype=np.uint8)
     return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def photo_part(seed, left, top):
+    image = photo(seed)
+    return image.crop((round(left * image.width), round(top * image.height), image.width, image.height))
 
 
 def table_of(folder, pictures):
@@ -166,7 +172,7 @@ def test_copies_in_test_are_reported(tmp_path, folds):
     _, report, text = folds(train, test)
     example = {"train": "3.png", "test": "t.jpg"}
     assert report["in_test"]["copies"] == {"train_rows": 1, "train_images": 1, "test_rows": 1, "examples": [example]}
-    assert report["copies"]["joined"] == [] and "saved again, mirrored or turned (1 rows there)" in text
+    assert report["copies"]["joined"] == [] and "saved again, mirrored, turned or cropped (1 rows there)" in text
 
 
 def test_pictures_that_cannot_be_read_are_told(tmp_path, folds):
@@ -174,7 +180,7 @@ def test_pictures_that_cannot_be_read_are_told(tmp_path, folds):
     pictures = {"a.png": (photo(0), {}), "b.jpg": (photo(0), {"quality": 80}), "c.png": (photo(2), {})}
     table = table_of(tmp_path, pictures)
     (tmp_path / "b.jpg").unlink()
-    assert find_copies(table).unread == 1 and "1 images cannot be read" in folds(table)[2]
+    assert find_copies(table).unread == 1 and "2 images cannot be read" in folds(table)[2], "here and in test"
 
 
 @pytest.mark.parametrize("flips", range(7))
@@ -207,6 +213,7 @@ def test_the_work_grows_no_faster_than_the_table(monkeypatch):
 
 def test_only_so_many_pairs_are_compared_and_the_rest_is_told(tmp_path, monkeypatch, folds):
     monkeypatch.setattr(copies_module, "PAIRS_PER_IMAGE", 1)
+    monkeypatch.setattr(copies_module, "MOST_IMAGES", 0)  # else what is left is found as the whole of a crop
     pictures = {f"{n}.jpg": (photo(0), {"quality": 60 + n}) for n in range(8)}
     made, report, text = folds(table_of(tmp_path, pictures | {"b.png": (photo(1), {})}))
     assert report["copies"]["compared"] == 10 and report["copies"]["not_compared"] == 28 - 10
@@ -218,6 +225,25 @@ def test_near_pairs_are_counted_once_for_each_picture(tmp_path):
     table = table_of(tmp_path, {"a.png": (photo(0), {}), "b.jpg": (photo(0), {"quality": 90})})
     table = pd.concat([table, table.iloc[:1].assign(id="again")], ignore_index=True)
     assert near_report(table, np.array([0, 1, 0]))["in_different_folds"] == 1
+
+
+def test_crops_are_joined_told_and_counted(tmp_path, monkeypatch):
+    """In either order of the table; known copies are not looked at again, and a limit is told."""
+    pictures = {
+        "part.jpg": (photo_part(0, 0.1, 0.05), {"quality": 85}),
+        "whole.png": (photo(0), {}),
+        "again.jpg": (photo(0), {"quality": 60}),
+        "corner.png": (photo_part(1, 0, 0.1), {}),
+        "other.png": (photo(1), {}),
+    }
+    table = table_of(tmp_path, pictures)
+    assert ("part.jpg", "whole.png", WHOLE) in found(table)
+    assert ("whole.png", "again.jpg", "saved again") in found(table)
+    assert ("corner.png", "other.png", WHOLE) in found(table)
+    assert {how for *_, how in found(table.iloc[::-1])} == {CROPPED, "saved again"}
+    monkeypatch.setattr(copies_module, "MOST_IMAGES", 4)
+    assert copies_module.find_copies(table).report([])["images_without_search_for_crops"] == 5
+    assert found(table) == [("whole.png", "again.jpg", "saved again")]
 
 
 @needs_real_data

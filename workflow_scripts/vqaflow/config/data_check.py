@@ -1,5 +1,6 @@
 """Checks of the section `data` that the schema cannot express: columns, labels, and further training tables."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,14 @@ from vqaflow.artifacts.encodings.names import codec_of, known_names
 from vqaflow.artifacts.labels import FAMILIES
 from vqaflow.config.sections import merged
 from vqaflow.runtime.messages import did_you_mean, nearest
+
+WORDS_OF_WINDOWS = {
+    "ansi": "'cp949' (of Windows in Korean), 'cp1252' (English), 'cp932' (Japanese) or 'gbk' (Chinese)",
+    "unicode": "'utf_16'",
+    "unicode_big_endian": "'utf_16_be'",
+    "utf_8_bom": "'utf_8_sig'",
+    "utf_8_with_bom": "'utf_8_sig'",
+}
 
 
 def data_problems(data: Mapping[str, Any]) -> Iterator[str]:
@@ -48,10 +57,14 @@ def encoding_problems(where: str, name: str | None) -> Iterator[str]:
     """A name that no encoding has."""
     if name is None or codec_of(name):
         return
-    plain = name.strip().lower().replace("-", "_").removeprefix("windows_").removeprefix("x_")
-    close = nearest(plain, known_names())
+    plain = re.sub(r"[- ]", "_", name.strip().lower()).removeprefix("windows_").removeprefix("x_")
+    number = re.search(r"\d+$", plain)  # of a code page, whatever a database calls it
+    page = f"cp{number[0]}" if number and codec_of(f"cp{number[0]}") else None
+    close = WORDS_OF_WINDOWS.get(plain.removeprefix("ms_"))
+    if not close and (name_of_python := page or nearest(plain, known_names())):
+        close = repr(name_of_python)
     other = ". Write a name that Python knows, such as gb18030, cp1252 or koi8_r."
-    cure = f"; did you mean {close!r}?" if close else other
+    cure = f"; did you mean {close}?" if close else other
     yield f"{where}: {name!r} is not an encoding of text{cure}"
 
 

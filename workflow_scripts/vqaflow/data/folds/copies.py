@@ -1,16 +1,14 @@
-"""Copies of an image with other pixels: saved again as JPEG, made smaller, mirrored or turned.
+"""Copies of an image with other pixels: saved again as JPEG, made smaller, mirrored, turned or cropped.
 
 A perceptual hash tells which images to compare: that of a copy differs in few bits, and the hash of a mirrored or
 turned image follows from that of the image but for a few bits (docs/leaks.md has the measurements). What the hashes
 propose is compared in colour: two images are copies if every one of 32 x 32 cells agrees. Other images of one kind
-(drawings, digits) may have equal hashes, and are no copies.
+(drawings, digits) may have equal hashes, and are no copies. crops.py finds those that were cropped.
 
-Shapes: N hashes or rows, P pairs, S sides of a small image, 3 colours.
+Shapes: N hashes or rows, P pairs.
 """
 
-import os
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
@@ -19,19 +17,17 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from vqaflow.data.images.decoding import ImageProblem, open_image
+from vqaflow.data.folds.crops import MOST_IMAGES, find_crops
+from vqaflow.data.folds.small_images import is_copy, read_small
 from vqaflow.data.images.near_duplicates import hash_numbers, likely_pairs
 
 COPY_COLUMNS = ["id", "image_file", "pixels", "phash"]
 COPY_BITS = 10  # in which the hash of a copy may differ from what follows from the image's
-SMALL = 32  # cells along each side of the small images that are compared
-MOST_DIFFERENT = 40  # of 255: by how much a cell of a copy may differ; of photographs saved as thumbnails, up to 38
-MEAN_DIFFERENT = 4  # the same on average; up to 3.4
-ALIKE = 0.98  # correlation of all cells; so flat images of similar colours are no copies
 PAIRS_PER_IMAGE = 20  # pairs that are compared, for each image on average
 NEAR_BITS = 4  # images whose hashes differ in no more are told if they are in different folds
 EXAMPLES = 20  # pairs of those that are listed
 SAME = "saved again"
+CROPPED, WHOLE = "cropped", "the whole of which it is a crop"
 TURNS = {
     "mirrored left to right": Image.Transpose.FLIP_LEFT_RIGHT,
     "mirrored top to bottom": Image.Transpose.FLIP_TOP_BOTTOM,
@@ -54,18 +50,23 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class Copies:
-    """The `found` copies; of `compared` pairs with similar hashes; `left` such pairs and `unread` images were not."""
+    """The `found` copies; of `compared` pairs with similar hashes; `left` such pairs and `unread` images were not.
+
+    `too_many`, if any, is the number of images, of which no crops were looked for.
+    """
 
     found: list[Copy]
     compared: int
     left: int
     unread: int
+    too_many: int = 0
 
     def report(self, train_ids: Iterable[str]) -> dict[str, Any]:
         """What folds.report.json says of the copies; those within the training table are ``joined``."""
         known = set(train_ids)
         joined = [asdict(copy) for copy in self.found if {copy.row, copy.copy} <= known]
         counts = {"compared": self.compared, "not_compared": self.left, "images_not_read": self.unread}
+        counts["images_without_search_for_crops"] = self.too_many
         return counts | {"joined": joined}
 
 
@@ -86,39 +87,21 @@ def find_copies(table: pd.DataFrame) -> Copies:
         one, other = small[i], small[j]
         if one and other and (i, j) not in found and is_copy(one.transpose(TURNS[how]) if how in TURNS else one, other):
             found[i, j] = Copy(ids[i], ids[j], how)
-    unread = sum(image is None for image in small.values())
-    return Copies(list(found.values()), len(compared), count - len(compared), unread)
+    if len(images) > MOST_IMAGES:
+        unread = sum(image is None for image in small.values())
+        return Copies(list(found.values()), len(compared), count - len(compared), unread, len(images))
+    crops = find_crops(images["image_file"].tolist(), found)
+    for image, crop in crops.found:
+        i, j, how = (image, crop, CROPPED) if image < crop else (crop, image, WHOLE)
+        found.setdefault((i, j), Copy(ids[i], ids[j], how))
+    left = count - len(compared) + crops.left
+    return Copies(list(found.values()), len(compared) + crops.compared, left, crops.unread)
 
 
 def proposals(hashes_N: np.ndarray) -> dict[str, np.ndarray]:
     """For each way to change an image the pairs i < j, (P, 2), of which j may be i changed so, by their hashes."""
     changed = {SAME: hashes_N} | {how: turned_hashes(hashes_N, turn) for how, turn in TURNS.items()}
     return {how: likely_pairs(made_N, hashes_N, COPY_BITS) for how, made_N in changed.items()}
-
-
-def read_small(files: Iterable[str]) -> list[Image.Image | None]:
-    """The small image of each file, None where it cannot be read."""
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-        return list(threads.map(small_image, files))
-
-
-def small_image(file: str) -> Image.Image | None:
-    """An image in SMALL x SMALL cells; None if it cannot be read."""
-    try:
-        return open_image(file).resize((SMALL, SMALL), Image.Resampling.BOX)
-    except ImageProblem:
-        return None
-
-
-def is_copy(one: Image.Image, other: Image.Image) -> bool:
-    """Whether each cell of two small images has nearly the same colour, and they are not both nearly flat."""
-    a_SS3, b_SS3 = (np.asarray(image, dtype=float) for image in (one, other))
-    different_SS3 = np.abs(a_SS3 - b_SS3)
-    if different_SS3.max() > MOST_DIFFERENT or different_SS3.mean() > MEAN_DIFFERENT:
-        return False
-    a_SS3, b_SS3 = a_SS3 - a_SS3.mean((0, 1)), b_SS3 - b_SS3.mean((0, 1))
-    norm = np.sqrt((a_SS3**2).sum() * (b_SS3**2).sum())
-    return bool(norm and (a_SS3 * b_SS3).sum() / norm >= ALIKE)
 
 
 def turned_hashes(hashes_N: np.ndarray, turn: Image.Transpose) -> np.ndarray:

@@ -120,7 +120,7 @@ def log_report(report: dict[str, Any]) -> None:
         log.warning("folds: %s", line)
     log_copies(report["copies"], report["near"])
     exact, copies, near = (report["in_test"][kind] for kind in ("exact", "copies", "near"))
-    for found, how in ((exact, "with the same pixels"), (copies, "saved again, mirrored or turned")):
+    for found, how in ((exact, "with the same pixels"), (copies, "saved again, mirrored, turned or cropped")):
         if found["train_rows"]:
             rows = found["train_images"], found["train_rows"], how, found["test_rows"]
             log.warning("folds: %d training images (%d rows) reappear in test, %s (%d rows there)", *rows)
@@ -144,6 +144,8 @@ def log_copies(copies: Mapping[str, Any], near: Mapping[str, Any]) -> None:
         log.warning("folds: %d images cannot be read: copies of them are not found. Run validate_tables again", lost)
     if copies["not_compared"]:
         log.warning("folds: too many images look alike: %d pairs were not compared", copies["not_compared"])
+    if many := copies["images_without_search_for_crops"]:
+        log.info("folds: no cropped copies were looked for: %d images are too many", many)
 
 
 def outside_lines(outside: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -40,7 +40,7 @@ class Meter:
             return
         rows = (self.steps - self.logged_steps) * self.batch
         accuracy, loss_value = self.right.item() / rows, loss.item()
-        speed = rows / (time.monotonic() - self.logged)
+        speed = rows / max(time.monotonic() - self.logged, 1e-9)  # a clock may stand still
         text = "step %d  rows %s  loss %.3f  accuracy %.3f  %.0f rows/s  %.0f s"
         log.info(text, self.steps, f"{self.rows:,}", loss_value, accuracy, speed, self.seconds)
         self.right.zero_()

@@ -1,0 +1,127 @@
+"""Crops of photographs: a part of what a model was trained on would be asked as something new."""
+
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from places import REAL_DATA, needs_real_data
+from vqaflow.data.folds import crops as crops_module
+from vqaflow.data.folds.crops import GRID, SPANS, find_crops, is_detailed, part_hashes, proposals
+from vqaflow.data.images.decoding import open_image
+
+
+def scene(seed: int, width: int = 480, height: int = 360) -> Image.Image:
+    """Something like a photograph: things of many sizes and colours, without a plain background."""
+    rng = np.random.default_rng(seed)
+    image = Image.fromarray(rng.integers(0, 255, (6, 8, 3), dtype=np.uint8)).resize((width, height))
+    draw = ImageDraw.Draw(image)
+    for _ in range(120):
+        x, y, size = rng.uniform(0, width), rng.uniform(0, height), rng.uniform(6, 60)
+        box = (x, y, x + size, y + size * rng.uniform(0.3, 2))
+        (draw.ellipse if rng.random() < 0.5 else draw.rectangle)(box, fill=tuple(rng.integers(40, 215, 3).tolist()))
+    return image
+
+
+def cropped(image: Image.Image, left: float = 0, top: float = 0, right: float = 0, bottom: float = 0) -> Image.Image:
+    """The image without shares of its sides."""
+    width, height = image.size
+    return image.crop(tuple(map(round, (left * width, top * height, width * (1 - right), height * (1 - bottom)))))
+
+
+def saved(folder: Path, images: list[Image.Image], quality: int = 80) -> list[str]:
+    """The images as files."""
+    files = [str(folder / f"{number}.jpg") for number in range(len(images))]
+    for image, file in zip(images, files, strict=True):
+        image.save(file, quality=quality)
+    return files
+
+
+CUTS = [
+    {"left": 0.1, "top": 0.1, "right": 0.1, "bottom": 0.1},
+    {"left": 0.02, "bottom": 0.03},
+    {"top": 0.14},
+    {"left": 0.05, "right": 0.09},
+    {"right": 0.12, "bottom": 0.07},
+]
+
+
+@pytest.mark.parametrize("cut", CUTS, ids=str)
+def test_a_crop_is_found_however_it_was_saved(tmp_path: Path, cut: dict[str, float]) -> None:
+    """At its own size, smaller, and squeezed into a square, as training tools save it."""
+    images = [scene(seed) for seed in range(6)]
+    crops = [cropped(images[0], **cut), cropped(images[1], **cut), cropped(images[2], **cut)]
+    crops[1].thumbnail((240, 240))
+    files = saved(tmp_path, [*images, *crops[:2], crops[2].resize((256, 256))], quality=70)
+    assert sorted(find_crops(files, ()).found) == [(0, 6), (1, 7), (2, 8)]
+
+
+def test_scenes_with_like_colours_are_no_crops(tmp_path: Path) -> None:
+    """The same things in other places: nothing of the one is a part of the other."""
+    images = [scene(seed) for seed in range(12)]
+    moved = [Image.blend(image, scene(100), 0.5) for image in images]
+    assert find_crops(saved(tmp_path, images + moved), ()).found == []
+
+
+def test_a_thing_that_was_put_into_the_part_makes_another_picture(tmp_path: Path) -> None:
+    """The question may be about just this."""
+    image = scene(0)
+    other = cropped(image, 0.1, 0.1, 0.1, 0.1)
+    other.paste((255, 255, 255), (100, 100, 160, 160))
+    assert find_crops(saved(tmp_path, [image, other, scene(1)]), ()).found == []
+
+
+def test_drawings_are_left_out(tmp_path: Path) -> None:
+    """A circle on white, more to the left or the right: a part of the one shows the other, but they are no copies."""
+    images = []
+    for left in (60, 70, 80, 90):
+        image = Image.new("RGB", (240, 240), "white")
+        ImageDraw.Draw(image).ellipse((left, 80, left + 60, 140), fill="red")
+        images.append(image)
+    assert not any(is_detailed(image.resize((GRID, GRID), Image.Resampling.BOX)) for image in images)
+    found = find_crops(saved(tmp_path, images), ())
+    assert (found.found, found.compared) == ([], 0)
+
+
+def test_the_parts_are_those_of_the_picture() -> None:
+    """By the slow way: each part cut out, averaged and transformed by itself."""
+    image = scene(3).resize((GRID, GRID), Image.Resampling.BOX)
+    hashes = part_hashes(image)
+    waves = np.cos(np.pi * np.arange(8)[:, None] * (np.arange(32) + 0.5) / 32)
+    for number, spans in enumerate(product(SPANS, SPANS)):
+        part = np.asarray(image.convert("L"), dtype=float)
+        for low, high in spans:  # of rows, then of columns
+            sums = np.concatenate([np.zeros((1, part.shape[1])), part.cumsum(0)])
+            edges = np.linspace(low * GRID, high * GRID, 33)
+            part = np.diff(
+                [[np.interp(edge, range(GRID + 1), column) for column in sums.T] for edge in edges], axis=0
+            ).T
+        found = (waves @ part @ waves.T).ravel()
+        assert np.packbits(found > np.median(found)).view(">u8")[0] == hashes[number], number
+
+
+def test_all_pairs_within_the_bits_are_proposed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the blocks: against a loop over all pairs and parts."""
+    rng = np.random.default_rng(0)
+    hashes = rng.integers(0, 2**63, (30, len(SPANS) ** 2), dtype=np.uint64)
+    hashes[20:, 0] = hashes[:10, 5] ^ np.uint64(0b1011)
+    expected = {(i, 20 + i) for i in range(10)}
+    for block in (1, 1 << 22):
+        monkeypatch.setattr(crops_module, "BLOCK_PAIRS", block)
+        assert {(one.image, one.crop) for one in proposals(hashes)} == expected
+
+
+@needs_real_data
+def test_crops_of_real_photographs_and_no_others_are_found(tmp_path: Path) -> None:
+    """26 photographs with three crops each, of up to 15 % of each side: 77 of 78 are found."""
+    files = sorted((REAL_DATA / "recycling2026").glob("*/*.jpg"))
+    rng, images = np.random.default_rng(5), [open_image(file) for file in files]
+    crops = [cropped(image, *rng.uniform(0, 0.15, 4)) for image in images for _ in range(3)]
+    for number, crop in enumerate(crops):
+        crop.thumbnail([(2000, 2000), (crop.width // 2, crop.height // 2), (360, 360)][number % 3])
+    found = find_crops(saved(tmp_path, images + crops, quality=70), ()).found
+    shown = [*range(26), *(number // 3 for number in range(78))]
+    assert all(shown[image] == shown[crop] for image, crop in found)
+    assert len({crop for image, crop in found if image < 26 <= crop}) >= 76

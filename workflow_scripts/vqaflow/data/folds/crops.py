@@ -1,0 +1,176 @@
+"""Cropped copies: an image that shows a part of another, of which each side may be cut by about 15 %.
+
+The hash of a crop is far from that of the whole image, but near that of one of 80 parts of it, each side of which is
+cut by 0, 6 or 12 %. What these hashes propose is aligned: the edges of the part are moved until it agrees best with the
+crop. Then the same comparison decides as for other copies. Drawings, of which a part looks like a part of another, are
+left out: they are flat in most places. docs/leaks.md has the measurements.
+
+Shapes: N images, R of them in a block, W parts along one direction or in all, F frequencies, G cells along each side
+of an image.
+"""
+
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+
+import numpy as np
+from PIL import Image
+from scipy.fft import dct
+
+from vqaflow.data.folds.small_images import SMALL, correlation, is_copy, read_small
+from vqaflow.data.images.near_duplicates import BLOCK_PAIRS
+from vqaflow.runtime.progress import ProgressBar
+
+CUTS = (0.0, 0.06, 0.12)  # of one side, as a share of the image
+SPANS = [(low, 1 - high) for low in CUTS for high in CUTS]  # of the parts along one direction; the first is the whole
+FREQUENCIES = 8
+GRID = 64  # cells of the images that are hashed
+CROP_BITS = 10  # in which a crop's hash may differ from that of the nearest part; of photographs, up to 8
+EDGE = 4  # of 255: how much neighbouring cells of an edge differ
+BLOCK = 8  # cells along each side of the blocks of which most must have an edge
+LEAST_DETAILED = 0.6  # share of blocks with an edge; of photographs at least 0.73, of half of the demo's drawings 0.19
+LEAST_ALIKE = 0.4  # correlation before the alignment; of crops of photographs at least 0.47
+ALIGNED = 128  # cells of the image whose part is aligned
+STEPS = (1 / 64, 1 / 128, 1 / 256, 1 / 512)  # by which edges are moved, as a share of the image
+MOVES = [
+    np.array(move)
+    for move in (
+        *((1, 0, 1, 0), (0, 1, 0, 1)),  # the whole part, to the right and down
+        *((1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1)),  # an edge
+        *((1, 0, -1, 0), (0, 1, 0, -1)),  # two opposite edges
+    )
+]
+MOST_IMAGES = 20_000  # that are searched: each is read once more, which takes about 5 ms
+PAIRS_PER_IMAGE = 5  # pairs that are aligned, for each image on average; each takes about 15 ms
+
+
+@dataclass(frozen=True, slots=True)
+class Crops:
+    """Positions (image, crop) of `found`; of `compared` proposals; `left` proposals and `unread` images were not."""
+
+    found: list[tuple[int, int]]
+    compared: int
+    left: int
+    unread: int
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """That image number `crop` shows the part `box` (left, top, right, bottom as shares) of image number `image`."""
+
+    image: int
+    crop: int
+    box: tuple[float, float, float, float]
+
+
+def find_crops(files: Sequence[str], known: Container[tuple[int, int]]) -> Crops:
+    """All images among `files` that show a part of another, but for the `known` copies, pairs i < j of positions."""
+    hashes, unread = {}, 0
+    with ProgressBar(len(files), "search for crops", unit="image") as bar:
+        for at, image in enumerate(read_small(files, GRID)):
+            bar.advance()
+            if image is None:
+                unread += 1
+            elif is_detailed(image):
+                hashes[at] = part_hashes(image)
+    detailed = list(hashes)
+    proposed = [
+        Proposal(detailed[one.image], detailed[one.crop], one.box)
+        for one in (proposals(np.stack(list(hashes.values()))) if hashes else [])
+    ]
+    proposed = [one for one in proposed if (min(one.image, one.crop), max(one.image, one.crop)) not in known]
+    compared = proposed[: PAIRS_PER_IMAGE * len(detailed)]
+    wanted = sorted({at for one in compared for at in (one.image, one.crop)})
+    images = dict(zip(wanted, read_small([files[at] for at in wanted], ALIGNED), strict=True))
+    found = [(one.image, one.crop) for one in compared if shows_part(images[one.image], images[one.crop], one.box)]
+    return Crops(found, len(compared), len(proposed) - len(compared), unread)
+
+
+def part_hashes(image: Image.Image) -> np.ndarray:
+    """The hashes of all parts of a G x G image, (W * W,), the whole first.
+
+    As imagehash.phash: a bit for each of F x F frequencies that is above their median. The parts' cells are made by
+    the same matrix product as their cosine transform, so that 81 parts take 0.2 ms.
+    """
+    grey_GG = np.asarray(image.convert("L"), dtype=float)
+    matrix = transforms().reshape(-1, GRID)  # (W * F, G)
+    spans = len(SPANS)
+    found = (matrix @ grey_GG @ matrix.T).reshape(spans, FREQUENCIES, spans, FREQUENCIES).transpose(0, 2, 1, 3)
+    bits = found.reshape(spans * spans, -1)
+    return np.packbits(bits > np.median(bits, axis=1, keepdims=True), axis=1).view(">u8").ravel().astype(np.uint64)
+
+
+@lru_cache(maxsize=1)
+def transforms() -> np.ndarray:
+    """For each span the matrix that makes cells of it and their lowest frequencies, (W, F, G)."""
+    cosines = dct(np.eye(SMALL), axis=0)[:FREQUENCIES]
+    borders = np.arange(GRID + 1)
+    made = []
+    for low, high in SPANS:
+        edges = np.linspace(low * GRID, high * GRID, SMALL + 1)
+        shared = np.minimum(edges[1:, None], borders[1:]) - np.maximum(edges[:-1, None], borders[:-1])
+        made.append(cosines @ (np.maximum(shared, 0) / np.diff(edges)[:, None]))
+    return np.stack(made)
+
+
+def is_detailed(image: Image.Image) -> bool:
+    """Whether most blocks of a G x G image have an edge, as in a photograph."""
+    grey_GG = np.asarray(image.convert("L"), dtype=float)
+    down_GG = np.abs(np.diff(grey_GG, axis=0, append=grey_GG[-1:]))
+    right_GG = np.abs(np.diff(grey_GG, axis=1, append=grey_GG[:, -1:]))
+    blocks = GRID // BLOCK
+    steepest = np.maximum(down_GG, right_GG).reshape(blocks, BLOCK, blocks, BLOCK).max((1, 3))
+    return bool((steepest > EDGE).mean() >= LEAST_DETAILED)
+
+
+def proposals(hashes_NW: np.ndarray) -> list[Proposal]:
+    """The pairs of which one may be a part of the other, by their parts' hashes, the most similar first."""
+    whole_N, parts_NW = hashes_NW[:, 0], hashes_NW[:, 1:]
+    rows = max(1, BLOCK_PAIRS // max(parts_NW.size, 1))
+    found = []
+    for start in range(0, len(whole_N), rows):
+        bits_RNW = np.bitwise_count(parts_NW[None] ^ whole_N[start : start + rows, None, None])
+        nearest_RN = bits_RNW.min(2)
+        for row, image in np.argwhere(nearest_RN <= CROP_BITS).tolist():
+            if image != start + row:
+                part = int(bits_RNW[row, image].argmin()) + 1
+                found.append((int(nearest_RN[row, image]), image, start + row, part))
+    spans = list(product(SPANS, SPANS))  # of rows, then of columns
+    boxes = [(left, top, right, bottom) for (top, bottom), (left, right) in spans]
+    return [Proposal(image, crop, boxes[part]) for _, image, crop, part in sorted(found)]
+
+
+def shows_part(image: Image.Image | None, crop: Image.Image | None, box: tuple[float, float, float, float]) -> bool:
+    """Whether `crop` is a part of `image`, about that in `box`: after alignment, by the comparison of small images."""
+    if image is None or crop is None:
+        return False
+    small = crop.resize((SMALL, SMALL), Image.Resampling.BOX)
+    if correlation(part_of(image, np.array(box)), small) < LEAST_ALIKE:
+        return False
+    return is_copy(part_of(image, aligned(image, small, np.array(box))), small)
+
+
+def part_of(image: Image.Image, box_4: np.ndarray) -> Image.Image:
+    """The part of an image in small cells."""
+    return image.resize((SMALL, SMALL), Image.Resampling.BOX, box=tuple(box_4 * ALIGNED))
+
+
+def aligned(image: Image.Image, small: Image.Image, box_4: np.ndarray) -> np.ndarray:
+    """The box near `box_4` whose part differs least from `small`, on average over all cells: downhill, step by step."""
+    wanted = np.asarray(small, dtype=float)
+
+    def difference(box_4: np.ndarray) -> float:
+        return float(np.abs(np.asarray(part_of(image, box_4), dtype=float) - wanted).mean())
+
+    least = difference(box_4)
+    for step in STEPS:
+        while True:
+            for move in (sign * step * move for move in MOVES for sign in (1, -1)):
+                moved_4 = np.clip(box_4 + move, 0, 1)
+                if (moved_4 != box_4).any() and (reached := difference(moved_4)) < least:
+                    least, box_4 = reached, moved_4
+                    break
+            else:
+                break
+    return box_4
