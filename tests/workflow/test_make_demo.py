@@ -12,7 +12,12 @@ import pytest
 
 from workflow_world import prepare_make
 
-WAITING = 'rule all:\n    output: "done"\n    shell: "touch begun; until [ -e go ]; do sleep 0.1; done; touch done"\n'
+# Without the trap Bash goes on if a SIGINT comes just when a sleep has ended by itself.
+WAITING = """
+rule all:
+    output: "done"
+    shell: "trap 'exit 130' INT; touch begun; until [ -e go ]; do sleep 0.1; done; touch done"
+"""
 LOCK = ".snakemake/locks/0.output.lock"
 SNAKEMAKE = str(Path(sys.executable).with_name("snakemake"))
 

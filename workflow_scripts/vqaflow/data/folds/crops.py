@@ -26,12 +26,13 @@ CUTS = (0.0, 0.06, 0.12)  # of one side, as a share of the image
 SPANS = [(low, 1 - high) for low in CUTS for high in CUTS]  # of the parts along one direction; the first is the whole
 FREQUENCIES = 8
 GRID = 64  # cells of the images that are hashed
-CROP_BITS = 10  # in which a crop's hash may differ from that of the nearest part; of photographs, up to 8
+CROP_BITS = 8  # in which a crop's hash may differ from that of the nearest part
 EDGE = 4  # of 255: how much neighbouring cells of an edge differ
 BLOCK = 8  # cells along each side of the blocks of which most must have an edge
 LEAST_DETAILED = 0.6  # share of blocks with an edge; of photographs at least 0.73, of half of the demo's drawings 0.19
 LEAST_ALIKE = 0.4  # correlation before the alignment; of crops of photographs at least 0.47
 ALIGNED = 128  # cells of the image whose part is aligned
+FAR = 8.0  # of 255: no crop if cells differ by more on average after the first of STEPS; crops of photographs up to 6.9
 STEPS = (1 / 64, 1 / 128, 1 / 256, 1 / 512)  # by which edges are moved, as a share of the image
 MOVES = [
     np.array(move)
@@ -157,7 +158,10 @@ def part_of(image: Image.Image, box_4: np.ndarray) -> Image.Image:
 
 
 def aligned(image: Image.Image, small: Image.Image, box_4: np.ndarray) -> np.ndarray:
-    """The box near `box_4` whose part differs least from `small`, on average over all cells: downhill, step by step."""
+    """The box near `box_4` whose part differs least from `small`, on average over all cells: downhill, step by step.
+
+    The search ends early if the two are FAR from each other.
+    """
     wanted = np.asarray(small, dtype=float)
 
     def difference(box_4: np.ndarray) -> float:
@@ -173,4 +177,6 @@ def aligned(image: Image.Image, small: Image.Image, box_4: np.ndarray) -> np.nda
                     break
             else:
                 break
+        if least > FAR:
+            break
     return box_4
