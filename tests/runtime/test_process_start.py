@@ -27,9 +27,10 @@ print("the last line", end="")
 end_process(int(sys.argv[1]))
 """
 SCRIPT = """
+from types import SimpleNamespace
 from vqaflow.runtime.stage import log, stage
 import atexit
-snakemake = None
+snakemake = SimpleNamespace(wildcards={})
 atexit.register(print, "the end")
 with stage("job.log", []):
     log.info("at work")
@@ -66,6 +67,25 @@ def test_a_job_that_fails_says_so(tmp_path: Path) -> None:
     """The status is what Snakemake goes by."""
     done = ran(tmp_path, f"FAILS = True\n{SCRIPT}")
     assert done.returncode == 1 and "broken" in done.stderr
+
+
+def test_a_session_that_imports_snakemake_goes_on(tmp_path: Path) -> None:
+    """A notebook that calls a stage would lose all that it has in memory."""
+    session = SCRIPT.replace("snakemake = SimpleNamespace(wildcards={})", "import snakemake")
+    done = ran(tmp_path, f"FAILS = False\n{session}")
+    assert done.stdout == "taken apart by Python\nthe end\n", done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("stream", ["> /dev/full", ">&-"])
+def test_output_that_cannot_be_written_is_no_traceback(tmp_path: Path, stream: str) -> None:
+    """Of a full disk, or a standard output that is closed."""
+    script = "from vqaflow.runtime.process_start import end_process\nprint('a line')\nend_process(0)\n"
+    (tmp_path / "script.py").write_text(script)
+    command = ["bash", "-c", f'"{sys.executable}" script.py {stream}']
+    environment = os.environ | {"PYTHONPATH": str(SCRIPTS), "PYTHONUNBUFFERED": ""}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (120 if "full" in stream else 0, "")
 
 
 def test_a_command_that_fails_says_so(tmp_path: Path) -> None:

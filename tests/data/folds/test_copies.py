@@ -227,8 +227,8 @@ def test_near_pairs_are_counted_once_for_each_picture(tmp_path):
     assert near_report(table, np.array([0, 1, 0]))["in_different_folds"] == 1
 
 
-def test_crops_are_joined_told_and_counted(tmp_path, monkeypatch):
-    """In either order of the table; known copies are not looked at again, and a limit is told."""
+def test_crops_are_joined_told_and_counted(tmp_path, monkeypatch, folds):
+    """In either order of the table; that there are too many images for a search is told."""
     pictures = {
         "part.jpg": (photo_part(0, 0.1, 0.05), {"quality": 85}),
         "whole.png": (photo(0), {}),
@@ -242,7 +242,9 @@ def test_crops_are_joined_told_and_counted(tmp_path, monkeypatch):
     assert ("corner.png", "other.png", WHOLE) in found(table)
     assert {how for *_, how in found(table.iloc[::-1])} == {CROPPED, "saved again"}
     monkeypatch.setattr(copies_module, "MOST_IMAGES", 4)
-    assert copies_module.find_copies(table).report([])["images_without_search_for_crops"] == 5
+    _, report, text = folds(table)
+    assert report["copies"]["images_without_search_for_crops"] == 6
+    assert "cropped copies were not looked for: 6 images are more than" in text
     assert found(table) == [("whole.png", "again.jpg", "saved again")]
 
 

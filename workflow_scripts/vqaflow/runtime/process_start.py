@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
+LOST_OUTPUT = 120  # Python's own status where the last output cannot be written
 NOT_IN_DIGESTS = True  # when garbage is collected, and how a process ends, change no result
 
 
@@ -29,11 +30,16 @@ def end_process(status: int) -> NoReturn:
     """
     threading._shutdown()  # both as multiprocessing ends its processes
     atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            status = status or LOST_OUTPUT
     os._exit(status)
 
 
 def is_job() -> bool:
     """Whether this process runs a rule's script for Snakemake, and nothing else."""
-    return "snakemake" in vars(sys.modules["__main__"])
+    given = getattr(sys.modules["__main__"], "snakemake", None)
+    return hasattr(given, "wildcards")  # a session that imports Snakemake has the module under this name

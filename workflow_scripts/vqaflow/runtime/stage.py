@@ -157,7 +157,7 @@ def stage(log_path: Path | str | None, outputs: Iterable[Path | str] = (), debug
         if full := memory_problem(error):
             _end(full)
         _end_unexpected(error, log_path, debug)
-    if is_job():
+    if log_path is not None and is_job():
         end_process(0)
 
 

@@ -52,7 +52,7 @@ class Copy:
 class Copies:
     """The `found` copies; of `compared` pairs with similar hashes; `left` such pairs and `unread` images were not.
 
-    `too_many`, if any, is the number of images, of which no crops were looked for.
+    `too_many` is the number of images if there are too many to look for crops, else 0.
     """
 
     found: list[Copy]

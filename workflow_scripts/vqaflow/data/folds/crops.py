@@ -5,11 +5,12 @@ cut by 0, 6 or 12 %. What these hashes propose is aligned: the edges of the part
 crop. Then the same comparison decides as for other copies. Drawings, of which a part looks like a part of another, are
 left out: they are flat in most places. docs/leaks.md has the measurements.
 
-Shapes: N images, R of them in a block, W parts along one direction or in all, F frequencies, G cells along each side
-of an image.
+Shapes: N images, R of them in a block, W parts along one direction, P = W * W parts, F frequencies, G cells along each
+side of an image.
 """
 
-from collections.abc import Container, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
@@ -42,13 +43,14 @@ MOVES = [
         *((1, 0, -1, 0), (0, 1, 0, -1)),  # two opposite edges
     )
 ]
-MOST_IMAGES = 20_000  # that are searched: each is read once more, which takes about 5 ms
-PAIRS_PER_IMAGE = 5  # pairs that are aligned, for each image on average; each takes about 15 ms
+MOST_IMAGES = 10_000  # that are searched: the work grows with their square
+IMAGES_PER_CROP = 3  # that are aligned with what may be their crop: those with the most similar hashes
+TOGETHER = 256  # proposals whose images are in memory at once
 
 
 @dataclass(frozen=True, slots=True)
 class Crops:
-    """Positions (image, crop) of `found`; of `compared` proposals; `left` proposals and `unread` images were not."""
+    """Positions (image, crop) of `found`, ascending; `compared` proposals; `left` and `unread`: those that were not."""
 
     found: list[tuple[int, int]]
     compared: int
@@ -65,31 +67,41 @@ class Proposal:
     box: tuple[float, float, float, float]
 
 
-def find_crops(files: Sequence[str], known: Container[tuple[int, int]]) -> Crops:
-    """All images among `files` that show a part of another, but for the `known` copies, pairs i < j of positions."""
+def find_crops(files: Sequence[str], known: Iterable[tuple[int, int]]) -> Crops:
+    """All images among `files` that show a part of another. `known` are pairs of positions that need no look."""
     hashes, unread = {}, 0
-    with ProgressBar(len(files), "search for crops", unit="image") as bar:
+    with ProgressBar(len(files), "parts of images", unit="image") as bar:
         for at, image in enumerate(read_small(files, GRID)):
             bar.advance()
             if image is None:
                 unread += 1
             elif is_detailed(image):
                 hashes[at] = part_hashes(image)
-    detailed = list(hashes)
-    proposed = [
-        Proposal(detailed[one.image], detailed[one.crop], one.box)
-        for one in (proposals(np.stack(list(hashes.values()))) if hashes else [])
-    ]
-    proposed = [one for one in proposed if (min(one.image, one.crop), max(one.image, one.crop)) not in known]
-    compared = proposed[: PAIRS_PER_IMAGE * len(detailed)]
-    wanted = sorted({at for one in compared for at in (one.image, one.crop)})
-    images = dict(zip(wanted, read_small([files[at] for at in wanted], ALIGNED), strict=True))
-    found = [(one.image, one.crop) for one in compared if shows_part(images[one.image], images[one.crop], one.box)]
-    return Crops(found, len(compared), len(proposed) - len(compared), unread)
+    if not hashes:
+        return Crops([], 0, 0, unread)
+    number = {at: place for place, at in enumerate(hashes)}
+    left_out = [(number[i], number[j]) for i, j in known if i in number and j in number]
+    proposed, left = proposals(np.stack(list(hashes.values())), left_out)
+    found, positions = [], list(hashes)
+    with ProgressBar(len(proposed), "crops", unit="pair") as bar:
+        for some in batched(sorted(proposed, key=lambda one: (one.image, one.crop))):
+            wanted = sorted({at for one in some for at in (one.image, one.crop)})
+            images = dict(zip(wanted, read_small([files[positions[at]] for at in wanted], ALIGNED), strict=True))
+            for one in some:
+                bar.advance()
+                if shows_part(images[one.image], images[one.crop], one.box):
+                    found.append((positions[one.image], positions[one.crop]))
+    return Crops(found, len(proposed), left, unread)
+
+
+def batched(proposed: Sequence[Proposal]) -> Iterator[Sequence[Proposal]]:
+    """The proposals in runs of TOGETHER."""
+    for start in range(0, len(proposed), TOGETHER):
+        yield proposed[start : start + TOGETHER]
 
 
 def part_hashes(image: Image.Image) -> np.ndarray:
-    """The hashes of all parts of a G x G image, (W * W,), the whole first.
+    """The hashes of all parts of a G x G image, (P,), the whole first.
 
     As imagehash.phash: a bit for each of F x F frequencies that is above their median. The parts' cells are made by
     the same matrix product as their cosine transform, so that 81 parts take 0.2 ms.
@@ -98,7 +110,7 @@ def part_hashes(image: Image.Image) -> np.ndarray:
     matrix = transforms().reshape(-1, GRID)  # (W * F, G)
     spans = len(SPANS)
     found = (matrix @ grey_GG @ matrix.T).reshape(spans, FREQUENCIES, spans, FREQUENCIES).transpose(0, 2, 1, 3)
-    bits = found.reshape(spans * spans, -1)
+    bits = found.reshape(spans * spans, -1).round(6)  # so that no processor's rounding decides a tie
     return np.packbits(bits > np.median(bits, axis=1, keepdims=True), axis=1).view(">u8").ravel().astype(np.uint64)
 
 
@@ -125,21 +137,31 @@ def is_detailed(image: Image.Image) -> bool:
     return bool((steepest > EDGE).mean() >= LEAST_DETAILED)
 
 
-def proposals(hashes_NW: np.ndarray) -> list[Proposal]:
-    """The pairs of which one may be a part of the other, by their parts' hashes, the most similar first."""
-    whole_N, parts_NW = hashes_NW[:, 0], hashes_NW[:, 1:]
-    rows = max(1, BLOCK_PAIRS // max(parts_NW.size, 1))
-    found = []
-    for start in range(0, len(whole_N), rows):
-        bits_RNW = np.bitwise_count(parts_NW[None] ^ whole_N[start : start + rows, None, None])
-        nearest_RN = bits_RNW.min(2)
-        for row, image in np.argwhere(nearest_RN <= CROP_BITS).tolist():
-            if image != start + row:
-                part = int(bits_RNW[row, image].argmin()) + 1
-                found.append((int(nearest_RN[row, image]), image, start + row, part))
-    spans = list(product(SPANS, SPANS))  # of rows, then of columns
-    boxes = [(left, top, right, bottom) for (top, bottom), (left, right) in spans]
-    return [Proposal(image, crop, boxes[part]) for _, image, crop, part in sorted(found)]
+def proposals(hashes_NP: np.ndarray, known: Iterable[tuple[int, int]]) -> tuple[list[Proposal], int]:
+    """For each image those of which it may show a part, by the parts' hashes; how many more were left out.
+
+    The work grows with the square of the images: 10,000 take about half a minute.
+    """
+    whole_N, parts_NP = hashes_NP[:, 0], hashes_NP[:, 1:]
+    boxes = [(left, top, right, bottom) for (top, bottom), (left, right) in product(SPANS, SPANS)]
+    joined = defaultdict(list)
+    for i, j in known:
+        joined[i].append(j)
+        joined[j].append(i)
+    rows, found, left = max(1, BLOCK_PAIRS // parts_NP.size), [], 0
+    with ProgressBar(len(whole_N), "search for crops", unit="image") as bar:
+        for start in range(0, len(whole_N), rows):
+            bits_RNP = np.bitwise_count(parts_NP[None] ^ whole_N[start : start + rows, None, None])
+            nearest_RN = bits_RNP.min(2)
+            for row, nearest_N in enumerate(nearest_RN):
+                crop = start + row
+                nearest_N[[crop, *joined[crop]]] = CROP_BITS + 1
+                count = int((nearest_N <= CROP_BITS).sum())
+                for image in np.argsort(nearest_N, kind="stable")[: min(count, IMAGES_PER_CROP)].tolist():
+                    found.append(Proposal(image, crop, boxes[int(bits_RNP[row, image].argmin()) + 1]))
+                left += max(count - IMAGES_PER_CROP, 0)
+            bar.advance(len(nearest_RN))
+    return found, left
 
 
 def shows_part(image: Image.Image | None, crop: Image.Image | None, box: tuple[float, float, float, float]) -> bool:

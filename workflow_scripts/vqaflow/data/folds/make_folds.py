@@ -18,6 +18,7 @@ from vqaflow.artifacts.parquet_files import write_parquet
 from vqaflow.artifacts.reading import damaged, read_table
 from vqaflow.data.folds.balance import balance_report, deal
 from vqaflow.data.folds.copies import COPY_COLUMNS, find_copies, joined_pairs, near_report
+from vqaflow.data.folds.crops import MOST_IMAGES
 from vqaflow.data.folds.groups import row_groups
 from vqaflow.data.folds.seen_images import seen_images
 from vqaflow.runtime.errors import UserError
@@ -145,7 +146,7 @@ def log_copies(copies: Mapping[str, Any], near: Mapping[str, Any]) -> None:
     if copies["not_compared"]:
         log.warning("folds: too many images look alike: %d pairs were not compared", copies["not_compared"])
     if many := copies["images_without_search_for_crops"]:
-        log.info("folds: no cropped copies were looked for: %d images are too many", many)
+        log.info("folds: cropped copies were not looked for: %d images are more than %d", many, MOST_IMAGES)
 
 
 def outside_lines(outside: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from PIL import Image
 
-from vqaflow.data.images.decoding import ImageProblem, open_image
+from vqaflow.data.images.decoding import ImageProblem, one_large_image, open_image
 
 SMALL = 32  # cells along each side of the images that are compared
 MOST_DIFFERENT = 40  # of 255: by how much a cell of a copy may differ; of photographs saved as thumbnails, up to 38
@@ -23,7 +23,8 @@ def read_small(files: Iterable[str], side: int = SMALL) -> Iterator[Image.Image 
 
     def small(file: str) -> Image.Image | None:
         try:
-            return open_image(file).resize((side, side), Image.Resampling.BOX)
+            with one_large_image(file):
+                return open_image(file).resize((side, side), Image.Resampling.BOX)
         except ImageProblem:
             return None
 

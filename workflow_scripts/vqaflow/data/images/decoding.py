@@ -10,7 +10,7 @@ import io
 import math
 import threading
 import warnings
-from contextlib import nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -66,7 +66,7 @@ UPRIGHT = {
 Image.MAX_IMAGE_PIXELS = None
 warnings.filterwarnings("ignore", module=r"PIL\.")  # about odd metadata; users cannot act on it
 LARGE_PIXELS = 16_000_000  # larger images are inspected one at a time, whatever the number of threads
-_one_large_image = threading.Lock()
+_large_image = threading.Lock()
 LONG_END = 0.2  # the share of zero bytes at the end of an uncompressed picture from which it is told
 REPLACE = "Replace it with a complete file"
 CONVERT = "Convert it to PNG or JPEG"
@@ -129,6 +129,11 @@ def open_image(path: Path | str, sha256: str | None = None) -> Image.Image:
     return decoded.image
 
 
+def one_large_image(path: Path | str) -> AbstractContextManager[object]:
+    """The lock in which a large image is read, so that threads hold one at a time; nothing for other images."""
+    return _large_image if math.prod(declared_size(path)) > LARGE_PIXELS else nullcontext()
+
+
 @lru_cache(maxsize=4096)  # once per file and fault
 def _warn_of_damage(path: str, what: str) -> None:
     log.warning("%s: %s; it is used as it is", path, what)
@@ -142,7 +147,7 @@ def inspect_image(path: Path | str, max_pixels: int, truncated: str = STOP) -> I
     """
     import imagehash
 
-    with _one_large_image if math.prod(declared_size(path)) > LARGE_PIXELS else nullcontext():
+    with one_large_image(path):
         data = _read(path)
         decoded = _decode(path, max_pixels, data)
         damage = decoded.damage or _find_hole(path, decoded.format)
