@@ -564,15 +564,25 @@ def test_the_first_name_of_an_image_processor_gets_its_own_cure():
     )
 
 
-def test_memory_that_runs_out_is_not_called_a_broken_checkpoint(folder, monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"),  # no context
+        RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory"),
+        MemoryError(),
+    ],
+)
+def test_memory_that_runs_out_is_not_called_a_broken_checkpoint(folder, monkeypatch, error):
     """Its cure is another one: a smaller base, or NF4."""
 
     def fail(*_: Any, **__: Any) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        raise error
 
     monkeypatch.setattr(base_model.transformers.Qwen2_5_VLForConditionalGeneration, "from_pretrained", fail)
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(type(error)) as raised:
         load_base(rows.model_config(base=str(folder)), CPU)
+    assert raised.value is error
 
 
 @pytest.mark.parametrize("part", ["tokenizer", "image_processor"])

@@ -20,12 +20,13 @@ from vqaflow.config.loading import load_config
 from vqaflow.config.sections import HpoConfig, ModelConfig, PromptConfig, section
 from vqaflow.runtime.errors import NotFinite, OutOfMemory, UserError
 from vqaflow.runtime.locks import Lease, locks_are_local
+from vqaflow.runtime.stage import memory_problem
 from vqaflow.search import run_trials as worker_run
 from vqaflow.search import trial as search_trial
 from vqaflow.search.rows import stratified_subset
 from vqaflow.search.search_hyperparameters import search_hyperparameters
 from vqaflow.search.shares import SHARES
-from vqaflow.search.trial import TrialInputs, TrialTrainer, is_out_of_memory
+from vqaflow.search.trial import TrialInputs, TrialTrainer
 from vqaflow.training import train_adapter as training
 from vqaflow.training.checkpoints import StopRequest
 from vqaflow.training.loop import Trainer
@@ -149,7 +150,7 @@ def test_a_too_large_trial_is_out_of_memory_and_harms_no_other(
         with pytest.raises(OutOfMemory, match="memory"):
             single.value({}, tmp_path / "large", ignore, StopRequest())
     assert single.value({}, tmp_path / "after", ignore, StopRequest()) == usual
-    assert not is_out_of_memory(RuntimeError("shapes do not match"))
+    assert not memory_problem(RuntimeError("shapes do not match"))
 
 
 def test_the_subset_is_stratified_and_keeps_groups_whole() -> None:

@@ -43,7 +43,7 @@ from vqaflow.model.spread import places_of_parts
 from vqaflow.model.vision.windows import use_window_attention
 from vqaflow.model.weight_files import ADAPTER, MERGE, RESTORE
 from vqaflow.runtime.errors import UserError
-from vqaflow.runtime.stage import log
+from vqaflow.runtime.stage import log, memory_problem
 
 
 @dataclass
@@ -197,9 +197,11 @@ def library_errors(model: BaseConfig) -> Iterator[None]:
     """Turn what the library raises for a broken checkpoint, which may be anything, into a UserError."""
     try:
         yield
-    except (UserError, MemoryError, torch.OutOfMemoryError):
+    except UserError:
         raise
     except Exception as error:
+        if memory_problem(error):
+            raise
         raise unloadable(model, error) from error
 
 

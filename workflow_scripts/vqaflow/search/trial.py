@@ -43,6 +43,7 @@ from vqaflow.runtime.code_digest import code_digest
 from vqaflow.runtime.digests import value_digest
 from vqaflow.runtime.errors import NotFinite, OutOfMemory
 from vqaflow.runtime.files import write_json
+from vqaflow.runtime.stage import memory_problem
 from vqaflow.runtime.versions import decisive_versions
 from vqaflow.search.rows import Fold, stratified_subset
 from vqaflow.search.shares import step_of
@@ -197,7 +198,7 @@ class TrialTrainer:
                 raise NotFinite("the adapter's weights became NaN or infinite in the last step.")
             return right_rows(trainer)
         except Exception as error:
-            if is_out_of_memory(error):
+            if memory_problem(error):
                 raise OutOfMemory(str(error).splitlines()[0]) from None
             raise
         finally:
@@ -221,8 +222,3 @@ def right_rows(trainer: Trainer) -> list[float]:
         for number, row, letter in zip(part, shown, chosen, strict=True):
             found[number] = float(row.target()[ALL_LETTERS.index(row.letters[letter])])
     return found
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether the GPU's or the host's memory was too small (torch reports the latter only in the error's text)."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)

@@ -16,7 +16,7 @@ import torch
 
 from vqaflow.model.numerics.delta_rule import gated_delta_rule
 from vqaflow.runtime.messages import reason_of
-from vqaflow.runtime.stage import log
+from vqaflow.runtime.stage import log, memory_problem
 
 Rule = Callable[..., tuple[torch.Tensor, torch.Tensor]]
 # Largest relative difference of outputs, states and gradients: bfloat16 products against float32 ones.
@@ -66,6 +66,8 @@ def _fault(device: torch.device, dtype: torch.dtype, heads: tuple[int, int, int,
     try:
         theirs = _outcome(fla_rule, inputs, gradients)
     except Exception as error:  # a kernel may refuse, or fail to compile, in any way
+        if memory_problem(error):
+            raise
         return reason_of(error)
     ours = _outcome(gated_delta_rule, inputs, gradients)
     for name, found in theirs.items():

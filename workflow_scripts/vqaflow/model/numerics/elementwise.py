@@ -12,7 +12,7 @@ from torch.nn.functional import pad, silu
 
 from vqaflow.model.numerics import fp8
 from vqaflow.runtime.messages import reason_of
-from vqaflow.runtime.stage import log
+from vqaflow.runtime.stage import log, memory_problem
 
 
 def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float, extra: int = 0) -> torch.Tensor:
@@ -155,6 +155,8 @@ def can_compile(device: torch.device) -> bool:
     try:
         Kernels.compiled().gated(torch.ones(16, 16, device=device, dtype=torch.float16))
     except Exception as error:  # each missing part of the chain raises a different exception
+        if memory_problem(error):
+            raise
         reason = reason_of(error)
         log.warning(
             "kernels cannot be compiled, so this run is about a fifth slower (%s: %s)", type(error).__name__, reason

@@ -26,6 +26,7 @@ from vqaflow.model.separate.encoder import PassEncoder, PassRow
 from vqaflow.model.separate.inputs import RowInputs, inputs_of, is_sequence
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import reason_of
+from vqaflow.runtime.stage import memory_problem
 
 ROWS_PER_PASS = 8  # about 8,000 tokens: more would not keep a GPU busier
 PROBE_CHOICES = ("red", "a blue one", "3", "none")
@@ -185,9 +186,11 @@ def require_same_forward(base: Base, encoder: PassEncoder) -> None:
     base.model.eval()
     try:
         fault = _fault(base, encoder)
-    except (UserError, torch.OutOfMemoryError):
+    except UserError:
         raise
     except Exception as error:  # a class that works in another way may fail anywhere
+        if memory_problem(error):
+            raise
         reason = reason_of(error)
         fault = f"its forward does not take what its processor makes ({reason})"
     finally:
