@@ -161,7 +161,7 @@ def readme_cells() -> list[list[str]]:
 
 def compared(usual: Row, fastest: Row, best: Row, seconds: float) -> list[str]:
     """The cells of one row; the fastest other one with its name."""
-    name = fastest.get("recipe", fastest.get("what", "")).split(",")[0]
+    name = re.split("[,:]", fastest.get("recipe", fastest.get("what", "")))[0]
     version = f" {fastest['version']}" if "version" in fastest else ""
     named = f"{figure(fastest['s/row'])} ({name}{version})"
     runs = best.get("spread", {"runs": 1})["runs"]
