@@ -13,7 +13,7 @@ from vqaflow.model.features.cores import CORES
 from vqaflow.runtime.gpu_lease import visible_devices
 from vqaflow.runtime.run_watch import HOURS_LEFT, RunWatch
 from vqaflow.runtime.output_records import LOGS, results_of
-from vqaflow.runtime.run_folder import bring_to_present, require_room
+from vqaflow.runtime.run_folder import bring_to_present, require_room, write_problem
 from vqaflow.runtime.stage import FILE_ERRORS, RUN_STARTED, file_problem
 from vqaflow.scoring.others import note_scorings
 
@@ -131,12 +131,22 @@ def prepare_folder():
         raise SystemExit(f"error: {file_problem(error)}") from None
 
 
+def name_cause(record):
+    """A filter of Snakemake's log: it says that outputs are write-protected; give the reason and the cure instead."""
+    if getattr(record, "exception", None) == "ProtectedOutputException":
+        files = [Path(line.strip()) for line in record.getMessage().partition("affected files:")[2].splitlines()]
+        problem = write_problem(path for path in files if path.is_file())
+        record.msg = f"error: {problem}" if problem else record.msg
+    return True
+
+
 def watch_run():
     """Listen to this run, once for all modules that are this workflow."""
     if listener() is None:
         os.environ[RUN_STARTED] = str(STARTED)
         os.environ[HOURS_LEFT] = str((RESULTS.folder / "logs/hours_left.txt").absolute())
         logger.addHandler(Teller(jobs_to_run, {}, print_progress))
+        logger.addFilter(name_cause)
     listener().plans[str(RESULTS.folder)] = config
 
 

@@ -9,6 +9,7 @@ from tests.faults.damage import damage_runs
 from tests.faults.disks import can_mount, disk_runs
 from tests.faults.fault_world import compared
 from tests.faults.kills import KilledRun, judged
+from tests.faults.runs import disk_under_snakemake
 
 from places import IS_LONG
 from workflow_world import finished_workflow
@@ -51,3 +52,10 @@ def test_a_full_or_read_only_disk_is_one_message_and_then_the_same_bytes(finishe
     names = ["train_adapter", "score_choices, OOF", "evaluate_oof"]
     outcomes = disk_runs(finished, tmp_path, compared(finished / "results"), SEED, names)
     assert len(outcomes) == 3 * len(names) and not wrong(outcomes), wrong(outcomes)
+
+
+@pytest.mark.skipif(not can_mount(), reason="only root can mount a small disk")
+def test_snakemake_on_a_full_or_read_only_disk_says_why(finished, tmp_path):
+    """Of finished files on a read-only disk it only says that they are write-protected."""
+    outcomes = disk_under_snakemake(finished, tmp_path, compared(finished / "results"))
+    assert len(outcomes) == 3 and not wrong(outcomes), wrong(outcomes)

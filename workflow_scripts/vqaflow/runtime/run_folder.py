@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from vqaflow.runtime.errors import UserError
+from vqaflow.runtime.stage import FILE_ERRORS, file_problem
 
 NOT_IN_DIGESTS = True  # times of files decide no result
 BYTES_NEEDED = 2**20  # a run that cannot write this much cannot even say what is wrong with it
@@ -24,6 +25,18 @@ def require_room(folder: Path) -> None:
     except OSError as error:
         error.filename = str(shown)
         raise
+
+
+def write_problem(files: Iterable[Path]) -> str | None:
+    """Why the first of `files` that cannot be written cannot, and what to do; None if all can be."""
+    for path in files:
+        try:
+            path.open("r+b").close()
+        except OSError as error:
+            if error.errno not in FILE_ERRORS:
+                raise
+            return file_problem(error)
+    return None
 
 
 def bring_to_present(inputs: Iterable[Path], results: Path) -> list[Path]:
