@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 from places import REAL_DATA, needs_real_data
 from vqaflow.data.folds import crops as crops_module
@@ -58,6 +58,14 @@ def test_a_crop_is_found_however_it_was_saved(tmp_path: Path, cut: dict[str, flo
     assert sorted(find_crops(files, ()).found) == [(0, 6), (1, 7), (2, 8)]
 
 
+@pytest.mark.parametrize("cut", CUTS[:2], ids=str)
+def test_a_mirrored_crop_is_found(tmp_path: Path, cut: dict[str, float]) -> None:
+    """As training tools make more pictures of one; the answer may be another, but the picture is known."""
+    images = [scene(seed) for seed in range(4)]
+    crops = [ImageOps.mirror(cropped(image, **cut)) for image in images[:2]]
+    assert sorted(find_crops(saved(tmp_path, [*images, *crops]), ()).found) == [(0, 4), (1, 5)]
+
+
 def frame(number: int) -> Image.Image:
     """A picture of a camera that stands still, with something that moves."""
     image = scene(0)
@@ -91,7 +99,7 @@ def test_known_pairs_are_not_looked_at_and_only_the_nearest_of_many_are(tmp_path
     rest = find_crops(files, [(0, 1)])
     assert (0, 1) not in rest.found and (0, 2) in rest.found and rest.compared < found.compared
     alike = np.zeros((10, len(SPANS) ** 2), dtype=np.uint64)
-    proposed, left = proposals(alike, [])
+    proposed, left = proposals(alike, alike[:, 0], [])
     assert (len(proposed), left) == (10 * IMAGES_PER_CROP, 10 * (9 - IMAGES_PER_CROP))
 
 
@@ -128,11 +136,14 @@ def test_all_pairs_within_the_bits_are_proposed(monkeypatch: pytest.MonkeyPatch)
     """Whatever the blocks."""
     rng = np.random.default_rng(0)
     hashes = rng.integers(0, 2**63, (30, len(SPANS) ** 2), dtype=np.uint64)
+    mirrored = rng.integers(0, 2**63, 30, dtype=np.uint64)
     hashes[20:, 0] = hashes[:10, 5] ^ np.uint64(0b1011)
-    expected = {(i, 20 + i) for i in range(10)}
+    mirrored[10:20] = hashes[20:, 80] ^ np.uint64(0b1101)
+    expected = {(i, 20 + i, False) for i in range(10)} | {(20 + i, 10 + i, True) for i in range(10)}
     for block in (1, 1 << 22):
         monkeypatch.setattr(crops_module, "BLOCK_PAIRS", block)
-        assert {(one.image, one.crop) for one in proposals(hashes, [])[0]} == expected
+        proposed, _ = proposals(hashes, mirrored, [])
+        assert {(one.image, one.crop, one.is_mirrored) for one in proposed} == expected
 
 
 @needs_real_data

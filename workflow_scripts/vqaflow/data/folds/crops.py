@@ -1,12 +1,12 @@
-"""Cropped copies: an image that shows a part of another, of which each side may be cut by about 15 %.
+"""Cropped copies: an image that shows a part of another, maybe mirrored; each side may be cut by about 15 %.
 
 The hash of a crop is far from that of the whole image, but near that of one of 80 parts of it, each side of which is
 cut by 0, 6 or 12 %. What these hashes propose is aligned: the edges of the part are moved until it agrees best with the
-crop. Then the same comparison decides as for other copies. Drawings, of which a part looks like a part of another, are
-left out: they are flat in most places. docs/leaks.md has the measurements.
+crop (mirrored back if need be). Then the same comparison decides as for other copies. Drawings, of which a part looks
+like a part of another, are left out: they are flat in most places. docs/leaks.md has the measurements.
 
-Shapes: N images, R of them in a block, W parts along one direction, P = W * W parts, F frequencies, G cells along each
-side of an image.
+Shapes: N images, R of them in a block, 2: as they are and mirrored, W parts along one direction, P = W * W parts, F
+frequencies, G cells along each side of an image.
 """
 
 from collections import defaultdict
@@ -16,7 +16,7 @@ from functools import lru_cache
 from itertools import product
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 from scipy.fft import dct
 
 from vqaflow.data.folds.small_images import SMALL, correlation, is_copy, read_small
@@ -60,16 +60,20 @@ class Crops:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """That image number `crop` shows the part `box` (left, top, right, bottom as shares) of image number `image`."""
+    """That image number `crop`, or its mirror image, shows the part `box` of image number `image`.
+
+    `box` holds the part's left, top, right and bottom edge as shares of the image.
+    """
 
     image: int
     crop: int
     box: tuple[float, float, float, float]
+    is_mirrored: bool
 
 
 def find_crops(files: Sequence[str], known: Iterable[tuple[int, int]]) -> Crops:
     """All images among `files` that show a part of another. `known` are pairs of positions that need no look."""
-    hashes, unread = {}, 0
+    hashes, mirrored, unread = {}, [], 0
     with ProgressBar(len(files), "parts of images", unit="image") as bar:
         for at, image in enumerate(read_small(files, GRID)):
             bar.advance()
@@ -77,11 +81,12 @@ def find_crops(files: Sequence[str], known: Iterable[tuple[int, int]]) -> Crops:
                 unread += 1
             elif is_detailed(image):
                 hashes[at] = part_hashes(image)
+                mirrored.append(part_hashes(ImageOps.mirror(image))[0])
     if not hashes:
         return Crops([], 0, 0, unread)
     number = {at: place for place, at in enumerate(hashes)}
     left_out = [(number[i], number[j]) for i, j in known if i in number and j in number]
-    proposed, left = proposals(np.stack(list(hashes.values())), left_out)
+    proposed, left = proposals(np.stack(list(hashes.values())), np.array(mirrored), left_out)
     found, positions = [], list(hashes)
     with ProgressBar(len(proposed), "crops", unit="pair") as bar:
         for some in batched(sorted(proposed, key=lambda one: (one.image, one.crop))):
@@ -89,7 +94,7 @@ def find_crops(files: Sequence[str], known: Iterable[tuple[int, int]]) -> Crops:
             images = dict(zip(wanted, read_small([files[positions[at]] for at in wanted], ALIGNED), strict=True))
             for one in some:
                 bar.advance()
-                if shows_part(images[one.image], images[one.crop], one.box):
+                if shows_part(images[one.image], images[one.crop], one):
                     found.append((positions[one.image], positions[one.crop]))
     return Crops(found, len(proposed), left, unread)
 
@@ -137,41 +142,47 @@ def is_detailed(image: Image.Image) -> bool:
     return bool((steepest > EDGE).mean() >= LEAST_DETAILED)
 
 
-def proposals(hashes_NP: np.ndarray, known: Iterable[tuple[int, int]]) -> tuple[list[Proposal], int]:
+def proposals(
+    hashes_NP: np.ndarray, mirrored_N: np.ndarray, known: Iterable[tuple[int, int]]
+) -> tuple[list[Proposal], int]:
     """For each image those of which it may show a part, by the parts' hashes; how many more were left out.
 
-    The work grows with the square of the images: 10,000 take about half a minute.
+    `mirrored_N` are the hashes of the mirrored images. The work grows with the square of the images: 10,000 take about
+    a minute.
     """
-    whole_N, parts_NP = hashes_NP[:, 0], hashes_NP[:, 1:]
+    parts_NP = hashes_NP[:, 1:]
     boxes = [(left, top, right, bottom) for (top, bottom), (left, right) in product(SPANS, SPANS)]
     joined = defaultdict(list)
     for i, j in known:
         joined[i].append(j)
         joined[j].append(i)
-    rows, found, left = max(1, BLOCK_PAIRS // parts_NP.size), [], 0
-    with ProgressBar(len(whole_N), "search for crops", unit="image") as bar:
-        for start in range(0, len(whole_N), rows):
-            bits_RNP = np.bitwise_count(parts_NP[None] ^ whole_N[start : start + rows, None, None])
-            nearest_RN = bits_RNP.min(2)
+    wholes_N2 = np.stack([hashes_NP[:, 0], mirrored_N], axis=1)
+    rows, found, left = max(1, BLOCK_PAIRS // (2 * parts_NP.size)), [], 0
+    with ProgressBar(len(hashes_NP), "search for crops", unit="image") as bar:
+        for start in range(0, len(hashes_NP), rows):
+            bits_RN2P = np.bitwise_count(parts_NP[:, None] ^ wholes_N2[start : start + rows, None, :, None])
+            nearest_RN = bits_RN2P.min((2, 3))
             for row, nearest_N in enumerate(nearest_RN):
                 crop = start + row
                 nearest_N[[crop, *joined[crop]]] = CROP_BITS + 1
                 count = int((nearest_N <= CROP_BITS).sum())
                 for image in np.argsort(nearest_N, kind="stable")[: min(count, IMAGES_PER_CROP)].tolist():
-                    found.append(Proposal(image, crop, boxes[int(bits_RNP[row, image].argmin()) + 1]))
+                    is_mirrored, part = np.unravel_index(bits_RN2P[row, image].argmin(), bits_RN2P.shape[2:])
+                    found.append(Proposal(image, crop, boxes[part + 1], bool(is_mirrored)))
                 left += max(count - IMAGES_PER_CROP, 0)
             bar.advance(len(nearest_RN))
     return found, left
 
 
-def shows_part(image: Image.Image | None, crop: Image.Image | None, box: tuple[float, float, float, float]) -> bool:
-    """Whether `crop` is a part of `image`, about that in `box`: after alignment, by the comparison of small images."""
+def shows_part(image: Image.Image | None, crop: Image.Image | None, proposed: Proposal) -> bool:
+    """Whether `crop` is a part of `image`, about as proposed: after alignment, by the comparison of small images."""
     if image is None or crop is None:
         return False
-    small = crop.resize((SMALL, SMALL), Image.Resampling.BOX)
-    if correlation(part_of(image, np.array(box)), small) < LEAST_ALIKE:
+    small, box_4 = crop.resize((SMALL, SMALL), Image.Resampling.BOX), np.array(proposed.box)
+    small = ImageOps.mirror(small) if proposed.is_mirrored else small
+    if correlation(part_of(image, box_4), small) < LEAST_ALIKE:
         return False
-    return is_copy(part_of(image, aligned(image, small, np.array(box))), small)
+    return is_copy(part_of(image, aligned(image, small, box_4)), small)
 
 
 def part_of(image: Image.Image, box_4: np.ndarray) -> Image.Image:
