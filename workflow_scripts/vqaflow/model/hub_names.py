@@ -14,9 +14,21 @@ PUBLISHED = (
     *(f"google/gemma-4-{size}-it" for size in ("12B", "31B")),
     *(f"OpenGVLab/InternVL3_5-{size}-HF" for size in ("1B", "2B", "4B", "8B", "14B", "38B")),
 )
+# Published bases that read text alone. Others are known by their config.json only, which a job fetches.
+TEXT_ALONE = re.compile(
+    r"Qwen/(Qwen(1\.5|2|2\.5|3)?-([\d.]+[MB]\b|Coder|Math|MoE|Next).*|QwQ-.*)"
+    r"|meta-llama/(Llama-2-.*|(Meta-)?Llama-(3|3\.1|3\.3)-\d+B.*|Llama-3\.2-[13]B.*)"
+    r"|mistralai/(Mistral-7B|Mistral-Nemo|Mixtral).*"
+    r"|google/gemma-(\d+b|1\.1-|2-|3-(1b|270m)).*"
+    r"|microsoft/(phi-(1|1_5|2|4)|Phi-(3|3\.5|4)-(mini|small|medium|MoE).*)"
+    r"|deepseek-ai/(DeepSeek-(V\d|R\d|LLM|Coder).*|deepseek-(llm|coder).*)"
+    r"|LGAI-EXAONE/EXAONE-(3\.0|3\.5|4\.0|Deep)-.*",
+    re.IGNORECASE,
+)
 PAGE = re.compile(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co|hf-mirror\.com|modelscope\.cn/models)/+", re.I)
 LOADED_BY = re.compile(r"(hf|modelscope|models?)(://|:)", re.I)
 PART = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
+EXAMPLE = "Qwen/Qwen3-VL-8B-Instruct"
 CLOSE = 0.93  # how similar a misspelt name is
 
 
@@ -36,6 +48,8 @@ def hub_name_problems(name: str) -> Iterator[str]:
             yield f"there is no folder {name}, and as a hub name (owner/name) it {fault}. Correct it."
     elif ":" in name or "@" in name:
         yield f"{name!r} has a commit behind its name. Write {re.split('[:@]', name)[0]!r}, and it in model.revision."
+    elif TEXT_ALONE.fullmatch(name):
+        yield f"{name} reads no pictures. Give a vision-language model, such as {EXAMPLE}."
     elif is_hub_name(name):
         if meant(name) != name:
             yield f"there is no folder {name}, and no published base of this name; did you mean {meant(name)!r}?"
