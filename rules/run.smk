@@ -132,10 +132,10 @@ def prepare_folder():
 
 
 def name_cause(record):
-    """A filter of Snakemake's log: it says that outputs are write-protected; give the reason and the cure instead."""
+    """A filter of Snakemake's log: in place of "Write-protected output files", the reason and the cure."""
     if getattr(record, "exception", None) == "ProtectedOutputException":
-        files = [Path(line.strip()) for line in record.getMessage().partition("affected files:")[2].splitlines()]
-        problem = write_problem(path for path in files if path.is_file())
+        lines = record.getMessage().partition("affected files:")[2].splitlines()
+        problem = write_problem([Path(line.strip()) for line in lines if line.strip()], map(Path, listener().plans))
         record.msg = f"error: {problem}" if problem else record.msg
     return True
 

@@ -53,6 +53,20 @@ class FastVisionModel:
 OVER_PEFT = "four orders, cached vision: rows x orders/s over Transformers + PEFT"
 
 
+def test_what_the_checks_find_is_asked_for_once(monkeypatch) -> None:
+    """They take as long as half the rows, and find the same in each run."""
+    asked = []
+
+    def measured(bench, only, site):
+        asked.append(list(only))
+        bench.add("ours", 2, 1, True, lambda: (1.0, 1.0))
+        return {"adapter digest": "a1"} if "checks" in only else {}
+
+    monkeypatch.setattr(train, "measure_all", measured)
+    train.bench_train("tiny", 2, ["ours", "checks"], None, runs=3)
+    assert asked == [["ours", "checks"], ["ours"], ["ours"]]
+
+
 def test_the_command_runs_on_a_cpu_and_writes_all_figures(tmp_path, monkeypatch) -> None:
     """Anyone can check the harness before paying for a GPU."""
     cases = [("ours", 2, 1, False, {}), ("ours", 2, 4, True, {"gradient_checkpointing": "auto"})]

@@ -1,5 +1,6 @@
 """What a killed job has left, or a damaged disk: a run goes on with it only if it is as it was written."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -18,11 +19,12 @@ from vqaflow.artifacts.reading import read_csv_columns, read_yaml
 from vqaflow.model.features.folder import DIGEST, FEATURES, FeatureFolder, tensor_digest
 from vqaflow.model.pipeline.reading import read_transcript
 from vqaflow.reporting.closing_line import closing_line, error_lines
+from vqaflow.runtime import run_folder
 from vqaflow.runtime.digests import text_digest
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.locks import Lease, holder_of
 from vqaflow.runtime.output_records import lock_of
-from vqaflow.runtime.run_folder import bring_to_present
+from vqaflow.runtime.run_folder import bring_to_present, write_problem
 from vqaflow.runtime.stage import RUN_STARTED, log, stage
 from vqaflow.scoring.score_choices import _is_whole
 from vqaflow.search.study import load_study, storage
@@ -303,3 +305,27 @@ def test_full_memory_outside_a_step_is_one_message(tmp_path, capsys, work, words
     told = capsys.readouterr().err
     assert end.value.code == 1 and told.count("\n") == 1 and "Traceback" not in told
     assert f"error: {words}" in told and "). End " in told
+
+
+def test_why_outputs_cannot_be_replaced(tmp_path, monkeypatch):
+    """Snakemake says neither why nor what to do; what others protect is theirs."""
+    folder = tmp_path / "results" / "eda"
+    folder.mkdir(parents=True)
+    file = tmp_path / "results" / "submission.csv"
+    file.write_text("id,answer\n", encoding="utf-8")
+    assert write_problem([folder, file, tmp_path / "gone"], [tmp_path / "results"]) is None
+
+    def refuse(number):
+        def fails(*_, **__):
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(Path, "open", fails)
+        monkeypatch.setattr(run_folder.tempfile, "TemporaryFile", fails)
+
+    refuse(errno.EROFS)
+    cure = "Use a place on a disk that you can write to."
+    for path in (folder, file):
+        assert write_problem([path], [tmp_path / "results"]) == f"{path}: its disk is read-only. {cure}"
+    assert write_problem([file], [tmp_path / "others"]) is None
+    refuse(errno.EIO)
+    assert write_problem([file], [tmp_path / "results"]) is None

@@ -47,6 +47,7 @@ def test_a_name_of_a_wrong_form_is_told_without_the_network(name, told):
         "Qwen/Qwen2.5-7B-Instruct",
         "Qwen/Qwen3-30B-A3B-Instruct-2507",
         "Qwen/Qwen-7B-Chat",
+        "Qwen/Qwen-1_8B-Chat",
         "Qwen/QwQ-32B",
         "meta-llama/Llama-3.1-8B-Instruct",
         "meta-llama/Meta-Llama-3-8B",
@@ -71,6 +72,7 @@ def test_a_model_without_eyes_is_refused_by_its_name(name):
     "name",
     [
         "Qwen/Qwen-VL-Chat",
+        "Qwen/Qwen3-8B-VL-Instruct",
         "Qwen/Qwen2.5-Omni-7B",
         "Qwen/Qwen3-Omni-30B-A3B-Instruct",
         "Qwen/Qwen3.5-4B",
@@ -83,7 +85,9 @@ def test_a_model_without_eyes_is_refused_by_its_name(name):
         "google/paligemma2-3b-mix-448",
         "microsoft/Phi-4-multimodal-instruct",
         "microsoft/Phi-3.5-vision-instruct",
+        "microsoft/Phi-4-reasoning-vision-15B",
         "deepseek-ai/deepseek-vl2-tiny",
+        "deepseek-ai/DeepSeek-V4",
         "someone/Qwen3-8B-with-eyes",
     ],
 )

@@ -7,7 +7,7 @@ import imagehash
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from places import REAL_DATA, needs_real_data
 from vqaflow.artifacts.columns import ALL_LETTERS
@@ -237,15 +237,27 @@ def test_crops_are_joined_told_and_counted(tmp_path, monkeypatch, folds):
         "other.png": (photo(1), {}),
     }
     table = table_of(tmp_path, pictures)
-    assert ("part.jpg", "whole.png", WHOLE) in found(table)
+    assert ("part.jpg", "whole.png", WHOLE[False]) in found(table)
     assert ("whole.png", "again.jpg", "saved again") in found(table)
-    assert ("corner.png", "other.png", WHOLE) in found(table)
-    assert {how for *_, how in found(table.iloc[::-1])} == {CROPPED, "saved again"}
+    assert ("corner.png", "other.png", WHOLE[False]) in found(table)
+    assert {how for *_, how in found(table.iloc[::-1])} == {CROPPED[False], "saved again"}
     monkeypatch.setattr(copies_module, "MOST_IMAGES", 4)
     _, report, text = folds(table)
     assert report["copies"]["images_without_search_for_crops"] == 6
     assert "cropped copies were not looked for: 6 images are more than" in text
     assert found(table) == [("whole.png", "again.jpg", "saved again")]
+
+
+def test_a_mirrored_crop_is_told_as_one(tmp_path):
+    """Left and right are exchanged, which a question may be about."""
+    pictures = {
+        "part.jpg": (ImageOps.mirror(photo_part(0, 0.1, 0.05)), {"quality": 85}),
+        "whole.png": (photo(0), {}),
+        "other.png": (photo(1), {}),
+    }
+    table = table_of(tmp_path, pictures)
+    assert found(table) == [("part.jpg", "whole.png", WHOLE[True])]
+    assert found(table.iloc[::-1]) == [("whole.png", "part.jpg", CROPPED[True])]
 
 
 @needs_real_data

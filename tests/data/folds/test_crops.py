@@ -55,7 +55,7 @@ def test_a_crop_is_found_however_it_was_saved(tmp_path: Path, cut: dict[str, flo
     crops = [cropped(images[0], **cut), cropped(images[1], **cut), cropped(images[2], **cut)]
     crops[1].thumbnail((240, 240))
     files = saved(tmp_path, [*images, *crops[:2], crops[2].resize((256, 256))], quality=70)
-    assert sorted(find_crops(files, ()).found) == [(0, 6), (1, 7), (2, 8)]
+    assert sorted(find_crops(files, ()).found) == [(0, 6, False), (1, 7, False), (2, 8, False)]
 
 
 @pytest.mark.parametrize("cut", CUTS[:2], ids=str)
@@ -63,7 +63,7 @@ def test_a_mirrored_crop_is_found(tmp_path: Path, cut: dict[str, float]) -> None
     """As training tools make more pictures of one; the answer may be another, but the picture is known."""
     images = [scene(seed) for seed in range(4)]
     crops = [ImageOps.mirror(cropped(image, **cut)) for image in images[:2]]
-    assert sorted(find_crops(saved(tmp_path, [*images, *crops]), ()).found) == [(0, 4), (1, 5)]
+    assert sorted(find_crops(saved(tmp_path, [*images, *crops]), ()).found) == [(0, 4, True), (1, 5, True)]
 
 
 def frame(number: int) -> Image.Image:
@@ -88,16 +88,16 @@ def test_a_thing_that_was_put_into_the_part_makes_another_picture(tmp_path: Path
     other.paste((255, 255, 255), (100, 100, 120, 120))
     found = find_crops(saved(tmp_path, [image, other, scene(1)]), ())
     assert found.compared and found.found == []
-    assert find_crops(saved(tmp_path, [image, same, scene(1)]), ()).found == [(0, 1)]
+    assert find_crops(saved(tmp_path, [image, same, scene(1)]), ()).found == [(0, 1, False)]
 
 
 def test_known_pairs_are_not_looked_at_and_only_the_nearest_of_many_are(tmp_path: Path) -> None:
     """A picture that was saved again is near each part of its copy; frames of a film are all alike."""
     files = saved(tmp_path, [scene(0), cropped(scene(0), 0.1), cropped(scene(0), 0.05, 0.05), scene(1)])
     found = find_crops(files, ())
-    assert {(0, 1), (0, 2)} <= set(found.found)
+    assert {(0, 1, False), (0, 2, False)} <= set(found.found)
     rest = find_crops(files, [(0, 1)])
-    assert (0, 1) not in rest.found and (0, 2) in rest.found and rest.compared < found.compared
+    assert (0, 1, False) not in rest.found and (0, 2, False) in rest.found and rest.compared < found.compared
     alike = np.zeros((10, len(SPANS) ** 2), dtype=np.uint64)
     proposed, left = proposals(alike, alike[:, 0], [])
     assert (len(proposed), left) == (10 * IMAGES_PER_CROP, 10 * (9 - IMAGES_PER_CROP))
@@ -139,22 +139,26 @@ def test_all_pairs_within_the_bits_are_proposed(monkeypatch: pytest.MonkeyPatch)
     mirrored = rng.integers(0, 2**63, 30, dtype=np.uint64)
     hashes[20:, 0] = hashes[:10, 5] ^ np.uint64(0b1011)
     mirrored[10:20] = hashes[20:, 80] ^ np.uint64(0b1101)
-    expected = {(i, 20 + i, False) for i in range(10)} | {(20 + i, 10 + i, True) for i in range(10)}
+    boxes = [(left, top, right, bottom) for (top, bottom), (left, right) in product(SPANS, SPANS)]
+    expected = {(i, 20 + i, boxes[5], False) for i in range(10)}
+    expected |= {(20 + i, 10 + i, boxes[80], True) for i in range(10)}
     for block in (1, 1 << 22):
         monkeypatch.setattr(crops_module, "BLOCK_PAIRS", block)
         proposed, _ = proposals(hashes, mirrored, [])
-        assert {(one.image, one.crop, one.is_mirrored) for one in proposed} == expected
+        assert {(one.image, one.crop, one.box, one.is_mirrored) for one in proposed} == expected
 
 
 @needs_real_data
 def test_crops_of_real_photographs_and_no_others_are_found(tmp_path: Path) -> None:
-    """26 photographs with three crops each, of up to 15 % of each side; 77 of 78 were found."""
+    """26 photographs with three crops each, of up to 15 % of each side, every other one mirrored."""
     files = sorted((REAL_DATA / "recycling2026").glob("*/*.jpg"))
     rng, images = np.random.default_rng(5), [open_image(file) for file in files]
     crops = [cropped(image, *rng.uniform(0, 0.15, 4)) for image in images for _ in range(3)]
+    crops[::2] = map(ImageOps.mirror, crops[::2])
     for number, crop in enumerate(crops):
         crop.thumbnail([(2000, 2000), (crop.width // 2, crop.height // 2), (360, 360)][number % 3])
     found = find_crops(saved(tmp_path, images + crops, quality=70), ()).found
     shown = [*range(26), *(number // 3 for number in range(78))]
-    assert all(shown[image] == shown[crop] for image, crop in found)
-    assert len({crop for image, crop in found if image < 26 <= crop}) >= 76
+    assert all(shown[image] == shown[crop] for image, crop, _ in found)
+    whole = {crop: is_mirrored for image, crop, is_mirrored in found if image < 26 <= crop}
+    assert len(whole) >= 76 and all(is_mirrored == (crop % 2 == 0) for crop, is_mirrored in whole.items())

@@ -16,13 +16,14 @@ PUBLISHED = (
 )
 # Published bases that read text alone. Others are known by their config.json only, which a job fetches.
 TEXT_ALONE = re.compile(
-    r"Qwen/(Qwen(1\.5|2|2\.5|3)?-([\d.]+[MB]\b|Coder|Math|MoE|Next).*|QwQ-.*)"
+    r"(?!.*(VL\b|Vision|Omni|Multimodal))("
+    r"Qwen/(Qwen(1\.5|2|2\.5|3)?-([\d._]+[MB]\b|Coder|Math|MoE|Next).*|CodeQwen.*|QwQ-.*)"
     r"|meta-llama/(Llama-2-.*|(Meta-)?Llama-(3|3\.1|3\.3)-\d+B.*|Llama-3\.2-[13]B.*)"
-    r"|mistralai/(Mistral-7B|Mistral-Nemo|Mixtral).*"
+    r"|mistralai/(Mistral-7B|Mistral-Nemo|Mixtral|Ministral-8B-Instruct-2410).*"
     r"|google/gemma-(\d+b|1\.1-|2-|3-(1b|270m)).*"
-    r"|microsoft/(phi-(1|1_5|2|4)|Phi-(3|3\.5|4)-(mini|small|medium|MoE).*)"
-    r"|deepseek-ai/(DeepSeek-(V\d|R\d|LLM|Coder).*|deepseek-(llm|coder).*)"
-    r"|LGAI-EXAONE/EXAONE-(3\.0|3\.5|4\.0|Deep)-.*",
+    r"|microsoft/(phi-(1|1_5|2|4)|Phi-(3|3\.5|4)-(mini|small|medium|MoE|reasoning).*)"
+    r"|deepseek-ai/DeepSeek-(V[23]|R1|LLM|Coder).*"
+    r"|LGAI-EXAONE/EXAONE-(3\.0|3\.5|4\.0|Deep)-.*)",
     re.IGNORECASE,
 )
 PAGE = re.compile(r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co|hf-mirror\.com|modelscope\.cn/models)/+", re.I)
@@ -48,7 +49,7 @@ def hub_name_problems(name: str) -> Iterator[str]:
             yield f"there is no folder {name}, and as a hub name (owner/name) it {fault}. Correct it."
     elif ":" in name or "@" in name:
         yield f"{name!r} has a commit behind its name. Write {re.split('[:@]', name)[0]!r}, and it in model.revision."
-    elif TEXT_ALONE.fullmatch(name):
+    elif is_hub_name(name) and TEXT_ALONE.fullmatch(name):
         yield f"{name} reads no pictures. Give a vision-language model, such as {EXAMPLE}."
     elif is_hub_name(name):
         if meant(name) != name:

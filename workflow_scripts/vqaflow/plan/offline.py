@@ -22,6 +22,7 @@ from vqaflow.model.checkpoint import (
 )
 from vqaflow.model.families.known import family_of
 from vqaflow.model.hub import unpinned
+from vqaflow.model.hub_names import EXAMPLE
 from vqaflow.plan.footprint import GIB
 from vqaflow.plan.image_tokens import AS_THEY_ARE, image_tokens, largest_image
 from vqaflow.plan.plan_text import plan_lines
@@ -34,7 +35,6 @@ from vqaflow.runtime.files import parse_json
 from vqaflow.runtime.stage import log
 
 SIZE = re.compile(r"(?<![0-9a-z.])[0-9.]+b(?![0-9a-z])")  # a model's size within its name: 7b, not 4bit
-EXAMPLE = "Qwen/Qwen3-VL-8B-Instruct"
 
 
 def guessed_tokens(

@@ -27,15 +27,20 @@ def require_room(folder: Path) -> None:
         raise
 
 
-def write_problem(files: Iterable[Path]) -> str | None:
-    """Why the first of `files` that cannot be written cannot, and what to do; None if all can be."""
-    for path in files:
+def write_problem(outputs: Iterable[Path], folders: Iterable[Path]) -> str | None:
+    """Why the first of `outputs` in one of `folders` that cannot be replaced cannot, and what to do.
+
+    None if all can be, or if the system gives no reason that we know.
+    """
+    places = [folder.absolute() for folder in folders]
+    for path in outputs:
+        if not any(path.absolute().is_relative_to(place) for place in places):
+            continue
         try:
-            path.open("r+b").close()
+            tempfile.TemporaryFile(dir=path).close() if path.is_dir() else path.open("r+b").close()
         except OSError as error:
-            if error.errno not in FILE_ERRORS:
-                raise
-            return file_problem(error)
+            error.filename = str(path)
+            return file_problem(error) if error.errno in FILE_ERRORS else None
     return None
 
 

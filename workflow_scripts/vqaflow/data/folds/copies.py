@@ -27,7 +27,8 @@ PAIRS_PER_IMAGE = 20  # pairs that are compared, for each image on average
 NEAR_BITS = 4  # images whose hashes differ in no more are told if they are in different folds
 EXAMPLES = 20  # pairs of those that are listed
 SAME = "saved again"
-CROPPED, WHOLE = "cropped", "the whole of which it is a crop"
+CROPPED = {False: "cropped", True: "cropped and mirrored"}
+WHOLE = {False: "the whole of which it is a crop", True: "the whole of which it is a mirrored crop"}
 TURNS = {
     "mirrored left to right": Image.Transpose.FLIP_LEFT_RIGHT,
     "mirrored top to bottom": Image.Transpose.FLIP_TOP_BOTTOM,
@@ -91,9 +92,9 @@ def find_copies(table: pd.DataFrame) -> Copies:
         unread = sum(image is None for image in small.values())
         return Copies(list(found.values()), len(compared), count - len(compared), unread, len(images))
     crops = find_crops(images["image_file"].tolist(), found)
-    for image, crop in crops.found:
+    for image, crop, is_mirrored in crops.found:
         i, j, how = (image, crop, CROPPED) if image < crop else (crop, image, WHOLE)
-        found.setdefault((i, j), Copy(ids[i], ids[j], how))
+        found.setdefault((i, j), Copy(ids[i], ids[j], how[is_mirrored]))
     left = count - len(compared) + crops.left
     return Copies(list(found.values()), len(compared) + crops.compared, left, crops.unread)
 

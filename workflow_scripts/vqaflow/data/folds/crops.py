@@ -50,9 +50,12 @@ TOGETHER = 256  # proposals whose images are in memory at once
 
 @dataclass(frozen=True, slots=True)
 class Crops:
-    """Positions (image, crop) of `found`, ascending; `compared` proposals; `left` and `unread`: those that were not."""
+    """Of those `found` the positions of image and crop, ascending, and whether the crop is mirrored.
 
-    found: list[tuple[int, int]]
+    `compared` proposals; `left` were not compared; `unread` images could not be read.
+    """
+
+    found: list[tuple[int, int, bool]]
     compared: int
     left: int
     unread: int
@@ -95,7 +98,7 @@ def find_crops(files: Sequence[str], known: Iterable[tuple[int, int]]) -> Crops:
             for one in some:
                 bar.advance()
                 if shows_part(images[one.image], images[one.crop], one):
-                    found.append((positions[one.image], positions[one.crop]))
+                    found.append((positions[one.image], positions[one.crop], one.is_mirrored))
     return Crops(found, len(proposed), left, unread)
 
 
