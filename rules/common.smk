@@ -48,7 +48,6 @@ from vqaflow.config.invocation import IMAGE, require_kept
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.messages import DEBUG, unexpected
 from vqaflow.runtime.secrets import hidden
-from snakemake.exceptions import WorkflowError
 
 try:
     require_one_checkout(CHECKOUT)
@@ -168,7 +167,7 @@ def state_of_images(wildcards):
 def base_of(wildcards):
     """The identity of the base of a member."""
     if wildcards.member not in BASES:
-        raise WorkflowError(f"{wildcards.member} comes from files: it has no base. Name another member.")
+        raise SystemExit(f"error: {wildcards.member} comes from files: it has no base. Name another member.")
     return BASES[wildcards.member]
 
 
@@ -205,13 +204,13 @@ def named_view(function):
 
 
 def require_part(wildcards, parts):
-    """Raise WorkflowError if a target names a fold that its member does not have.
+    """End with a message if a target names a fold that its member does not have.
 
     Its adapter could have been trained on the rows that it scores.
     """
     if wildcards.fold not in parts:
         known = f"It has {', '.join(parts)}" if parts else "It has none"
-        raise WorkflowError(f"{wildcards.member} has no fold{wildcards.fold} here. {known}.")
+        raise SystemExit(f"error: {wildcards.member} has no fold{wildcards.fold} here. {known}.")
 
 
 def model_of(wildcards):
@@ -257,7 +256,7 @@ def view_of(wildcards):
     member = MEMBERS[wildcards.member]
     if wildcards.view not in member.views:
         known = f"It has {', '.join(member.shown_views)}" if member.shown_views else "It has none"
-        raise WorkflowError(f"{wildcards.member} has no view {wildcards.view} here. {known}.")
+        raise SystemExit(f"error: {wildcards.member} has no view {wildcards.view} here. {known}.")
     return member.rendering(wildcards.view)
 
 
@@ -374,7 +373,7 @@ def records_of(wildcards):
 def merged_files(wildcards):
     """A checkpoint for each adapter, with the reports on their answers."""
     if not TRAINED:
-        raise WorkflowError("members: none is trained, so no adapter can be merged. Add one with a section train.")
+        raise SystemExit("error: members: none is trained, so no adapter can be merged. Add one with a section train.")
     parts = [(member.name, part) for member in TRAINED for part in member.trained_parts(len(FOLDS))]
     return [f"results/merged/{name}/fold{part}{suffix}" for name, part in parts for suffix in ("", ".json")]
 
@@ -388,5 +387,5 @@ def files_of(wildcards):
 def zero_shot_files(wildcards):
     """The first submissions of all untuned members."""
     if not UNTUNED_MEMBERS:
-        raise WorkflowError("members: none is untuned. Add one for a first submission: `untuned: {train: none}`.")
+        raise SystemExit("error: members: none is untuned. Add one for a first submission: `untuned: {train: none}`.")
     return expand("results/zero_shot/{member}.csv", member=UNTUNED_MEMBERS)

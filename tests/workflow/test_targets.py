@@ -130,7 +130,7 @@ def test_an_untuned_member_answers_before_anything_is_trained(empty):
 
 def test_a_first_submission_without_an_untuned_member_says_what_to_add(empty):
     status, printed = empty.ask("-n", "zero_shot")
-    assert status != 0 and "members: none is untuned." in printed and "`untuned: {train: none}`" in printed
+    assert status != 0 and "error: members: none is untuned." in printed and "`untuned: {train: none}`" in printed
 
 
 def test_jobs_run_the_package_beside_the_snakefile(tmp_path):
