@@ -9,7 +9,7 @@ import time
 from snakemake.logging import logger
 from snakemake_interface_logger_plugins.common import LogEvent
 from vqaflow.config.named_values import changed_keys
-from vqaflow.model.features.cores import CORES
+from vqaflow.runtime.process_start import CORES
 from vqaflow.runtime.gpu_lease import visible_devices
 from vqaflow.runtime.run_watch import HOURS_LEFT, RunWatch
 from vqaflow.runtime.output_records import LOGS, results_of

@@ -12,7 +12,9 @@ from PIL import Image
 
 from competition import COLUMNS, Competition
 from vqaflow.artifacts.csv_files import UnreadableTable, detect_encoding, is_blank, read_records
+from vqaflow.data import validate_tables
 from vqaflow.ensemble.submission.sample import read_sample
+from vqaflow.question_types import side_by_side
 from vqaflow.runtime.digests import file_digest
 
 
@@ -37,6 +39,19 @@ def test_equal_input_gives_equal_bytes(data):
     data.run()
     before = {p.name: p.read_bytes() for p in (data.folder / "out").iterdir()}
     data.run()
+    assert before == {p.name: p.read_bytes() for p in (data.folder / "out").iterdir()}
+
+
+def test_a_large_table_gives_the_same_bytes(data, monkeypatch):
+    """Its questions are typed in other processes, while the rows before them are written."""
+    data.train[2]["answer"] = "x"
+    monkeypatch.setattr(validate_tables, "CHUNK_ROWS", 1)
+    data.run(on_bad_row="quarantine", max_quarantined=0.5)
+    before = {p.name: p.read_bytes() for p in (data.folder / "out").iterdir()}
+    monkeypatch.setattr(side_by_side, "MANY", 4)
+    monkeypatch.setattr(side_by_side, "job_cores", lambda: 2)
+    monkeypatch.setattr(validate_tables.SideBySide, "ahead", 3)
+    data.run(on_bad_row="quarantine", max_quarantined=0.5)
     assert before == {p.name: p.read_bytes() for p in (data.folder / "out").iterdir()}
 
 
@@ -446,12 +461,10 @@ def test_100_000_rows_within_2_gb(tmp_path):
     data.write("test", data.test)
     data.write("sample", [{"id": "test_0000", "answer": ""}])
     code = f"""
-import sys, types
 from pathlib import Path
-from types import SimpleNamespace
-stub = types.ModuleType("vqaflow.question_types.classify")
-stub.classify_many = lambda rows: [SimpleNamespace(qtype="general", flip_unsafe=False) for _ in rows]
-sys.modules["vqaflow.question_types.classify"] = stub
+from vqaflow.question_types import side_by_side
+side_by_side.MANY = 10**9
+side_by_side.classify_many = lambda rows: [side_by_side.QuestionType("general", False) for _ in rows]
 from vqaflow.runtime.errors import UserError
 from vqaflow.config.sections import ColumnsConfig
 from vqaflow.data.validate_tables import RawFiles, TableFiles, TableSettings, validate_tables

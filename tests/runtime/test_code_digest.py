@@ -27,7 +27,6 @@ NO_RESULT = {
     "runtime/analysis.py",
     "runtime/artifact_store.py",
     "runtime/code_digest.py",
-    "model/features/cores.py",
     "runtime/hours_left.py",
     "runtime/locks.py",
     "runtime/messages.py",

@@ -14,12 +14,13 @@ import scoring_world
 from vqaflow.artifacts.rows import rows_of
 from vqaflow.config.sections import ViewConfig
 from vqaflow.data.images.pictures import Picture
-from vqaflow.model.features import cores, readers
+from vqaflow.model.features import readers
 from vqaflow.model.features.cache import FeatureCache
 from vqaflow.model.features.readers import Readers, Threads, readers_of, reading
 from vqaflow.model.features.stream import FeatureStream, Prepared
 from vqaflow.model.features.wanted import pictures_in
 from vqaflow.runtime.errors import ProcessLost, UserError
+from vqaflow.runtime.process_start import CORES
 
 CPU = torch.device("cpu")
 
@@ -130,9 +131,9 @@ def test_as_many_processes_as_a_job_has_cores(monkeypatch) -> None:
     monkeypatch.setattr(readers, "Processes", Counted)
     monkeypatch.setattr(readers, "holds_gpu", lambda: True)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)))
-    monkeypatch.delenv(cores.CORES, raising=False)
+    monkeypatch.delenv(CORES, raising=False)
     for images, share, expected in [(1000, "", 6), (1000, "3", 3), (1000, "64", 6), (9, "", 3), (0, "", None)]:
-        monkeypatch.setenv(cores.CORES, share)
+        monkeypatch.setenv(CORES, share)
         with reading(images):
             assert started[-1:] == ([] if expected is None else [expected])
         started.clear()

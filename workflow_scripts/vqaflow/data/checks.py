@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from vqaflow.data.table_layout import IMAGE_NAMES, TableLayout
 
 # Characters for one token, of ASCII and of other scripts: the most that tokenizers take on average, and as usual.
 MOST_CHARACTERS, USUAL_CHARACTERS = (8.0, 4.0), (4.0, 1.5)
+FILES_AT_ONCE = 8  # that a thread gets: small ones take less time than handing them over
 WRONG_EXTENSION = "image_extension"  # the only oddity that is about a name
 
 
@@ -258,18 +260,22 @@ class ImageChecks:
         self.root, self.max_pixels, self.resize_limits = root, max_pixels, resize_limits
         self.options: Mapping[str, Any] = {"truncated": ACCEPT} if truncated == ACCEPT else {}
         self.linked: Mapping[str, Any] = {"follow_links": True} if follow_links else {}
+        self.places: dict[str, Path | ImageProblem] = {}  # what each cell names
         self.known: dict[Path, ImageFacts | ImageProblem] = {}
         self.shown: dict[Path, Path] = {}  # the real file of each path in the tables
         self.not_found: set[Path] = set()
 
     def inspect(self, names: Sequence[str]) -> list[ImageFacts | ImageProblem]:
         """The facts or the problem of each image cell."""
-        found = [self.find(name) for name in names]
-        new = {file for file in found if isinstance(file, Path)} - self.known.keys()
+        named = {name: self.find(name) for name in dict.fromkeys(names) if name not in self.places}
+        self.places |= named
+        new = list({file for file in named.values() if isinstance(file, Path)} - self.known.keys())
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-            self.known.update(zip(new, threads.map(self.examine, new), strict=True))
-        self.shown |= {self.path_of(n, f): f for n, f in zip(names, found, strict=True) if isinstance(f, Path)}
-        pairs = zip(names, found, strict=True)
+            some = [new[first : first + FILES_AT_ONCE] for first in range(0, len(new), FILES_AT_ONCE)]
+            facts = threads.map(lambda files: [self.examine(file) for file in files], some)
+            self.known.update(zip(new, chain.from_iterable(facts), strict=True))
+        self.shown |= {self.path_of(name, file): file for name, file in named.items() if isinstance(file, Path)}
+        pairs = [(name, self.places[name]) for name in names]
         return [as_named(name, self.known[file]) if isinstance(file, Path) else file for name, file in pairs]
 
     def find(self, name: str) -> Path | ImageProblem:

@@ -8,7 +8,8 @@ Shapes: N rows, C choices.
 """
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -46,6 +47,8 @@ from vqaflow.data.repeats import KEEP, judge_repeats
 from vqaflow.data.sample_submission import compare_ids, decide_submission_labels
 from vqaflow.data.table_layout import lay_out, wanted_columns
 from vqaflow.data.training_tables import TableSource, TrainTable, further_tables, open_training
+from vqaflow.question_types.classify import QuestionType
+from vqaflow.question_types.side_by_side import SideBySide, TypesToCome
 from vqaflow.runtime.errors import UserError
 from vqaflow.runtime.files import atomic_path, write_json
 from vqaflow.runtime.progress import ProgressBar
@@ -139,9 +142,9 @@ def validate_tables(raw: RawFiles, settings: TableSettings, out: TableFiles) -> 
     files = [source.csv for source in sources]
     roots = [*(source.image_root for source in sources), raw.test_root]
     problems = Problems([*files, raw.test_csv, raw.sample_submission, *roots])
-    reader = TableReader(settings, problems, roots)
     lay_out_test = partial(lay_out, wanted=wanted_columns(settings.columns, False), reserved=RESERVED)
     with ExitStack() as outputs:
+        reader = TableReader(settings, problems, roots, outputs.enter_context(SideBySide()))
         # The test table is read first: then a training row with the id of a test row can be reported.
         partial_test, partial_train = (outputs.enter_context(atomic_path(file)) for file in (out.test, out.train))
         test = open_table(raw.test_csv, lay_out_test, problems, encoding=settings.encoding)
@@ -207,8 +210,10 @@ def open_image_root(root: Path, settings: TableSettings, problems: Problems) -> 
 class TableReader:
     """Checks the tables of one run chunk by chunk and writes them as parquet."""
 
-    def __init__(self, settings: TableSettings, problems: Problems, roots: Sequence[Path]) -> None:
-        self.settings, self.problems = settings, problems
+    def __init__(
+        self, settings: TableSettings, problems: Problems, roots: Sequence[Path], questions: SideBySide
+    ) -> None:
+        self.settings, self.problems, self.questions = settings, problems, questions
         self.letters = ALL_LETTERS[: len(settings.columns.choices)]
         self.images = {root: open_image_root(root, settings, problems) for root in dict.fromkeys(roots)}
 
@@ -218,15 +223,19 @@ class TableReader:
         ids, usable = SeenIds(), 0
         schema = parquet_schema(False, extras, self.letters)
         with parquet_writer(out, schema) as write:
-            for chunk in self.chunks(opened, "test table"):
-                check_cells(chunk, FATAL, self.settings.missing_choices)  # each row needs an id of its own
-                check_ids(chunk, ids, FATAL)
-                check_length(chunk, self.settings.max_tokens)
-                check_choices(chunk, self.settings.normal_form)
-                table = self.checked(chunk, root, {})
+            for table in self.checked(self.test_chunks(opened, ids), root):
                 usable += int(table["usable"].sum())
                 write_rows(write, table, schema)
         return ids, usable
+
+    def test_chunks(self, opened: OpenTable, ids: SeenIds) -> Iterator[tuple[Chunk, dict[str, Any]]]:
+        """The test table chunk by chunk, its cells checked; notes its ids in `ids`."""
+        for chunk in self.chunks(opened, "test table"):
+            check_cells(chunk, FATAL, self.settings.missing_choices)  # each row needs an id of its own
+            check_ids(chunk, ids, FATAL)
+            check_length(chunk, self.settings.max_tokens)
+            check_choices(chunk, self.settings.normal_form)
+            yield chunk, {}
 
     def check_train(
         self, tables: Sequence[TrainTable], out: Path, test: OtherIds
@@ -243,16 +252,17 @@ class TableReader:
             for table in tables:
                 ids = SeenIds()
                 usable.setdefault(table.source.csv, 0)
-                for rows in self.training_rows(table, ids, others, with_shares):
+                chunks = self.training_chunks(table, ids, others, with_shares)
+                for rows in self.checked(chunks, table.source.image_root):
                     usable[table.source.csv] += len(rows)
                     write_rows(write, rows, schema)
                 others.append(OtherIds(table.source.csv, ids, PREFIX_CURE, "id_in_two_tables"))
         return usable, others
 
-    def training_rows(
+    def training_chunks(
         self, table: TrainTable, ids: SeenIds, others: Sequence[OtherIds], with_shares: bool
-    ) -> Iterator[pd.DataFrame]:
-        """The usable rows of a training table, chunk by chunk; notes its ids in `ids`."""
+    ) -> Iterator[tuple[Chunk, dict[str, Any]]]:
+        """A training table chunk by chunk, its cells checked, with the columns of its answers; notes its ids."""
         title = "train table" if not table.source.entry else f"{table.source.name} table"
         for chunk in self.chunks(table.opened, title, table.source.id_prefix):
             check_cells(chunk, ERROR, self.settings.missing_choices)
@@ -262,22 +272,35 @@ class TableReader:
             check_ids(chunk, ids, ERROR, others)
             check_length(chunk, self.settings.max_tokens)
             check_choices(chunk, self.settings.normal_form)
-            yield self.checked(chunk, table.source.image_root, columns | {"source": table.source.name})
+            yield chunk, columns | {"source": table.source.name}
 
     def chunks(self, opened: OpenTable, title: str, id_prefix: str = "") -> Iterator[Chunk]:
         """The table's records, some at a time."""
         records = opened.records()
+        self.questions.expect(opened.rows)
         with ProgressBar(opened.rows, title) as bar:
             while batch := list(islice(records, CHUNK_ROWS)):
                 yield Chunk(opened.path, opened.layout, batch, self.problems, id_prefix)
                 bar.advance(len(batch), problems=len(self.problems.found))
 
-    def checked(self, chunk: Chunk, root: Path, more: Mapping[str, Any]) -> pd.DataFrame:
-        """The chunk's rows with what was found about them; bad rows are marked (test) or left out (train).
+    def checked(self, chunks: Iterable[tuple[Chunk, Mapping[str, Any]]], root: Path) -> Iterator[pd.DataFrame]:
+        """The rows of each chunk with what was found about them; bad rows are marked (test) or left out (train).
 
-        `more` are columns of training rows.
+        With each chunk come further columns of training rows. Questions of the next ones are typed meanwhile.
         """
         images = self.images[root]
+        waiting: deque[tuple[Chunk, Mapping[str, Any], TypesToCome]] = deque()
+        for chunk, more in chunks:
+            waiting.append((chunk, more, self.questions.types_of(typed_rows(chunk))))
+            if len(waiting) > self.questions.ahead:
+                yield self.table_of(*waiting.popleft(), root, images)
+        for chunk, more, types in waiting:
+            yield self.table_of(chunk, more, types, root, images)
+
+    def table_of(
+        self, chunk: Chunk, more: Mapping[str, Any], types: TypesToCome, root: Path, images: ImageChecks | None
+    ) -> pd.DataFrame:
+        """The checked rows of one chunk."""
         facts = check_images(chunk, images) if images else [None] * len(chunk.frame)
         table = chunk.frame.assign(
             **{x: pd.Series([row.get(x) for row in chunk.choices], dtype="str") for x in self.letters},
@@ -285,7 +308,7 @@ class TableReader:
             image_file=[str(root / name) for name in chunk.frame["path"]],
             usable=[position not in chunk.bad for position in range(len(chunk.frame))],
             **image_columns(facts),
-            **type_columns(chunk),
+            **type_columns(types()),
         )
         if more:
             table = table[table["usable"]]
@@ -322,13 +345,15 @@ def image_columns(facts: Sequence[ImageFacts | None]) -> dict[str, pd.Series]:
     }
 
 
-def type_columns(chunk: Chunk) -> dict[str, pd.Series]:
-    """The question types and whether mirroring is unsafe, by the question and the choices that each row has."""
-    from vqaflow.question_types.classify import classify_many
-
+def typed_rows(chunk: Chunk) -> list[dict[str, str]]:
+    """What a row's type is decided by: the question and the choices that it has."""
     rows = zip(chunk.frame["question"], chunk.choices, strict=True)
-    found = classify_many([{"question": question, **choices} for question, choices in rows])
+    return [{"question": question, **choices} for question, choices in rows]
+
+
+def type_columns(types: Sequence[QuestionType]) -> dict[str, pd.Series]:
+    """The columns of question types, and of whether mirroring is unsafe."""
     return {
-        "qtype": pd.Series([f.qtype for f in found], dtype="str"),
-        "flip_unsafe": pd.Series([f.flip_unsafe for f in found], dtype="bool"),
+        "qtype": pd.Series([one.qtype for one in types], dtype="str"),
+        "flip_unsafe": pd.Series([one.flip_unsafe for one in types], dtype="bool"),
     }

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from vqaflow.question_types.parsing import Word
 
@@ -67,11 +68,17 @@ TESTS: dict[str, Callable[[str], object]] = {
 
 def looks(choices: Sequence[str], words: Sequence[Sequence[Word]]) -> Counter[str]:
     """How many of the choices pass each of TESTS, and how many hold a word of each kind; `words` are each choice's."""
-    counts = Counter({name: sum(bool(test(choice)) for choice in choices) for name, test in TESTS.items()})
+    counts = Counter(name for choice in choices for name in _passed(choice))
     for of_choice in words:
         counts.update({f"tag {word.tag}" for word in of_choice})
         counts.update({f"{min(len(of_choice), MANY)} words"})
-    return +counts
+    return counts
+
+
+@lru_cache(maxsize=1 << 16)
+def _passed(choice: str) -> tuple[str, ...]:
+    """Names of the tests that a choice passes; tables repeat theirs."""
+    return tuple(name for name, test in TESTS.items() if test(choice))
 
 
 def is_turned(texts: Sequence[str]) -> bool:

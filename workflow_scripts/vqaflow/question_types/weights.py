@@ -10,7 +10,7 @@ import base64
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 from zlib import compress, crc32, decompress
@@ -49,7 +49,7 @@ class Weights:
         return qtype, SAFE if qtype in PLAIN and unsafe < EVEN else unsafe
 
 
-@cache
+@lru_cache(maxsize=1 << 18)
 def key(feature: str) -> int:
     """What the file calls a feature."""
     return crc32(feature.encode())

@@ -1,4 +1,4 @@
-"""How a process starts and ends that imports large libraries: without the seconds that are no work."""
+"""How a process starts and ends that imports large libraries, without the seconds that are no work; and its cores."""
 
 import atexit
 import gc
@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from typing import NoReturn
 
 LOST_OUTPUT = 120  # Python's own status where the last output cannot be written
-NOT_IN_DIGESTS = True  # when garbage is collected, and how a process ends, change no result
+CORES = "VQAFLOW_CORES"  # a job's share of the cores that Snakemake was given; its jobs inherit it
+NOT_IN_DIGESTS = True  # when garbage is collected, how a process ends and how many share its work change no result
 
 
 @contextmanager
@@ -43,3 +44,10 @@ def is_job() -> bool:
     """Whether this process runs a rule's script for Snakemake, and nothing else."""
     given = getattr(sys.modules["__main__"], "snakemake", None)
     return hasattr(given, "wildcards")  # a session that imports Snakemake has the module under this name
+
+
+def job_cores() -> int:
+    """The cores that the system lets this process use, but not more than its share of a run."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    share = os.environ.get(CORES, "")
+    return min(allowed, int(share)) if share.isdigit() and int(share) else allowed

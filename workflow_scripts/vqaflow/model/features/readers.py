@@ -18,9 +18,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vqaflow.model.features.cores import job_cores
 from vqaflow.runtime.errors import ProcessLost, UserError
 from vqaflow.runtime.gpu_lease import holds_gpu
+from vqaflow.runtime.process_start import job_cores
 from vqaflow.runtime.stage import log
 
 if TYPE_CHECKING:  # the processes are started before torch is imported here
