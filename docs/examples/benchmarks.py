@@ -53,7 +53,7 @@ def main() -> None:
 
 def page() -> str:
     """The page of all tables."""
-    return "\n\n".join([HEAD, *(section(file) for file in measured_files()), pool_section()]) + "\n"
+    return "\n\n".join([HEAD, *(section(file) for file in measured_files()), pool_section(), growth_section()]) + "\n"
 
 
 HEAD = """# Measured, in full
@@ -64,6 +64,7 @@ what one command wrote on the machine that it names, and that command measures i
     vqaflow bench train --shape 7b --runs 3 --json docs/benchmarks/train.json
     vqaflow bench score --shape 7b --runs 3 --json docs/benchmarks/score.json
     vqaflow bench pool --runs 3 --json docs/benchmarks/pool.json
+    vqaflow bench growth --json docs/benchmarks/growth.json
 
 With `--runs N`, *s/row* is the median of N runs, and *least to most* says how far they lie apart. Files from before
 that option are one run. Compare rows within one file only: host processors differ. What the rows mean:
@@ -126,6 +127,28 @@ def pool_section() -> str:
         f"cores, {found['date']}, {versions}. File: [pool.json](pool.json)."
     )
     return "## Pooling\n\n" + wrapped(text)
+
+
+def growth_section() -> str:
+    """Seconds and memory of each stage beside the model at each size of the tables."""
+    found = read("growth.json")
+    machine, sizes = found["machine"], sorted({row["rows"] for row in found["rows"]})
+    stages = dict.fromkeys(row["stage"] for row in found["rows"])
+    text = (
+        f"Each stage beside the model, in a made-up competition with half as many images as rows. *Growth* is the "
+        f"exponent p of rows^p in processor time over the last tenfold: 1 is linear. {machine['cpus']} cores, "
+        f"{machine['date']}, Python {machine['python']}, one run. File: [growth.json](growth.json)."
+    )
+    lines = ["## Growth", "", wrapped(text), ""]
+    lines.append(markdown(["stage", *(f"s at {size:,} rows" for size in sizes), "growth", "peak GiB", "its growth"]))
+    lines.append("|" + " --- |" * (len(sizes) + 4))
+    for stage in stages:
+        by_size = {row["rows"]: row for row in found["rows"] if row["stage"] == stage}
+        last = by_size[sizes[-1]]
+        seconds = [figure(by_size[size]["seconds"]) for size in sizes]
+        numbers = [f"{last[name]:.2f}" for name in ("growth", "peak GiB", "memory's growth")]
+        lines.append(markdown([stage, *seconds, *numbers]))
+    return "\n".join(lines)
 
 
 def readme_table(name: str) -> str:

@@ -6,13 +6,14 @@ import pytest
 import torch
 
 import tiny_shapes
-from vqaflow.bench import train, training_bench, unsloth
+from vqaflow.bench import peers, train, training_bench
 from vqaflow.bench.checks import small
 from vqaflow.bench.made_rows import MadeFeatures, MadeRows
 from vqaflow.bench.random_base import build
 from vqaflow.bench.training_bench import TrainingBench, precision_of
 from vqaflow.bench.usual_recipe import model_inputs
 from vqaflow.commands.command_line import main
+from vqaflow.model.lora import add_adapter
 from vqaflow.plan.published import PUBLISHED
 from vqaflow.plan.shape import Shape
 
@@ -49,6 +50,11 @@ class FastVisionModel:
     @staticmethod
     def for_training(network):
         network.train()
+"""
+# What the process asks of Liger: Transformers' own call of it, whose kernels need a GPU.
+LIGER_STAND_IN = """
+def _apply_liger_kernel_to_instance(model):
+    model.has_kernels = True
 """
 OVER_PEFT = "four orders, cached vision: rows x orders/s over Transformers + PEFT"
 
@@ -97,9 +103,10 @@ def test_other_families_are_measured_and_checked(kind, tmp_path, monkeypatch) ->
     file = tmp_path / "train.json"
     train.bench_train("other", 2, None, file, visual=24)
     found = json.loads(file.read_text(encoding="utf-8"))
-    assert [row["recipe"] for row in found["rows"]] == [train.PEFT, train.UNSLOTH, "ours", "ours"]
-    unsloth = found["rows"].pop(1)
-    assert "trains on GPUs only" in unsloth["error"], "what cannot run here says why, and the others go on"
+    assert [row["recipe"] for row in found["rows"]] == [train.PEFT, train.LIGER, train.UNSLOTH, "ours", "ours"]
+    others = [found["rows"].pop(1) for _ in range(2)]
+    for row in others:
+        assert "trains on GPUs only" in row["error"], "what cannot run here says why, and the others go on"
     assert all(row["s/row"] > 0 and "error" not in row for row in found["rows"])
     errors = [value for name, value in found["checks"].items() if name.endswith("relative error")]
     assert len(errors) == 8 and max(errors) < 1e-4
@@ -171,7 +178,7 @@ def stand_in(tmp_path, monkeypatch):
     """A benchmark that takes its CPU for a GPU, and a folder in which a package `unsloth` can be written."""
     monkeypatch.setitem(PUBLISHED, "other", tiny_shapes.config("qwen3_vl"))
     made = TrainingBench("other", torch.device("cpu"), 2, visual=24)
-    monkeypatch.setattr(unsloth, "on_gpu", lambda bench: True)
+    monkeypatch.setattr(peers, "on_gpu", lambda bench: True)
     site = tmp_path / "site"
     site.mkdir()
     return made, site
@@ -181,11 +188,29 @@ def test_unsloth_runs_in_its_own_process_and_packages(stand_in) -> None:
     """Its row holds its version and its figures; the process gets a whole checkpoint and the other recipes' rows."""
     made, site = stand_in
     (site / "unsloth.py").write_text(UNSLOTH_STAND_IN, encoding="utf-8")
-    made.add(train.UNSLOTH, 2, 1, False, lambda: unsloth.measure_unsloth(made, site))
+    made.add(train.UNSLOTH, 2, 1, False, lambda: peers.measure_peer(made, "unsloth", site))
     row = made.results[0]
     assert "error" not in row and row["version"] == "1.2.3" and row["s/row"] > 0
     lora = training_bench.train_config().lora
     assert row["adapter weights"] == lora.r and len(row["losses"]) > 3
+
+
+def test_liger_runs_in_its_own_process_and_packages(stand_in) -> None:
+    """Its row holds its version, and adapters on the decoder's linears, as many as ours have."""
+    made, site = stand_in
+    package, about = site / "liger_kernel" / "transformers", site / "liger_kernel-9.8.7.dist-info"
+    for folder in (package, about):
+        folder.mkdir(parents=True)
+    (package.parent / "__init__.py").write_text("", encoding="utf-8")
+    (package / "__init__.py").write_text(LIGER_STAND_IN, encoding="utf-8")
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: liger-kernel\nVersion: 9.8.7\n", encoding="utf-8")
+    made.add(train.LIGER, 2, 1, False, lambda: peers.measure_peer(made, "liger", site))
+    row = made.results[0]
+    assert "error" not in row and row["version"] == "9.8.7" and row["s/row"] > 0
+    lora, base = training_bench.train_config().lora, build(made.config, made.device, "none", made.dtype)
+    add_adapter(base, lora, 1)
+    assert row["adapter weights"] == sum(w.numel() for w in base.model.parameters() if w.requires_grad)
+    assert len(row["losses"]) > 3 and row["losses"][-1] < row["losses"][0]
 
 
 @pytest.mark.parametrize("package", [None, "raise RuntimeError('this card is too old')"])
@@ -194,7 +219,7 @@ def test_unsloth_that_cannot_run_says_why(stand_in, package, capfd) -> None:
     made, site = stand_in
     if package:
         (site / "unsloth.py").write_text(package, encoding="utf-8")
-    made.add(train.UNSLOTH, 2, 1, False, lambda: unsloth.measure_unsloth(made, site))
+    made.add(train.UNSLOTH, 2, 1, False, lambda: peers.measure_peer(made, "unsloth", site))
     assert ("this card is too old" if package else "No module named 'unsloth'") in made.results[0]["error"]
 
 

@@ -3,6 +3,7 @@
 It runs a command of vqaflow, or `encode TABLE BASE`, and writes what the process took to FILE.
 """
 
+import atexit
 import json
 import os
 import runpy
@@ -39,17 +40,19 @@ def peak_gib() -> float:
     return int(status.split("VmHWM:")[1].split()[0]) / 2**20
 
 
+def write_figures(out: Path, began: float) -> None:
+    """Write what the process took."""
+    used = os.times()
+    cpu = used.user + used.system + used.children_user + used.children_system
+    figures = {"seconds": time.monotonic() - began, "CPU seconds": cpu, "peak GiB": peak_gib()}
+    out.write_text(json.dumps(figures), encoding="utf-8")
+
+
 if __name__ == "__main__":
     out, *arguments = sys.argv[1:]
-    began = time.monotonic()
-    try:
-        if arguments[0] == "encode":
-            encode(*arguments[1:])
-        else:
-            sys.argv = ["vqaflow", *arguments]
-            runpy.run_module("vqaflow", run_name="__main__")  # as `python -m vqaflow` does
-    finally:
-        used = os.times()
-        cpu = used.user + used.system + used.children_user + used.children_system
-        figures = {"seconds": time.monotonic() - began, "CPU seconds": cpu, "peak GiB": peak_gib()}
-        Path(out).write_text(json.dumps(figures), encoding="utf-8")
+    atexit.register(write_figures, Path(out), time.monotonic())  # a command ends the process
+    if arguments[0] == "encode":
+        encode(*arguments[1:])
+    else:
+        sys.argv = ["vqaflow", *arguments]
+        runpy.run_module("vqaflow", run_name="__main__")  # as `python -m vqaflow` does

@@ -1,7 +1,8 @@
 """`vqaflow bench train`: seconds and memory of a training step on a random model of a published shape.
 
 The rows of a batch are the same for every recipe: one image and a text with four choices. The usual recipe is in
-usual_recipe.py, TRL's in trl.py, Unsloth's in unsloth.py; ours is the training loop itself.
+usual_recipe.py, TRL's in trl.py, Unsloth's and Liger's in peers.py; ours is the training loop
+itself.
 """
 
 import os
@@ -15,10 +16,11 @@ from vqaflow.bench.tools import machine, table, write_results
 from vqaflow.bench.training_bench import IN_FLOAT16, MEMORY_GOAL_GIB, SHOWN_COLUMNS, TrainingBench
 from vqaflow.model.base import best_device
 
-RECIPES = ("usual", "trl", "peft", "unsloth", "ours", "checks")
+RECIPES = ("usual", "trl", "peft", "liger", "unsloth", "ours", "checks")
 NOTEBOOKS = ("usual", "trl")
 PEFT = "Transformers + PEFT, logits at the answer only"
 UNSLOTH = "Unsloth"
+LIGER = "Liger kernels in Transformers + PEFT"
 IN_THE_SAME = "ours, in Unsloth's memory"
 
 
@@ -29,12 +31,12 @@ def bench_train(
     out: Path | None,
     quantization: str | None = None,
     visual: int | None = None,
-    unsloth_site: Path | None = None,
+    site: Path | None = None,
     runs: int = 1,
 ) -> None:
     """Measure the recipes `only` with `batch` rows per pass, print the table, and write all figures to `out`.
 
-    `unsloth_site` is a folder with Unsloth and what it needs. By default all recipes are measured, but those of
+    `site` is a folder with Unsloth, Liger and what they need. By default all recipes are measured, but those of
     notebooks with a Qwen2.5-VL only, in which they were written. With several `runs`, the rows have their spread.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before the GPU is used; reproducibility needs it
@@ -47,7 +49,7 @@ def bench_train(
     def run() -> list[dict[str, Any]]:
         bench.results = []
         left = [name for name in only if name != "checks" or not checks]  # they find the same each time
-        checks.update(measure_all(bench, left, unsloth_site))
+        checks.update(measure_all(bench, left, site))
         return bench.results
 
     rows = run_times(runs, run)
@@ -69,7 +71,7 @@ def bench_train(
     write_results(out, results)
 
 
-def measure_all(bench: TrainingBench, only: Sequence[str], unsloth_site: Path | None = None) -> dict[str, Any]:
+def measure_all(bench: TrainingBench, only: Sequence[str], site: Path | None = None) -> dict[str, Any]:
     """Run the recipes `only`. Returns the outcome of the checks."""
     checks: dict[str, Any] = {}
     batch = bench.batch
@@ -86,10 +88,11 @@ def measure_all(bench: TrainingBench, only: Sequence[str], unsloth_site: Path | 
         from vqaflow.bench.usual_recipe import measure_peft
 
         bench.add(PEFT, batch, 1, False, lambda: measure_peft(bench))
-    if "unsloth" in only:
-        from vqaflow.bench.unsloth import measure_unsloth
+    for library, name in (("liger", LIGER), ("unsloth", UNSLOTH)):
+        if library in only:
+            from vqaflow.bench.peers import measure_peer
 
-        bench.add(UNSLOTH, batch, 1, False, lambda: measure_unsloth(bench, unsloth_site))
+            bench.add(name, batch, 1, False, lambda library=library: measure_peer(bench, library, site))
     if "checks" in only:
         from vqaflow.bench.checks import check
 
@@ -130,7 +133,7 @@ def our_cases(bench: TrainingBench) -> list[tuple[str, int, int, bool, dict[str,
 def summary(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
     """The figures of the goals, each from the best row that counts for it."""
     usual = [row for row in rows if row["recipe"].startswith("usual") and "s/row" in row]
-    peers = [row for row in rows if row["recipe"] in (PEFT, UNSLOTH) and "s/row" in row]
+    peers = [row for row in rows if row["recipe"] in (PEFT, LIGER, UNSLOTH) and "s/row" in row]
     others = {f"over {row['recipe'].split(',')[0]}": row for row in peers}
     ours = [
         row for row in rows if row["recipe"].startswith("ours") and "s/row" in row and row["batch"] == rows[0]["batch"]

@@ -1,9 +1,9 @@
 """Measure speed and memory on this machine, as a table and as JSON.
 
-bench train: a training step, by the usual recipe, TRL's trainer, Transformers + PEFT, Unsloth and this package. bench
-score: scoring a row, by generation, single passes and choice orders that share their prefix. Both build a random model
-of a published shape and need no download; --shape tiny runs on a CPU. bench pool: choosing and
-pooling many members. bench growth: all stages beside the model, at several sizes of the tables.
+bench train: a training step, by the usual recipe, TRL's trainer, Transformers + PEFT, Liger, Unsloth and this package.
+bench score: scoring a row, by generation, single passes and choice orders that share their prefix. Both build a random
+model of a published shape and need no download; --shape tiny runs on a CPU. bench pool: choosing and pooling many
+members. bench growth: all stages beside the model, at several sizes of the tables.
 """
 
 import argparse
@@ -32,11 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action.add_argument("--visual", type=int, metavar="N", help=visual)
         action.add_argument("--shape", choices=IN_BENCHMARKS, default="7b", help=shapes)
     train.add_argument("--batch", type=int, default=4, help="rows per pass (default: %(default)s)")
-    recipes = ["usual", "trl", "peft", "unsloth", "ours", "checks"]
+    recipes = ["usual", "trl", "peft", "liger", "unsloth", "ours", "checks"]
     only = "measure only these (default: all; usual and trl only for 7b, 3b and tiny)"
     train.add_argument("--only", nargs="+", choices=recipes, help=only)
-    site = "packages for the row of Unsloth, as pip install --target FOLDER makes them (default: those installed)"
-    train.add_argument("--unsloth-site", type=Path, metavar="FOLDER", help=site)
+    site = "packages for the rows of Unsloth and Liger, as pip install --target FOLDER makes them (default: installed)"
+    train.add_argument("--site", type=Path, metavar="FOLDER", help=site)
     devices = "instead: steps of ours on one GPU, and shared by so many (train.devices; a CPU has as many as you like)"
     train.add_argument("--devices", type=int, default=1, metavar="N", help=devices)
     score.add_argument("--rows", type=int, default=64, help="rows scored by each adapter (default: %(default)s)")
@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> None:
         from vqaflow.bench.train import bench_train
 
         given = (arguments.json, arguments.quantization, arguments.visual)
-        bench_train(arguments.shape, arguments.batch, arguments.only, *given, arguments.unsloth_site, arguments.runs)
+        bench_train(arguments.shape, arguments.batch, arguments.only, *given, arguments.site, arguments.runs)
     elif arguments.action == "score":
         from vqaflow.bench.score import bench_score
 

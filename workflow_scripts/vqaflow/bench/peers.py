@@ -1,11 +1,12 @@
-"""Unsloth at the benchmark's shape: a LoRA step as its users run it, in a process and an environment of its own.
+"""Unsloth and Liger at the benchmark's shape: a LoRA step as their users run it, in processes of their own.
 
-Unsloth replaces parts of torch, transformers, peft and trl when it is imported, and asks for other versions than this
-package. So it runs in another process, which gets a checkpoint of the shape with random weights, the rows of the other
-recipes, and the folder `site` with Unsloth and what it needs, before all other packages. What it measures is in
-unsloth_process.py.
+Both replace parts of transformers, Unsloth also of torch, peft and trl when it is imported, and it asks for other
+versions than this package. So each runs in another process, which gets a checkpoint of the shape with random weights,
+the rows of the other recipes, and the folder `site` with the library and what it needs, before all other packages. What
+is measured there is in peer_process.py.
 
-`pip install --target FOLDER unsloth` makes such a folder; without one, Unsloth must be installed beside this package.
+`pip install --target FOLDER unsloth liger-kernel` makes such a folder; without one, they must be installed beside this
+package.
 """
 
 import json
@@ -35,22 +36,26 @@ TIMEOUT_S = 900
 MARKS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>")
 
 
-def measure_unsloth(bench: "TrainingBench", site: Path | None) -> tuple[float, float, dict[str, Any]]:
-    """Seconds of a step, peak GiB, and the versions of what ran. Raises RuntimeError with the process's last words."""
+def measure_peer(bench: "TrainingBench", library: str, site: Path | None) -> tuple[float, float, dict[str, Any]]:
+    """Seconds of a step with `library`, unsloth or liger, peak GiB, and the version of what ran.
+
+    Raises RuntimeError with the process's last words.
+    """
     from vqaflow.bench.training_bench import train_config
 
     if not on_gpu(bench):
-        raise RuntimeError("Unsloth trains on GPUs only")
+        raise RuntimeError(f"{library} trains on GPUs only")
     lora = train_config().lora
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_checkpoint(bench, folder / "checkpoint")
         torch.save({key: value.cpu() for key, value in model_inputs(bench, bench.batch).items()}, folder / "inputs.pt")
-        job = {"nf4": bench.quantization == "nf4", "r": lora.r, "alpha": lora.alpha, "tokens": bench.made.tokens(1)}
+        job = {"library": library, "nf4": bench.quantization == "nf4", "tokens": bench.made.tokens(1)}
+        job |= {"r": lora.r, "alpha": lora.alpha, "targets": list(lora.targets)}
         (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
         reset_peak(bench.device)  # frees what the process needs
         done = subprocess.run(
-            [sys.executable, "-m", "vqaflow.bench.unsloth_process", name],
+            [sys.executable, "-m", "vqaflow.bench.peer_process", name],
             cwd=folder,
             env=environment(site),
             stdout=subprocess.PIPE,
