@@ -288,13 +288,25 @@ def test_a_run_claims_nothing_that_it_has_not_made(tmp_path):
 
 
 def test_without_training_logs_the_rest_is_measured(tmp_path):
-    """Adapters that come from elsewhere may lack a log."""
+    """Adapters that come from elsewhere may lack a log, and what training told of it."""
     folder = make_results(tmp_path / "results")
     ensemble(folder)
-    for path in folder.glob("adapters/main/*/log.csv"):
-        path.unlink()
+    for name in ("log.csv", "run.json"):
+        for path in folder.glob(f"adapters/main/*/{name}"):
+            path.unlink()
     metrics = evaluate(folder)
     assert metrics["learning"] == {} and (folder / "evaluation" / "learning.png").exists()
+
+
+@pytest.mark.parametrize("gone", ["log.csv", "run.json"])
+def test_half_of_what_a_training_told_is_no_evaluation(tmp_path, gone):
+    """Its figures would lack one training of several, without a word."""
+    folder = make_results(tmp_path / "results")
+    ensemble(folder)
+    adapter = folder / "adapters/main/fold1"
+    (adapter / gone).unlink()
+    with pytest.raises(UserError, match=rf"fold1/{gone}: is missing\. Run the rule train_adapter"):
+        evaluate(folder)
 
 
 def test_rows_of_another_run_are_refused_and_the_old_evaluation_stays(tmp_path):

@@ -156,13 +156,15 @@ def test_what_was_read_in_an_image_stands_below_its_row(tmp_path):
     assert notes == [["original read: EXIT 24"]] * 12
 
 
-def test_rows_of_another_run_are_refused(world, tmp_path):
+def test_rows_without_an_answer_are_refused(world, tmp_path):
+    """Those of another run, and the last one of a file that was cut short."""
     folder = shutil.copytree(world[0], tmp_path / "results")
-    (folder / "submission.csv").write_text("id,answer\nother,1\n")
-    with pytest.raises(
-        UserError, match=r"submission\.csv: has no answer for rows 'test_0000'.* write_submission again"
-    ):
-        show(folder)
+    path = folder / "submission.csv"
+    for text, row in (("id,answer\nother,1\n", "test_0000"), (path.read_text().removesuffix("\n")[:-1], "test_0039")):
+        path.write_text(text)
+        words = rf"submission\.csv: has no answer for rows '{row}'.* write_submission again"
+        with pytest.raises(UserError, match=words):
+            show(folder)
     (folder / "submission.csv").unlink()
     with pytest.raises(UserError, match=r"submission\.csv: is missing\. Run the rule write_submission\."):
         show(folder)

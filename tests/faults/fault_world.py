@@ -144,4 +144,5 @@ def is_one_message(printed: str, *names: str) -> str:
     (message,) = told
     if lacking := [name for name in names if name not in message]:
         return f"the message lacks {', '.join(lacking)}: {message}"
-    return "" if message.endswith((".", "?")) and ". " in message else f"a message without a cure: {message}"
+    ends = (".", "?", ":") if f"{message}\n  - " in printed else (".", "?")  # a list of problems may follow
+    return "" if message.endswith(ends) and ". " in message else f"a message without a cure: {message}"

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 import polars as pl
 
-from vqaflow.artifacts.adapter_files import RUN, check_log
+from vqaflow.artifacts.adapter_files import FILES, RUN, check_log
 from vqaflow.artifacts.choices import OWN, own_letters, read_with_letters
 from vqaflow.artifacts.columns import ALL_LETTERS, PEOPLE, PROBABILITY, SOURCE, probability_columns, share_columns
-from vqaflow.artifacts.reading import columns_in, letters_of_table, read_json, read_table
+from vqaflow.artifacts.reading import columns_in, letters_of_table, read_json, read_table, require_file
 from vqaflow.artifacts.results_folder import MemberFolder
 from vqaflow.artifacts.rows import shares_in
 from vqaflow.artifacts.score_files import ScoreFile, read_transcripts, score_files
@@ -166,15 +166,20 @@ def _probabilities(path: Path, ids: Sequence[str]) -> np.ndarray:
 
 
 def read_trainings(adapters: Sequence[Path]) -> dict[tuple[str, str], Training]:
-    """What is known of each adapter's training (log.csv, run.json), by its member and its folder's name."""
+    """What is known of each adapter's training (log.csv, run.json), by its member and its folder's name.
+
+    An adapter that comes from elsewhere may have neither, or a run.json without digests.
+    """
     found = {}
     for folder in sorted(adapters):
         log, run = folder / "log.csv", folder / RUN
-        told = read_json(run, "train_adapter", ["train"]) if run.exists() else {"train": {}}
-        history = None
         if log.exists():
-            check_log(log)
-            history = pd.read_csv(log).reindex(columns=LOG_COLUMNS)
+            require_file(run, "train_adapter")
+        told = read_json(run, "train_adapter", ["train"]) if run.exists() else {"train": {}}
+        if log.name in told.get(FILES, {}):
+            require_file(log, "train_adapter")
+        check_log(log)
+        history = pd.read_csv(log).reindex(columns=LOG_COLUMNS) if log.exists() else None
         found[folder.parent.name, folder.name] = Training(history, told["train"].get("keep"), told.get("label_mass"))
     return found
 

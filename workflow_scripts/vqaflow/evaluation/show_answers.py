@@ -106,7 +106,7 @@ def submitted(submission: Path, ids: Sequence[str]) -> dict[str, str]:
     if not submission.is_file():
         raise UserError(f"{submission}: is missing. Run the rule write_submission.")
     _, rows = read_csv(submission)
-    found = {cells[0]: cells[1] for cells in rows if len(cells) > 1}
+    found = {cells[0]: cells[1] for cells in rows if len(cells) > 1 and cells[1].strip()}
     if missing := [row_id for row_id in ids if row_id not in found]:
         raise UserError(f"{submission}: has no answer for rows {some(missing)}. Run the rule write_submission again.")
     return found

@@ -87,7 +87,7 @@ def find_run(results: ResultsFolder, wanted: str) -> Path:
     if ResultsFolder(folder).probabilities("oof").is_file():
         return folder
     if folder.is_dir():
-        raise UserError(f"{folder}: it has no ensemble/oof.parquet. Give the results folder of a finished run.")
+        raise UserError(f"{folder / 'ensemble/oof.parquet'}: is missing. Give the results folder of a finished run.")
     cure = did_you_mean(wanted, [*names, CURRENT]) if names else "give `current`, or the results folder of another run."
     raise UserError(f"{wanted}: there is no such kept run and no such folder; {cure}")
 
