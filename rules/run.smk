@@ -9,8 +9,8 @@ import time
 from snakemake.logging import logger
 from snakemake_interface_logger_plugins.common import LogEvent
 from vqaflow.config.named_values import changed_keys
-from vqaflow.runtime.process_start import CORES
 from vqaflow.runtime.gpu_lease import visible_devices
+from vqaflow.runtime.process_start import CORES
 from vqaflow.runtime.run_watch import HOURS_LEFT, RunWatch
 from vqaflow.runtime.output_records import LOGS, results_of
 from vqaflow.runtime.run_folder import bring_to_present, require_room, write_problem
@@ -106,7 +106,7 @@ def scorings_to_run():
 
 
 def share_of_cores():
-    """How many cores a job that uses a GPU has, if all such jobs run at once."""
+    """How many cores a job may use: those of the run, or its part of them if all jobs that use a GPU run at once."""
     limits = [workflow.global_resources.get(name) for name in ("_cores", "gpu")]
     cores, gpus = (getattr(limit, "value", limit) for limit in limits)
     return max(1, cores // max(1, gpus or len(visible_devices()))) if isinstance(cores, int) else ""

@@ -12,7 +12,7 @@ from vqaflow.bench.growth import add_growth, bench_growth, stages
 @pytest.mark.slow
 @pytest.mark.parametrize("upto", ["make_folds", pytest.param("verify", marks=takes_minutes)])
 def test_every_stage_runs_and_is_measured(tmp_path: Path, upto: str) -> None:
-    """A stage that ended early would look fast; `verify` at the end says that the whole run is consistent."""
+    """A stage that ended early would look fast; `verify`, the last, says that the whole run is consistent."""
     out = tmp_path / "growth.json"
     bench_growth([60], out, upto)
     rows = json.loads(out.read_text(encoding="utf-8"))["rows"]

@@ -51,10 +51,12 @@ class FastVisionModel:
     def for_training(network):
         network.train()
 """
-# What the process asks of Liger: Transformers' own call of it, whose kernels need a GPU.
+# What the process asks of Liger: Transformers' own call of it, whose kernels need a GPU, and which models it knows.
 LIGER_STAND_IN = """
+from pathlib import Path
+
 def _apply_liger_kernel_to_instance(model):
-    model.has_kernels = True
+    Path(__file__).with_name("applied").write_text(type(model).__name__)
 """
 OVER_PEFT = "four orders, cached vision: rows x orders/s over Transformers + PEFT"
 
@@ -195,22 +197,31 @@ def test_unsloth_runs_in_its_own_process_and_packages(stand_in) -> None:
     assert row["adapter weights"] == lora.r and len(row["losses"]) > 3
 
 
-def test_liger_runs_in_its_own_process_and_packages(stand_in) -> None:
-    """Its row holds its version, and adapters on the decoder's linears, as many as ours have."""
-    made, site = stand_in
+@pytest.mark.parametrize("kind", ["qwen3_vl", "qwen3_5"])
+def test_liger_runs_in_its_own_process_and_packages(stand_in, kind, monkeypatch) -> None:
+    """Its row holds what it was measured with, its kernels were applied, and its adapters are where ours are."""
+    monkeypatch.setitem(PUBLISHED, "other", tiny_shapes.config(kind))
+    _, site = stand_in
+    made = TrainingBench("other", torch.device("cpu"), 2, visual=24)
     package, about = site / "liger_kernel" / "transformers", site / "liger_kernel-9.8.7.dist-info"
     for folder in (package, about):
         folder.mkdir(parents=True)
     (package.parent / "__init__.py").write_text("", encoding="utf-8")
     (package / "__init__.py").write_text(LIGER_STAND_IN, encoding="utf-8")
+    known = f"MODEL_TYPE_TO_APPLY_LIGER_FN = {{{made.config['model_type']!r}: None}}\n"
+    (package / "monkey_patch.py").write_text(known, encoding="utf-8")
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: liger-kernel\nVersion: 9.8.7\n", encoding="utf-8")
     made.add(train.LIGER, 2, 1, False, lambda: peers.measure_peer(made, "liger", site))
     row = made.results[0]
     assert "error" not in row and row["version"] == "9.8.7" and row["s/row"] > 0
+    assert row["versions"]["torch"] == torch.__version__ and (package / "applied").read_text().startswith("Qwen3")
     lora, base = training_bench.train_config().lora, build(made.config, made.device, "none", made.dtype)
     add_adapter(base, lora, 1)
     assert row["adapter weights"] == sum(w.numel() for w in base.model.parameters() if w.requires_grad)
-    assert len(row["losses"]) > 3 and row["losses"][-1] < row["losses"][0]
+    assert len(row["losses"]) > 3
+    (package / "monkey_patch.py").write_text("MODEL_TYPE_TO_APPLY_LIGER_FN = {}", encoding="utf-8")
+    made.add(train.LIGER, 2, 1, False, lambda: peers.measure_peer(made, "liger", site))
+    assert "Liger has no kernels for " in made.results[1]["error"], "else Transformers alone would be measured"
 
 
 @pytest.mark.parametrize("package", [None, "raise RuntimeError('this card is too old')"])

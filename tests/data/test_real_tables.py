@@ -3,7 +3,6 @@
 import json
 import logging
 import shutil
-import sys
 from collections import Counter
 from csv import DictReader
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from competition import CLASSIFIER, one_question_type
+from competition import replaced_classifier
 from places import REAL_DATA, ROOT
 from vqaflow.config.loading import checked_config
 from vqaflow.data.exploration.explore_data import explore_data
@@ -73,10 +72,9 @@ def validate(folder: Path, on_bad_row: str) -> None:
     validate_tables(RawFiles.read(given), TableSettings.read(given, ()), files)
 
 
-def test_the_rows_that_cannot_be_used_stop_the_run(world, monkeypatch):
+def test_the_rows_that_cannot_be_used_stop_the_run(world):
     """One row without its answer, and one that nobody answered, of 9,486."""
-    monkeypatch.setitem(sys.modules, CLASSIFIER, one_question_type())
-    with pytest.raises(UserError) as error:
+    with replaced_classifier(), pytest.raises(UserError) as error:
         validate(world, "stop")
     message = str(error.value)
     assert "tables: 2 problems (2 empty_cell)" in message

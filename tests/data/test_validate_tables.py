@@ -3,6 +3,7 @@
 import csv
 import subprocess
 import sys
+from contextlib import nullcontext
 from itertools import dropwhile
 
 import pytest
@@ -15,6 +16,7 @@ from vqaflow.artifacts.csv_files import UnreadableTable, detect_encoding, is_bla
 from vqaflow.data import validate_tables
 from vqaflow.ensemble.submission.sample import read_sample
 from vqaflow.question_types import side_by_side
+from vqaflow.question_types.side_by_side import SideBySide
 from vqaflow.runtime.digests import file_digest
 
 
@@ -43,15 +45,19 @@ def test_equal_input_gives_equal_bytes(data):
 
 
 def test_a_large_table_gives_the_same_bytes(data, monkeypatch):
-    """Its questions are typed in other processes, while the rows before them are written."""
+    """Its questions are typed in two other processes, while the rows before them are written."""
     data.train[2]["answer"] = "x"
     monkeypatch.setattr(validate_tables, "CHUNK_ROWS", 1)
+    monkeypatch.setattr("competition.replaced_classifier", nullcontext)
     data.run(on_bad_row="quarantine", max_quarantined=0.5)
     before = {p.name: p.read_bytes() for p in (data.folder / "out").iterdir()}
+    started = []
     monkeypatch.setattr(side_by_side, "MANY", 4)
     monkeypatch.setattr(side_by_side, "job_cores", lambda: 2)
-    monkeypatch.setattr(validate_tables.SideBySide, "ahead", 3)
+    real = SideBySide._started
+    monkeypatch.setattr(SideBySide, "_started", lambda self: started.append(real(self)) or started[-1])
     data.run(on_bad_row="quarantine", max_quarantined=0.5)
+    assert len(started) == 2 and all(process.returncode is not None for process in started)
     assert before == {p.name: p.read_bytes() for p in (data.folder / "out").iterdir()}
 
 
@@ -453,11 +459,12 @@ def test_one_file_is_inspected_once(data, monkeypatch):
 
 
 @pytest.mark.slow
-def test_100_000_rows_within_2_gb(tmp_path):
-    """Measured in a separate process: the peak of resident memory, with a fault in every row."""
+@pytest.mark.parametrize("fault", [{"answer": "E"}, {"answer": "a", "path": "train/none.png"}])
+def test_100_000_rows_within_2_gb(tmp_path, fault):
+    """Measured in a separate process, whose questions are of one type: its memory, with a fault in every row."""
     data = Competition(tmp_path, rows=1)
     base = data.train[0] | {"question": "이 사진에 보이는 것은 무엇인가요? " * 4}
-    data.write("train", [base | {"id": f"train_{i:06d}", "answer": "E"} for i in range(100_000)])
+    data.write("train", [base | {"id": f"train_{i:06d}"} | fault for i in range(100_000)])
     data.write("test", data.test)
     data.write("sample", [{"id": "test_0000", "answer": ""}])
     code = f"""

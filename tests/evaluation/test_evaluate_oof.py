@@ -298,14 +298,15 @@ def test_without_training_logs_the_rest_is_measured(tmp_path):
     assert metrics["learning"] == {} and (folder / "evaluation" / "learning.png").exists()
 
 
-@pytest.mark.parametrize("gone", ["log.csv", "run.json"])
+@pytest.mark.parametrize("gone", [("log.csv",), ("run.json",), ("run.json", "log.csv")])
 def test_half_of_what_a_training_told_is_no_evaluation(tmp_path, gone):
     """Its figures would lack one training of several, without a word."""
     folder = make_results(tmp_path / "results")
     ensemble(folder)
     adapter = folder / "adapters/main/fold1"
-    (adapter / gone).unlink()
-    with pytest.raises(UserError, match=rf"fold1/{gone}: is missing\. Run the rule train_adapter"):
+    for name in gone:
+        (adapter / name).unlink()
+    with pytest.raises(UserError, match=rf"fold1/{gone[0]}: is missing\. Run the rule train_adapter"):
         evaluate(folder)
 
 

@@ -19,7 +19,7 @@ HARMS: dict[str, Callable[[bytes, random.Random], bytes | None]] = {
     "gone": lambda data, rng: None,
     "empty": lambda data, rng: b"",
     "cut in half": lambda data, rng: data[: len(data) // 2],
-    "without its last character": lambda data, rng: data.removesuffix(b"\n")[:-1],
+    "without its last character": lambda data, rng: data.rstrip(b"\r\n")[:-1],
     "zeros from its middle on": lambda data, rng: data[: len(data) // 2] + bytes(len(data) - len(data) // 2),
     "another kind of file": lambda data, rng: b"null" if data[:1] in b"{[" else b"a\n",
     "an empty object": lambda data, rng: b"{}" if data[:1] in b"{[" else data[: len(data) // 3],

@@ -2,6 +2,10 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -9,7 +13,7 @@ from vqaflow.question_types import side_by_side
 from vqaflow.question_types.classify import classify_many
 from vqaflow.question_types.side_by_side import MANY, SideBySide
 from vqaflow.runtime.errors import ProcessLost
-from vqaflow.runtime.process_start import CORES
+from vqaflow.runtime.process_start import CORES, package_environment
 
 QUESTIONS = (
     "이 사진에서 병은 몇 개인가요?",
@@ -64,15 +68,28 @@ def test_a_process_that_is_killed_ends_the_job_with_one_message(processes, while
             types()
 
 
-def test_what_a_process_says_last_is_told(processes) -> None:
-    """Rows that it cannot read end it; its own words say why."""
-    with pytest.raises(ProcessLost, match=r"has ended \(.*KeyError: 'question'\)"):
+def test_a_process_that_fails_is_not_called_killed(processes) -> None:
+    """To run it again would not help; its own words say why."""
+    with pytest.raises(RuntimeError, match="a process that types questions failed: KeyError: 'question'"):
         processes.types_of([{"a": "b"}])()
 
 
-def test_processes_end_with_a_job_that_is_killed(processes) -> None:
+def test_processes_end_with_a_job_that_is_killed(tmp_path) -> None:
     """Left behind, each would hold hundreds of megabytes."""
-    for process in processes.processes:  # as the kernel does when the job is gone
-        process.stdin.close()
-        assert process.wait(120) == 0
-        process.stdin = open(os.devnull, "wb")
+    code = (
+        "import time\n"
+        "from vqaflow.question_types import side_by_side\n"
+        "side_by_side.job_cores = lambda: 2\n"
+        "made = side_by_side.SideBySide()\n"
+        "made.expect(side_by_side.MANY)\n"
+        "print(*(process.pid for process in made.processes), flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=package_environment()) as job:
+        left = [Path(f"/proc/{number}/cmdline") for number in job.stdout.readline().decode().split()]
+        job.kill()
+    deadline = time.monotonic() + 120
+    while any(path.exists() and path.read_bytes() for path in left):  # one that nobody waits for has no command
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert len(left) == 2

@@ -2,8 +2,6 @@
 
 import csv
 import json
-import sys
-import types
 from contextlib import contextmanager
 
 import numpy as np
@@ -14,32 +12,19 @@ from PIL import Image
 
 from vqaflow.config.sections import ColumnsConfig, section
 from vqaflow.data.validate_tables import RawFiles, TableFiles, TableSettings, validate_tables
+from vqaflow.question_types import side_by_side
+from vqaflow.question_types.classify import QuestionType
 from vqaflow.runtime.errors import UserError
 
 COLUMNS = {"id": "id", "image": "path", "question": "question", "choices": ["a", "b", "c", "d"], "answer": "answer"}
 
 
-CLASSIFIER = "vqaflow.question_types.classify"
-
-
-def one_question_type() -> types.ModuleType:
-    """In the classifier's place, which has its own tests: here every question is of one type."""
-    stub = types.ModuleType(CLASSIFIER)
-    stub.classify_many = lambda rows: [types.SimpleNamespace(qtype="general", flip_unsafe=False) for _ in rows]
-    return stub
-
-
 @contextmanager
 def replaced_classifier():
-    """The stub in the classifier's place; modules that are loaded meanwhile stay, as some cannot be loaded twice."""
-    before = sys.modules.pop(CLASSIFIER, None)
-    sys.modules[CLASSIFIER] = one_question_type()
-    try:
+    """The classifier has its own tests: here every question is of one type."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(side_by_side, "classify_many", lambda rows: [QuestionType("general", False) for _ in rows])
         yield
-    finally:
-        del sys.modules[CLASSIFIER]
-        if before:
-            sys.modules[CLASSIFIER] = before
 
 
 class Competition:

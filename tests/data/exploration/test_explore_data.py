@@ -3,8 +3,6 @@
 import csv
 import json
 import socket
-import sys
-import types
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,6 +27,7 @@ from vqaflow.data.folds.make_folds import make_folds
 from vqaflow.data.images.visual_tokens import token_pixels, visual_tokens
 from vqaflow.data.validate_tables import RawFiles, TableFiles, TableSettings, validate_tables
 from vqaflow.model.encoding.row_encoder import RowEncoder
+from vqaflow.question_types import side_by_side
 
 LETTERS = ALL_LETTERS[:4]
 
@@ -246,9 +245,7 @@ def test_real_questions_from_the_csv_to_the_figures(tmp_path, explored, monkeypa
     judged = {
         row["question"]: SimpleNamespace(qtype=row["qtype"], flip_unsafe=row["flip_unsafe"] == "1") for row in real
     }
-    stub = types.ModuleType("vqaflow.question_types.classify")
-    stub.classify_many = lambda asked: [judged[row["question"]] for row in asked]
-    monkeypatch.setitem(sys.modules, "vqaflow.question_types.classify", stub)
+    monkeypatch.setattr(side_by_side, "classify_many", lambda asked: [judged[row["question"]] for row in asked])
     rng = np.random.default_rng(0)
     for i in range(len(real)):
         noise = Image.fromarray(rng.integers(0, 255, (5, 7, 3), dtype=np.uint8))

@@ -3,6 +3,7 @@
 Every size gets a made-up competition: half as many images as training rows, a fifth as many test rows, and one member
 whose probabilities someone else has made, so that no stage needs a model. Each stage is a process of its own, as under
 Snakemake. What a stage takes is compared with the size before it: "growth" is the exponent p of rows^p, 1 is linear.
+Memory is that of the stage's own process or of the largest that it starts.
 
 Shapes: N rows, C choices.
 """
@@ -28,6 +29,7 @@ from vqaflow.bench.tools import machine, table, write_results
 from vqaflow.config.loading import shipped
 from vqaflow.runtime.files import write_json
 from vqaflow.runtime.output_records import record_outputs
+from vqaflow.runtime.process_start import package_environment
 
 LETTERS = ALL_LETTERS[:4]
 ROWS_PER_IMAGE, ROWS_PER_TEST_ROW, SIDE = 2, 5, 48
@@ -117,12 +119,11 @@ def stages() -> Iterator[tuple[str, list[str], list[str]]]:
 
 def measure_stages(folder: Path, rows: int, upto: str | None = None) -> Iterator[dict[str, Any]]:
     """Run the stages, all or up to `upto`, in a competition of `rows`; yields what each took."""
-    package = str(Path(__file__).parents[2])
-    paths = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-    environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    environment = package_environment() | {"OMP_NUM_THREADS": "1"}
     out, results = folder / "took.json", folder / "results"
     for name, command, outputs in stages():
         step = [sys.executable, "-m", "vqaflow.bench.growth_step", str(out), *command]
+        out.unlink(missing_ok=True)
         done = subprocess.run(step, cwd=folder, env=environment, capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"{name} at {rows} rows ended with {done.returncode}:\n{done.stdout}{done.stderr}")

@@ -6,6 +6,7 @@ It runs a command of vqaflow, or `encode TABLE BASE`, and writes what the proces
 import atexit
 import json
 import os
+import resource
 import runpy
 import sys
 import time
@@ -35,9 +36,10 @@ def encode(table: str, base: str) -> None:
 
 
 def peak_gib() -> float:
-    """The most memory that this program has had; ru_maxrss would include its parent's."""
+    """The most memory that this program has had, or one that it started; its own ru_maxrss would have its parent's."""
     status = Path("/proc/self/status").read_text(encoding="utf-8")
-    return int(status.split("VmHWM:")[1].split()[0]) / 2**20
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return max(int(status.split("VmHWM:")[1].split()[0]), children) / 2**20
 
 
 def write_figures(out: Path, began: float) -> None:
@@ -50,7 +52,7 @@ def write_figures(out: Path, began: float) -> None:
 
 if __name__ == "__main__":
     out, *arguments = sys.argv[1:]
-    atexit.register(write_figures, Path(out), time.monotonic())  # a command ends the process
+    atexit.register(write_figures, Path(out), time.monotonic())  # a command ends the process itself, past any `finally`
     if arguments[0] == "encode":
         encode(*arguments[1:])
     else:

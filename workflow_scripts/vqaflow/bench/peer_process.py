@@ -1,12 +1,10 @@
 """The process that `bench train` starts for a row of Unsloth or Liger: `python -m vqaflow.bench.peer_process FOLDER`.
 
-FOLDER holds checkpoint/, inputs.pt and job.json; the figures go to found.json. Both train adapters on the decoder's
-linears with a frozen tower in every step, and call the library's forward with labels, which are set at the answer only.
-The optimizer's step is that of the other recipes.
+FOLDER holds checkpoint/, inputs.pt and job.json; the figures go to found.json. Both train adapters of the decoder in
+bfloat16, with a frozen tower in every step, and call the library's forward with labels, set at the answer only.
 
 Unsloth has the settings of its notebooks for vision models. Liger is what `use_liger_kernel` of the Trainer makes of
-Transformers + PEFT: its norms, SwiGLU and rotary positions, and logits that are never kept, under non-reentrant
-checkpointing.
+Transformers + PEFT, all that it replaces by default, under non-reentrant checkpointing, with adapters where ours are.
 """
 
 import json
@@ -48,6 +46,7 @@ def unsloth_network(checkpoint: str, job: dict[str, Any]) -> tuple[str, Any]:
 
 def liger_network(checkpoint: str, job: dict[str, Any]) -> tuple[str, Any]:
     """Liger's version, and the network with its kernels and an adapter."""
+    import importlib
     import importlib.metadata
 
     import torch
@@ -55,6 +54,9 @@ def liger_network(checkpoint: str, job: dict[str, Any]) -> tuple[str, Any]:
     from peft import LoraConfig, get_peft_model
     from transformers.integrations.liger import apply_liger_kernel
 
+    kind = transformers.AutoConfig.from_pretrained(checkpoint).model_type
+    if kind not in importlib.import_module("liger_kernel.transformers.monkey_patch").MODEL_TYPE_TO_APPLY_LIGER_FN:
+        raise RuntimeError(f"Liger has no kernels for {kind}")
     stored = transformers.BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
@@ -70,8 +72,8 @@ def liger_network(checkpoint: str, job: dict[str, Any]) -> tuple[str, Any]:
     )
     apply_liger_kernel(network, {})
     network.gradient_checkpointing_enable({"use_reentrant": False})
-    decoder = rf".*language_model.*\.({'|'.join(job['targets'])})"
-    network = get_peft_model(network, LoraConfig(r=job["r"], lora_alpha=job["alpha"], target_modules=decoder))
+    config = LoraConfig(r=job["r"], lora_alpha=job["alpha"], target_modules=job["targets"])
+    network = get_peft_model(network, config)
     return importlib.metadata.version("liger-kernel"), network.train()
 
 
@@ -82,10 +84,13 @@ def main(folder: Path) -> None:
     """Measure, and write found.json."""
     job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
     version, network = NETWORKS[job["library"]](str(folder / "checkpoint"), job)
-    import torch  # after Unsloth
+    import peft  # these after Unsloth
+    import torch
+    import transformers
 
     from vqaflow.plan.timing import measure
 
+    torch.manual_seed(0)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     weights = [weight for weight in network.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=2e-5, fused=True)
@@ -105,6 +110,7 @@ def main(folder: Path) -> None:
     seconds, peak = measure(step, device, REPEATS, WARMUPS)
     found = {
         "version": version,
+        "versions": {module.__name__: module.__version__ for module in (torch, transformers, peft)},
         "seconds": seconds,
         "peak GiB": peak,
         "adapter weights": sum(weight.numel() for weight in weights),

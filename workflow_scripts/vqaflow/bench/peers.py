@@ -1,16 +1,15 @@
 """Unsloth and Liger at the benchmark's shape: a LoRA step as their users run it, in processes of their own.
 
-Both replace parts of transformers, Unsloth also of torch, peft and trl when it is imported, and it asks for other
-versions than this package. So each runs in another process, which gets a checkpoint of the shape with random weights,
-the rows of the other recipes, and the folder `site` with the library and what it needs, before all other packages. What
-is measured there is in peer_process.py.
+Both replace parts of transformers; Unsloth also of torch, peft and trl, of which it asks for other versions than this
+package does. So each runs in another process, which gets a checkpoint of the shape with random weights, the rows of the
+other recipes, and the folder `site` with the libraries and what they need, before all other packages. What is measured
+there is in peer_process.py; a row names the versions that it was measured with.
 
-`pip install --target FOLDER unsloth liger-kernel` makes such a folder; without one, they must be installed beside this
-package.
+`pip install --target FOLDER unsloth` makes such a folder, and `pip install --no-deps --target FOLDER liger-kernel` adds
+Liger. Without one, they must be installed beside this package.
 """
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -25,9 +24,11 @@ from transformers.models.auto.video_processing_auto import VIDEO_PROCESSOR_MAPPI
 
 from vqaflow.bench.random_base import build
 from vqaflow.bench.usual_recipe import model_inputs
+from vqaflow.model.lora import target_pattern
 from vqaflow.model.numerics import cublas
 from vqaflow.plan.shape import library_config
 from vqaflow.plan.timing import reset_peak
+from vqaflow.runtime.process_start import last_words, package_environment
 
 if TYPE_CHECKING:
     from vqaflow.bench.training_bench import TrainingBench
@@ -44,14 +45,14 @@ def measure_peer(bench: "TrainingBench", library: str, site: Path | None) -> tup
     from vqaflow.bench.training_bench import train_config
 
     if not on_gpu(bench):
-        raise RuntimeError(f"{library} trains on GPUs only")
+        raise RuntimeError(f"{library.title()} trains on GPUs only")
     lora = train_config().lora
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_checkpoint(bench, folder / "checkpoint")
+        targets = write_checkpoint(bench, folder / "checkpoint")
         torch.save({key: value.cpu() for key, value in model_inputs(bench, bench.batch).items()}, folder / "inputs.pt")
         job = {"library": library, "nf4": bench.quantization == "nf4", "tokens": bench.made.tokens(1)}
-        job |= {"r": lora.r, "alpha": lora.alpha, "targets": list(lora.targets)}
+        job |= {"r": lora.r, "alpha": lora.alpha, "targets": targets}
         (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
         reset_peak(bench.device)  # frees what the process needs
         done = subprocess.run(
@@ -78,25 +79,23 @@ def on_gpu(bench: "TrainingBench") -> bool:
 
 def environment(site: Path | None) -> dict[str, str]:
     """The process's environment: packages of `site` first, no network, no statistics."""
-    folders = [str(site.resolve())] if site else []
-    folders += [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
     quiet = {"HF_HUB_OFFLINE": "1", "UNSLOTH_DISABLE_STATISTICS": "1", "PYTHONUNBUFFERED": "1"}
-    inherited = {name: value for name, value in os.environ.items() if name != cublas.SETTING}
-    return inherited | quiet | {"PYTHONPATH": os.pathsep.join(filter(None, folders))}
+    inherited = package_environment(*([str(site.resolve())] if site else []))
+    return {name: value for name, value in inherited.items() if name != cublas.SETTING} | quiet
 
 
-def last_words(output: str) -> str:
-    """The last line of a process's output that says something."""
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    return lines[-1] if lines else ""
+def write_checkpoint(bench: "TrainingBench", folder: Path) -> str:
+    """Write a checkpoint of the bench's shape as published ones are: 16-bit random weights, configuration, processor.
 
+    Returns the pattern of the modules that our recipes adapt.
+    """
+    from vqaflow.bench.training_bench import train_config
 
-def write_checkpoint(bench: "TrainingBench", folder: Path) -> None:
-    """A checkpoint of the bench's shape as published ones are: 16-bit random weights, configuration, processor."""
     base = build(bench.config, bench.device, "none", torch.bfloat16)
     base.network.config.dtype = torch.bfloat16
     base.network.save_pretrained(folder)
     processor_for(bench.config).save_pretrained(folder)
+    return target_pattern(base, train_config().lora)
 
 
 def processor_for(config: Any) -> Any:

@@ -1,8 +1,7 @@
 """`vqaflow bench train`: seconds and memory of a training step on a random model of a published shape.
 
 The rows of a batch are the same for every recipe: one image and a text with four choices. The usual recipe is in
-usual_recipe.py, TRL's in trl.py, Unsloth's and Liger's in peers.py; ours is the training loop
-itself.
+usual_recipe.py, TRL's in trl.py, Unsloth's and Liger's in peers.py; ours is the training loop itself.
 """
 
 import os

@@ -28,6 +28,7 @@ from vqaflow.data.table_layout import IMAGE_NAMES, TableLayout
 
 # Characters for one token, of ASCII and of other scripts: the most that tokenizers take on average, and as usual.
 MOST_CHARACTERS, USUAL_CHARACTERS = (8.0, 4.0), (4.0, 1.5)
+THREADS = min(8, os.cpu_count() or 1)
 FILES_AT_ONCE = 8  # that a thread gets: small ones take less time than handing them over
 WRONG_EXTENSION = "image_extension"  # the only oddity that is about a name
 
@@ -270,8 +271,9 @@ class ImageChecks:
         named = {name: self.find(name) for name in dict.fromkeys(names) if name not in self.places}
         self.places |= named
         new = list({file for file in named.values() if isinstance(file, Path)} - self.known.keys())
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as threads:
-            some = [new[first : first + FILES_AT_ONCE] for first in range(0, len(new), FILES_AT_ONCE)]
+        with ThreadPoolExecutor(THREADS) as threads:
+            size = min(FILES_AT_ONCE, max(1, len(new) // THREADS))
+            some = [new[first : first + size] for first in range(0, len(new), size)]
             facts = threads.map(lambda files: [self.examine(file) for file in files], some)
             self.known.update(zip(new, chain.from_iterable(facts), strict=True))
         self.shown |= {self.path_of(name, file): file for name, file in named.items() if isinstance(file, Path)}
@@ -284,7 +286,7 @@ class ImageChecks:
             return find_image(name, self.root, **self.linked)
         except ImageProblem as problem:
             self.not_found.add(self.root / name)
-            return problem
+            return ImageProblem(problem.kind, problem.what, problem.cure)  # its own traceback holds the whole chunk
 
     def path_of(self, name: str, file: Path) -> Path:
         """The path by which a table names a file; the file's own if it is written in another way."""

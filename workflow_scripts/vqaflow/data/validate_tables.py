@@ -223,14 +223,14 @@ class TableReader:
         ids, usable = SeenIds(), 0
         schema = parquet_schema(False, extras, self.letters)
         with parquet_writer(out, schema) as write:
-            for table in self.checked(self.test_chunks(opened, ids), root):
+            for table in self.checked(self.test_chunks(opened, ids), root, opened.rows, "test table"):
                 usable += int(table["usable"].sum())
                 write_rows(write, table, schema)
         return ids, usable
 
     def test_chunks(self, opened: OpenTable, ids: SeenIds) -> Iterator[tuple[Chunk, dict[str, Any]]]:
         """The test table chunk by chunk, its cells checked; notes its ids in `ids`."""
-        for chunk in self.chunks(opened, "test table"):
+        for chunk in self.chunks(opened):
             check_cells(chunk, FATAL, self.settings.missing_choices)  # each row needs an id of its own
             check_ids(chunk, ids, FATAL)
             check_length(chunk, self.settings.max_tokens)
@@ -253,7 +253,8 @@ class TableReader:
                 ids = SeenIds()
                 usable.setdefault(table.source.csv, 0)
                 chunks = self.training_chunks(table, ids, others, with_shares)
-                for rows in self.checked(chunks, table.source.image_root):
+                title = "train table" if not table.source.entry else f"{table.source.name} table"
+                for rows in self.checked(chunks, table.source.image_root, table.opened.rows, title):
                     usable[table.source.csv] += len(rows)
                     write_rows(write, rows, schema)
                 others.append(OtherIds(table.source.csv, ids, PREFIX_CURE, "id_in_two_tables"))
@@ -263,8 +264,7 @@ class TableReader:
         self, table: TrainTable, ids: SeenIds, others: Sequence[OtherIds], with_shares: bool
     ) -> Iterator[tuple[Chunk, dict[str, Any]]]:
         """A training table chunk by chunk, its cells checked, with the columns of its answers; notes its ids."""
-        title = "train table" if not table.source.entry else f"{table.source.name} table"
-        for chunk in self.chunks(table.opened, title, table.source.id_prefix):
+        for chunk in self.chunks(table.opened, table.source.id_prefix):
             check_cells(chunk, ERROR, self.settings.missing_choices)
             answers = check_answers(chunk, table.labels, table.answers, self.settings.missing_choices)
             columns = answer_columns(chunk, answers, with_shares)
@@ -274,33 +274,41 @@ class TableReader:
             check_choices(chunk, self.settings.normal_form)
             yield chunk, columns | {"source": table.source.name}
 
-    def chunks(self, opened: OpenTable, title: str, id_prefix: str = "") -> Iterator[Chunk]:
+    def chunks(self, opened: OpenTable, id_prefix: str = "") -> Iterator[Chunk]:
         """The table's records, some at a time."""
         records = opened.records()
-        self.questions.expect(opened.rows)
-        with ProgressBar(opened.rows, title) as bar:
-            while batch := list(islice(records, CHUNK_ROWS)):
-                yield Chunk(opened.path, opened.layout, batch, self.problems, id_prefix)
-                bar.advance(len(batch), problems=len(self.problems.found))
+        while batch := list(islice(records, CHUNK_ROWS)):
+            yield Chunk(opened.path, opened.layout, batch, self.problems, id_prefix)
 
-    def checked(self, chunks: Iterable[tuple[Chunk, Mapping[str, Any]]], root: Path) -> Iterator[pd.DataFrame]:
+    def checked(
+        self, chunks: Iterable[tuple[Chunk, Mapping[str, Any]]], root: Path, rows: int, title: str
+    ) -> Iterator[pd.DataFrame]:
         """The rows of each chunk with what was found about them; bad rows are marked (test) or left out (train).
 
-        With each chunk come further columns of training rows. Questions of the next ones are typed meanwhile.
+        With each chunk come further columns of training rows. The bar `title` shows how many of the `rows` are done.
         """
-        images = self.images[root]
+        self.questions.expect(rows)
+        with ProgressBar(rows, title) as bar:
+            for chunk, more, types in self.typed(chunks):
+                yield self.table_of(chunk, more, types(), root)
+                bar.advance(len(chunk.frame), problems=len(self.problems.found))
+
+    def typed(
+        self, chunks: Iterable[tuple[Chunk, Mapping[str, Any]]]
+    ) -> Iterator[tuple[Chunk, Mapping[str, Any], TypesToCome]]:
+        """Each chunk with its further columns and the types of its questions; the next ones are typed meanwhile."""
         waiting: deque[tuple[Chunk, Mapping[str, Any], TypesToCome]] = deque()
         for chunk, more in chunks:
             waiting.append((chunk, more, self.questions.types_of(typed_rows(chunk))))
             if len(waiting) > self.questions.ahead:
-                yield self.table_of(*waiting.popleft(), root, images)
-        for chunk, more, types in waiting:
-            yield self.table_of(chunk, more, types, root, images)
+                yield waiting.popleft()
+        yield from waiting
 
     def table_of(
-        self, chunk: Chunk, more: Mapping[str, Any], types: TypesToCome, root: Path, images: ImageChecks | None
+        self, chunk: Chunk, more: Mapping[str, Any], types: Sequence[QuestionType], root: Path
     ) -> pd.DataFrame:
         """The checked rows of one chunk."""
+        images = self.images[root]
         facts = check_images(chunk, images) if images else [None] * len(chunk.frame)
         table = chunk.frame.assign(
             **{x: pd.Series([row.get(x) for row in chunk.choices], dtype="str") for x in self.letters},
@@ -308,7 +316,7 @@ class TableReader:
             image_file=[str(root / name) for name in chunk.frame["path"]],
             usable=[position not in chunk.bad for position in range(len(chunk.frame))],
             **image_columns(facts),
-            **type_columns(types()),
+            **type_columns(types),
         )
         if more:
             table = table[table["usable"]]

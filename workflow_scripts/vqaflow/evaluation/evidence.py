@@ -168,15 +168,17 @@ def _probabilities(path: Path, ids: Sequence[str]) -> np.ndarray:
 def read_trainings(adapters: Sequence[Path]) -> dict[tuple[str, str], Training]:
     """What is known of each adapter's training (log.csv, run.json), by its member and its folder's name.
 
-    An adapter that comes from elsewhere may have neither, or a run.json without digests.
+    A member's adapters that come from elsewhere may have neither, or a run.json without digests.
     """
     found = {}
+    trained = {folder.parent for folder in adapters if (folder / RUN).exists()}
     for folder in sorted(adapters):
         log, run = folder / "log.csv", folder / RUN
-        if log.exists():
+        if log.exists() or folder.parent in trained:
             require_file(run, "train_adapter")
         told = read_json(run, "train_adapter", ["train"]) if run.exists() else {"train": {}}
-        if log.name in told.get(FILES, {}):
+        promised = told.get(FILES)
+        if isinstance(promised, dict) and log.name in promised:
             require_file(log, "train_adapter")
         check_log(log)
         history = pd.read_csv(log).reindex(columns=LOG_COLUMNS) if log.exists() else None

@@ -16,7 +16,7 @@ import polars as pl
 from vqaflow.artifacts.choices import OWN, own_letters
 from vqaflow.artifacts.columns import letters_in, probability_columns
 from vqaflow.artifacts.csv_files import read_csv
-from vqaflow.artifacts.reading import letters_of_table, read_table
+from vqaflow.artifacts.reading import damaged, letters_of_table, read_table
 from vqaflow.artifacts.score_files import score_files
 from vqaflow.ensemble.pool_member import mean_of_views
 from vqaflow.ensemble.sources import Member, ViewsOfTest, read_members
@@ -105,8 +105,10 @@ def submitted(submission: Path, ids: Sequence[str]) -> dict[str, str]:
     """The answers by id, as the submission has them."""
     if not submission.is_file():
         raise UserError(f"{submission}: is missing. Run the rule write_submission.")
+    if not submission.read_bytes().endswith(b"\n"):
+        raise damaged(submission, "write_submission", ValueError("its last line is not whole"))
     _, rows = read_csv(submission)
-    found = {cells[0]: cells[1] for cells in rows if len(cells) > 1 and cells[1].strip()}
+    found = {cells[0]: cells[1] for cells in rows if len(cells) > 1}
     if missing := [row_id for row_id in ids if row_id not in found]:
         raise UserError(f"{submission}: has no answer for rows {some(missing)}. Run the rule write_submission again.")
     return found

@@ -12,6 +12,7 @@ from vqaflow.question_types.choices import HANGUL, LETTERS
 from vqaflow.question_types.features import Row
 from vqaflow.question_types.parsing import Word, english_question, korean_question
 from vqaflow.question_types.words import english_word, korean_noun
+from vqaflow.runtime.process_start import job_cores
 
 if TYPE_CHECKING:
     from kiwipiepy import Kiwi, Token
@@ -42,7 +43,7 @@ def _kiwi() -> "Kiwi":
     """The analyser with the model that its package carries; it takes some seconds to load."""
     from kiwipiepy import Kiwi
 
-    kiwi = Kiwi()
+    kiwi = Kiwi(num_workers=job_cores())
     kiwi.global_config.cutoff_threshold = BEAM
     return kiwi
 

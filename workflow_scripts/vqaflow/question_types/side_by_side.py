@@ -12,30 +12,28 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from pathlib import Path
+from contextlib import ExitStack
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 from vqaflow.question_types import typing_process
 from vqaflow.question_types.classify import QuestionType, classify_many
 from vqaflow.question_types.weights import shipped_weights
 from vqaflow.runtime.errors import ProcessLost
-from vqaflow.runtime.process_start import job_cores
+from vqaflow.runtime.process_start import CORES, job_cores, last_words, package_environment
 
 MANY = 10_000  # rows; starting a process, which loads the analyser, takes as long as typing a few thousand
-MOST = 4  # processes of half a gigabyte each; looking at the images takes as long as so many need
+MOST = 4  # processes of half a gigabyte each; with more, all would wait for the images
 TypesToCome = Callable[[], list[QuestionType]]
 
 
 class SideBySide:
-    """Types questions in this process until a table with `MANY` rows is expected, then in one for each core."""
+    """Types questions in this process until a table with `MANY` rows is expected, then in a process for each core."""
 
     def __init__(self) -> None:
         self.processes: list[subprocess.Popen[bytes]] = []
         self.free: queue.Queue[subprocess.Popen[bytes]] = queue.Queue()
-        self.threads = ThreadPoolExecutor(MOST)
-        self.said = tempfile.TemporaryFile()
+        self.open = ExitStack()
 
     @property
     def ahead(self) -> int:
@@ -47,26 +45,27 @@ class SideBySide:
         if self.processes or rows < MANY or (cores := job_cores()) < 2:
             return
         shipped_weights()  # what is wrong with them is told here
-        for _ in range(min(cores, MOST)):
+        self.said: IO[bytes] = self.open.enter_context(tempfile.TemporaryFile())
+        count = min(cores, MOST)
+        self.threads = self.open.enter_context(ThreadPoolExecutor(count))
+        for _ in range(count):
             self.processes.append(self._started())
             self.free.put(self.processes[-1])
 
     def types_of(self, rows: Sequence[Mapping[str, Any]]) -> TypesToCome:
-        """Begin to type rows (see `classify_many`); their types are what is returned gives when it is called."""
+        """Begin to type rows (see `classify_many`); returns a function that waits for their types and gives them."""
         if not self.processes:
             return lambda: classify_many(rows)
         return self.threads.submit(self._ask, rows).result
 
     def _started(self) -> subprocess.Popen[bytes]:
-        package = str(Path(__file__).parents[2])
-        paths = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
         return subprocess.Popen(
             [sys.executable, "-m", typing_process.__name__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.said,
             start_new_session=True,  # Ctrl-C is for the job, which ends them
-            env=os.environ | {"PYTHONPATH": paths},
+            env=package_environment() | {CORES: "1", "OMP_NUM_THREADS": "1"},
         )
 
     def _ask(self, rows: Sequence[Mapping[str, Any]]) -> list[QuestionType]:
@@ -81,17 +80,18 @@ class SideBySide:
         finally:
             self.free.put(process)
         if not answer.endswith(b"\n"):
-            raise ProcessLost(self._lost())
+            raise self._lost(process.wait())
         return [QuestionType(*one) for one in json.loads(answer)]
 
-    def _lost(self) -> str:
-        """What to say of a process that has ended, with the last line that it printed."""
-        self.said.seek(0)
-        lines = self.said.read().decode("utf-8", "replace").strip().splitlines()
-        last = f" ({lines[-1]})" if lines else ""
-        return (
-            f"tables: a process that types questions has ended{last}. The system may have killed it for its memory: "
-            "run fewer jobs at once, or the same command again."
+    def _lost(self, status: int) -> Exception:
+        """The error of a process that has ended: the system's, or one of ours, with what it said."""
+        descriptor = self.said.fileno()  # which the processes share: reading must not move its place
+        said = os.pread(descriptor, os.fstat(descriptor).st_size, 0).decode("utf-8", "replace")
+        if status > 0:
+            return RuntimeError(f"a process that types questions failed: {last_words(said)}\n{said}")
+        return ProcessLost(
+            "tables: a process that types questions has ended. The system may have killed it for its memory: run "
+            "fewer jobs at once, or the same command again."
         )
 
     def __enter__(self) -> "SideBySide":
@@ -99,12 +99,7 @@ class SideBySide:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         for process in self.processes:
-            process.kill()
-            process.wait()
-        self.threads.shutdown(cancel_futures=True)
+            process.kill()  # a thread that waits for its answer ends then
+        self.open.close()
         for process in self.processes:
-            for stream in (process.stdin, process.stdout):
-                assert stream
-                with suppress(BrokenPipeError):
-                    stream.close()
-        self.said.close()
+            process.communicate()

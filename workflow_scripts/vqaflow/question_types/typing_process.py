@@ -8,17 +8,20 @@ import json
 import os
 import sys
 
-from vqaflow.question_types.classify import classify_many
-
 
 def main() -> None:
     """Answer line by line; what libraries print goes where errors go."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    gc.disable()  # a line leaves no cycles, and looking for them takes a fifth of the time
+    from vqaflow.question_types.classify import classify_many
+
+    gc.disable()  # looking for cycles among a line's many objects would take a fifth of the time
     for line in sys.stdin.buffer:
         found = classify_many(json.loads(line))
         print(json.dumps([[one.qtype, one.flip_unsafe] for one in found]), file=answers, flush=True)
+        del found
+        gc.collect()
+        gc.freeze()  # what is left is the analyser and what is kept for the next lines
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How a process starts and ends that imports large libraries, without the seconds that are no work; and its cores."""
+"""Processes of vqaflow: their start and end without the seconds that are no work, their cores, and those they start."""
 
 import atexit
 import gc
@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NoReturn
 
 LOST_OUTPUT = 120  # Python's own status where the last output cannot be written
@@ -51,3 +52,14 @@ def job_cores() -> int:
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     share = os.environ.get(CORES, "")
     return min(allowed, int(share)) if share.isdigit() and int(share) else allowed
+
+
+def package_environment(*before: str) -> dict[str, str]:
+    """This process's environment, in which another Python finds this package, after the folders `before`."""
+    folders = [*before, str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, folders))}
+
+
+def last_words(output: str) -> str:
+    """The last line of a process's output that says something."""
+    return next((line.strip() for line in reversed(output.splitlines()) if line.strip()), "")

@@ -26,6 +26,7 @@ import torch.distributed as dist
 from vqaflow.runtime.errors import NotFinite, OutOfMemory, ProcessLost, UserError
 from vqaflow.runtime.files import write_json
 from vqaflow.runtime.gpu_lease import VISIBLE
+from vqaflow.runtime.process_start import package_environment
 from vqaflow.runtime.stage import log
 
 Item = TypeVar("Item")
@@ -258,9 +259,7 @@ def start(seat: Seat, job: Any) -> subprocess.Popen[bytes]:
     seat.failure.unlink(missing_ok=True)
     visible = os.environ.get(VISIBLE, "").split(",")
     own_first = visible[seat.number :] + visible[: seat.number]
-    package = str(Path(__file__).parents[2])
-    paths = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-    environment = os.environ | {"PYTHONPATH": paths} | ({VISIBLE: ",".join(own_first)} if VISIBLE in os.environ else {})
+    environment = package_environment() | ({VISIBLE: ",".join(own_first)} if VISIBLE in os.environ else {})
     with seat.log.open("wb") as out:
         process = subprocess.Popen(
             [sys.executable, "-m", "vqaflow.training.other_rank"],

@@ -84,10 +84,11 @@ def find_run(results: ResultsFolder, wanted: str) -> Path:
     if wanted in names:
         return runs_folder(results) / wanted
     folder = Path(wanted)
-    if ResultsFolder(folder).probabilities("oof").is_file():
+    probabilities = ResultsFolder(folder).probabilities("oof")
+    if probabilities.is_file():
         return folder
     if folder.is_dir():
-        raise UserError(f"{folder / 'ensemble/oof.parquet'}: is missing. Give the results folder of a finished run.")
+        raise UserError(f"{probabilities}: is missing. Give the results folder of a finished run.")
     cure = did_you_mean(wanted, [*names, CURRENT]) if names else "give `current`, or the results folder of another run."
     raise UserError(f"{wanted}: there is no such kept run and no such folder; {cure}")
 

@@ -15,12 +15,11 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vqaflow.runtime.errors import ProcessLost, UserError
 from vqaflow.runtime.gpu_lease import holds_gpu
-from vqaflow.runtime.process_start import job_cores
+from vqaflow.runtime.process_start import job_cores, last_words, package_environment
 from vqaflow.runtime.stage import log
 
 if TYPE_CHECKING:  # the processes are started before torch is imported here
@@ -51,8 +50,6 @@ class Processes:
     def __init__(self, count: int) -> None:
         pairs = [socket.socketpair() for _ in range(count)]
         theirs = [other.fileno() for _, other in pairs]
-        package = str(Path(__file__).parents[3])
-        paths = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
         self.count, self.said = count, tempfile.TemporaryFile()
         self.first = subprocess.Popen(
             [sys.executable, "-m", MODULE, *map(str, theirs)],
@@ -61,7 +58,7 @@ class Processes:
             stdout=self.said,
             stderr=self.said,
             start_new_session=True,  # Ctrl-C is for the job, which ends them
-            env=os.environ | {"PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
+            env=package_environment() | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
         )
         for _, other in pairs:
             other.close()
@@ -106,8 +103,8 @@ class Processes:
     def lost(self) -> str:
         """What to say of a process that has ended, with the last line that it printed."""
         self.said.seek(0)
-        lines = self.said.read().decode("utf-8", "replace").strip().splitlines()
-        last = f" ({lines[-1]})" if lines else ""
+        said = last_words(self.said.read().decode("utf-8", "replace"))
+        last = f" ({said})" if said else ""
         return (
             f"images: a process that reads them has ended{last}. The system may have killed it for its memory: run "
             "fewer jobs at once, or the same command again."
