@@ -1,5 +1,7 @@
 """The images of whole tables: what the configuration decides, and what training could not show."""
 
+import gc
+import weakref
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +11,8 @@ import random_qwen
 import rows
 from competition import Competition
 from vqaflow.config.sections import ViewConfig
+from vqaflow.data.checks import ImageChecks
+from vqaflow.data.images.decoding import ImageProblem
 from vqaflow.data.images.visual_tokens import (
     least_max_pixels,
     visual_grids,
@@ -118,3 +122,37 @@ def test_a_picture_that_became_too_thin_later_is_one_message():
         encoder.grid_of(3000, 15, ViewConfig())
     least = int(str(error.value).split("(model or view) to ")[1].split(", or")[0].replace(",", ""))
     assert encoder.grid_of(3000, 15, ViewConfig(max_pixels=least))[1] > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("none.png", None),
+        (f"{'long' * 100}.png", None),
+        ("../outside.png", None),
+        ("folder", None),
+        ("text.jpg", b"hello" * 100),
+        ("half.png", b"\x89PNG\r\n\x1a\n" + b"0" * 500),
+        ("empty.jpg", b""),
+    ],
+)
+def test_what_is_kept_of_an_unusable_image_keeps_nothing_else(tmp_path, name, content):
+    """A table without its images would stay in memory as a whole, and so would the bytes of every broken picture."""
+
+    class Rows:
+        """Stands for the part of a table in which the cell is."""
+
+    (tmp_path / "folder").mkdir()
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    images = ImageChecks(tmp_path, 10**6)
+
+    def look() -> tuple[ImageProblem, weakref.ref]:
+        rows = Rows()
+        (problem,) = images.inspect([name])
+        return problem, weakref.ref(rows)
+
+    problem, rows = look()
+    gc.collect()
+    assert isinstance(problem, ImageProblem) and rows() is None
+    assert problem.__traceback__ is None and problem.__context__ is None

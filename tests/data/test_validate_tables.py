@@ -459,12 +459,11 @@ def test_one_file_is_inspected_once(data, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fault", [{"answer": "E"}, {"answer": "a", "path": "train/none.png"}])
-def test_100_000_rows_within_2_gb(tmp_path, fault):
+def test_100_000_rows_within_2_gb(tmp_path):
     """Measured in a separate process, whose questions are of one type: its memory, with a fault in every row."""
     data = Competition(tmp_path, rows=1)
     base = data.train[0] | {"question": "이 사진에 보이는 것은 무엇인가요? " * 4}
-    data.write("train", [base | {"id": f"train_{i:06d}"} | fault for i in range(100_000)])
+    data.write("train", [base | {"id": f"train_{i:06d}", "answer": "E"} for i in range(100_000)])
     data.write("test", data.test)
     data.write("sample", [{"id": "test_0000", "answer": ""}])
     code = f"""

@@ -286,7 +286,7 @@ class ImageChecks:
             return find_image(name, self.root, **self.linked)
         except ImageProblem as problem:
             self.not_found.add(self.root / name)
-            return ImageProblem(problem.kind, problem.what, problem.cure)  # its own traceback holds the whole chunk
+            return problem.without_frames()
 
     def path_of(self, name: str, file: Path) -> Path:
         """The path by which a table names a file; the file's own if it is written in another way."""
@@ -306,7 +306,7 @@ class ImageChecks:
         try:
             facts = inspect_image(file, self.max_pixels, **self.options)
         except ImageProblem as problem:
-            return problem.with_traceback(None)
+            return problem.without_frames()
         return too_thin(facts, self.resize_limits) or facts
 
 

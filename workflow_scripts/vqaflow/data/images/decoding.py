@@ -80,6 +80,11 @@ class ImageProblem(UserError):
         super().__init__(f"{path}: {what}. {cure}" if path else f"{what}. {cure}")
         self.kind, self.what, self.cure = kind, what, cure
 
+    def without_frames(self) -> "ImageProblem":
+        """This problem, to be kept: the calls that raised it would keep a picture's bytes and a table's rows."""
+        self.__traceback__ = self.__context__ = self.__cause__ = None
+        return self
+
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
