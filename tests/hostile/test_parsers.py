@@ -166,6 +166,17 @@ def test_a_damaged_probability_file_is_read_or_one_message(ending, data):
         assert np.allclose(p_NC.sum(1), 1) and (p_NC >= 0).all()
 
 
+@pytest.mark.parametrize("place", range(4))
+def test_an_npz_whose_beginning_is_damaged_is_one_message(tmp_path, place):
+    """A zip file is found by its end, so NumPy takes this one for a pickle."""
+    made = bytearray(FILES["npz"])
+    made[place] ^= 1
+    path = tmp_path / "given.npz"
+    path.write_bytes(made)
+    with pytest.raises(UserError, match=r"given\.npz( line 1)?: "):
+        read_probabilities(path, IDS, "abcd")
+
+
 @pytest.mark.parametrize("text", naughty.CASES)
 def test_a_naughty_id_goes_through_probabilities_and_submission(tmp_path, text):
     """Competitions call rows as they like; a row that is lost or renamed is a wrong answer."""

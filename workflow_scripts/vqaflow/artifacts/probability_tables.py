@@ -6,7 +6,9 @@ same numbers in one of the three.
 Shapes: N rows, C choices.
 """
 
+import struct
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,18 @@ Column = Sequence[str] | np.ndarray
 ID_NAMES = ("id", "ids", "row_id", "row_ids", "question_id", "qid", "uid", "sample_id")  # the first one found counts
 ARRAY_NAMES = ("avg", "probs", "probabilities", "p", "prob", "proba", "mean", "preds")
 TO_CSV = 'Save it as CSV: frame.to_csv("oof.csv", index=False), with the columns id, p_a, p_b, …'
+ZIP = b"PK\x03\x04"
+# What reading one raises: for its parts, an unknown or broken compression, a password, times and sizes that cannot be.
+DAMAGED_ZIP = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+    EOFError,
+    OSError,
+)
 TO_NPZ = 'Save it with np.savez("oof.npz", ids=np.array(ids, dtype=str), probs=probs)'
 FORMATS = {  # how a file of a format begins that no table has: what it is, and how to save its numbers
     b"\x80": ("is a pickle, which can run any code when it is opened", TO_CSV),
@@ -103,11 +117,13 @@ def _is_fraction(cell: str) -> bool:
 def _read_parquet(path: Path) -> RawTable:
     try:
         table = pyarrow.parquet.ParquetFile(path).read()
-    except (OSError, pyarrow.ArrowException) as error:
+        return RawTable(path, list(table.column_names), [_values(path, table, i) for i in range(table.num_columns)])
+    except UserError:
+        raise
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
         raise UserError(
             f"{path}: is not a whole parquet file ({reason_of(error)}). Copy it again, or write it again."
         ) from None
-    return RawTable(path, list(table.column_names), [_values(path, table, i) for i in range(table.num_columns)])
 
 
 def _values(path: Path, table: pyarrow.Table, number: int) -> np.ndarray:
@@ -160,9 +176,12 @@ def _columns(path: Path, arrays: dict[str, np.ndarray], shapes: str) -> RawTable
 def _load_arrays(path: Path) -> dict[str, np.ndarray]:
     """All arrays of an npz. Raises UserError if it is another zip file, damaged, or has an array of Python objects."""
     try:
+        with path.open("rb") as file:
+            if file.read(len(ZIP)) != ZIP:  # a zip file is found by its end; NumPy looks at its beginning
+                raise zipfile.BadZipFile
         with zipfile.ZipFile(path) as archive:
             inside = archive.namelist()
-    except zipfile.BadZipFile:
+    except DAMAGED_ZIP:
         raise UserError(f"{path}: is not a whole npz (or zip) file. Copy it again, or write it again.") from None
     if not inside or not all(name.endswith(".npy") for name in inside):
         kind = file_kind(path) or FileKind("a zip archive", "Unpack it")
@@ -182,7 +201,7 @@ def _load_array(path: Path, archive: np.lib.npyio.NpzFile, name: str) -> np.ndar
         raise UserError(
             f"{path}: {name} is an array of Python objects, a pickle, which can run code when it is opened. {TO_NPZ}."
         ) from None
-    except (zipfile.BadZipFile, EOFError, OSError):
+    except DAMAGED_ZIP:
         raise damaged from None
     if not isinstance(array, np.ndarray):  # an entry without the header of an array is returned as bytes
         raise damaged
